@@ -1,0 +1,400 @@
+"""The command line: a thin layer that parses, calls and prints.
+
+Nothing heavy is imported before a command needs it, so `--help` answers at
+once. Bad input ends with exit code 2 and one message on stderr.
+"""
+
+import enum
+import json
+import os
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from keras_flan.errors import InputError
+
+app = typer.Typer(
+    name="keras-flan",
+    help="Instruction and chain-of-thought finetuning with Keras.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+_debug = False
+
+
+class Mode(str, enum.Enum):
+    """How a benchmark is asked: answer at once, or reason first."""
+
+    direct = "direct"
+    cot = "cot"
+
+
+Json = Annotated[
+    bool, typer.Option("--json", help="Print only JSON on stdout.")
+]
+Quiet = Annotated[bool, typer.Option("--quiet", help="No progress bars.")]
+Seed = Annotated[int, typer.Option(help="The seed of everything random.")]
+
+
+@app.callback()
+def _options(
+    debug: Annotated[
+        bool, typer.Option("--debug", help="Show tracebacks.")
+    ] = False,
+):
+    global _debug
+    _debug = debug
+
+
+def _print_json(value) -> None:
+    sys.stdout.write(json.dumps(value, ensure_ascii=False, indent=2) + "\n")
+
+
+@app.command()
+def quickstart(
+    output: Annotated[
+        Path, typer.Option(help="Where the run is written.")
+    ] = Path("runs/quickstart"),
+    json_: Json = False,
+    quiet: Quiet = False,
+):
+    """Run the whole recipe on the shipped tasks, in a few minutes."""
+    from keras_flan.quickstart import quickstart
+
+    metrics = quickstart(output, quiet=quiet or json_)
+    if json_:
+        _print_json(metrics)
+
+
+@app.command("import")
+def import_(
+    format: Annotated[str, typer.Argument(help="See `keras-flan formats`.")],
+    source: Annotated[Path, typer.Argument(help="The file, or its folder.")],
+    output: Annotated[Path, typer.Option(help="The folder to write.")],
+    name: Annotated[
+        str | None, typer.Option(help="Task name; default: from the file.")
+    ] = None,
+    split: Annotated[str, typer.Option(help="Name of the split.")] = "train",
+    limit: Annotated[
+        int | None, typer.Option(min=1, help="Import the first N rows.")
+    ] = None,
+    shards: Annotated[int, typer.Option(min=1, help="Number of files.")] = 1,
+    strict: Annotated[
+        bool, typer.Option("--strict", help="Fail at the first bad row.")
+    ] = False,
+    map: Annotated[
+        list[str] | None,
+        typer.Option(help="FIELD=COLUMN, for csv and jsonl; may repeat."),
+    ] = None,
+    templates: Annotated[
+        str | None,
+        typer.Option(help="Template family: a name or a YAML file."),
+    ] = None,
+    json_: Json = False,
+    quiet: Quiet = False,
+):
+    """Turn a public task file into checksummed TFRecords."""
+    from keras_flan.data.importers import import_file
+
+    info = import_file(
+        format,
+        source,
+        output,
+        name=name,
+        split=split,
+        limit=limit,
+        shards=shards,
+        strict=strict,
+        columns=_pairs(map or [], "--map"),
+        templates=templates,
+        progress=not (quiet or json_),
+    )
+    if json_:
+        _print_json(info)
+    else:
+        rejected = info["num_rejected"]
+        print(
+            f"{info['name']}: {info['num_examples']} examples in "
+            f"{len(info['shards'])} shard(s), {rejected} rejected -> {output}"
+            + (f" (see {output / 'rejects.jsonl'})" if rejected else "")
+        )
+
+
+@app.command()
+def formats(json_: Json = False):
+    """List the formats that `keras-flan import` reads."""
+    from keras_flan.data.importers import describe_formats
+
+    rows = describe_formats()
+    if json_:
+        _print_json(rows)
+    else:
+        for row in rows:
+            print(f"{row['format']:24} {row['summary']}")
+
+
+@app.command()
+def universe(
+    output: Annotated[Path, typer.Option(help="The folder to write.")] = Path(
+        "tf_records/quickstart"
+    ),
+    quiet: Quiet = False,
+):
+    """Rebuild the shipped synthetic task records, byte for byte."""
+    from keras_flan.data.universe import build_records
+
+    for info in build_records(output, progress=not quiet):
+        print(f"{info['name']} {info['split']}: {info['num_examples']}")
+
+
+@app.command()
+def inspect(
+    source: Annotated[
+        Path, typer.Argument(help="A task folder or a mixture YAML file.")
+    ],
+    n: Annotated[int, typer.Option("-n", min=1, help="How many.")] = 3,
+    shots: Annotated[int, typer.Option(min=0, help="Exemplars.")] = 0,
+    cot: Annotated[
+        bool | None,
+        typer.Option("--cot/--direct", help="Chain of thought, or direct."),
+    ] = None,
+    seed: Seed = 0,
+    json_: Json = False,
+):
+    """Show rendered prompts of a task or a mixture."""
+    from keras_flan.data.inspection import inspect as run
+    from keras_flan.data.inspection import print_prompts
+
+    rows = run(source, n=n, shots=shots, cot=cot, seed=seed)
+    if json_:
+        _print_json(rows)
+    else:
+        print_prompts(rows)
+
+
+@app.command()
+def mixture(
+    path: Annotated[Path, typer.Argument(help="A mixture YAML file.")],
+    json_: Json = False,
+):
+    """Show the tasks of a mixture and their sampling rates."""
+    from keras_flan.data.inspection import print_mixture
+    from keras_flan.data.mixtures import Mixture
+
+    summary = Mixture.from_yaml(path).summary()
+    if json_:
+        _print_json(summary)
+    else:
+        print_mixture(summary)
+
+
+@app.command()
+def vocabulary(
+    source: Annotated[
+        list[Path], typer.Argument(help="Record folders or text files.")
+    ],
+    size: Annotated[int, typer.Option(min=32, help="Number of pieces.")],
+    output: Annotated[Path, typer.Option(help="The .model file to write.")],
+    json_: Json = False,
+):
+    """Train a SentencePiece vocabulary on records or text."""
+    from keras_flan.data.tokenizers import train_vocabulary_from
+
+    vocabulary = train_vocabulary_from(source, size, output)
+    if json_:
+        _print_json({"path": str(output), "size": vocabulary.size})
+    else:
+        print(f"{output}: {vocabulary.size} pieces")
+
+
+@app.command(context_settings={"allow_interspersed_args": True})
+def train(
+    config: Annotated[Path, typer.Argument(help="A training config YAML.")],
+    overrides: Annotated[
+        list[str] | None, typer.Argument(help="key=value, dots for nesting.")
+    ] = None,
+    json_: Json = False,
+    quiet: Quiet = False,
+):
+    """Finetune a model on a mixture with `model.fit`."""
+    from keras_flan.training.config import TrainConfig
+    from keras_flan.training.runner import train
+
+    result = train(
+        TrainConfig.from_yaml(config, overrides or []), quiet=quiet or json_
+    )
+    if json_:
+        _print_json(result)
+    else:
+        print(
+            f"{result['steps']} steps, loss {result['loss'][0]:.4f} -> "
+            f"{result['loss'][-1]:.4f}, model in {result['model']}"
+        )
+
+
+@app.command()
+def generate(
+    model: Annotated[Path, typer.Option(help="A model folder.")],
+    prompt: Annotated[str | None, typer.Option(help="One prompt.")] = None,
+    input: Annotated[
+        Path | None, typer.Option(help="JSONL with a `prompt` a line.")
+    ] = None,
+    cot: Annotated[
+        bool, typer.Option("--cot", help="Ask for step-by-step reasoning.")
+    ] = False,
+    samples: Annotated[int, typer.Option(min=1, help="Paths a prompt.")] = 1,
+    temperature: Annotated[
+        float | None,
+        typer.Option(min=0, help="Default: 0 for one path, else 0.7."),
+    ] = None,
+    top_k: Annotated[
+        int, typer.Option(min=0, help="0 keeps the whole vocabulary.")
+    ] = 40,
+    seed: Seed = 0,
+    max_new_tokens: Annotated[
+        int, typer.Option(min=1, help="Longest output, in tokens.")
+    ] = 128,
+    json_: Json = False,
+):
+    """Generate answers, with k sampled paths and a vote."""
+    from keras_flan.generation.prompting import answer_prompts, print_answers
+
+    results = answer_prompts(
+        model,
+        _read_prompts(prompt, input),
+        cot=cot,
+        samples=samples,
+        temperature=temperature,
+        top_k=top_k,
+        seed=seed,
+        max_new_tokens=max_new_tokens,
+    )
+    if json_:
+        _print_json(results)
+    else:
+        print_answers(results)
+
+
+@app.command()
+def evaluate(
+    model: Annotated[Path, typer.Option(help="A model folder.")],
+    benchmark: Annotated[
+        str, typer.Option(help="gsm8k, bbh, mmlu or records.")
+    ],
+    data: Annotated[Path, typer.Option(help="The benchmark's files.")],
+    output: Annotated[Path, typer.Option(help="The folder to write.")],
+    mode: Annotated[
+        Mode, typer.Option(help="Answer at once, or reason first.")
+    ] = Mode.direct,
+    shots: Annotated[int, typer.Option(min=0, help="Exemplars.")] = 0,
+    samples: Annotated[int, typer.Option(min=1, help="Paths to vote.")] = 1,
+    temperature: Annotated[
+        float | None,
+        typer.Option(min=0, help="Default: 0 for one path, else 0.7."),
+    ] = None,
+    top_k: Annotated[int, typer.Option(min=0, help="0: no limit.")] = 40,
+    limit: Annotated[
+        int | None, typer.Option(min=1, help="Examples a task.")
+    ] = None,
+    tasks: Annotated[
+        list[str] | None, typer.Option(help="Only these tasks.")
+    ] = None,
+    max_new_tokens: Annotated[
+        int, typer.Option(min=1, help="Longest output, in tokens.")
+    ] = 256,
+    seed: Seed = 0,
+    json_: Json = False,
+    quiet: Quiet = False,
+):
+    """Score a model on a benchmark; every example is logged."""
+    from keras_flan.evaluation.runner import evaluate
+    from keras_flan.evaluation.scoring import print_metrics
+    from keras_flan.models.loading import load
+
+    metrics = evaluate(
+        load(model),
+        benchmark,
+        data,
+        output=output,
+        mode=mode.value,
+        shots=shots,
+        samples=samples,
+        temperature=temperature,
+        top_k=top_k,
+        limit=limit,
+        tasks=tasks,
+        max_new_tokens=max_new_tokens,
+        seed=seed,
+        progress=not (quiet or json_),
+    )
+    if json_:
+        _print_json(metrics)
+    else:
+        print_metrics(metrics)
+
+
+@app.command()
+def score(
+    benchmark: Annotated[str, typer.Option(help="Name of the benchmark.")],
+    predictions: Annotated[
+        Path, typer.Option(help="JSONL: task, target, output or outputs.")
+    ],
+    json_: Json = False,
+):
+    """Score recorded outputs; no model needed."""
+    from keras_flan.evaluation.scoring import print_metrics, score_file
+
+    metrics = score_file(benchmark, predictions)
+    if json_:
+        _print_json(metrics)
+    else:
+        print_metrics(metrics)
+
+
+def _pairs(texts: list[str], option: str) -> dict[str, str]:
+    """Parses `key=value` strings; the error names the option."""
+    for text in texts:
+        if "=" not in text or text.startswith("="):
+            raise InputError(f"{option}: expected FIELD=COLUMN, found {text!r}")
+    return dict(text.split("=", 1) for text in texts)
+
+
+def _read_prompts(prompt: str | None, path: Path | None) -> list[dict]:
+    """Returns `[{"prompt": ...}, ...]` from `--prompt` or `--input`."""
+    if (prompt is None) == (path is None):
+        raise InputError("give either --prompt TEXT or --input FILE.jsonl")
+    if prompt is not None:
+        return [{"prompt": prompt}]
+    from keras_flan.files import read_jsonl
+
+    rows = read_jsonl(path)
+    for number, row in enumerate(rows, 1):
+        if not isinstance(row.get("prompt"), str):
+            raise InputError(
+                f"{path}:{number}: expected a text under 'prompt', found the "
+                f"keys {sorted(row)}"
+            )
+    return rows
+
+
+def main() -> None:
+    """Entry point of `keras-flan`."""
+    try:
+        app()
+    except InputError as error:
+        if _debug:
+            raise
+        print(f"keras-flan: {error}", file=sys.stderr)
+        sys.exit(2)
+    except BrokenPipeError:
+        # `keras-flan ... | head`: nobody listens any more.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,24 @@
+"""What a training example is, before any model: records to packed batches."""
+
+from keras_flan.lazy import attach
+
+__getattr__, __dir__, __all__ = attach(
+    __name__,
+    {
+        "Example": ".records",
+        "write_records": ".records",
+        "read_records": ".records",
+        "read_info": ".records",
+        "import_file": ".importers",
+        "Task": ".tasks",
+        "Template": ".templates",
+        "TemplateFamily": ".templates",
+        "load_family": ".templates",
+        "Format": ".prompts",
+        "render_prompt": ".prompts",
+        "Mixture": ".mixtures",
+        "Vocabulary": ".tokenizers",
+        "train_vocabulary": ".tokenizers",
+        "build_dataset": ".pipeline",
+    },
+)

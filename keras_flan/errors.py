@@ -1,0 +1,27 @@
+"""Errors meant for the person at the keyboard."""
+
+import difflib
+from collections.abc import Iterable
+
+
+class InputError(ValueError):
+    """Input that the user can mend: a file, a row, a field or a config key.
+
+    The message is one line and names the place, what was found, what was
+    expected and what to do. The command line prints it and exits with 2.
+    """
+
+
+def did_you_mean(name: str, choices: Iterable[str]) -> str:
+    """Returns `" Did you mean 'x'?"`, or the choices if none is close.
+
+    Example:
+        >>> did_you_mean("qasq", ["qasc", "aqua"])
+        " Did you mean 'qasc'?"
+    """
+    choices = sorted(choices)
+    close = difflib.get_close_matches(name, choices, n=1)
+    if close:
+        return f" Did you mean {close[0]!r}?"
+    shown = ", ".join(choices[:20]) + (", ..." if len(choices) > 20 else "")
+    return f" Choose from: {shown}." if choices else ""

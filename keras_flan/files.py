@@ -1,0 +1,120 @@
+"""Writing files so that a killed run never leaves a half."""
+
+import contextlib
+import gzip
+import json
+import os
+import tempfile
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO, Any
+
+from keras_flan.errors import InputError
+
+
+@contextlib.contextmanager
+def atomic_write(path: str | os.PathLike, mode: str = "w") -> Iterator[IO]:
+    """Opens a file that takes the place of `path` only when all went well.
+
+    The data go to a temporary file in the same folder, which is flushed to
+    disk and renamed at the end; on an exception `path` stays as it was.
+
+    Args:
+        path: The file to write. Missing parent folders are made.
+        mode: `"w"` for UTF-8 text with `"\\n"` line ends, `"wb"` for bytes.
+
+    Yields:
+        The open file.
+
+    Example:
+        >>> with atomic_write("out/metrics.json") as f:
+        ...     f.write("{}")
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    text = {} if "b" in mode else {"encoding": "utf-8", "newline": "\n"}
+    handle, temporary = tempfile.mkstemp(
+        prefix=f".{path.name}.", suffix=".tmp", dir=path.parent
+    )
+    try:
+        with os.fdopen(handle, mode, **text) as f:
+            yield f
+            f.flush()
+            os.fsync(f.fileno())
+        # mkstemp makes private files; give the result the usual rights.
+        umask = os.umask(0)
+        os.umask(umask)
+        os.chmod(temporary, 0o666 & ~umask)
+        os.replace(temporary, path)
+    except BaseException:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(temporary)
+        raise
+
+
+def write_json(path: str | os.PathLike, value: Any) -> None:
+    """Writes `value` as indented UTF-8 JSON, atomically."""
+    with atomic_write(path) as f:
+        json.dump(value, f, ensure_ascii=False, indent=2)
+        f.write("\n")
+
+
+def write_jsonl(path: str | os.PathLike, rows) -> None:
+    """Writes one compact JSON object a line, atomically."""
+    with atomic_write(path) as f:
+        for row in rows:
+            f.write(json.dumps(row, ensure_ascii=False) + "\n")
+
+
+def read_text(path: str | os.PathLike) -> str:
+    """Returns the UTF-8 text of a file, unpacking `.gz`.
+
+    Line ends stay as they are (`"\\r\\n"` is not translated).
+
+    Raises:
+        InputError: If the file is missing, not UTF-8 or broken gzip.
+    """
+    path = Path(path)
+    try:
+        data = path.read_bytes()
+        if path.suffix == ".gz":
+            data = gzip.decompress(data)
+        return data.decode("utf-8")
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such file") from None
+    except IsADirectoryError:
+        raise InputError(f"{path}: expected a file, found a folder") from None
+    except (OSError, EOFError, zlib.error) as error:
+        raise InputError(f"{path}: cannot be read ({error})") from None
+    except UnicodeDecodeError as error:
+        raise InputError(
+            f"{path}: not UTF-8 at byte {error.start}; convert it first"
+        ) from None
+
+
+def read_jsonl(path: str | os.PathLike) -> list[dict]:
+    """Returns the objects of a JSON Lines file (`.gz` too).
+
+    Raises:
+        InputError: With file and line, if a line is not a JSON object.
+    """
+    rows = []
+    # Not str.splitlines, which also cuts at U+2028 inside strings.
+    for number, line in enumerate(read_text(path).split("\n"), 1):
+        if not line.strip():
+            continue
+        try:
+            row = json.loads(line)
+        except json.JSONDecodeError as error:
+            raise InputError(
+                f"{path}:{number}: not JSON ({error.msg} at column "
+                f"{error.colno}); mend or remove the line"
+            ) from None
+        if not isinstance(row, dict):
+            raise InputError(
+                f"{path}:{number}: expected a JSON object, found "
+                f"{type(row).__name__}"
+            )
+        rows.append(row)
+    return rows

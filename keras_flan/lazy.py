@@ -1,0 +1,36 @@
+"""Names that are imported when they are first used.
+
+`import keras_flan` and `keras-flan --help` must not pay for TensorFlow, JAX
+or Keras, so each package lists its public names and where they live.
+"""
+
+import importlib
+
+
+def attach(package: str, names: dict[str, str]):
+    """Returns `__getattr__`, `__dir__` and `__all__` for a package.
+
+    Args:
+        package: The `__name__` of the package.
+        names: Public name to the module (relative to the package) that
+            defines it; a module is exported by mapping it to `""`.
+
+    Example:
+        >>> __getattr__, __dir__, __all__ = attach(
+        ...     __name__, {"Task": ".tasks", "importers": ""}
+        ... )
+    """
+
+    def __getattr__(name):
+        if name not in names:
+            raise AttributeError(
+                f"module {package!r} has no attribute {name!r}"
+            )
+        module = names[name] or f".{name}"
+        loaded = importlib.import_module(module, package)
+        return getattr(loaded, name) if names[name] else loaded
+
+    def __dir__():
+        return sorted(names)
+
+    return __getattr__, __dir__, sorted(names)
