@@ -15,14 +15,14 @@ from keras_flan.errors import InputError
 
 @contextlib.contextmanager
 def atomic_write(path: str | os.PathLike, mode: str = "w") -> Iterator[IO]:
-    """Opens a file that takes the place of `path` only when all went well.
+    r"""Opens a file that takes the place of `path` only when all went well.
 
     The data go to a temporary file in the same folder, which is flushed to
     disk and renamed at the end; on an exception `path` stays as it was.
 
     Args:
         path: The file to write. Missing parent folders are made.
-        mode: `"w"` for UTF-8 text with `"\\n"` line ends, `"wb"` for bytes.
+        mode: `"w"` for UTF-8 text with `"\n"` line ends, `"wb"` for bytes.
 
     Yields:
         The open file.
@@ -68,9 +68,9 @@ def write_jsonl(path: str | os.PathLike, rows) -> None:
 
 
 def read_text(path: str | os.PathLike) -> str:
-    """Returns the UTF-8 text of a file, unpacking `.gz`.
+    r"""Returns the UTF-8 text of a file, unpacking `.gz`.
 
-    Line ends stay as they are (`"\\r\\n"` is not translated).
+    Line ends stay as they are (`"\r\n"` is not translated).
 
     Raises:
         InputError: If the file is missing, not UTF-8 or broken gzip.
