@@ -1,0 +1,419 @@
+"""Records: the `Example`, its TFRecord shards and their `dataset_info.json`.
+
+A record set is one folder: shards whose names hold a digest of the content,
+and `dataset_info.json`, which lists them. The latter is renamed into place
+last, so a killed run leaves the old set or the new one, never a half.
+"""
+
+import contextlib
+import hashlib
+import json
+import os
+import re
+import shutil
+import tempfile
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from keras_flan.data.tf_runtime import tf
+from keras_flan.errors import InputError
+from keras_flan.files import read_text, write_json, write_jsonl
+
+SCHEMA_VERSION = 1
+INFO_FILE = "dataset_info.json"
+REJECTS_FILE = "rejects.jsonl"
+
+_TEMPORARY = ".writing-"
+# Only files of this shape are ever removed: a folder may hold others.
+_SHARD_NAME = re.compile(r".+-[0-9a-f]{8}-\d{5}-of-\d{5}\.tfrecord")
+_SHARD_KEYS = {"file": str, "num_examples": int, "bytes": int, "sha256": str}
+_INFO_KEYS = {
+    "name": str,
+    "split": str,
+    "num_examples": int,
+    "fields": list,
+    "shards": list,
+}
+_AGAIN = "write it again with `keras-flan import`"
+
+
+@dataclass(frozen=True)
+class Example:
+    """One training example before any template.
+
+    Args:
+        fields: Field name to text, such as `question` or `answer`. Names must
+            not begin with an underscore.
+        task: Name of the task.
+        source_id: Where the example came from, for tracing it back.
+
+    Example:
+        >>> Example({"question": "1 + 1?", "answer": "2"}, "sums", "sums:1")
+    """
+
+    fields: dict[str, str]
+    task: str
+    source_id: str = ""
+
+    def to_proto(self) -> bytes:
+        """Returns a serialised `tf.train.Example`, always the same bytes.
+
+        Each field is a bytes feature of one UTF-8 value under its own name;
+        the task and the source id are the features `_task` and `_source_id`.
+
+        Raises:
+            InputError: If a field name is reserved or a value is not text.
+        """
+        train = tf().train
+        features = {}
+        for name, value in self.fields.items():
+            if not name or name.startswith("_"):
+                raise InputError(
+                    f"{self.source_id}: the field name {name!r} is reserved; "
+                    "use one that does not begin with an underscore"
+                )
+            features[name] = value
+        features["_task"] = self.task
+        features["_source_id"] = self.source_id
+        proto = train.Example()
+        for name, value in features.items():
+            try:
+                data = value.encode("utf-8")
+            except (AttributeError, UnicodeEncodeError):
+                raise InputError(
+                    f"{self.source_id}: field {name!r} must be Unicode text, "
+                    f"found {value!r:.60}"
+                ) from None
+            proto.features.feature[name].bytes_list.value.append(data)
+        return proto.SerializeToString(deterministic=True)
+
+    @classmethod
+    def from_proto(cls, data: bytes) -> "Example":
+        """Reads what `to_proto` wrote.
+
+        Raises:
+            InputError: If `data` is not a `tf.train.Example` of texts.
+        """
+        from google.protobuf.message import DecodeError
+
+        fields = {}
+        try:
+            proto = tf().train.Example.FromString(data)
+            for name, feature in proto.features.feature.items():
+                (value,) = feature.bytes_list.value
+                fields[name] = value.decode("utf-8")
+        except DecodeError:
+            raise InputError("not a tf.train.Example") from None
+        except ValueError:  # Not one value, or not UTF-8.
+            raise InputError(
+                f"feature {name!r} is not a single UTF-8 text"
+            ) from None
+        task = fields.pop("_task", "")
+        source_id = fields.pop("_source_id", "")
+        return cls(dict(sorted(fields.items())), task, source_id)
+
+
+def write_records(
+    examples: Iterable[Example],
+    directory: str | os.PathLike,
+    *,
+    name: str,
+    split: str = "train",
+    shards: int = 1,
+    source: str = "",
+    license: str = "",
+    templates: str | None = None,
+    answer_kind: str | None = None,
+    rejects: Sequence[Mapping[str, Any]] = (),
+    extra: Mapping[str, Any] | None = None,
+) -> dict[str, Any]:
+    """Writes examples as sharded TFRecords; replaces the set in `directory`.
+
+    Examples are streamed, dealt out to the shards in turn (example `i` goes
+    to shard `i % shards`). The same examples give the same bytes. If the run
+    fails or is killed, an earlier set in the folder stays as it was. One
+    process at a time may write to a folder.
+
+    Args:
+        examples: The examples, in the order in which they shall be read.
+        directory: The folder of the set; made if missing.
+        name: Task name: letters, digits, `_`, `-`, `.` and `+`.
+        split: Name of the split, of the same letters.
+        shards: Number of files.
+        source: Where the data came from.
+        license: License of the data.
+        templates: Template family that fits the fields, or None.
+        answer_kind: `number`, `option`, `yes_no`, `text` or None.
+        rejects: Descriptions of source rows left out, for `rejects.jsonl`.
+            May be filled while `examples` is consumed.
+        extra: Further keys for `dataset_info.json`.
+
+    Returns:
+        The content of `dataset_info.json`.
+
+    Raises:
+        InputError: If there is no example, or a name or an example is bad.
+
+    Example:
+        >>> info = write_records(
+        ...     [Example({"question": "1 + 1?", "answer": "2"}, "sums")],
+        ...     "records/sums",
+        ...     name="sums",
+        ... )
+        >>> info["shards"][0]["file"]
+        'sums-train-0f7c26ae-00000-of-00001.tfrecord'
+    """
+    for what, value in (("name", name), ("split", split)):
+        if not re.fullmatch(r"\w[\w.+-]*", value):
+            raise InputError(
+                f"{what} {value!r}: expected letters, digits, '_', '-', '.' "
+                "and '+', beginning with a letter or digit"
+            )
+    if not 1 <= shards <= 99_999:
+        raise InputError(f"shards: expected 1 to 99999, found {shards}")
+    directory = Path(directory)
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+    except (FileExistsError, NotADirectoryError):
+        raise InputError(f"{directory}: expected a folder") from None
+    temporary = Path(tempfile.mkdtemp(prefix=_TEMPORARY, dir=directory))
+    try:
+        paths = [temporary / str(i) for i in range(shards)]
+        counts, fields = _write_shards(examples, paths)
+        if not counts[0]:
+            raise InputError(f"{name}: no examples to write to {directory}")
+        digests = [_sha256(path) for path in paths]
+        digest = hashlib.sha256("".join(digests).encode()).hexdigest()[:8]
+        files = [
+            f"{name}-{split}-{digest}-{i:05}-of-{shards:05}.tfrecord"
+            for i in range(shards)
+        ]
+        info = {
+            "schema_version": SCHEMA_VERSION,
+            "name": name,
+            "split": split,
+            "num_examples": sum(counts),
+            "fields": sorted(fields),
+            "shards": [
+                {
+                    "file": file,
+                    "num_examples": count,
+                    "bytes": path.stat().st_size,
+                    "sha256": sha256,
+                }
+                for file, count, path, sha256 in zip(
+                    files, counts, paths, digests, strict=True
+                )
+            ],
+            "source": source,
+            "license": license,
+            "templates": templates,
+            "answer_kind": answer_kind,
+            "num_rejected": len(rejects),
+            **(extra or {}),
+        }
+        for path, file in zip(paths, files, strict=True):
+            os.replace(path, directory / file)
+        if rejects:
+            write_jsonl(directory / REJECTS_FILE, rejects)
+        write_json(directory / INFO_FILE, info)
+    except BaseException:
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise
+    _remove_leftovers(directory, keep=set(files), rejects=bool(rejects))
+    return info
+
+
+def read_info(directory: str | os.PathLike) -> dict[str, Any]:
+    """Returns the checked content of a set's `dataset_info.json`.
+
+    Raises:
+        InputError: If it is missing, broken or of a newer schema.
+    """
+    path = Path(directory) / INFO_FILE
+    if not path.is_file():
+        found = "" if path.parent.is_dir() else ", nor such a folder"
+        raise InputError(
+            f"{path}: no such file{found}; write records there with "
+            "`keras-flan import`"
+        )
+    try:
+        info = json.loads(read_text(path))
+    except json.JSONDecodeError as error:
+        raise InputError(
+            f"{path}:{error.lineno}: not JSON ({error.msg}); {_AGAIN}"
+        ) from None
+    if not isinstance(info, dict):
+        raise InputError(f"{path}: expected a JSON object; {_AGAIN}")
+    version = info.get("schema_version")
+    if version != SCHEMA_VERSION:
+        raise InputError(
+            f"{path}: expected schema_version {SCHEMA_VERSION}, found "
+            f"{version!r}; update keras_flan, or {_AGAIN}"
+        )
+    _check_keys(info, _INFO_KEYS, path)
+    for shard in info["shards"]:
+        _check_keys(shard, _SHARD_KEYS, path)
+        if Path(shard["file"]).name != shard["file"]:
+            raise InputError(
+                f"{path}: shard {shard['file']!r} is not a plain file name; "
+                f"{_AGAIN}"
+            )
+    number = info["num_examples"]
+    counts = [shard["num_examples"] for shard in info["shards"]]
+    dealt = [len(range(i, number, len(counts))) for i in range(len(counts))]
+    if number < 1 or counts != dealt:
+        raise InputError(
+            f"{path}: num_examples {number} dealt out to {len(counts)} shards "
+            f"makes {dealt} examples a shard, found {counts}; {_AGAIN}"
+        )
+    return info
+
+
+def read_records(
+    directory: str | os.PathLike,
+    *,
+    verify: bool = False,
+    limit: int | None = None,
+) -> Iterator[Example]:
+    """Yields the examples of a set in the order in which they were written.
+
+    Each record's own checksum and each shard's count are always checked.
+
+    Args:
+        directory: The folder of the set.
+        verify: Run `verify_records` first.
+        limit: Stop after so many examples.
+
+    Raises:
+        InputError: If a shard is missing, truncated or corrupt: names the
+            shard and the number of the record, counted from 0.
+
+    Example:
+        >>> next(read_records("records/sums")).fields["question"]
+        '1 + 1?'
+    """
+    info = read_info(directory)
+    if verify:
+        verify_records(directory)
+    number = info["num_examples"]
+    number = number if limit is None else min(limit, number)
+    return _read(Path(directory), info["shards"], number)
+
+
+def verify_records(directory: str | os.PathLike) -> None:
+    """Checks every record's checksum, and each shard's count, size, SHA-256.
+
+    Raises:
+        InputError: At the first shard that is not as it was written.
+    """
+    for shard in read_info(directory)["shards"]:
+        path = Path(directory) / shard["file"]
+        for _ in _read_shard(path, shard["num_examples"]):
+            pass
+        size = path.stat().st_size
+        if size != shard["bytes"]:
+            raise InputError(
+                f"{path}: expected {shard['bytes']} bytes, found {size}; "
+                f"{_AGAIN}"
+            )
+        sha256 = _sha256(path)
+        if sha256 != shard["sha256"]:
+            raise InputError(
+                f"{path}: expected SHA-256 {shard['sha256'][:12]}..., found "
+                f"{sha256[:12]}...; {_AGAIN}"
+            )
+
+
+def _write_shards(examples, paths) -> tuple[list[int], set[str]]:
+    """Deals out the examples; returns counts per shard and field names."""
+    counts, fields = [0] * len(paths), set()
+    with contextlib.ExitStack() as stack:
+        writers = [
+            stack.enter_context(tf().io.TFRecordWriter(str(path)))
+            for path in paths
+        ]
+        for i, example in enumerate(examples):
+            writers[i % len(paths)].write(example.to_proto())
+            counts[i % len(paths)] += 1
+            fields.update(example.fields)
+    return counts, fields
+
+
+def _sha256(path: Path) -> str:
+    """Returns the digest of a file, which is on disk afterwards."""
+    digest = hashlib.sha256()
+    with open(path, "rb") as f:
+        while block := f.read(1 << 20):
+            digest.update(block)
+        os.fsync(f.fileno())
+    return digest.hexdigest()
+
+
+def _remove_leftovers(directory: Path, keep: set[str], rejects: bool) -> None:
+    """Removes what earlier sets and killed runs left in the folder."""
+    if not rejects:
+        (directory / REJECTS_FILE).unlink(missing_ok=True)
+    for path in directory.iterdir():
+        if path.name.startswith(_TEMPORARY):
+            shutil.rmtree(path, ignore_errors=True)
+        elif _SHARD_NAME.fullmatch(path.name) and path.name not in keep:
+            path.unlink()
+
+
+def _check_keys(value: Any, types: Mapping[str, type], path: Path) -> None:
+    for key, kind in types.items():
+        found = value.get(key) if isinstance(value, dict) else None
+        if not isinstance(found, kind):
+            raise InputError(
+                f"{path}: expected {kind.__name__} under {key!r}, found "
+                f"{found!r:.40}; {_AGAIN}"
+            )
+
+
+def _read(directory: Path, shards: list[dict], number: int):
+    """Yields the first `number` examples, from the shards in turn."""
+    paths = [directory / shard["file"] for shard in shards]
+    readers = [
+        _read_shard(path, shard["num_examples"])
+        for path, shard in zip(paths, shards, strict=True)
+    ]
+    for i in range(number):
+        record, shard = divmod(i, len(shards))
+        data = next(readers[shard])
+        try:
+            yield Example.from_proto(data)
+        except InputError as error:
+            raise InputError(
+                f"{paths[shard]}: record {record}: {error}; {_AGAIN}"
+            ) from None
+    if number == sum(shard["num_examples"] for shard in shards):
+        for reader in readers:  # Each checks that nothing follows.
+            next(reader, None)
+
+
+def _read_shard(path: Path, count: int) -> Iterator[bytes]:
+    """Yields the records of one shard; TensorFlow checks each one's CRC."""
+    if not path.is_file():
+        raise InputError(f"{path}: no such shard; {_AGAIN}")
+    found = 0
+    try:
+        for record in tf().data.TFRecordDataset(str(path)).as_numpy_iterator():
+            if found == count:
+                raise InputError(
+                    f"{path}: record {found}: expected the end after {count} "
+                    f"records; {_AGAIN}"
+                )
+            yield record
+            found += 1
+    except tf().errors.DataLossError:
+        raise InputError(
+            f"{path}: record {found}: truncated or corrupt; {_AGAIN}"
+        ) from None
+    if found != count:
+        raise InputError(
+            f"{path}: record {found}: expected {count} records, found the end "
+            f"of the file; {_AGAIN}"
+        )
