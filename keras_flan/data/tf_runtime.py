@@ -1,7 +1,10 @@
-"""TensorFlow as a data library, kept away from the accelerators."""
+"""TensorFlow as a data library: quiet, and away from the accelerators."""
 
 import contextlib
 import functools
+import os
+import sys
+import tempfile
 
 
 @functools.cache
@@ -13,14 +16,40 @@ def tf():
     before JAX does.
 
     Example:
-        >>> tf().constant("text").device
-        '/job:localhost/replica:0/task:0/device:CPU:0'
+        >>> tf().config.get_visible_devices("GPU")
+        []
     """
-    import tensorflow
+    with _quiet_import():
+        import tensorflow
 
-    for kind in ("GPU", "TPU"):
-        # RuntimeError: the caller has used TensorFlow's devices already.
-        with contextlib.suppress(RuntimeError):
-            if tensorflow.config.list_physical_devices(kind):
-                tensorflow.config.set_visible_devices([], kind)
+        for kind in ("GPU", "TPU"):
+            # RuntimeError: the caller has used TensorFlow's devices already.
+            with contextlib.suppress(RuntimeError):
+                if tensorflow.config.list_physical_devices(kind):
+                    tensorflow.config.set_visible_devices([], kind)
     return tensorflow
+
+
+@contextlib.contextmanager
+def _quiet_import():
+    """Holds back what TensorFlow's C++ writes to stderr while it starts.
+
+    Its first messages ignore `TF_CPP_MIN_LOG_LEVEL`; this honours it. They
+    are shown after all if the import fails.
+    """
+    if os.environ.get("TF_CPP_MIN_LOG_LEVEL") != "3" or sys.stderr is None:
+        yield
+        return
+    sys.stderr.flush()
+    stderr = os.dup(2)
+    with tempfile.TemporaryFile() as held:
+        os.dup2(held.fileno(), 2)
+        try:
+            yield
+        except BaseException:
+            held.seek(0)
+            os.write(stderr, held.read())
+            raise
+        finally:
+            os.dup2(stderr, 2)
+            os.close(stderr)
