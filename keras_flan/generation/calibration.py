@@ -1,0 +1,186 @@
+"""Whether the confidence of a vote means what it says."""
+
+import dataclasses
+
+import numpy as np
+
+
+def reliability_bins(confidence, correct, bins: int = 10) -> list[dict]:
+    """Groups predictions by confidence, for a reliability diagram.
+
+    Args:
+        confidence: float [n], between 0 and 1.
+        correct: bool or float [n], 1 where the prediction was right.
+        bins: Number of equally wide bins; the last includes 1.
+
+    Returns:
+        One dict a bin that has predictions: `low`, `high` (edges), `n`,
+        `confidence` and `accuracy` (means).
+
+    Source: Guo et al. (arXiv:1706.04599), section 2.
+    """
+    confidence, correct = _arrays(confidence, correct)
+    index = np.minimum((confidence * bins).astype(int), bins - 1)
+    return [
+        {
+            "low": b / bins,
+            "high": (b + 1) / bins,
+            "n": int((index == b).sum()),
+            "confidence": float(confidence[index == b].mean()),
+            "accuracy": float(correct[index == b].mean()),
+        }
+        for b in np.unique(index).tolist()
+    ]
+
+
+def expected_calibration_error(confidence, correct, bins: int = 10) -> float:
+    """Returns sum_b n_b / n * |accuracy_b - confidence_b|.
+
+    Args:
+        confidence: float [n], between 0 and 1.
+        correct: bool or float [n].
+        bins: Number of equally wide bins.
+
+    Example:
+        >>> expected_calibration_error([1.0, 1.0], [True, False])
+        0.5
+    """
+    rows = reliability_bins(confidence, correct, bins)
+    total = sum(row["n"] for row in rows)
+    return sum(
+        row["n"] / total * abs(row["accuracy"] - row["confidence"])
+        for row in rows
+    )
+
+
+def brier_score(confidence, correct) -> float:
+    """Returns the mean of (confidence - correct) squared.
+
+    Args:
+        confidence: float [n], between 0 and 1.
+        correct: bool or float [n].
+    """
+    confidence, correct = _arrays(confidence, correct)
+    return float(((confidence - correct) ** 2).mean())
+
+
+def coverage_risk(confidence, correct) -> list[dict]:
+    """Returns the error rate when only the surest predictions are kept.
+
+    Args:
+        confidence: float [n].
+        correct: bool or float [n].
+
+    Returns:
+        One dict a distinct confidence, from the surest down: `threshold`,
+        `coverage` (share kept) and `risk` (share of errors among them).
+    """
+    confidence, correct = _arrays(confidence, correct)
+    order = np.argsort(-confidence, kind="stable")
+    errors = np.cumsum(1 - correct[order])
+    kept = np.arange(1, len(order) + 1)
+    # Predictions of equal confidence are kept or dropped together.
+    last = np.append(np.diff(confidence[order]) != 0, True)
+    return [
+        {
+            "threshold": float(confidence[order][i]),
+            "coverage": float(kept[i] / len(order)),
+            "risk": float(errors[i] / kept[i]),
+        }
+        for i in np.flatnonzero(last)
+    ]
+
+
+@dataclasses.dataclass(frozen=True)
+class IsotonicCalibrator:
+    """A monotone map from confidence to the share of right answers.
+
+    Example:
+        >>> calibrator = IsotonicCalibrator.fit([0.5, 0.5, 1.0], [0, 1, 1])
+        >>> calibrator([0.5, 1.0]).tolist()
+        [0.5, 1.0]
+
+    Source: Zadrozny and Elkan (2002), pool adjacent violators.
+    """
+
+    confidence: tuple[float, ...]
+    accuracy: tuple[float, ...]
+
+    @classmethod
+    def fit(cls, confidence, correct) -> "IsotonicCalibrator":
+        """Fits the map; both arguments have shape [n]."""
+        confidence, correct = _arrays(confidence, correct)
+        points, inverse = np.unique(confidence, return_inverse=True)
+        blocks = []  # [sum of correct, number, first point]
+        sums = np.bincount(inverse, weights=correct)
+        sizes = np.bincount(inverse)
+        for i, (total, n) in enumerate(zip(sums, sizes, strict=True)):
+            blocks.append([total, n, i])
+            while (
+                len(blocks) > 1
+                and blocks[-2][0] * blocks[-1][1]
+                >= blocks[-1][0] * blocks[-2][1]
+            ):
+                total, n, _ = blocks.pop()
+                blocks[-1][0] += total
+                blocks[-1][1] += n
+        edges = [block[2] for block in blocks] + [len(points)]
+        fitted = np.repeat(
+            [total / n for total, n, _ in blocks], np.diff(edges)
+        )
+        return cls(tuple(points.tolist()), tuple(fitted.tolist()))
+
+    def __call__(self, confidence) -> np.ndarray:
+        """Returns calibrated confidences, float [n]."""
+        return np.interp(confidence, self.confidence, self.accuracy)
+
+
+def held_out_calibration(
+    confidence, correct, fraction: float = 0.5, seed: int = 0
+) -> dict:
+    """Fits a calibrator on one part and measures it on the other.
+
+    Args:
+        confidence: float [n], between 0 and 1.
+        correct: bool or float [n].
+        fraction: Share of the predictions that the calibrator is fitted on.
+        seed: Seed of the split.
+
+    Returns:
+        `ece_before`, `ece_after`, `brier_before`, `brier_after` on the part
+        that was held out, and its size `n`.
+    """
+    confidence, correct = _arrays(confidence, correct)
+    order = np.random.default_rng(seed).permutation(len(confidence))
+    fit, test = np.split(order, [round(fraction * len(order))])
+    if not len(fit) or not len(test):
+        raise ValueError(
+            f"a fraction of {fraction} of {len(order)} predictions leaves "
+            "one part empty"
+        )
+    calibrated = IsotonicCalibrator.fit(confidence[fit], correct[fit])(
+        confidence[test]
+    )
+    before, truth = confidence[test], correct[test]
+    return {
+        "ece_before": expected_calibration_error(before, truth),
+        "ece_after": expected_calibration_error(calibrated, truth),
+        "brier_before": brier_score(before, truth),
+        "brier_after": brier_score(calibrated, truth),
+        "n": len(test),
+    }
+
+
+def _arrays(confidence, correct) -> tuple[np.ndarray, np.ndarray]:
+    confidence = np.asarray(confidence, float)
+    correct = np.asarray(correct, float)
+    if confidence.ndim != 1 or confidence.shape != correct.shape:
+        raise ValueError(
+            "expected two vectors of the same length, found shapes "
+            f"{confidence.shape} and {correct.shape}"
+        )
+    if not len(confidence):
+        raise ValueError("there are no predictions to calibrate")
+    if not ((confidence >= 0) & (confidence <= 1)).all():
+        raise ValueError("a confidence lies outside 0 to 1")
+    return confidence, correct
