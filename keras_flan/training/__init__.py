@@ -7,7 +7,6 @@ __getattr__, __dir__, __all__ = attach(
     {
         "Adafactor": ".adafactor",
         "TokenCrossentropy": ".losses",
-        "TokenAccuracy": ".losses",
         "TrainConfig": ".config",
         "train": ".runner",
     },

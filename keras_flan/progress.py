@@ -1,0 +1,126 @@
+"""Progress on stderr: a bar on a terminal, sparse lines elsewhere."""
+
+import sys
+import time
+from collections.abc import Callable, Iterable, Iterator
+from typing import TypeVar
+
+T = TypeVar("T")
+
+_SECONDS_BETWEEN_LINES = 15.0
+
+
+class Progress:
+    """Shows count, rate and time left of long work, as a context manager.
+
+    On a terminal a rich bar is drawn; elsewhere (a log file, CI) a line is
+    printed every 15 seconds, so that a log stays readable.
+
+    Args:
+        description: Shown first.
+        total: Units in all, if known.
+        unit: Name of a unit.
+        enabled: `False` shows nothing.
+
+    Example:
+        >>> with Progress("training", total=100, unit="steps") as progress:
+        ...     for step in range(100):
+        ...         progress.advance(note=f"loss {loss:.3f}")
+    """
+
+    def __init__(
+        self,
+        description: str,
+        *,
+        total: int | None = None,
+        unit: str = "items",
+        enabled: bool = True,
+    ):
+        self._description = description
+        self._total = total
+        self._unit = unit
+        self._enabled = enabled
+        self._done = 0
+        self._bar = None
+
+    def __enter__(self):
+        self._begin = self._last = time.monotonic()
+        if self._enabled and sys.stderr.isatty():
+            self._bar, self._task = _rich_bar(self._description, self._total)
+            self._bar.start()
+        return self
+
+    def __exit__(self, *exception):
+        if self._bar is not None:
+            self._bar.stop()
+
+    def advance(self, units: int = 1, note: str = "") -> None:
+        """Counts finished units; `note` is shown behind them."""
+        self._done += units
+        if not self._enabled:
+            return
+        now = time.monotonic()
+        rate = self._done / max(now - self._begin, 1e-9)
+        if self._bar is not None:
+            self._bar.update(
+                self._task,
+                completed=self._done,
+                note=f"{rate:,.1f} {self._unit}/s {note}",
+            )
+        elif now - self._last >= _SECONDS_BETWEEN_LINES:
+            self._last = now
+            print(self._line(rate, note), file=sys.stderr, flush=True)
+
+    def _line(self, rate, note):
+        line = f"{self._description}: {self._done:,}"
+        if self._total:
+            left = (self._total - self._done) / rate
+            line += f"/{self._total:,} {self._unit}, {left:.0f} s left"
+        else:
+            line += f" {self._unit}"
+        return f"{line}, {rate:,.1f}/s {note}".rstrip()
+
+
+def track(
+    items: Iterable[T],
+    description: str,
+    *,
+    total: int | None = None,
+    unit: str = "items",
+    size: Callable[[T], int] = lambda item: 1,
+    enabled: bool = True,
+) -> Iterator[T]:
+    """Yields `items` while showing `Progress`.
+
+    Args:
+        items: What to iterate over.
+        description: Shown first.
+        total: Units in all, for the time left.
+        unit: Name of a unit.
+        size: Units of an item.
+        enabled: `False` shows nothing.
+
+    Yields:
+        The items.
+    """
+    with Progress(
+        description, total=total, unit=unit, enabled=enabled
+    ) as progress:
+        for item in items:
+            yield item
+            progress.advance(size(item))
+
+
+def _rich_bar(description, total):
+    from rich import progress
+    from rich.console import Console
+
+    bar = progress.Progress(
+        progress.TextColumn("{task.description}"),
+        progress.BarColumn(),
+        progress.MofNCompleteColumn(),
+        progress.TextColumn("{task.fields[note]}"),
+        progress.TimeRemainingColumn(),
+        console=Console(stderr=True),
+    )
+    return bar, bar.add_task(description, total=total, note="")

@@ -1,0 +1,101 @@
+"""A training run from a config: data, model, `fit`, files."""
+
+import time
+
+from keras_flan.files import atomic_write, write_json
+from keras_flan.training.config import TrainConfig
+
+
+def train(config: TrainConfig, *, quiet: bool = False) -> dict:
+    """Finetunes a model as `config` says and writes it.
+
+    The output folder gets `model/` (a keras-hub preset), `config.yaml`,
+    `loss.csv` and `metrics.json`.
+
+    Args:
+        config: The settings.
+        quiet: Whether to show no progress.
+
+    Returns:
+        What `metrics.json` holds: `steps`, `loss` (mean over each
+        `log_every` steps) and `loss_steps`, `seconds`, `parameters` and
+        `model`, the model's folder.
+
+    Raises:
+        InputError: If a file or setting is wrong.
+
+    Example:
+        >>> train(TrainConfig.from_yaml("train.yaml", ["steps=100"]))["loss"]
+        [6.91, 5.3, 4.8, 4.4, 4.1]
+    """
+    import keras
+
+    from keras_flan.data.mixtures import Mixture
+    from keras_flan.data.pipeline import build_dataset
+    from keras_flan.models.loading import load, save
+    from keras_flan.training.adafactor import Adafactor
+    from keras_flan.training.callbacks import StepLog
+    from keras_flan.training.losses import TokenCrossentropy
+
+    begin = time.monotonic()
+    mixture = Mixture.from_yaml(config.mixture)
+    keras.utils.set_random_seed(config.seed)
+    if config.model.init is not None:
+        model = load(config.model.init)
+    else:
+        model = new_model(config)
+    dataset = build_dataset(
+        mixture,
+        model.vocabulary,
+        input_length=config.data.input_length,
+        target_length=config.data.target_length,
+        batch_size=config.data.batch_size,
+        pack=config.data.pack,
+        seed=config.seed,
+    )
+    model.compile(
+        optimizer=Adafactor(config.optimizer.learning_rate),
+        loss=TokenCrossentropy(z_loss=config.optimizer.z_loss),
+    )
+    log = StepLog(config.log_every, total=config.steps, progress=not quiet)
+    fit_begin = time.monotonic()
+    model.fit(dataset, steps_per_epoch=config.steps, callbacks=[log], verbose=0)
+    seconds = time.monotonic() - fit_begin
+    metrics = {
+        "steps": config.steps,
+        "loss": log.loss,
+        "loss_steps": log.steps,
+        "parameters": model.count_params(),
+        "seconds": {"fit": seconds, "total": time.monotonic() - begin},
+        "model": str(config.output / "model"),
+    }
+    save(model, config.output / "model")
+    _write(config, metrics)
+    return metrics
+
+
+def new_model(config: TrainConfig):
+    """Returns a T5 v1.1 of the config's sizes with random weights."""
+    from keras_flan.data.tokenizers import Vocabulary
+    from keras_flan.models.t5 import T5
+
+    vocabulary = Vocabulary(config.vocabulary)
+    sizes = config.model.model_dump(exclude={"init"})
+    # Rows are padded, as T5's are: products are faster in round sizes.
+    rows = -(-vocabulary.size // 128) * 128
+    return T5.from_config_values(
+        vocabulary_size=rows, vocabulary=vocabulary, **sizes
+    )
+
+
+def _write(config: TrainConfig, metrics: dict) -> None:
+    """Writes what a run leaves beside the model."""
+    with atomic_write(config.output / "config.yaml") as f:
+        f.write(config.to_yaml())
+    with atomic_write(config.output / "loss.csv") as f:
+        f.write("step,loss\n")
+        for step, loss in zip(
+            metrics["loss_steps"], metrics["loss"], strict=True
+        ):
+            f.write(f"{step},{loss:.6f}\n")
+    write_json(config.output / "metrics.json", metrics)
