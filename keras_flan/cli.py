@@ -261,22 +261,30 @@ def generate(
     json_: Json = False,
 ):
     """Generate answers, with k sampled paths and a vote."""
-    from keras_flan.generation.prompting import answer_prompts, print_answers
+    from keras_flan.generation.prompting import ask, print_answered
+    from keras_flan.models.loading import load
 
-    results = answer_prompts(
-        model,
-        _read_prompts(prompt, input),
+    rows = _read_prompts(prompt, input)
+    results = ask(
+        load(model),
+        [row["prompt"] for row in rows],
         cot=cot,
         samples=samples,
         temperature=temperature,
         top_k=top_k,
         seed=seed,
         max_new_tokens=max_new_tokens,
+        progress=not json_,
     )
     if json_:
-        _print_json(results)
+        _print_json(
+            [
+                {**row, **result.to_dict()}
+                for row, result in zip(rows, results, strict=True)
+            ]
+        )
     else:
-        print_answers(results)
+        print_answered(results)
 
 
 @app.command()

@@ -6,6 +6,7 @@ __getattr__, __dir__, __all__ = attach(
     __name__,
     {
         "Path": ".engine",
+        "ask": ".prompting",
         "generate": ".engine",
         "Answer": ".answers",
         "extract_answer": ".answers",

@@ -43,10 +43,11 @@ def load(path: str | os.PathLike):
     import keras_hub
 
     from keras_flan.data.tokenizers import Vocabulary
-    from keras_flan.models.t5 import T5
+    from keras_flan.models.t5 import T5, quiet_masks
 
     try:
-        backbone = keras_hub.models.T5Backbone.from_preset(str(path))
+        with quiet_masks():
+            backbone = keras_hub.models.T5Backbone.from_preset(str(path))
     except Exception as error:
         # keras-hub's errors differ by source (Kaggle, Hugging Face, h5py).
         reason = str(error).strip().split("\n")[0]

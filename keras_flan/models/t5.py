@@ -1,5 +1,8 @@
 """T5 for packed batches, on the weights and layers of keras-hub."""
 
+import contextlib
+import warnings
+
 import keras
 import keras_hub
 from keras import ops
@@ -103,21 +106,22 @@ class T5(keras.Model):
             vocabulary: See the class.
             dtype: A dtype or `keras.DTypePolicy`.
         """
-        backbone = keras_hub.models.T5Backbone(
-            vocabulary_size=vocabulary_size,
-            num_layers=num_layers,
-            num_heads=num_heads,
-            hidden_dim=hidden_dim,
-            intermediate_dim=intermediate_dim,
-            key_value_dim=key_value_dim or hidden_dim // num_heads,
-            dropout=dropout,
-            activation=keras.saving.get_registered_object(
-                "keras_hub>gelu_approximate"
-            ),
-            use_gated_activation=True,
-            tie_embedding_weights=tie_embedding_weights,
-            dtype=dtype,
-        )
+        with quiet_masks():
+            backbone = keras_hub.models.T5Backbone(
+                vocabulary_size=vocabulary_size,
+                num_layers=num_layers,
+                num_heads=num_heads,
+                hidden_dim=hidden_dim,
+                intermediate_dim=intermediate_dim,
+                key_value_dim=key_value_dim or hidden_dim // num_heads,
+                dropout=dropout,
+                activation=keras.saving.get_registered_object(
+                    "keras_hub>gelu_approximate"
+                ),
+                use_gated_activation=True,
+                tie_embedding_weights=tie_embedding_weights,
+                dtype=dtype,
+            )
         return cls(backbone, vocabulary=vocabulary, dtype=dtype)
 
     def call(self, inputs, training=False):
@@ -210,9 +214,10 @@ class T5(keras.Model):
             preprocessor = keras_hub.models.T5Seq2SeqLMPreprocessor(
                 keras_hub.models.T5Tokenizer(proto=self.vocabulary.proto)
             )
-        task = keras_hub.models.T5Seq2SeqLM(
-            self.backbone, preprocessor=preprocessor
-        )
+        with quiet_masks():
+            task = keras_hub.models.T5Seq2SeqLM(
+                self.backbone, preprocessor=preprocessor
+            )
         task.save_to_preset(str(preset_dir))
 
     def get_config(self):
@@ -227,6 +232,18 @@ class T5(keras.Model):
             config["backbone"]
         )
         return cls(**config)
+
+
+@contextlib.contextmanager
+def quiet_masks():
+    """Silences keras-hub's T5 about masks while its own graph is built.
+
+    Its attention takes masks as arguments and warns that Keras's implicit
+    ones are dropped, which is as it should be.
+    """
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=".*destroy the mask.*")
+        yield
 
 
 # === The layers of keras-hub, wired anew ===
