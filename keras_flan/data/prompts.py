@@ -1,0 +1,117 @@
+"""Prompts: {zero-shot, few-shot} x {direct, chain of thought}.
+
+This is the readable form, one example at a time, for previews, evaluation
+and tests; `prompts_graph` does the same for batches inside `tf.data`.
+"""
+
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
+
+from keras_flan.data.records import Example
+from keras_flan.data.tasks import Task
+from keras_flan.data.templates import Format, TemplateFamily
+
+__all__ = ["Format", "Prompt", "render_prompt"]
+
+OPTIONS_HEADER = "OPTIONS:\n- "
+OPTIONS_MARK = "\n- "
+
+
+@dataclasses.dataclass(frozen=True)
+class Prompt:
+    """A rendered example.
+
+    Args:
+        inputs: What the model reads.
+        targets: What the model should write.
+        template: Which of the format's templates was used.
+        shots: How many exemplars stand in `inputs`. A few-shot prompt with
+            none has lost them to the budget; training leaves it out.
+    """
+
+    inputs: str
+    targets: str
+    template: int
+    shots: int = 0
+
+
+def template_values(fields: Mapping[str, str]) -> dict[str, str]:
+    r"""Adds the fields that are derived from others.
+
+    `options`, one option a line, gives `options_`, the block that prompts
+    show; without options both are empty.
+
+    Example:
+        >>> template_values({"options": "red\nblue"})["options_"]
+        'OPTIONS:\n- red\n- blue'
+    """
+    options = fields.get("options", "")
+    block = OPTIONS_HEADER + options.replace("\n", OPTIONS_MARK)
+    return {**fields, "options_": block if options else ""}
+
+
+def render_prompt(
+    source: Task | TemplateFamily,
+    example: Example,
+    format: Format | str,
+    index: int,
+    exemplars: Sequence[Example] = (),
+    budget: int | None = None,
+    length: Callable[[str], int] = len,
+) -> Prompt:
+    r"""Renders an example with the template that its place assigns to it.
+
+    Example number `index` takes template `index` mod T, and so do all its
+    exemplars ("x-shot"). Trailing blanks are cut from the prompt.
+
+    Args:
+        source: A task, or its templates alone. Fields that only some of a
+            task's records have are empty texts in the others.
+        example: The example to ask.
+        format: One of `Format`.
+        index: Position of the example in the order of reading.
+        exemplars: Solved examples to show first; few-shot formats only.
+        budget: Longest prompt, in units of `length`. Whole exemplars are
+            dropped from the end until the rest fits; none is cut.
+        length: Measures a text, for instance in tokens.
+
+    Returns:
+        The prompt.
+
+    Raises:
+        InputError: If the source lacks the format, or the example a field.
+
+    Example:
+        >>> render_prompt(load_family("gsm8k"), example, "zero_shot_cot", 0)
+        Prompt(inputs="...\nLet's think step by step.", targets='...', ...)
+
+    Source: arXiv:2210.11416, section 2.1; arXiv:2301.13688, section 3.
+    """
+    format = Format(format)
+    if isinstance(source, Task):
+        source.require(format)
+        family, fields = source.family, dict.fromkeys(source.fields, "")
+    else:
+        family, fields = source, {}
+    number = index % len(family.templates(format))
+    template = family.templates(format)[number]
+
+    def values(example: Example) -> dict[str, str]:
+        return template_values({**fields, **example.fields})
+
+    query = template.query.render(values(example)).rstrip(" ")
+    blocks = []
+    room = None if budget is None else budget - length(query)
+    for exemplar in exemplars if format.few_shot else ():
+        block = template.exemplar.render(values(exemplar))
+        if room is not None:
+            room -= length(block)
+            if room < 0:
+                break
+        blocks.append(block)
+    return Prompt(
+        inputs=("".join(blocks) + query).rstrip(" "),
+        targets=template.target.render(values(example)),
+        template=number,
+        shots=len(blocks),
+    )

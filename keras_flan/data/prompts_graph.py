@@ -1,0 +1,173 @@
+"""Prompts for whole batches, as TensorFlow string operations.
+
+The templates are the same parsed objects that `prompts.render_prompt` uses,
+and the texts agree byte for byte.
+"""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from keras_flan.data.prompts import OPTIONS_HEADER, OPTIONS_MARK
+from keras_flan.data.tasks import Task
+from keras_flan.data.templates import DERIVED_FIELDS, Format, TemplateTable
+from keras_flan.data.tf_runtime import tf
+
+
+class PromptRenderer:
+    """Renders examples of several tasks and formats in one batch.
+
+    Args:
+        tasks: The tasks; a task's id is its place in here. A format's id is
+            its place in `list(Format)`.
+
+    Attributes:
+        field_names: The record fields that the templates use; a field that
+            a record lacks is given as an empty text.
+
+    Example:
+        >>> renderer = PromptRenderer([task])
+        >>> inputs, targets = renderer.render(
+        ...     task_ids=[0], indices=[0], format_ids=[0],
+        ...     values={"question": ["2 + 2?"], "answer": ["4"],
+        ...             "rationale": [""]},
+        ... )
+    """
+
+    def __init__(self, tasks: Sequence[Task]):
+        templates = []
+        # Where the templates of (task, format) begin, and how many they are.
+        # A missing format points outside the table, which the gather refuses.
+        self._first = np.full([len(tasks), len(Format)], -1, np.int32)
+        self._count = np.ones([len(tasks), len(Format)], np.int32)
+        for i, task in enumerate(tasks):
+            for j, format in enumerate(Format):
+                if format in task.formats:
+                    self._first[i, j] = len(templates)
+                    self._count[i, j] = task.num_templates(format)
+                    templates += task.family.templates(format)
+        used = {name for t in templates for name in t.fields}
+        self.field_names = sorted(
+            {DERIVED_FIELDS.get(name, name) for name in used}
+        )
+        self._derived = sorted(used & set(DERIVED_FIELDS))
+        columns = self.field_names + self._derived
+        self._query = TemplateTable([t.query for t in templates], columns)
+        self._target = TemplateTable([t.target for t in templates], columns)
+        self._exemplar = TemplateTable([t.exemplar for t in templates], columns)
+
+    def query(self, task_ids, indices, format_ids, values: Mapping):
+        """Renders the questions and what should be answered.
+
+        Args:
+            task_ids: Integers of shape `[n]`.
+            indices: Positions of the examples in their tasks' order of
+                reading, integers of shape `[n]`.
+            format_ids: Integers of shape `[n]`.
+            values: Each of `field_names` to UTF-8 strings of shape `[n]`.
+
+        Returns:
+            Two string tensors of shape `[n]`: the inputs without exemplars,
+            and the targets.
+        """
+        ids = self._template_ids(task_ids, indices, format_ids)
+        columns = self._columns(values)
+        inputs = self._query.render(ids, columns)
+        return _strip(inputs), self._target.render(ids, columns)
+
+    def exemplars(self, task_ids, indices, format_ids, values: Mapping):
+        """Renders solved examples with the templates of their questions.
+
+        Args:
+            task_ids: The task of each question, of shape `[n]`.
+            indices: The position of each question, of shape `[n]`.
+            format_ids: The format of each question, of shape `[n]`.
+            values: Each of `field_names` to UTF-8 strings of shape `[n, s]`.
+
+        Returns:
+            A string tensor of shape `[n, s]`: the exemplars with all that
+            stands around them; empty texts where the format is zero-shot.
+        """
+        tf_ = tf()
+        ids = self._template_ids(task_ids, indices, format_ids)
+        columns = self._columns(values)
+        shape = tf_.shape(columns)
+        flat = tf_.reshape(columns, [-1, columns.shape[-1]])
+        ids = tf_.repeat(ids, shape[1])
+        return tf_.reshape(self._exemplar.render(ids, flat), shape[:2])
+
+    def assemble(self, inputs, blocks, keep):
+        """Puts the kept exemplars before the questions.
+
+        Args:
+            inputs: What `query` returned first, of shape `[n]`.
+            blocks: What `exemplars` returned, of shape `[n, s]`.
+            keep: Booleans of shape `[n, s]`.
+
+        Returns:
+            The prompts, a string tensor of shape `[n]`.
+        """
+        tf_ = tf()
+        blocks = tf_.where(keep, blocks, "")
+        joined = tf_.strings.reduce_join(blocks, axis=1)
+        # Again, for a question of blanks alone after an exemplar's blanks.
+        return _strip(tf_.strings.join([joined, inputs]))
+
+    def render(
+        self,
+        task_ids,
+        indices,
+        format_ids,
+        values: Mapping,
+        exemplar_values: Mapping | None = None,
+    ):
+        """Renders prompts that keep all their exemplars.
+
+        The arguments are those of `query` and, for `exemplar_values`, of
+        `exemplars`.
+
+        Returns:
+            Two string tensors of shape `[n]`: the prompts and the targets.
+        """
+        ids = (task_ids, indices, format_ids)
+        inputs, targets = self.query(*ids, values)
+        if exemplar_values is not None:
+            blocks = self.exemplars(*ids, exemplar_values)
+            inputs = self.assemble(inputs, blocks, True)
+        return inputs, targets
+
+    def _template_ids(self, task_ids, indices, format_ids):
+        tf_ = tf()
+        place = tf_.stack([task_ids, format_ids], axis=-1)
+        first = tf_.gather_nd(tf_.constant(self._first), place)
+        count = tf_.gather_nd(tf_.constant(self._count), place)
+        return first + tf_.cast(
+            tf_.math.floormod(
+                tf_.cast(indices, tf_.int64), tf_.cast(count, tf_.int64)
+            ),
+            tf_.int32,
+        )
+
+    def _columns(self, values: Mapping):
+        """Stacks the fields and the derived fields along a last axis."""
+        tf_ = tf()
+        columns = [
+            tf_.convert_to_tensor(values[name], tf_.string)
+            for name in self.field_names
+        ]
+        if self._derived:
+            columns.append(
+                _options_block(columns[self.field_names.index("options")])
+            )
+        return tf_.stack(columns, axis=-1)
+
+
+def _options_block(options):
+    tf_ = tf()
+    listed = tf_.strings.regex_replace(options, "\n", OPTIONS_MARK)
+    block = tf_.strings.join([OPTIONS_HEADER, listed])
+    return tf_.where(tf_.equal(options, ""), "", block)
+
+
+def _strip(texts):
+    return tf().strings.regex_replace(texts, r" +\z", "")

@@ -1,0 +1,127 @@
+"""Reading YAML into pydantic models, with errors a person can act on."""
+
+import os
+import typing
+from typing import Any, TypeVar
+
+import pydantic
+import yaml
+
+from keras_flan.errors import InputError, did_you_mean
+from keras_flan.files import read_text
+
+Model = TypeVar("Model", bound=pydantic.BaseModel)
+
+
+class Strict(pydantic.BaseModel):
+    """A model that refuses keys it doesn't know."""
+
+    model_config = pydantic.ConfigDict(extra="forbid", frozen=True)
+
+
+class _Loader(yaml.SafeLoader):
+    """`yaml.SafeLoader` that refuses a key given twice.
+
+    YAML takes the last one in silence, which loses half of a mixture when
+    two groups are given the same name.
+    """
+
+    def construct_mapping(self, node, deep=False):
+        seen = set()
+        for key, _ in node.value:
+            if isinstance(key, yaml.ScalarNode):
+                if key.value in seen:
+                    raise yaml.constructor.ConstructorError(
+                        problem=f"the key {key.value!r} is given twice",
+                        problem_mark=key.start_mark,
+                    )
+                seen.add(key.value)
+        return super().construct_mapping(node, deep)
+
+
+def read_yaml(path: str | os.PathLike) -> Any:
+    """Returns the content of a YAML file.
+
+    Raises:
+        InputError: With line and column, if the file is missing, isn't YAML
+            or gives a key twice.
+    """
+    try:
+        return _Loader(read_text(path)).get_single_data()
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        place = f":{mark.line + 1}:{mark.column + 1}" if mark else ""
+        problem = getattr(error, "problem", None) or " ".join(
+            str(error).split()
+        )
+        raise InputError(f"{path}{place}: not valid YAML: {problem}") from None
+
+
+def validate(model: type[Model], data: Any, place: str) -> Model:
+    """Returns `data` as a `model`.
+
+    Args:
+        model: A pydantic model class.
+        data: What `read_yaml` returned.
+        place: Where the data come from, to begin the message with.
+
+    Raises:
+        InputError: One line with the place, the path of the first wrong
+            key, what was found and what was expected.
+
+    Example:
+        >>> class Config(Strict):
+        ...     steps: int = 100
+        >>> validate(Config, {"stesp": 3}, "train.yaml")
+        InputError: train.yaml: stesp: unknown key. Did you mean 'steps'?
+    """
+    if not isinstance(data, dict):
+        found = "nothing" if data is None else f"a {type(data).__name__}"
+        raise InputError(
+            f"{place}: expected keys and values ("
+            f"{', '.join(model.model_fields)}), found {found}"
+        )
+    try:
+        return model.model_validate(data)
+    except pydantic.ValidationError as errors:
+        error = errors.errors(include_url=False)[0]
+    raise InputError(f"{place}: {_describe(model, error)}")
+
+
+def _describe(model: type[pydantic.BaseModel], error: dict) -> str:
+    location = error["loc"]
+    key = ".".join(str(part) for part in location if part != "[key]")
+    if error["type"] == "extra_forbidden":
+        known = _model_at(model, location[:-1]).model_fields
+        return f"{key}: unknown key." + did_you_mean(str(location[-1]), known)
+    if error["type"] == "missing":
+        return f"{key}: this key is missing; add it"
+    if error["type"] == "value_error":
+        return f"{key}: {error['ctx']['error']}"
+    found = repr(error["input"])
+    found = found if len(found) <= 60 else found[:57] + "..."
+    message = error["msg"][0].lower() + error["msg"][1:]
+    if error["type"] == "enum":
+        allowed = error["ctx"]["expected"].replace(" or ", ", ").split(", ")
+        message = "it is not one of the allowed names." + did_you_mean(
+            str(error["input"]), [name.strip("'") for name in allowed]
+        )
+    return f"{key}: found {found}; {message}"
+
+
+def _model_at(model: type[pydantic.BaseModel], location: tuple):
+    """Follows a location through lists and mappings to the model there."""
+    for part in location:
+        if part in model.model_fields:
+            field = model.model_fields[part].annotation
+            model = _find_model(field) or model
+    return model
+
+
+def _find_model(annotation) -> type[pydantic.BaseModel] | None:
+    if isinstance(annotation, type) and issubclass(
+        annotation, pydantic.BaseModel
+    ):
+        return annotation
+    found = map(_find_model, typing.get_args(annotation))
+    return next((model for model in found if model), None)
