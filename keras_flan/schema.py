@@ -84,8 +84,10 @@ def validate(model: type[Model], data: Any, place: str) -> Model:
     try:
         return model.model_validate(data)
     except pydantic.ValidationError as errors:
-        error = errors.errors(include_url=False)[0]
-    raise InputError(f"{place}: {_describe(model, error)}")
+        found = errors.errors(include_url=False)
+    # A misspelt key is often also a missing one; its spelling says more.
+    found.sort(key=lambda error: error["type"] != "extra_forbidden")
+    raise InputError(f"{place}: {_describe(model, found[0])}")
 
 
 def _describe(model: type[pydantic.BaseModel], error: dict) -> str:
@@ -100,12 +102,14 @@ def _describe(model: type[pydantic.BaseModel], error: dict) -> str:
         return f"{key}: {error['ctx']['error']}"
     found = repr(error["input"])
     found = found if len(found) <= 60 else found[:57] + "..."
-    message = error["msg"][0].lower() + error["msg"][1:]
     if error["type"] == "enum":
-        allowed = error["ctx"]["expected"].replace(" or ", ", ").split(", ")
-        message = "it is not one of the allowed names." + did_you_mean(
-            str(error["input"]), [name.strip("'") for name in allowed]
-        )
+        names = error["ctx"]["expected"].replace(" or ", ", ").split(", ")
+        hint = did_you_mean(str(error["input"]), [n.strip("'") for n in names])
+        return f"{key}: {found} is not one of the allowed names.{hint}"
+    if error["type"] == "model_type":
+        known = ", ".join(_model_at(model, location).model_fields)
+        return f"{key}: found {found}; expected keys and values ({known})"
+    message = error["msg"][0].lower() + error["msg"][1:]
     return f"{key}: found {found}; {message}"
 
 

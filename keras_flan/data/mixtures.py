@@ -135,7 +135,10 @@ class Mixture:
         path = Path(path)
         config = validate(_MixtureFile, read_yaml(path), str(path))
         groups = _Finder(path, config).groups()
-        return cls(config.name or path.stem, groups, config.shots)
+        try:
+            return cls(config.name or path.stem, groups, config.shots)
+        except InputError as error:
+            raise InputError(f"{path}: {error}") from None
 
     def rates(self) -> dict[str, float]:
         """Returns the sampling probability of each task; they sum to 1."""
@@ -290,26 +293,33 @@ class _Finder:
     def groups(self) -> list[MixtureGroup]:
         groups = []
         for name, group in self._config.groups.items():
-            place = f"{self._path}: groups.{name}.tasks"
-            entries = []
+            tasks, caps = [], {}
             for i, entry in enumerate(group.tasks):
-                if entry.name == "*":
-                    names = self._others(f"{place}.{i}")
-                    options = {"templates": entry.templates, "cap": entry.cap}
-                    entries += [_TaskEntry(name=n, **options) for n in names]
-                else:
-                    entries.append(entry)
+                place = f"{self._path}: groups.{name}.tasks.{i}"
+                for one in self._expand(entry, place):
+                    tasks.append(self._task(one, place))
+                    if one.cap:
+                        caps[one.name] = one.cap
             groups.append(
                 MixtureGroup(
-                    name=name,
-                    tasks=[self._task(entry, place) for entry in entries],
-                    proportion=group.proportion,
-                    cap=group.cap,
-                    caps={e.name: e.cap for e in entries if e.cap},
-                    formats=group.formats,
+                    name,
+                    tasks,
+                    group.proportion,
+                    group.cap,
+                    caps,
+                    group.formats,
                 )
             )
         return groups
+
+    def _expand(self, entry: _TaskEntry, place: str) -> list[_TaskEntry]:
+        """Turns `*` into the tasks that the mixture doesn't name."""
+        if entry.name != "*":
+            return [entry]
+        return [
+            entry.model_copy(update={"name": name})
+            for name in self._others(place)
+        ]
 
     @functools.cached_property
     def _found(self) -> dict[str, Path]:

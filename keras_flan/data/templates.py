@@ -1,16 +1,17 @@
-"""Templates: a pattern parsed once, rendered by Python and by TensorFlow."""
+"""Templates: patterns with fields, and the library's families of them.
+
+`Template` is the only parser; `prompts_graph` renders the same parsed parts
+inside a TensorFlow graph.
+"""
 
 import dataclasses
 import enum
 import functools
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 
-import numpy as np
-
-from keras_flan.data.tf_runtime import tf
 from keras_flan.errors import InputError, did_you_mean
 from keras_flan.schema import Strict, read_yaml, validate
 
@@ -153,70 +154,6 @@ class Template:
 
 def _shorten(text: str, length: int = 60) -> str:
     return repr(text if len(text) <= length else text[: length - 3] + "...")
-
-
-class TemplateTable:
-    """Many templates as arrays, rendered for a whole batch at once.
-
-    Each template becomes a row of (literal, field) pairs, padded with empty
-    pairs to the longest. Rendering gathers the rows of a batch and joins
-    them, so it costs no Python and no branch per example.
-
-    Args:
-        templates: The templates; a template's id is its place in here.
-        field_names: Names of the columns of `values`.
-
-    Example:
-        >>> table = TemplateTable(
-        ...     [Template.parse("Q: {x}"), Template.parse("{x}?")], ["x"]
-        ... )
-        >>> table.render([1, 0], [["a"], ["b"]]).numpy().tolist()
-        [b'a?', b'Q: b']
-    """
-
-    def __init__(
-        self, templates: Sequence[Template], field_names: Sequence[str]
-    ):
-        column = {name: i for i, name in enumerate(field_names)}
-        empty = len(column)  # the column of empty texts that render() adds
-        rows = []
-        for template in templates:
-            row, literal = [], ""
-            for part in template.parts:
-                if isinstance(part, Literal):
-                    literal = part.text
-                else:
-                    row.append((literal, column[part.name]))
-                    literal = ""
-            rows.append([*row, (literal, empty)])
-        width = max(map(len, rows))
-        # NumPy's own string types would cut NULs at the end of a text.
-        self._literals = np.full([len(rows), width], b"", object)
-        self._columns = np.full([len(rows), width], empty, np.int32)
-        for i, row in enumerate(rows):
-            for j, (literal, name) in enumerate(row):
-                self._literals[i, j] = literal.encode("utf-8")
-                self._columns[i, j] = name
-
-    def render(self, template_ids, values):
-        """Returns the rendered texts.
-
-        Args:
-            template_ids: Integers of shape `[n]`.
-            values: UTF-8 strings of shape `[n, F]`, one column a field.
-
-        Returns:
-            A string tensor of shape `[n]`.
-        """
-        tf_ = tf()
-        values = tf_.convert_to_tensor(values, tf_.string)
-        literals = tf_.gather(tf_.constant(self._literals), template_ids)
-        columns = tf_.gather(tf_.constant(self._columns), template_ids)
-        values = tf_.pad(values, [[0, 0], [0, 1]], constant_values="")
-        fields = tf_.gather(values, columns, batch_dims=1)
-        return tf_.strings.reduce_join(
-            tf_.strings.join([literals, fields]), axis=1
-        )
 
 
 @dataclasses.dataclass(frozen=True)
