@@ -169,16 +169,20 @@ def write_records(
         if not re.fullmatch(r"\w[\w.+-]*", value):
             raise InputError(
                 f"{what} {value!r}: expected letters, digits, '_', '-', '.' "
-                "and '+', beginning with a letter or digit"
+                "and '+', of which the last three not in front"
             )
     if not 1 <= shards <= 99_999:
         raise InputError(f"shards: expected 1 to 99999, found {shards}")
     directory = Path(directory)
+    is_new = not directory.exists()
     try:
         directory.mkdir(parents=True, exist_ok=True)
-    except (FileExistsError, NotADirectoryError):
-        raise InputError(f"{directory}: expected a folder") from None
-    temporary = Path(tempfile.mkdtemp(prefix=_TEMPORARY, dir=directory))
+        temporary = Path(tempfile.mkdtemp(prefix=_TEMPORARY, dir=directory))
+    except OSError as error:
+        raise InputError(
+            f"{directory}: cannot be used as a folder ({error.strerror}); "
+            "choose another"
+        ) from None
     try:
         paths = [temporary / str(i) for i in range(shards)]
         counts, fields = _write_shards(examples, paths)
@@ -221,6 +225,9 @@ def write_records(
         write_json(directory / INFO_FILE, info)
     except BaseException:
         shutil.rmtree(temporary, ignore_errors=True)
+        if is_new:
+            with contextlib.suppress(OSError):
+                directory.rmdir()
         raise
     _remove_leftovers(directory, keep=set(files), rejects=bool(rejects))
     return info

@@ -1,0 +1,71 @@
+r"""Flan chain-of-thought TSVs: question, answer, rationale.
+
+No header and no quoting; line breaks in a question or rationale stand as the
+two characters `\n` (google-research/FLAN, `flan/v2/cot_data`).
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from keras_flan.data.importers.base import (
+    Importer,
+    Options,
+    Reject,
+    Row,
+    Source,
+    read_lines,
+    task_name,
+)
+
+_COLUMNS = ("question", "answer", "rationale")
+
+# Each data set of the Flan paper's CoT mixture and the form of its answers.
+_ANSWER_KINDS = {
+    "aqua": "option",
+    "creak": "yes_no",
+    "ecqa": "text",
+    "esnli": "text",
+    "gsm8k": "number",
+    "qasc": "option",
+    "qed": "text",
+    "sensemaking": "text",
+    "strategyqa": "yes_no",
+}
+
+
+def _rows(path: Path) -> Iterator[Row | Reject]:
+    for number, line in read_lines(path):
+        cells = [cell.strip() for cell in line.split("\t")]
+        if len(cells) != 3:
+            reason = (
+                "expected 3 tab-separated columns (question, answer, "
+                f"rationale), found {len(cells)}"
+            )
+            yield Reject(path, number, reason, line)
+        elif not all(cells):
+            reason = f"the column {_COLUMNS[cells.index('')]!r} is empty"
+            yield Reject(path, number, reason, line)
+        else:
+            question, answer, rationale = cells
+            fields = {
+                "question": question.replace("\\n", "\n"),
+                "answer": answer,
+                "rationale": rationale.replace("\\n", "\n"),
+            }
+            yield Row(path, number, fields)
+
+
+def _read(path: Path, options: Options) -> Source:
+    name = task_name(path, "flan-cot")
+    names = (name, options.name)
+    family = next((name for name in names if name in _ANSWER_KINDS), None)
+    return Source(_rows(path), name, family, _ANSWER_KINDS.get(family))
+
+
+IMPORTER = Importer(
+    format="flan-cot",
+    summary="Flan CoT TSV without header: question, answer, rationale",
+    read=_read,
+    origin="https://github.com/google-research/FLAN",
+    license="Apache-2.0",
+)

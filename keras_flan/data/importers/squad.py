@@ -1,0 +1,68 @@
+"""SQuAD JSON (Rajpurkar et al., 2016), which XQuAD and TyDiQA-GoldP share."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from keras_flan.data.importers.base import (
+    Importer,
+    Options,
+    Reject,
+    Row,
+    Source,
+    missing_text,
+    read_document,
+    task_name,
+)
+
+
+def _items(data: list) -> Iterator[tuple[str, Any, str, Any]]:
+    """Yields key path, question, title and context of every question."""
+    for i, article in enumerate(data):
+        title = article.get("title", "") if isinstance(article, dict) else ""
+        for j, paragraph in enumerate(_list(article, "paragraphs")):
+            for k, item in enumerate(_list(paragraph, "qas")):
+                place = f"data[{i}].paragraphs[{j}].qas[{k}]"
+                yield place, item, title, paragraph
+
+
+def _list(value: Any, key: str) -> list:
+    """Returns the list under `key`; what has none counts as one bad item."""
+    found = value.get(key) if isinstance(value, dict) else None
+    return found if isinstance(found, list) else [value]
+
+
+def _rows(path: Path, data: list) -> Iterator[Row | Reject]:
+    for number, (place, item, title, paragraph) in enumerate(_items(data), 1):
+        reason = missing_text(paragraph, ["context"])
+        reason = reason or missing_text(item, ["question"])
+        answers = [] if reason else item.get("answers") or []
+        if not reason and not answers:
+            reason = "the question has no answer"
+        elif not reason:
+            first = answers[0] if isinstance(answers, list) else answers
+            reason = missing_text(first, ["text"])
+        if reason:
+            text = json.dumps(item, ensure_ascii=False)
+            yield Reject(path, number, f"{place}: {reason}", text)
+        else:
+            fields = {
+                "context": paragraph["context"].strip(),
+                "question": item["question"].strip(),
+                "answer": first["text"].strip(),
+                "title": title if isinstance(title, str) else "",
+            }
+            yield Row(path, number, fields, str(item.get("id", "")))
+
+
+def _read(path: Path, options: Options) -> Source:
+    data = read_document(path, "data")["data"]
+    return Source(_rows(path, data), task_name(path, "squad"), "squad", "text")
+
+
+IMPORTER = Importer(
+    format="squad",
+    summary="SQuAD JSON (also XQuAD, TyDiQA-GoldP): context, question, answer",
+    read=_read,
+)
