@@ -1,0 +1,95 @@
+"""Which is larger, and who is tallest."""
+
+import itertools
+
+from keras_flan.data.universe.specs import Draws, TaskSpec
+from keras_flan.data.universe.words import THINGS, listing, people
+
+# "larger" or "smaller" names the number that is asked for.
+NUMBERS = (
+    ("Which number is larger, {a} or {b}?", "larger"),
+    ("Which is the larger of {a} and {b}?", "larger"),
+    ("{name} has {a} {things} and {friend} has {b}. What is the larger "
+     "number of {things}?", "larger"),
+    ("{name} says {a} and {friend} says {b}. Which number is larger?",
+     "larger"),
+    ("Which number is smaller, {a} or {b}?", "smaller"),
+    ("Which is the smaller of {a} and {b}?", "smaller"),
+    ("{name} has {a} {things} and {friend} has {b}. What is the smaller "
+     "number of {things}?", "smaller"),
+    ("{name} says {a} and {friend} says {b}. Which number is smaller?",
+     "smaller"),
+)  # fmt: skip
+
+# Each measure: its comparatives and superlatives, greater one first.
+MEASURES = (
+    ("taller", "shorter", "tallest", "shortest"),
+    ("older", "younger", "oldest", "youngest"),
+    ("faster", "slower", "fastest", "slowest"),
+)
+
+
+def compare_numbers(draws: Draws) -> dict[str, str]:
+    """Makes a question such as "Which number is larger, 12 or 7?"."""
+    text, asked = draws.pick(NUMBERS)
+    a, b = draws.sample(range(1, 31), 2)
+    name, friend = people(draws, 2)
+    high, low = max(a, b), min(a, b)
+    answer, other = (high, low) if asked == "larger" else (low, high)
+    return {
+        "question": text.format(
+            a=a, b=b, name=name, friend=friend, things=draws.pick(THINGS)
+        ),
+        "answer": str(answer),
+        "rationale": f"{answer} is {asked} than {other}.",
+    }
+
+
+def ordering(draws: Draws) -> dict[str, str]:
+    """Makes a question such as "Ann is taller than Ben. ... tallest?"."""
+    ranked = people(draws, 3)
+    more, less, most, least = draws.pick(MEASURES)
+    premises = [
+        f"{high} is {more} than {low}."
+        if draws.chance()
+        else f"{low} is {less} than {high}."
+        for high, low in itertools.pairwise(ranked)
+    ]
+    first, second = draws.shuffled(premises)
+    asked, answer = draws.pick(((most, ranked[0]), (least, ranked[2])))
+    ask = draws.pick(
+        (
+            f"Who is the {asked}?",
+            f"Who is the {asked} of the three?",
+            f"Which of the three is the {asked}?",
+            f"Say who is the {asked}.",
+            f"Of {listing(draws.shuffled(ranked))}, who is the {asked}?",
+        )
+    )
+    return {
+        "question": f"{first} {second} {ask}",
+        "answer": answer,
+        "rationale": f"From {most} to {least}: {', '.join(ranked)}.",
+    }
+
+
+TASKS = (
+    TaskSpec(
+        name="compare_numbers",
+        family="comparison",
+        make=compare_numbers,
+        summary="the larger or the smaller of two numbers",
+        answer_kind="number",
+        random_baseline=0.5,
+    ),
+    TaskSpec(
+        name="ordering",
+        family="ordering",
+        make=ordering,
+        summary="who is tallest (oldest, fastest ...) of three, from two "
+        "comparisons",
+        answer_kind="text",
+        random_baseline=1 / 3,
+        held_out=True,
+    ),
+)
