@@ -3,8 +3,9 @@
 import re
 import unicodedata
 from collections.abc import Iterator
-from decimal import Decimal
+from decimal import Context, Decimal
 from fractions import Fraction
+from itertools import islice
 
 from keras_flan.generation.answers.cues import plain_digits, segments
 
@@ -34,6 +35,12 @@ _NUMBER = re.compile(
 )
 
 
+# Floats that differ only by rounding noise are the same answer.
+_ROUNDING = Context(prec=12)
+# Enough of the calculations and of the closing statement to find a result.
+_MOST = 64
+
+
 def find_numbers(text: str) -> Iterator[tuple[str, int, int]]:
     """Yields (canonical value, start, end) of the numbers in a text.
 
@@ -41,10 +48,7 @@ def find_numbers(text: str) -> Iterator[tuple[str, int, int]]:
         >>> list(find_numbers("$1,250.50 or 3/4 of it"))
         [('1250.5', 1, 9), ('0.75', 13, 16)]
     """
-    for match in _NUMBER.finditer(plain_digits(text)):
-        value = _value(match)
-        if value is not None:
-            yield _canonical(value), match.start(), match.end()
+    yield from _values(_NUMBER.finditer(plain_digits(text)))
 
 
 def normalise_number(text: str) -> str | None:
@@ -55,18 +59,51 @@ def normalise_number(text: str) -> str | None:
 def find_number(text: str) -> tuple[str, int, int, str] | None:
     """Returns (value, start, end, rule) of the answer of a text.
 
-    The first number after the last cue counts. A label such as `Answer:` is
-    often followed by a calculation, whose result stands after the last `=`.
-    Without a cue it is the last number.
+    The first number after the last cue counts. A label such as `Answer:`,
+    or a text without a cue, has a closing statement in which the answer may
+    stand beside other numbers: there it is the latest result of a
+    calculation, else the first number after a label, the last without one.
     """
+    text = plain_digits(text)
+    announced = False
     for cue, start, end in segments(text):
-        if cue == "label":
-            equals = text.rfind("=", start, end)
-            start = equals + 1 if equals >= 0 else start
-        for value, first, last in find_numbers(text[start:end]):
-            return value, start + first, start + last, cue
-    found = list(find_numbers(text))
-    return (*found[-1], "last") if found else None
+        announced = True
+        first = next(_values(_NUMBER.finditer(text, start, end)), None)
+        if first and cue == "label":
+            return (*(_result(text, start, end) or first), cue)
+        if first:
+            return (*first, cue)
+    if announced:
+        return None
+    if result := _result(text, text.rstrip().rfind("\n") + 1, len(text)):
+        return (*result, "result")
+    matches = list(_NUMBER.finditer(text))
+    last = next(_values(reversed(matches)), None)
+    return (*last, "last") if last else None
+
+
+def _result(text, start, end):
+    """Returns the number in `text[start:end]` calculated last."""
+    results = [
+        match
+        for match in _NUMBER.finditer(text, 0, end)
+        if text[max(0, match.start() - 4) : match.start()].rstrip(" $€£¥₹")[-1:]
+        == "="
+    ]
+    order = {value: first for value, first, _ in _values(results[-_MOST:])}
+    stated = _values(islice(_NUMBER.finditer(text, start, end), _MOST))
+    return max(
+        (number for number in stated if number[0] in order),
+        key=lambda number: order[number[0]],
+        default=None,
+    )
+
+
+def _values(matches):
+    for match in matches:
+        value = _value(match)
+        if value is not None:
+            yield _canonical(value), match.start(), match.end()
 
 
 def _value(match: re.Match) -> Fraction | None:
@@ -98,18 +135,10 @@ def _plain(group: dict[str, str]) -> str:
 
 
 def _canonical(value: Fraction) -> str:
-    """Writes a decimal if the value has one, else a reduced fraction."""
-    rest = value.denominator
-    for prime in (2, 5):
-        while rest % prime == 0:
-            rest //= prime
-    if rest != 1:
+    """Writes whole numbers exactly, others with 12 significant digits."""
+    if value.denominator == 1:
         return str(value)
-    places = 0
-    while value.denominator != 1 and (value * 10**places).denominator != 1:
-        places += 1
-    digits = str(abs(int(value * 10**places))).rjust(places + 1, "0")
-    text = digits[: len(digits) - places]
-    if places:
-        text += "." + digits[-places:]
-    return "-" + text if value < 0 else text
+    rounded = _ROUNDING.divide(
+        Decimal(value.numerator), Decimal(value.denominator)
+    )
+    return f"{rounded:f}".rstrip("0").rstrip(".")

@@ -20,7 +20,18 @@ _MARKED = re.compile(
     r"""
       [\[(]\s?([A-Z])\s?[\])]
     | (?<![\w'’])([A-Z])\)
-    | \b[Oo]ption\s([A-Z])\b
+    | \b(?:[Oo]ption|[Cc]hoice)\s([A-Z])\b
+    """,
+    re.VERBOSE,
+)
+# "(A) or (B)" chooses nothing.
+_ANOTHER = re.compile(r"\s?[\])]?,?\s?(?:or|and|/|,)\s?[\[(]?[A-Z]\b[\])]?")
+# Where a closing line without a cue names its option.
+_CLOSING = re.compile(
+    r"""
+      (?:^|\b(?:is|be|option|choice)\s|[=:]\s?)[\s*:]{0,5}
+      (?:option\s)?[\[(]?([A-Z])(?:[\])]|\.\s)
+    | [\[(]([A-Z])[\])]\W{0,5}$
     """,
     re.VERBOSE,
 )
@@ -39,31 +50,31 @@ def find_option(
     """
     letters = string.ascii_uppercase[: len(choices)] if choices else None
     texts = [] if not choices or isinstance(choices, str) else list(choices)
+    announced = False
     for cue, start, end in segments(text):
-        found = _letter(text, start, end, letters) or _by_text(
-            text, start, end, texts
-        )
-        if found:
+        announced = True
+        found = _letter(text, start, end, letters)
+        if found or (found := _by_text(text, start, end, texts)):
             return (*found, cue)
-    if (alone := _ALONE.fullmatch(text.strip())) and _allowed(
-        letter := alone[1].upper(), letters
-    ):
-        at = text.index(alone[1])
-        return letter, at, at + 1, "alone"
-    # Without a cue: an answer that opens with its letter, else the last mark.
-    first = _FIRST.match(text)
-    if first and _allowed(first[1], letters):
-        return first[1], first.start(1), first.end(1), "first"
-    for match in reversed(list(_MARKED.finditer(text))):
-        if _allowed(match[match.lastindex], letters):
-            return (
-                match[match.lastindex],
-                *match.span(match.lastindex),
-                "mark",
-            )
-    if found := _by_text(text, 0, len(text), texts):
-        return (*found, "choice")
-    return None
+    stripped = text.strip()
+    if announced or not stripped:
+        return None
+    start = text.rfind("\n", 0, text.index(stripped) + len(stripped)) + 1
+    line = text[start:].rstrip()
+    if match := _ALONE.fullmatch(line):
+        found, rule = (match[1].upper(), *match.span(1)), "alone"
+    elif (match := _FIRST.match(line)) and start <= text.index(stripped):
+        found, rule = (match[1], *match.span(1)), "first"
+    elif match := _CLOSING.search(line):
+        group = match.lastindex
+        found, rule = (match[group], *match.span(group)), "closing"
+    else:
+        found, rule = _by_text(line, 0, len(line), texts), "choice"
+    if not found or not _allowed(found[0], letters):
+        return None
+    if _ANOTHER.match(line, found[2]):
+        return None
+    return found[0], start + found[1], start + found[2], rule
 
 
 def normalise_option(value: str) -> str | None:
@@ -79,9 +90,13 @@ def _allowed(letter: str, letters: str | None) -> bool:
 def _letter(text, start, end, letters):
     first = _FIRST.match(text, start, end)
     if first and _allowed(first[1], letters):
+        if _ANOTHER.match(text, first.end(1), end):
+            return None
         return first[1], *first.span(1)
     for match in _MARKED.finditer(text, start, end):
         if _allowed(match[match.lastindex], letters):
+            if _ANOTHER.match(text, match.end(match.lastindex), end):
+                return None
             return match[match.lastindex], *match.span(match.lastindex)
     return None
 

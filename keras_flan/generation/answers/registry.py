@@ -79,6 +79,16 @@ KINDS = {
         words.normalise_text,
         "free text up to the end of the line",
     ),
+    "coin": Kind(
+        lambda text, choices: words.find_coin(text),
+        words.normalise_yes_no,
+        "yes or no, or the side of a coin",
+    ),
+    "letters": Kind(
+        lambda text, choices: words.find_letters(text),
+        words.normalise_letters,
+        "joined letters",
+    ),
     "list": Kind(
         lambda text, choices: words.find_list(text),
         words.normalise_list,
@@ -104,8 +114,8 @@ BENCHMARKS = {
     "commonsenseqa": Protocol("option", letters="ABCDE"),
     "mmlu": Protocol("option", letters="ABCD"),
     "strategyqa": Protocol("yes_no"),
-    "coin_flip": Protocol("yes_no"),
-    "last_letters": Protocol("text"),
+    "coin_flip": Protocol("coin"),
+    "last_letters": Protocol("letters"),
     "bbh": Protocol(None, kinds={"word_sorting": "list"}),
     "records": Protocol(None),
 }

@@ -9,7 +9,24 @@ _YES_NO = {"yes": "yes", "no": "no", "true": "yes", "false": "no"}
 _VALIDITY = {"valid": "valid", "invalid": "invalid"}
 _YES_NO_WORD = re.compile(r"(?<!\w)(?:yes|no|true|false)(?!\w)", re.IGNORECASE)
 _VALIDITY_WORD = re.compile(r"(?<!\w)(?:in)?valid(?!\w)", re.IGNORECASE)
-_SENTENCE = re.compile(r"(?:^|(?<=[.!?:]\s)|(?<=\n))[\s\"'“*(]{0,10}", re.M)
+_SIDE = re.compile(
+    r"(?P<word>\b(?:yes|no)\b)"
+    r"|(?P<not>\b(?:not|no longer)\s(?:still\s|now\s)?)?"
+    r"\b(?P<side>heads|tails)[\s-]up",
+    re.IGNORECASE,
+)
+# Quoted, announced or alone in the closing line.
+_SPELLED = re.compile(
+    r"""
+      ["“'‘]([^"”'’\n]{1,200})["”'’]
+    | (?:^|\b(?:is|are)\s|[:=→]\s?)
+      ([^\W\d_](?:[\s,.-]{0,3}[^\W\d_]){0,100})\s?\.?\s?$
+    """,
+    re.VERBOSE | re.MULTILINE,
+)
+_SENTENCE = re.compile(r"(?:^|(?<=[.!?]\s))[\s\"'“*(]{0,10}", re.MULTILINE)
+# Longer lines are cut before rules that look at the closing line only.
+_CLOSING = 300
 _EDGES = " \t\r\n\"'“”‘’`*_"
 _BRACKETS = re.compile(r"[\[\](){}<>][\[\](){}<>\s]*")
 
@@ -17,6 +34,44 @@ _BRACKETS = re.compile(r"[\[\](){}<>][\[\](){}<>\s]*")
 def find_yes_no(text: str) -> tuple[str, int, int, str] | None:
     """Returns (yes or no, start, end, rule); true and false count too."""
     return _find_word(text, _YES_NO_WORD, _YES_NO)
+
+
+def find_coin(text: str) -> tuple[str, int, int, str] | None:
+    """Returns (yes or no, start, end, rule): is the coin still heads up?
+
+    Besides yes and no, a statement of the side counts.
+    """
+    for cue, start, end in segments(text):
+        if cue != "label":
+            line = _line(text, start, end)
+            end = (
+                line[2]
+                if line and not text[line[2] :].startswith("?")
+                else start
+            )
+        if found := _coin(text, start, end):
+            return (*found, cue)
+        if cue != "label":
+            return None
+    found = _coin(text, _closing(text), len(text))
+    return (*found, "closing") if found else None
+
+
+def find_letters(text: str) -> tuple[str, int, int, str] | None:
+    """Returns (joined letters, start, end, rule).
+
+    That is the text after the last cue, else what a closing line quotes or
+    announces: `The concatenated last letters are "yajo".`
+    """
+    found = find_text(text)
+    if found and " " not in found[0].strip():
+        return (normalise_letters(found[0]), *found[1:])
+    matches = list(_SPELLED.finditer(text, _closing(text)))
+    if not matches:
+        return None
+    match = matches[-1]
+    value = match[match.lastindex]
+    return normalise_letters(value), *match.span(match.lastindex), "closing"
 
 
 def find_validity(text: str) -> tuple[str, int, int, str] | None:
@@ -76,6 +131,11 @@ def normalise_validity(value: str) -> str | None:
     return match and _VALIDITY[match[0].lower()]
 
 
+def normalise_letters(value: str) -> str | None:
+    """Returns the letters without blanks, quotes, commas and hyphens."""
+    return re.sub(r"[\s,.\-\"'“”‘’`*_]", "", value).casefold() or None
+
+
 def normalise_text(value: str) -> str | None:
     """Folds case, quotes, blanks and a final full stop."""
     value = " ".join(value.split()).strip(_EDGES).removesuffix(".")
@@ -93,21 +153,38 @@ def normalise_brackets(value: str) -> str | None:
     return " ".join(re.findall(r"[\[\](){}<>]", value)) or None
 
 
+def _coin(text, start, end):
+    """Returns what a passage says first in words, or last about the side."""
+    found = None
+    for match in _SIDE.finditer(text, start, end):
+        if match["word"] and found is None:
+            return match["word"].lower(), *match.span()
+        if match["side"]:
+            heads = (match["side"].lower() == "heads") != bool(match["not"])
+            found = ("yes" if heads else "no", *match.span())
+    return found
+
+
 def _find_word(text, pattern, values):
     for cue, start, end in segments(text):
         if match := pattern.search(text, start, end):
             return values[match[0].lower()], *match.span(), cue
+        if cue != "label":
+            return None
     # A sentence that opens with the word answers; inside one, "no" is often
     # a mere determiner.
-    found = None
-    for sentence in _SENTENCE.finditer(text):
+    if match := pattern.match(text, len(text) - len(text.lstrip(_EDGES + "("))):
+        return values[match[0].lower()], *match.span(), "first"
+    for sentence in _SENTENCE.finditer(text, _closing(text)):
         if match := pattern.match(text, sentence.end()):
-            found = (values[match[0].lower()], *match.span(), "sentence")
-    if found:
-        return found
-    for match in pattern.finditer(text):
-        found = (values[match[0].lower()], *match.span(), "last")
-    return found
+            return values[match[0].lower()], *match.span(), "closing"
+    return None
+
+
+def _closing(text):
+    """Returns where the last line begins, at most 300 characters back."""
+    end = len(text.rstrip())
+    return max(text.rfind("\n", 0, end) + 1, end - _CLOSING)
 
 
 def _line(text, start, end):
