@@ -5,6 +5,7 @@ and tests; `prompts_graph` does the same for batches inside `tf.data`.
 """
 
 import dataclasses
+import string
 from collections.abc import Callable, Mapping, Sequence
 
 from keras_flan.data.records import Example
@@ -13,8 +14,8 @@ from keras_flan.data.templates import Format, TemplateFamily
 
 __all__ = ["Format", "Prompt", "render_prompt"]
 
-OPTIONS_HEADER = "OPTIONS:\n- "
-OPTIONS_MARK = "\n- "
+OPTIONS_HEADER = "OPTIONS:"
+LETTERS = string.ascii_uppercase
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,16 +39,30 @@ class Prompt:
 def template_values(fields: Mapping[str, str]) -> dict[str, str]:
     r"""Adds the fields that are derived from others.
 
-    `options`, one option a line, gives `options_`, the block that prompts
-    show; without options both are empty.
+    `options`, one option a line, gives two blocks that prompts show:
+    `options_`, for answers that repeat an option, and `lettered_options_`,
+    for answers that name its letter (after Z, its number). Without options
+    both are empty.
 
     Example:
-        >>> template_values({"options": "red\nblue"})["options_"]
+        >>> values = template_values({"options": "red\nblue"})
+        >>> values["options_"]
         'OPTIONS:\n- red\n- blue'
+        >>> values["lettered_options_"]
+        '(A) red\n(B) blue'
     """
     options = fields.get("options", "")
-    block = OPTIONS_HEADER + options.replace("\n", OPTIONS_MARK)
-    return {**fields, "options_": block if options else ""}
+    lines = options.split("\n") if options else []
+    lettered = [
+        f"({LETTERS[i] if i < len(LETTERS) else i + 1}) {line}"
+        for i, line in enumerate(lines)
+    ]
+    plain = [OPTIONS_HEADER, *(f"- {line}" for line in lines)]
+    return {
+        **fields,
+        "options_": "\n".join(plain) if lines else "",
+        "lettered_options_": "\n".join(lettered),
+    }
 
 
 def render_prompt(

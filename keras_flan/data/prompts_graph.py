@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from keras_flan.data.prompts import OPTIONS_HEADER, OPTIONS_MARK
+from keras_flan.data.prompts import LETTERS, OPTIONS_HEADER
 from keras_flan.data.tasks import Task
 from keras_flan.data.templates import (
     DERIVED_FIELDS,
@@ -224,18 +224,41 @@ class PromptRenderer:
             tf_.convert_to_tensor(values[name], tf_.string)
             for name in self.field_names
         ]
-        if self._derived:
-            columns.append(
-                _options_block(columns[self.field_names.index("options")])
-            )
+        for name in self._derived:
+            source = self.field_names.index(DERIVED_FIELDS[name])
+            columns.append(_DERIVE[name](columns[source]))
         return tf_.stack(columns, axis=-1)
 
 
 def _options_block(options):
     tf_ = tf()
-    listed = tf_.strings.regex_replace(options, "\n", OPTIONS_MARK)
-    block = tf_.strings.join([OPTIONS_HEADER, listed])
+    listed = tf_.strings.regex_replace(options, "\n", "\n- ")
+    block = tf_.strings.join([OPTIONS_HEADER + "\n- ", listed])
     return tf_.where(tf_.equal(options, ""), "", block)
+
+
+def _lettered_options_block(options):
+    tf_ = tf()
+    lines = tf_.strings.split(tf_.reshape(options, [-1]), "\n")
+    number = tf_.ragged.range(lines.row_lengths()).values
+    letter = tf_.gather(
+        tf_.constant(list(LETTERS)), tf_.minimum(number, len(LETTERS) - 1)
+    )
+    mark = tf_.where(
+        number < len(LETTERS), letter, tf_.strings.as_string(number + 1)
+    )
+    lettered = tf_.strings.join(["(", mark, ") ", lines.values])
+    blocks = tf_.strings.reduce_join(
+        lines.with_values(lettered), axis=1, separator="\n"
+    )
+    blocks = tf_.reshape(blocks, tf_.shape(options))
+    return tf_.where(tf_.equal(options, ""), "", blocks)
+
+
+_DERIVE = {
+    "options_": _options_block,
+    "lettered_options_": _lettered_options_block,
+}
 
 
 def _strip(texts):

@@ -18,7 +18,7 @@ from keras_flan.schema import Strict, read_yaml, validate
 LIBRARY = Path(__file__).parent / "template_library"
 
 # Fields that are made from another field of the record.
-DERIVED_FIELDS = {"options_": "options"}
+DERIVED_FIELDS = {"options_": "options", "lettered_options_": "options"}
 
 _TOKEN = re.compile(r"\{\{|\}\}|\{([A-Za-z_][A-Za-z0-9_]*)\}|[{}]")
 
