@@ -1,0 +1,369 @@
+"""One offline HTML page that shows what a run learned."""
+
+import html
+import io
+import os
+import re
+from collections.abc import Mapping, Sequence
+from importlib import resources
+from string import Template
+
+from keras_flan.errors import InputError
+from keras_flan.files import atomic_write
+
+GROUPS = {"trained": "Trained tasks", "held_out": "Held-out tasks"}
+MODES = {"direct": "Direct", "cot": "CoT", "cot_vote": "CoT + vote"}
+
+# Colours that no theme uses: they mark what follows the page's own palette.
+_INK, _SOFT, _LINE, _ACCENT = "#010101", "#020202", "#030303", "#040404"
+_PALETTE = {
+    _INK: "var(--ink)",
+    _SOFT: "var(--soft)",
+    _LINE: "var(--line)",
+    _ACCENT: "var(--accent)",
+}
+
+
+def write_report(
+    path: str | os.PathLike,
+    *,
+    title: str,
+    loss: Sequence[float],
+    table: Mapping[str, Mapping[str, Mapping[str, float]]],
+    predictions: Sequence[Mapping],
+    settings: Mapping[str, object],
+    seconds: Mapping[str, float],
+) -> None:
+    """Writes a self-contained page: no scripts, no fonts, no network.
+
+    The page follows the reader's light or dark setting and folds to one
+    column on a phone.
+
+    Args:
+        path: The `.html` file to write, atomically.
+        title: Heading of the page.
+        loss: Training loss a step, in nats per target token.
+        table: Exact match between 0 and 1, as
+            `table["before" | "after"]["trained" | "held_out"][mode]` with
+            the modes `"direct"`, `"cot"` and `"cot_vote"`.
+        predictions: Rows of a `predictions.jsonl`, shown in this order.
+        settings: What the run was; shown as name and value.
+        seconds: Wall-clock time of each stage.
+
+    Raises:
+        InputError: If `table` lacks a number, naming its place.
+
+    Example:
+        >>> scores = {"direct": 0.1, "cot": 0.2, "cot_vote": 0.3}
+        >>> group = {"trained": scores, "held_out": scores}
+        >>> write_report(
+        ...     "report.html",
+        ...     title="Quickstart",
+        ...     loss=[5.2, 3.1, 1.9],
+        ...     table={"before": group, "after": group},
+        ...     predictions=[],
+        ...     settings={"seed": 0},
+        ...     seconds={"train": 12.0},
+        ... )
+    """
+    _check(table)
+    body = "\n".join(
+        [
+            f"<h1>{_text(title)}</h1>",
+            '<p class="lead">Exact match on unseen examples, before and after '
+            "finetuning: on the tasks in the training mixture, and on tasks "
+            "kept out of it.</p>",
+            _tiles(loss, table, seconds),
+            '<div class="pair">',
+            _card("Training loss", _loss_plot(loss)),
+            _card("Exact match, before and after", _score_table(table)),
+            "</div>",
+            *(_prediction(row) for row in predictions),
+            '<div class="pair">',
+            _card("Settings", _pairs(settings)),
+            _card("Time", _durations(seconds)),
+            "</div>",
+        ]
+    )
+    page = resources.files(__package__).joinpath("report.html")
+    with atomic_write(path) as f:
+        f.write(
+            Template(page.read_text(encoding="utf-8")).substitute(
+                title=_text(title), body=body
+            )
+        )
+
+
+def _check(table) -> None:
+    """Raises InputError for the first number that is not there."""
+    for when in ("before", "after"):
+        for group in GROUPS:
+            for mode in MODES:
+                try:
+                    value = table[when][group][mode]
+                except KeyError as error:
+                    raise InputError(
+                        f"report: table[{when!r}][{group!r}][{mode!r}] lacks "
+                        f"{error}; give exact match for every group and mode"
+                    ) from None
+                if not 0 <= value <= 1:
+                    raise InputError(
+                        f"report: table[{when!r}][{group!r}][{mode!r}] is "
+                        f"{value}; expected a fraction between 0 and 1"
+                    )
+
+
+# === Pieces of the page ===
+
+
+def _text(value) -> str:
+    return html.escape(str(value))
+
+
+def _card(title: str, content: str) -> str:
+    return f'<section class="card"><h2>{title}</h2>\n{content}\n</section>'
+
+
+def _percent(fraction: float) -> str:
+    return f"{100 * fraction:.1f}%"
+
+
+def _bar(fraction: float, style: str = "") -> str:
+    width = f"{100 * fraction:.1f}%"
+    return (
+        f'<span class="bar {style}" aria-hidden="true">'
+        f'<i style="width:{width}"></i></span>'
+    )
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return (f"{hours} h " if hours else "") + f"{minutes} min {rest:02d} s"
+
+
+def _tiles(loss, table, seconds) -> str:
+    """Four headline numbers: two scores, the loss, the time."""
+    tiles = []
+    for group, label in GROUPS.items():
+        before, after = (
+            sum(table[when][group].values()) / len(table[when][group])
+            for when in ("before", "after")
+        )
+        tiles.append(
+            (label, _percent(after), f"from {_percent(before)}, mean of modes")
+        )
+    if loss:
+        tiles.append(
+            (
+                "Training loss",
+                f"{loss[-1]:.3f}",
+                f"from {loss[0]:.3f} in {len(loss):,} steps",
+            )
+        )
+    total = seconds.get("total", sum(seconds.values()))
+    tiles.append(("Time", _duration(total), "wall clock, whole run"))
+    cells = "\n".join(
+        f'<div class="card tile"><span class="label">{label}</span>'
+        f'<b>{value}</b><span class="note">{note}</span></div>'
+        for label, value, note in tiles
+    )
+    return f'<div class="tiles">\n{cells}\n</div>'
+
+
+def _score_table(table) -> str:
+    rows = []
+    for group, label in GROUPS.items():
+        rows.append(
+            f'<tr class="group"><th colspan="4" scope="rowgroup">{label}</th>'
+            "</tr>"
+        )
+        for mode, name in MODES.items():
+            before = table["before"][group][mode]
+            after = table["after"][group][mode]
+            rows.append(
+                f'<tr><th scope="row">{name}</th>'
+                f'<td class="score">{_percent(before)}'
+                f"{_bar(before, 'before')}</td>"
+                f'<td class="score"><b>{_percent(after)}</b>{_bar(after)}</td>'
+                f'<td class="change">{100 * (after - before):+.1f}</td></tr>'
+            )
+    return (
+        '<table><thead><tr><th></th><th scope="col">Before</th>'
+        '<th scope="col">After</th><th scope="col" class="change">Points</th>'
+        "</tr></thead><tbody>\n" + "\n".join(rows) + "\n</tbody></table>"
+        '<p class="key">CoT: the model reasons step by step before it '
+        "answers (chain of thought). Vote: the most frequent answer of "
+        "several sampled paths. Bars run from 0 to 100%.</p>"
+    )
+
+
+def _pairs(values: Mapping[str, object]) -> str:
+    rows = "\n".join(
+        f'<tr><th scope="row">{_text(name).replace("_", " ")}</th>'
+        f"<td>{_text(value)}</td></tr>"
+        for name, value in values.items()
+    )
+    return f"<table><tbody>\n{rows}\n</tbody></table>"
+
+
+def _durations(seconds: Mapping[str, float]) -> str:
+    longest = max(seconds.values(), default=0) or 1
+    rows = "\n".join(
+        f'<tr><th scope="row">{_text(name).replace("_", " ")}</th>'
+        f"<td>{_duration(value)}{_bar(value / longest, 'quiet')}</td></tr>"
+        for name, value in seconds.items()
+    )
+    return f"<table><tbody>\n{rows}\n</tbody></table>"
+
+
+# === Training loss ===
+
+
+def _loss_plot(loss: Sequence[float]) -> str:
+    """Returns the loss curve as inline SVG in the page's colours."""
+    if not loss:
+        return "<p>No training step was recorded.</p>"
+    import matplotlib
+    from matplotlib.figure import Figure
+    from matplotlib.ticker import MaxNLocator
+
+    # Text stays text (it follows the page's font), and ids are stable, so
+    # that the same run gives the same page.
+    style = {
+        "svg.fonttype": "none",
+        "svg.hashsalt": "keras_flan",
+        "font.size": 10,
+        "text.color": _SOFT,
+        "axes.labelcolor": _SOFT,
+        "axes.edgecolor": _LINE,
+        "xtick.color": _LINE,
+        "ytick.color": _LINE,
+        "xtick.labelcolor": _SOFT,
+        "ytick.labelcolor": _SOFT,
+    }
+    with matplotlib.rc_context(style):
+        figure = Figure(figsize=(5.0, 4.0), layout="constrained")
+        axes = figure.add_subplot()
+        steps = range(1, len(loss) + 1)
+        smooth = _smooth(loss, reach=len(loss) // 60)
+        if len(loss) >= 60:
+            axes.plot(steps, loss, color=_ACCENT, alpha=0.3, linewidth=1)
+        axes.plot(
+            steps,
+            smooth,
+            color=_ACCENT,
+            linewidth=2,
+            marker="o" if len(loss) == 1 else None,
+        )
+        axes.set_xlabel("step")
+        axes.set_ylabel("loss per target token")
+        axes.set_ylim(bottom=0)
+        axes.margins(x=0.02)
+        axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
+        axes.grid(axis="y", color=_LINE, linewidth=0.8)
+        axes.set_axisbelow(True)
+        axes.spines[["top", "right", "left"]].set_visible(False)
+        axes.tick_params(length=0)
+        buffer = io.StringIO()
+        figure.savefig(
+            buffer, format="svg", transparent=True, metadata={"Date": None}
+        )
+    svg = buffer.getvalue()
+    svg = svg[svg.index("<svg") :]
+    # The viewBox keeps the proportions; the page sets the size.
+    svg = re.sub(r'(<svg[^>]*?) width="[^"]*"', r"\1", svg, count=1)
+    svg = re.sub(r'(<svg[^>]*?) height="[^"]*"', r"\1", svg, count=1)
+    svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
+    svg = re.sub(r" ?font-family: [^;\"]*;?", "", svg)
+    for colour, variable in _PALETTE.items():
+        svg = svg.replace(colour, variable)
+    label = (
+        f"Training loss from {loss[0]:.3f} to {loss[-1]:.3f} over "
+        f"{len(loss)} steps"
+    )
+    svg = svg.replace("<svg", f'<svg role="img" aria-label="{label}"', 1)
+    note = (
+        '<p class="key">Thin: every step. Bold: moving average.</p>'
+        if len(loss) >= 60
+        else ""
+    )
+    return f'<div class="plot">{svg}</div>{note}'
+
+
+def _smooth(values: Sequence[float], reach: int) -> list[float]:
+    """Returns at each place the mean of the values at most `reach` away."""
+    windows = (
+        values[max(0, i - reach) : i + reach + 1] for i in range(len(values))
+    )
+    return [sum(window) / len(window) for window in windows]
+
+
+# === Predictions ===
+
+
+def _prediction(row: Mapping) -> str:
+    """One example: prompt, verdict, votes and the sampled paths."""
+    right = row["correct"]
+    verdict = (
+        '<span class="verdict right">✓ right</span>'
+        if right
+        else '<span class="verdict wrong">✗ wrong</span>'
+    )
+    answer = row["answer"]
+    shown = "no answer found" if answer is None else answer
+    facts = (
+        f"<dl class='facts'><dt>Target</dt><dd>{_text(row['target'])}</dd>"
+        f"<dt>Answer</dt><dd>{_text(shown)}</dd></dl>"
+    )
+    paths = "\n".join(_path(index, row) for index in range(len(row["outputs"])))
+    return (
+        '<article class="card example"><header>'
+        f'<span class="task">{_text(row["task"])}</span>'
+        f'<span class="id">{_text(row["id"])}</span>{verdict}</header>\n'
+        '<div class="split"><div><h3>Prompt</h3>'
+        f'<div class="prompt"><pre>{_text(row["prompt"])}</pre></div></div>\n'
+        f"<div>{facts}<h3>Votes</h3>{_votes(row)}</div></div>\n"
+        f'<div class="paths">\n{paths}\n</div></article>'
+    )
+
+
+def _votes(row: Mapping) -> str:
+    """Bars of the votes; paths without an answer come last."""
+    total = len(row["outputs"])
+    lines = [
+        (answer, count, "" if answer == row["answer"] else "quiet")
+        for answer, count in sorted(
+            row["votes"].items(), key=lambda item: -item[1]
+        )
+    ]
+    silent = total - sum(row["votes"].values())
+    if silent:
+        lines.append(("no answer found", silent, "quiet"))
+    return "\n".join(
+        f'<div class="vote"><div class="line"><span>{_text(answer)}</span>'
+        f"<span>{count} of {total}</span></div>{_bar(count / total, style)}"
+        "</div>"
+        for answer, count, style in lines
+    )
+
+
+def _path(index: int, row: Mapping) -> str:
+    """A sampled path with the extracted answer marked."""
+    text, span = row["outputs"][index], row["spans"][index]
+    if span is None:
+        marked = _text(text) or "<i>empty</i>"
+    else:
+        start, end = span
+        marked = (
+            f"{_text(text[:start])}<mark>{_text(text[start:end])}</mark>"
+            f"{_text(text[end:])}"
+        )
+    found = row["rules"][index] or "no answer found"
+    return (
+        f'<div class="path"><div class="line"><span>Path {index + 1}</span>'
+        f"<span>{_text(found).replace('_', ' ')}</span></div>"
+        f"<pre>{marked}</pre></div>"
+    )
