@@ -7,6 +7,7 @@ last, so a killed run leaves the old set or the new one, never a half.
 
 import contextlib
 import hashlib
+import itertools
 import json
 import os
 import re
@@ -173,6 +174,13 @@ def write_records(
             )
     if not 1 <= shards <= 99_999:
         raise InputError(f"shards: expected 1 to 99999, found {shards}")
+    examples = iter(examples)
+    # The usual errors come at the first example: before any file is touched
+    # and before the seconds that TensorFlow's import takes.
+    first = next(examples, None)
+    if first is None:
+        raise InputError(f"{name}: no examples to write to {directory}")
+    examples = itertools.chain([first], examples)
     directory = Path(directory)
     is_new = not directory.exists()
     try:
@@ -186,8 +194,6 @@ def write_records(
     try:
         paths = [temporary / str(i) for i in range(shards)]
         counts, fields = _write_shards(examples, paths)
-        if not counts[0]:
-            raise InputError(f"{name}: no examples to write to {directory}")
         digests = [_sha256(path) for path in paths]
         digest = hashlib.sha256("".join(digests).encode()).hexdigest()[:8]
         files = [
@@ -218,11 +224,13 @@ def write_records(
             "num_rejected": len(rejects),
             **(extra or {}),
         }
+        write_json(temporary / INFO_FILE, info)
+        if rejects:
+            write_jsonl(temporary / REJECTS_FILE, rejects)
+            os.replace(temporary / REJECTS_FILE, directory / REJECTS_FILE)
         for path, file in zip(paths, files, strict=True):
             os.replace(path, directory / file)
-        if rejects:
-            write_jsonl(directory / REJECTS_FILE, rejects)
-        write_json(directory / INFO_FILE, info)
+        os.replace(temporary / INFO_FILE, directory / INFO_FILE)
     except BaseException:
         shutil.rmtree(temporary, ignore_errors=True)
         if is_new:
@@ -271,7 +279,7 @@ def read_info(directory: str | os.PathLike) -> dict[str, Any]:
     number = info["num_examples"]
     counts = [shard["num_examples"] for shard in info["shards"]]
     dealt = [len(range(i, number, len(counts))) for i in range(len(counts))]
-    if number < 1 or counts != dealt:
+    if not sum(counts) or counts != dealt:
         raise InputError(
             f"{path}: num_examples {number} dealt out to {len(counts)} shards "
             f"makes {dealt} examples a shard, found {counts}; {_AGAIN}"

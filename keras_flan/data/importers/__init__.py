@@ -185,7 +185,7 @@ def _examples(
         place = f"{row.path}:{row.number}: {row.reason}"
         if strict:
             raise InputError(
-                f"{place}; mend the row, or import without --strict"
+                f"{place} (mend the row, or import without --strict)"
             )
         first = first or place
         rejects.append(
@@ -198,8 +198,8 @@ def _examples(
         )
     if not number:
         raise InputError(
-            f"{first}; none of the {len(rejects)} rows can be used: check "
-            "that the file has the format, see `keras-flan formats`"
+            f"{first} (none of the {len(rejects)} rows can be used; is this "
+            "the format of the file? see `keras-flan formats`)"
             if first
             else f"{path}: no rows to import; the file is empty"
         )

@@ -145,6 +145,9 @@ def read_objects(path: Path) -> Iterator[tuple[int, str, dict | Reject]]:
     for number, line in read_lines(path):
         try:
             value = json.loads(line)
+        except json.JSONDecodeError as error:
+            reason = f"not JSON ({error.msg} at column {error.colno})"
+            value = Reject(path, number, reason, line)
         except (ValueError, RecursionError) as error:
             value = Reject(path, number, f"not JSON ({error})", line)
         else:
@@ -158,8 +161,9 @@ def read_objects(path: Path) -> Iterator[tuple[int, str, dict | Reject]]:
 
 def read_document(path: Path, key: str) -> dict:
     """Returns the JSON object in a file, which holds a list under `key`."""
+    text = _read(path)
     try:
-        document = json.loads(_read(path))
+        document = json.loads(text)
     except json.JSONDecodeError as error:
         raise InputError(
             f"{path}:{error.lineno}: not JSON ({error.msg} at column "
@@ -169,8 +173,10 @@ def read_document(path: Path, key: str) -> dict:
         raise InputError(f"{path}: not JSON ({error})") from None
     if not isinstance(document, dict):
         found = type(document).__name__
-    elif not isinstance(document.get(key), list):
+    elif key not in document:
         found = f"an object with the keys {sorted(document)!r:.80}"
+    elif not isinstance(document[key], list):
+        found = f"{type(document[key]).__name__} there"
     else:
         return document
     raise InputError(
