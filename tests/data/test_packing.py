@@ -1,0 +1,156 @@
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from keras_flan.data.packing import _match, fill, fill_rows, pack
+from keras_flan.data.tf_runtime import tf
+
+CAPACITY = (24, 16)
+LENGTHS = st.lists(
+    st.tuples(st.integers(1, CAPACITY[0]), st.integers(1, CAPACITY[1])),
+    max_size=80,
+)
+
+
+@given(LENGTHS)
+@settings(max_examples=200, deadline=None)
+def test_nothing_is_lost_and_no_row_overflows(lengths):
+    lengths = np.array(lengths, int).reshape(-1, 2)
+    rows = pack(lengths, CAPACITY)
+    assert rows.dtype == np.int32
+    assert rows.shape == (len(lengths),)
+    assert set(rows.tolist()) == set(range(rows.max(initial=-1) + 1))
+    for d in (0, 1):
+        load = np.bincount(rows, lengths[:, d])
+        assert (load <= CAPACITY[d]).all()
+    np.testing.assert_array_equal(rows, pack(lengths, CAPACITY))
+
+
+@pytest.mark.parametrize(
+    ("bad", "shown"), [([[0, 1]], r"\[0, 1\]"), ([[1, 17]], r"\[1, 17\]")]
+)
+def test_a_length_outside_the_row_is_an_error(bad, shown):
+    with pytest.raises(ValueError, match=shown):
+        pack(np.array(bad), CAPACITY)
+
+
+@given(
+    st.lists(st.integers(1, 30), max_size=30),
+    st.lists(st.integers(0, 30), max_size=30),
+)
+@settings(max_examples=200, deadline=None)
+def test_match_gives_each_room_its_longest_free_item(lengths, room):
+    lengths, room = np.sort(lengths).astype(int), np.sort(room).astype(int)
+    expected, free = [], list(range(len(lengths)))
+    for r in room[::-1]:
+        # From the largest room down: the longest item not yet given away.
+        fits = [i for i in free if lengths[i] <= r]
+        expected.append(max(fits, default=-1))
+        free = [i for i in free if i < expected[-1]]
+    found = _match(lengths, room)
+    np.testing.assert_array_equal(np.maximum(found, -1), expected[::-1])
+
+
+def _efficiency(lengths, capacity):
+    """The rows that no packing can do without, over the rows used."""
+    rows = pack(lengths, capacity)
+    return (lengths.sum(axis=0) / capacity).max() / (rows.max() + 1)
+
+
+def test_long_tailed_lengths_fill_their_rows():
+    rng = np.random.default_rng(0)
+    inputs = np.clip(rng.lognormal(4.8, 0.8, 8192), 8, 1024).astype(int)
+    targets = np.clip(rng.lognormal(2.8, 1.0, 8192), 2, 256).astype(int)
+    lengths = np.stack([inputs, targets], axis=1)
+    assert _efficiency(lengths, (1024, 256)) > 0.98
+    assert _efficiency(np.minimum(lengths, 512), (512, 512)) > 0.98
+
+
+def test_pairs_that_fill_a_row_exactly_are_found():
+    rng = np.random.default_rng(0)
+    half = rng.integers(1, 128, 4000)
+    whole = rng.permutation(np.concatenate([half, 128 - half]))
+    assert _efficiency(np.stack([whole, whole], axis=1), (128, 128)) > 0.99
+
+
+def test_many_tiny_examples_take_few_rounds():
+    lengths = np.ones([8192, 2], int)
+    assert pack(lengths, (512, 128)).max() + 1 == 64
+
+
+def _ragged(rng, sizes):
+    values = [rng.integers(3, 99, size).tolist() for size in sizes]
+    return values, tf().ragged.constant(values, dtype="int32")
+
+
+def _reference(inputs, targets, rows, input_length, target_length, eos):
+    """`fill_rows`, one token at a time."""
+    num_rows = max(rows, default=-1) + 1
+    shape = {"encoder": input_length, "decoder": target_length}
+    out = {
+        name: np.zeros([num_rows, shape[name[:7]]], np.int32)
+        for side in shape
+        for name in (f"{side}_token_ids", f"{side}_segment_ids")
+    }
+    y = np.zeros([num_rows, target_length], np.int32)
+    for row in range(num_rows):
+        at_input = at_target = 0
+        members = [i for i, r in enumerate(rows) if r == row]
+        for segment, i in enumerate(members, 1):
+            for token in [*inputs[i][: input_length - 1], eos]:
+                out["encoder_token_ids"][row, at_input] = token
+                out["encoder_segment_ids"][row, at_input] = segment
+                at_input += 1
+            previous = 0
+            for token in [*targets[i][: target_length - 1], eos]:
+                y[row, at_target] = token
+                out["decoder_token_ids"][row, at_target] = previous
+                out["decoder_segment_ids"][row, at_target] = segment
+                previous = token
+                at_target += 1
+    return out, y
+
+
+@given(
+    st.lists(st.tuples(st.integers(0, 40), st.integers(0, 30)), max_size=40),
+    st.integers(0, 9),
+)
+@settings(max_examples=50, deadline=None)
+def test_rows_hold_the_tokens_segments_and_shifted_targets(sizes, seed):
+    rng = np.random.default_rng(seed)
+    inputs, ragged_inputs = _ragged(rng, [a for a, _ in sizes])
+    targets, ragged_targets = _ragged(rng, [b for _, b in sizes])
+    lengths = np.minimum(
+        np.array(sizes, int).reshape(-1, 2) + 1, np.array(CAPACITY)
+    )
+    rows = pack(lengths, CAPACITY)
+    if not sizes:
+        empty = tf().zeros([0], "int32")
+        ragged_inputs = ragged_targets = tf().RaggedTensor.from_row_lengths(
+            empty, empty
+        )
+    x, y, weight = fill_rows(
+        ragged_inputs,
+        ragged_targets,
+        rows,
+        input_length=CAPACITY[0],
+        target_length=CAPACITY[1],
+        eos_id=1,
+    )
+    expected_x, expected_y = _reference(inputs, targets, rows, *CAPACITY, 1)
+    assert x.keys() == expected_x.keys()
+    for name, value in expected_x.items():
+        np.testing.assert_array_equal(x[name], value, name)
+        assert x[name].dtype == "int32"
+    np.testing.assert_array_equal(y, expected_y)
+    np.testing.assert_array_equal(weight, expected_x["decoder_segment_ids"] > 0)
+    assert np.sum(weight) == lengths[:, 1].sum()
+
+
+def test_fill_counts_the_places_with_tokens():
+    x = {
+        "encoder_segment_ids": np.array([[1, 1, 2, 0], [1, 0, 0, 0]]),
+        "decoder_segment_ids": np.array([[1, 2], [1, 0]]),
+    }
+    assert fill([(x, None, None)] * 2) == {"inputs": 0.5, "targets": 0.75}
