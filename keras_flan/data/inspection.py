@@ -172,7 +172,7 @@ def print_prompts(rows: Sequence[dict]) -> None:
 
     console = Console()
     for row in rows:
-        shots = f", {row['shots']} shots" if row["shots"] else ""
+        shots = f", {row['shots']}-shot" if row["shots"] else ""
         # `Text` shows brackets and colons as they are; a plain string would
         # be read as markup.
         console.print(
@@ -193,31 +193,38 @@ def print_prompts(rows: Sequence[dict]) -> None:
 
 def print_mixture(summary: dict) -> None:
     """Prints what `Mixture.summary` returned, as a table."""
+    from rich import box
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(title=Text(summary["name"]), title_justify="left")
-    for column in ("group", "task"):
-        table.add_column(column)
-    for column in ("examples", "usable", "cap", "weight", "rate"):
-        table.add_column(column, justify="right")
+    table = Table(
+        title=Text(summary["name"]),
+        title_justify="left",
+        box=box.SIMPLE_HEAD,
+        padding=(0, 1, 0, 0),
+    )
+    table.add_column("task", overflow="fold")
+    for column in ("examples", "usable", "cap", "rate"):
+        table.add_column(column, justify="right", no_wrap=True)
     for format in Format:
-        table.add_column(format.value.replace("_shot_", "\n"), justify="right")
+        title = format.value.replace("_shot_", "\n")
+        table.add_column(title, justify="right", no_wrap=True)
     for group in summary["groups"]:
-        title = f"{group['name']} {group['proportion']:.1%}"
+        table.add_row(
+            Text(group["name"], style="bold"),
+            *([""] * 3),
+            Text(f"{group['proportion']:.2%}", style="bold"),
+        )
         for task in group["tasks"]:
             formats = task["formats"]
             table.add_row(
-                Text(title),
-                Text(task["name"]),
+                Text("  " + task["name"]),
                 f"{task['examples']:,}",
                 f"{task['usable']:,}",
                 "" if task["cap"] is None else f"{task['cap']:,}",
-                f"{task['weight']:,}",
                 f"{task['rate']:.2%}",
                 *(f"{formats.get(format.value, 0):.0%}" for format in Format),
             )
-            title = ""
         table.add_section()
     Console().print(table)

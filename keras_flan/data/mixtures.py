@@ -100,10 +100,10 @@ class Mixture:
         self.groups = tuple(groups)
         self.shots = shots
         _check_names(name, self.groups)
-        shares = _shares(name, self.groups)
+        self._shares = _shares(name, self.groups)
         self.tasks: tuple[MixtureTask, ...] = tuple(
             part
-            for group, share in zip(self.groups, shares, strict=True)
+            for group, share in zip(self.groups, self._shares, strict=True)
             for part in _weigh(name, group, share, shots)
         )
 
@@ -152,16 +152,14 @@ class Mixture:
             "groups": [
                 {
                     "name": group.name,
-                    "proportion": sum(
-                        p.rate for p in self.tasks if p.group == group.name
-                    ),
+                    "proportion": share,
                     "tasks": [
                         _describe(p)
                         for p in self.tasks
                         if p.group == group.name
                     ],
                 }
-                for group in self.groups
+                for group, share in zip(self.groups, self._shares, strict=True)
             ],
         }
 
