@@ -235,7 +235,7 @@ def _loss_plot(loss: Sequence[float]) -> str:
     style = {
         "svg.fonttype": "none",
         "svg.hashsalt": "keras_flan",
-        "font.size": 10,
+        "font.size": 11,
         "text.color": _SOFT,
         "axes.labelcolor": _SOFT,
         "axes.edgecolor": _LINE,
