@@ -164,7 +164,7 @@ def write_records(
         ...     name="sums",
         ... )
         >>> info["shards"][0]["file"]
-        'sums-train-0f7c26ae-00000-of-00001.tfrecord'
+        'sums-train-5c22e25c-00000-of-00001.tfrecord'
     """
     for what, value in (("name", name), ("split", split)):
         if not re.fullmatch(r"\w[\w.+-]*", value):
