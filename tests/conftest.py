@@ -5,6 +5,9 @@ from pathlib import Path
 
 import pytest
 
+# Before any test imports keras.
+os.environ.setdefault("KERAS_BACKEND", "jax")
+
 
 @pytest.fixture(scope="session")
 def realdata() -> Path:
@@ -14,3 +17,49 @@ def realdata() -> Path:
     if not (path / "MANIFEST.md").is_file():
         pytest.skip("the public data sets are not on this machine")
     return path
+
+
+class LetterVocabulary:
+    """A stand-in for `Vocabulary`: one id a letter, no training needed."""
+
+    pad_id, eos_id, unk_id = 0, 1, 2
+    size = 64
+    _letters = "abcdefghijklmnopqrstuvwxyz0123456789 .,?'"
+
+    def encode(self, text):
+        return [3 + self._letters.find(c) for c in text.lower()]
+
+    def encode_batch(self, texts):
+        return [self.encode(text) for text in texts]
+
+    def decode(self, ids):
+        return "".join(
+            self._letters[i - 3] if 3 <= i < 3 + len(self._letters) else "_"
+            for i in ids
+        )
+
+
+def make_t5(seed=0, **sizes):
+    """A two-layer T5 of width 32 with random weights."""
+    import keras
+
+    from keras_flan.models import T5
+
+    keras.utils.set_random_seed(seed)
+    values = {
+        "vocabulary_size": 64,
+        "num_layers": 2,
+        "num_heads": 4,
+        "hidden_dim": 32,
+        "intermediate_dim": 48,
+        "key_value_dim": 8,
+        "dropout": 0.0,
+        **sizes,
+    }
+    return T5.from_config_values(vocabulary=LetterVocabulary(), **values)
+
+
+@pytest.fixture(scope="session")
+def tiny_t5():
+    """A shared model: tests must not change its weights."""
+    return make_t5()

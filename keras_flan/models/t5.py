@@ -122,6 +122,12 @@ class T5(keras.Model):
                 tie_embedding_weights=tie_embedding_weights,
                 dtype=dtype,
             )
+        if not tie_embedding_weights:
+            # keras-hub draws the output projection like the embedding, N(0,
+            # 1), which makes first logits of size sqrt(hidden_dim); T5 draws
+            # it like any other projection.
+            head = backbone.token_embedding.reverse_embeddings
+            head.assign(head * hidden_dim**-0.5)
         return cls(backbone, vocabulary=vocabulary, dtype=dtype)
 
     def call(self, inputs, training=False):
@@ -344,6 +350,11 @@ def _segments(inputs, side):
 
 
 def _same_segment(query_segments, key_segments):
-    """bool `(batch, queries, keys)`: same example, and not padding."""
-    same = query_segments[:, :, None] == key_segments[:, None, :]
-    return ops.logical_and(same, query_segments[:, :, None] > 0)
+    """Which keys each query sees, bool `(batch, queries, keys)`.
+
+    Padding is never seen. Padding that looks sees every example, as in
+    keras-hub: nothing reads what it computes.
+    """
+    query, key = query_segments[:, :, None], key_segments[:, None, :]
+    same = ops.logical_or(query == key, query == 0)
+    return ops.logical_and(same, key > 0)

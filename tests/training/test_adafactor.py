@@ -1,0 +1,108 @@
+"""Adafactor against the published update rule, written out in numpy."""
+
+import keras
+import numpy as np
+import pytest
+
+from keras_flan.training import Adafactor
+
+
+def reference(weight, gradients, rate, momentum=None, factor=True):
+    """Shazeer and Stern, algorithms 4 and 5, with a relative step."""
+    weight = weight.astype("float64")
+    row, column, full = 0.0, 0.0, 0.0
+    first = np.zeros_like(weight)
+    for t, gradient in enumerate(gradients, 1):
+        beta2 = 1 - t**-0.8
+        squared = gradient.astype("float64") ** 2 + 1e-30
+        if factor:
+            row = beta2 * row + (1 - beta2) * squared.mean(1)
+            column = beta2 * column + (1 - beta2) * squared.mean(0)
+            second = np.outer(row, column) / row.mean()
+        else:
+            second = full = beta2 * full + (1 - beta2) * squared
+        update = gradient / np.sqrt(second)
+        update /= max(1.0, np.sqrt((update**2).mean()))
+        update *= rate * max(np.sqrt((weight**2).mean()), 1e-3)
+        if momentum is not None:
+            update = first = momentum * first + (1 - momentum) * update
+        weight = weight - update
+    return weight
+
+
+@pytest.mark.parametrize("momentum", [None, 0.9])
+@pytest.mark.parametrize("shape", [(24, 40), (40, 24), (6,), (3, 40)])
+def test_matches_the_update_rule(shape, momentum):
+    rng = np.random.default_rng(0)
+    start = rng.normal(size=shape).astype("float32")
+    gradients = rng.normal(size=(5, *shape)).astype("float32")
+    variable = keras.Variable(start, name="w")
+    optimizer = Adafactor(0.01, min_dim_to_factor=8, momentum=momentum)
+    for gradient in gradients:
+        optimizer.apply([keras.ops.convert_to_tensor(gradient)], [variable])
+    expected = reference(
+        start, gradients, 0.01, momentum, factor=min(shape) >= 8
+    )
+    np.testing.assert_allclose(
+        np.asarray(variable), expected, rtol=1e-5, atol=1e-6
+    )
+
+
+def test_rate_is_not_capped():
+    """Keras's own Adafactor caps the rate at 1 / sqrt(step)."""
+    variable = keras.Variable(np.ones(4, "float32"))
+    optimizer = Adafactor(0.5)
+    for _ in range(16):
+        before = np.asarray(variable)
+        optimizer.apply([keras.ops.ones(4)], [variable])
+    step = np.abs(before - np.asarray(variable))
+    scale = np.maximum(np.abs(before), 1e-3)
+    np.testing.assert_allclose(step, 0.5 * scale, rtol=1e-5)
+
+
+def test_stores_rows_and_columns_only():
+    variable = keras.Variable(np.ones((256, 512), "float32"))
+    optimizer = Adafactor(0.01)
+    optimizer.build([variable])
+    slots = [v for v in optimizer.variables if len(v.shape)]
+    assert sorted(tuple(v.shape) for v in slots) == [(256,), (512,)]
+
+
+def test_stacked_layers_keep_statistics_of_their_own():
+    rng = np.random.default_rng(1)
+    start = rng.normal(size=(3, 16, 24)).astype("float32")
+    gradient = rng.normal(size=(3, 16, 24)).astype("float32")
+    stacked = keras.Variable(start)
+    optimizer = Adafactor(
+        0.01, min_dim_to_factor=8, scale_by_parameter=False, clip_threshold=1e9
+    )
+    optimizer.apply([keras.ops.convert_to_tensor(gradient)], [stacked])
+    for i in range(3):
+        single = keras.Variable(start[i])
+        alone = Adafactor.from_config(optimizer.get_config())
+        alone.apply([keras.ops.convert_to_tensor(gradient[i])], [single])
+        np.testing.assert_allclose(
+            np.asarray(stacked)[i], np.asarray(single), rtol=1e-5, atol=1e-6
+        )
+
+
+def test_state_survives_save_and_load(tmp_path):
+    rng = np.random.default_rng(2)
+    x, y = rng.normal(size=(32, 16)), rng.normal(size=(32, 24))
+
+    def model():
+        keras.utils.set_random_seed(0)
+        model = keras.Sequential([keras.Input((16,)), keras.layers.Dense(24)])
+        model.compile(Adafactor(0.01, min_dim_to_factor=8, momentum=0.5), "mse")
+        return model
+
+    straight = model()
+    straight.fit(x, y, epochs=4, shuffle=False, verbose=0)
+    first = model()
+    first.fit(x, y, epochs=2, shuffle=False, verbose=0)
+    first.save(tmp_path / "m.keras")
+    again = keras.saving.load_model(tmp_path / "m.keras")
+    assert isinstance(again.optimizer, Adafactor)
+    again.fit(x, y, epochs=2, shuffle=False, verbose=0)
+    for a, b in zip(straight.weights, again.weights, strict=True):
+        np.testing.assert_allclose(np.asarray(a), np.asarray(b), rtol=1e-5)
