@@ -12,15 +12,23 @@ from keras_flan.generation.answers import (
     KINDS,
     answer_kind,
     extract_answer,
+    is_correct,
     normalise_answer,
     protocol,
+    rule_set,
 )
 from keras_flan.generation.calibration import expected_calibration_error
 from keras_flan.generation.voting import path_weights, vote
 
+_VOTE_KEYS = ("single", "vote", "weighted", "abstained", "ece")
+
 
 def score(
-    benchmark: str, rows: Iterable[dict], *, source: str = "rows"
+    benchmark: str,
+    rows: Iterable[dict],
+    *,
+    rules: str | None = None,
+    source: str = "rows",
 ) -> dict:
     """Scores recorded outputs.
 
@@ -32,6 +40,8 @@ def score(
             `log_probabilities` (one a path, summed over its tokens) and
             `token_counts` (one a path; then the weights are
             length-normalised).
+        rules: A name in `keras_flan.generation.answers.RULE_SETS`, to read
+            and compare answers as a published pipeline did.
         source: What errors call the rows, for example a file name.
 
     Returns:
@@ -64,28 +74,37 @@ def score(
     for row in rows:
         kind = row["answer_kind"] or kinds[row["task"]]
         tasks.setdefault(row["task"], []).append(
-            _score_row(row, kind, protocol(benchmark).letters)
+            _score_row(row, kind, protocol(benchmark).letters, rules)
         )
-    summaries = {task: _summary(results) for task, results in tasks.items()}
+    several = any(row["several"] for row in rows)
+    weighted = all(row["log_probabilities"] is not None for row in rows)
+    summaries = {
+        task: _summary(results, several, several and weighted)
+        for task, results in tasks.items()
+    }
     everything = [result for results in tasks.values() for result in results]
+    special = rule_set(rules)
     metrics = {
         "benchmark": benchmark,
         "accuracy": _mean(s["accuracy"] for s in summaries.values()),
         "n": len(rows),
         "unparsed": sum(s["unparsed"] for s in summaries.values()),
-        "extractor_version": EXTRACTOR_VERSION,
+        "rules": rules or "default",
+        "rules_version": special.version if special else EXTRACTOR_VERSION,
     }
-    if any(result["several"] for result in everything):
-        metrics["ece"] = _ece(everything)
-        for key in ("single", "vote", "weighted", "abstained"):
-            if all(key in s for s in summaries.values()):
+    if several:
+        for key in _VOTE_KEYS:
+            if key != "ece" and all(key in s for s in summaries.values()):
                 metrics[key] = _mean(s[key] for s in summaries.values())
+        metrics["ece"] = _ece(everything)
     return {**metrics, "tasks": summaries}
 
 
-def score_file(benchmark: str, path: str | os.PathLike) -> dict:
+def score_file(
+    benchmark: str, path: str | os.PathLike, *, rules: str | None = None
+) -> dict:
     """Scores a JSON Lines file of recorded outputs; see `score`."""
-    return score(benchmark, read_jsonl(path), source=str(path))
+    return score(benchmark, read_jsonl(path), rules=rules, source=str(path))
 
 
 def print_metrics(metrics: dict) -> None:
@@ -93,82 +112,61 @@ def print_metrics(metrics: dict) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    extra = [
-        key
-        for key in ("single", "vote", "weighted", "abstained", "ece")
-        if key in metrics
-    ]
+    extra = [key for key in _VOTE_KEYS if key in metrics]
     table = Table(title=metrics.get("benchmark"))
     table.add_column("task")
     for name in ("n", "accuracy", "unparsed", *extra):
         table.add_column(name, justify="right")
-    total = {
-        **metrics,
-        "n": sum(task["n"] for task in metrics["tasks"].values()),
-        "unparsed": sum(t["unparsed"] for t in metrics["tasks"].values()),
-    }
     for name, task in metrics["tasks"].items():
         table.add_row(name, *_cells(task, extra))
     if len(metrics["tasks"]) > 1:
         table.add_section()
-        table.add_row("mean", *_cells(total, extra))
+        table.add_row("mean", *_cells(metrics, extra))
     Console().print(table)
 
 
 def _cells(row: dict, extra: list[str]) -> list[str]:
-    return [
-        str(row["n"]),
-        f"{row['accuracy']:.1%}",
-        f"{row['unparsed'] / row['n']:.1%}",
-        *(
-            ""
-            if key not in row
-            else f"{row[key]:.3f}"
-            if key == "ece"
-            else f"{row[key]:.1%}"
-            for key in extra
-        ),
-    ]
+    shares = [row["accuracy"], row["unparsed"] / row["n"]]
+    shares += [row[key] for key in extra if key != "ece"]
+    cells = [str(row["n"]), *(f"{share:.1%}" for share in shares)]
+    return cells + ([f"{row['ece']:.3f}"] if "ece" in extra else [])
 
 
-def _score_row(row: dict, kind: str, letters: str | None) -> dict:
-    choices = row["options"] or letters
-    answers = [
-        found and found.value
-        for found in (
-            extract_answer(text, kind, choices) for text in row["outputs"]
-        )
+def _score_row(
+    row: dict, kind: str, letters: str | None, rules: str | None
+) -> dict:
+    found = [
+        extract_answer(text, kind, row["options"] or letters, rules)
+        for text in row["outputs"]
     ]
-    target = normalise_answer(row["target"], kind)
+    answers = [answer and answer.value for answer in found]
+    target = normalise_answer(row["target"], kind, rules)
     elected = vote(answers)
     result = {
-        "several": row["several"],
-        "correct": target is not None and elected.winner == target,
+        "correct": is_correct(elected.winner, target, rules),
         "unparsed": elected.winner is None,
         "confidence": elected.confidence,
-        "single": _mean(
-            answer is not None and answer == target for answer in answers
-        ),
+        "single": _mean(is_correct(a, target, rules) for a in answers),
         "abstained": elected.abstained / len(answers),
     }
     if row["log_probabilities"] is not None:
         weights = path_weights(row["log_probabilities"], row["token_counts"])
         winner = vote(answers, weights, "sum").winner
-        result["weighted"] = winner is not None and winner == target
+        result["weighted"] = is_correct(winner, target, rules)
     return result
 
 
-def _summary(results: list[dict]) -> dict:
+def _summary(results: list[dict], several: bool, weighted: bool) -> dict:
     accuracy = _mean(result["correct"] for result in results)
     summary = {
         "accuracy": accuracy,
         "n": len(results),
         "unparsed": sum(result["unparsed"] for result in results),
     }
-    if any(result["several"] for result in results):
+    if several:
         summary["single"] = _mean(result["single"] for result in results)
         summary["vote"] = accuracy
-        if all("weighted" in result for result in results):
+        if weighted:
             summary["weighted"] = _mean(r["weighted"] for r in results)
         summary["abstained"] = _mean(r["abstained"] for r in results)
         summary["ece"] = _ece(results)

@@ -4,6 +4,7 @@ Every kind of answer has ordered, named rules. An extraction says which rule
 fired and where; a text without an answer abstains.
 """
 
+from keras_flan.generation.answers.published import RULE_SETS, RuleSet
 from keras_flan.generation.answers.registry import (
     BENCHMARKS,
     EXTRACTOR_VERSION,
@@ -13,19 +14,25 @@ from keras_flan.generation.answers.registry import (
     answer_kind,
     extract_answer,
     infer_kind,
+    is_correct,
     normalise_answer,
     protocol,
+    rule_set,
 )
 
 __all__ = [
     "BENCHMARKS",
     "EXTRACTOR_VERSION",
     "KINDS",
+    "RULE_SETS",
     "Answer",
     "Protocol",
+    "RuleSet",
     "answer_kind",
     "extract_answer",
     "infer_kind",
+    "is_correct",
     "normalise_answer",
     "protocol",
+    "rule_set",
 ]

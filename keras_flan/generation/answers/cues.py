@@ -9,7 +9,7 @@ from functools import cache
 from typing import NamedTuple
 
 # An answer stands at the end; a bound keeps every rule fast on any input.
-WINDOW = 20_000
+WINDOW = 10_000
 
 # What a model writes when it goes on with a question of its own.
 _NEXT_QUESTION = re.compile(r"\n\s{0,20}(?:Q|Question|Problem)\s?\d{0,3}:")
@@ -49,7 +49,7 @@ class Segment(NamedTuple):
 def clip(text: str) -> tuple[str, int]:
     """Returns the part of a text that is read, and where it begins.
 
-    That is the last 20,000 characters, up to the point where the model
+    That is the last 10,000 characters, up to the point where the model
     begins to ask and answer a question of its own.
     """
     offset = max(0, len(text) - WINDOW)

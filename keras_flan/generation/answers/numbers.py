@@ -2,6 +2,7 @@
 
 import re
 import unicodedata
+from bisect import bisect_left
 from collections.abc import Iterator
 from decimal import Context, Decimal
 from fractions import Fraction
@@ -16,6 +17,7 @@ _MAX_DIGITS = 60
 # linear in the length of the text.
 _NUMBER = re.compile(
     r"""
+    (?=[$€£¥₹-]{0,2}[.\d\\¼-¾⅐-⅞])  # nothing else begins a number
     (?P<sign>(?<![\w)\]])-[$€£¥₹]?|[$€£¥₹]-)?
     (?:
       \\[dt]?frac\{(?P<above>\d{1,20})\}\{(?P<below>\d{1,20})\}
@@ -33,7 +35,6 @@ _NUMBER = re.compile(
     """,
     re.VERBOSE,
 )
-
 
 # Floats that differ only by rounding noise are the same answer.
 _ROUNDING = Context(prec=12)
@@ -65,38 +66,36 @@ def find_number(text: str) -> tuple[str, int, int, str] | None:
     calculation, else the first number after a label, the last without one.
     """
     text = plain_digits(text)
+    matches = list(_NUMBER.finditer(text))
+    starts = [match.start() for match in matches]
     announced = False
     for cue, start, end in segments(text):
         announced = True
-        first = next(_values(_NUMBER.finditer(text, start, end)), None)
-        if first and cue == "label":
-            return (*(_result(text, start, end) or first), cue)
-        if first:
-            return (*first, cue)
+        first, last = bisect_left(starts, start), bisect_left(starts, end)
+        within = islice(matches, first, last)
+        if found := next(_values(within), None):
+            if cue == "label":
+                found = _result(text, matches[:last], start) or found
+            return (*found, cue)
     if announced:
         return None
-    if result := _result(text, text.rstrip().rfind("\n") + 1, len(text)):
+    if result := _result(text, matches, text.rstrip().rfind("\n") + 1):
         return (*result, "result")
-    matches = list(_NUMBER.finditer(text))
     last = next(_values(reversed(matches)), None)
     return (*last, "last") if last else None
 
 
-def _result(text, start, end):
-    """Returns the number in `text[start:end]` calculated last."""
-    results = [
-        match
-        for match in _NUMBER.finditer(text, 0, end)
-        if text[max(0, match.start() - 4) : match.start()].rstrip(" $€£¥₹")[-1:]
-        == "="
-    ]
-    order = {value: first for value, first, _ in _values(results[-_MOST:])}
-    stated = _values(islice(_NUMBER.finditer(text, start, end), _MOST))
-    return max(
-        (number for number in stated if number[0] in order),
-        key=lambda number: order[number[0]],
-        default=None,
-    )
+def _result(text, matches, start):
+    """Returns, of the numbers from `start` on, the one calculated last."""
+    results = [m for m in matches if _follows_equals(text, m.start())]
+    order = {value: at for value, at, _ in _values(results[-_MOST:])}
+    stated = islice((m for m in matches if m.start() >= start), _MOST)
+    produced = [number for number in _values(stated) if number[0] in order]
+    return max(produced, key=lambda number: order[number[0]], default=None)
+
+
+def _follows_equals(text, start):
+    return text[max(0, start - 4) : start].rstrip(" $€£¥₹").endswith("=")
 
 
 def _values(matches):

@@ -5,8 +5,14 @@ import re
 from collections.abc import Callable, Sequence
 
 from keras_flan.errors import InputError, did_you_mean
-from keras_flan.generation.answers import numbers, options, words
+from keras_flan.generation.answers import (
+    numbers,
+    options,
+    published,
+    words,
+)
 from keras_flan.generation.answers.cues import clip
+from keras_flan.generation.answers.published import RULE_SETS, RuleSet
 
 # Goes up with every change of a rule that can change an extracted answer.
 EXTRACTOR_VERSION = 1
@@ -122,7 +128,10 @@ BENCHMARKS = {
 
 
 def extract_answer(
-    text: str, kind: str, choices: Sequence[str] | None = None
+    text: str,
+    kind: str,
+    choices: Sequence[str] | None = None,
+    rules: str | None = None,
 ) -> Answer | None:
     """Finds the answer in what a model wrote.
 
@@ -132,17 +141,17 @@ def extract_answer(
     after a new "Q:" is ignored.
 
     Args:
-        text: Any string; its last 20,000 characters are read.
-        kind: One of `number`, `option`, `yes_no`, `validity`, `text`,
-            `list`, `brackets`.
+        text: Any string; its last 10,000 characters are read.
+        kind: A name in `KINDS`: `number`, `option`, `yes_no`, `text`, ...
         choices: For `option`: the texts of the options in order, or a string
             of letters such as `"ABCD"`.
+        rules: A name in `RULE_SETS` to read as a published pipeline did.
 
     Returns:
         The answer, or None: the text abstains.
 
     Raises:
-        InputError: If the kind is unknown.
+        InputError: If the kind or the rule set is unknown.
 
     Example:
         >>> extract_answer("23 - 20 + 6 = 9. The answer is 9.", "number")
@@ -150,15 +159,24 @@ def extract_answer(
 
     Source: Flan (arXiv:2210.11416), self-consistency (arXiv:2203.11171).
     """
+    find, special = _kind(kind).find, rule_set(rules)
+    if special and special.find:
+        found = published.find(special, text, kind, choices)
+        if not found:
+            return None
+        value, start, end, rule = found
+        return Answer(special.normalise(value, kind), start, end, rule)
     clipped, offset = clip(text)
-    found = _kind(kind).find(clipped, choices)
+    found = find(clipped, choices)
     if not found or not found[0]:
         return None
     value, start, end, rule = found
     return Answer(value, start + offset, end + offset, rule)
 
 
-def normalise_answer(value: str, kind: str) -> str | None:
+def normalise_answer(
+    value: str, kind: str, rules: str | None = None
+) -> str | None:
     """Returns the canonical form of an answer; None if it has none.
 
     Example:
@@ -167,7 +185,38 @@ def normalise_answer(value: str, kind: str) -> str | None:
         >>> normalise_answer("(b)", "option")
         'B'
     """
+    special = rule_set(rules)
+    if special and special.normalise:
+        return special.normalise(value, kind)
     return _kind(kind).normalise(value)
+
+
+def is_correct(
+    answer: str | None, target: str | None, rules: str | None = None
+) -> bool:
+    """Whether a canonical answer is the canonical target.
+
+    Example:
+        >>> is_correct("0.7", "70"), is_correct("0.7", "70", rules="tora")
+        (False, True)
+    """
+    if answer is None or target is None:
+        return False
+    special = rule_set(rules)
+    return special.equal(answer, target) if special else answer == target
+
+
+def rule_set(name: str | None) -> RuleSet | None:
+    """Returns a published rule set; None for the default rules.
+
+    Raises:
+        InputError: If there is no such set.
+    """
+    if name is not None and name not in RULE_SETS:
+        raise InputError(
+            f"no rule set {name!r}." + did_you_mean(name, RULE_SETS)
+        )
+    return RULE_SETS[name] if name else None
 
 
 def protocol(benchmark: str) -> Protocol:

@@ -12,7 +12,7 @@ _VALIDITY_WORD = re.compile(r"(?<!\w)(?:in)?valid(?!\w)", re.IGNORECASE)
 _SIDE = re.compile(
     r"(?P<word>\b(?:yes|no)\b)"
     r"|(?P<not>\b(?:not|no longer)\s(?:still\s|now\s)?)?"
-    r"\b(?P<side>heads|tails)[\s-]up",
+    r"(?<!\ba coin is )\b(?P<side>heads|tails)[\s-]up(?![\"”']?\?)",
     re.IGNORECASE,
 )
 # Quoted, announced or alone in the closing line.
@@ -42,17 +42,13 @@ def find_coin(text: str) -> tuple[str, int, int, str] | None:
     Besides yes and no, a statement of the side counts.
     """
     for cue, start, end in segments(text):
-        if cue != "label":
+        if cue == "label":
+            if found := _coin(text, start, end):
+                return (*found, cue)
+        else:
             line = _line(text, start, end)
-            end = (
-                line[2]
-                if line and not text[line[2] :].startswith("?")
-                else start
-            )
-        if found := _coin(text, start, end):
-            return (*found, cue)
-        if cue != "label":
-            return None
+            found = line and _coin(text, start, line[2])
+            return found and (*found, cue)
     found = _coin(text, _closing(text), len(text))
     return (*found, "closing") if found else None
 
@@ -63,8 +59,8 @@ def find_letters(text: str) -> tuple[str, int, int, str] | None:
     That is the text after the last cue, else what a closing line quotes or
     announces: `The concatenated last letters are "yajo".`
     """
-    found = find_text(text)
-    if found and " " not in found[0].strip():
+    found = _answer_line(text)
+    if found and " " not in found[0]:
         return (normalise_letters(found[0]), *found[1:])
     matches = list(_SPELLED.finditer(text, _closing(text)))
     if not matches:
@@ -86,20 +82,13 @@ def find_text(text: str) -> tuple[str, int, int, str] | None:
     is the answer itself; of several lines it is a rationale that never came
     to its answer, and abstains.
     """
-    for cue, start, end in segments(text):
-        # After a label, several lines are a rationale, not an answer.
-        if cue == "label" and "\n" in text[start:end].strip():
-            continue
-        if found := _line(text, start, end):
-            return (*found, cue)
-    if "\n" not in text.strip() and (found := _line(text, 0, len(text))):
-        return (*found, "whole")
-    return None
+    found = _answer_line(text)
+    return found and (normalise_text(found[0]), *found[1:])
 
 
 def find_list(text: str) -> tuple[str, int, int, str] | None:
     """Returns (items joined by blanks, start, end, rule)."""
-    found = find_text(text)
+    found = _answer_line(text)
     return found and (normalise_list(found[0]), *found[1:])
 
 
@@ -178,6 +167,18 @@ def _find_word(text, pattern, values):
     for sentence in _SENTENCE.finditer(text, _closing(text)):
         if match := pattern.match(text, sentence.end()):
             return values[match[0].lower()], *match.span(), "closing"
+    return None
+
+
+def _answer_line(text):
+    for cue, start, end in segments(text):
+        # After a label, several lines are a rationale, not an answer.
+        if cue == "label" and "\n" in text[start:end].strip():
+            continue
+        if found := _line(text, start, end):
+            return (*found, cue)
+    if "\n" not in text.strip() and (found := _line(text, 0, len(text))):
+        return (*found, "whole")
     return None
 
 
