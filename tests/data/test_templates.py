@@ -1,0 +1,193 @@
+import re
+
+import pytest
+
+from keras_flan.data.templates import (
+    LIBRARY,
+    Field,
+    Format,
+    Literal,
+    Template,
+    library_families,
+    load_family,
+)
+from keras_flan.errors import InputError
+from keras_flan.schema import read_yaml
+
+COT_TASKS = [
+    *("aqua", "creak", "ecqa", "esnli", "gsm8k", "qasc", "qed"),
+    *("sensemaking", "strategyqa"),
+]
+
+
+def test_parses_literals_fields_and_escapes():
+    template = Template.parse("{{a}} {question}{answer}\n}}")
+    assert template.parts == (
+        Literal("{a} "),
+        Field("question"),
+        Field("answer"),
+        Literal("\n}"),
+    )
+    assert template.fields == ("question", "answer")
+    assert Template.parse(str(template)) == template
+    assert Template.parse("").render({}) == ""
+
+
+def test_field_text_is_not_parsed_again():
+    template = Template.parse("{a}{b}")
+    assert template.render({"a": "{b}{{", "b": "x"}) == "{b}{{x"
+
+
+@pytest.mark.parametrize(
+    "text", ["{", "a }", "{}", "{a b}", "{1}", "{a!r}", "{{{", "{a.b}"]
+)
+def test_refuses_stray_braces(text):
+    with pytest.raises(InputError, match=r"single '[{}]' at character"):
+        Template.parse(text)
+
+
+def test_missing_field_names_field_and_template():
+    with pytest.raises(InputError) as error:
+        Template.parse("Q: {question}").render({"qestion": ""})
+    assert "'Q: {question}'" in str(error.value)
+    assert "Did you mean 'qestion'?" in str(error.value)
+
+
+def test_concatenation_equals_concatenated_text():
+    whole = Template.parse("a{x}") + "b" + Template.parse("c{y}")
+    assert whole == Template.parse("a{x}bc{y}")
+
+
+def test_library_has_the_promised_templates():
+    assert {*COT_TASKS, "generic", "squad", "mmlu", "bbh"} <= set(
+        library_families()
+    )
+    for name in library_families():
+        family = load_family(name)
+        assert family.name == name
+        for format in Format:
+            templates = family.templates(format)
+            cot_task = name in (*COT_TASKS, "generic")
+            if cot_task or not format.cot:
+                assert len(templates) >= 10
+            # The same words may stand twice, but not in the same style.
+            assert len(set(templates)) == len(templates)
+
+
+@pytest.mark.parametrize("name", [*COT_TASKS, "generic"])
+def test_reasoned_targets_end_with_a_phrase_that_extraction_finds(name):
+    family = load_family(name)
+    for format in (Format.zero_shot_cot, Format.few_shot_cot):
+        targets = [str(t.target) for t in family.templates(format)]
+        for target in targets:
+            assert re.search(r"\{rationale\}[ \n]", target)
+            assert re.search(r"(?i)answer(:| is) \{answer\}\.$", target)
+        phrases = {target.split("{rationale}")[1] for target in targets}
+        assert len(phrases) >= 5
+
+
+def test_zero_shot_inputs_of_a_family_differ():
+    for name in library_families():
+        family = load_family(name)
+        for format in (Format.zero_shot_direct, Format.zero_shot_cot):
+            inputs = [t.input for t in family.templates(format)]
+            assert len(set(inputs)) == len(inputs)
+
+
+def test_styles_turn_over_unless_named():
+    styles = list(read_yaml(LIBRARY / "_styles.yaml"))
+    assert len(styles) >= 10
+    family = load_family("bbh")
+    used = [t.style.name for t in family.few_shot_direct]
+    assert used == styles[: len(used)]
+    assert load_family("generic").few_shot_cot[9].style.name == (
+        "human_assistant"
+    )
+
+
+def test_few_shot_layout():
+    template = load_family("squad").few_shot_direct[0]
+    assert str(template.query) == "Q: {context}\n{question}\nA:"
+    assert str(template.exemplar) == (
+        "Q: {context}\n{question}\nA: {answer}\n\n"
+    )
+
+
+FAMILY = """\
+family: mine
+fields: [question, answer]
+zero_shot_direct:
+- {input: "Q: {question}", target: "{answer}"}
+"""
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("family:", "famly:", "famly: unknown key. Did you mean 'family'?"),
+        (
+            "Q: {question}",
+            "Q: {qestion}",
+            "zero_shot_direct.0.input: unknown field 'qestion'; it is not "
+            "among the family's fields. Did you mean 'question'?",
+        ),
+        (
+            '"{answer}"',
+            '"{answer"',
+            "zero_shot_direct.0.target: single '{' at character 0",
+        ),
+        (
+            "target:",
+            "targt:",
+            "zero_shot_direct.0.targt: unknown key. Did you mean 'target'?",
+        ),
+        (
+            'er}"}',
+            'er}", style: qa}',
+            "zero_shot_direct.0.style: a zero-shot template has no style",
+        ),
+        ("zero_shot_direct:\n- {", "x: {", "x: unknown key"),
+    ],
+)
+def test_bad_family_file(tmp_path, old, new, message):
+    path = tmp_path / "mine.yaml"
+    path.write_text(FAMILY)
+    assert load_family(path).fields == ("question", "answer")
+    path.write_text(FAMILY.replace(old, new))
+    with pytest.raises(InputError) as error:
+        load_family(path)
+    assert str(error.value).startswith(f"{path}: {message}")
+
+
+def test_family_without_templates(tmp_path):
+    path = tmp_path / "mine.yaml"
+    path.write_text("family: mine\nfields: [question]\n")
+    with pytest.raises(InputError, match="no templates; give at least one"):
+        load_family(path)
+
+
+def test_unknown_style(tmp_path):
+    path = tmp_path / "mine.yaml"
+    path.write_text(
+        FAMILY.replace("zero", "few").replace('er}"}', 'er}", style: qaa}')
+    )
+    with pytest.raises(InputError, match=r"'qaa'\. Did you mean 'qa'"):
+        load_family(path)
+
+
+def test_unknown_family_and_missing_file(tmp_path):
+    with pytest.raises(InputError, match="Did you mean 'gsm8k'"):
+        load_family("gsm8")
+    with pytest.raises(InputError, match="no such file"):
+        load_family(tmp_path / "none.yaml")
+
+
+def test_options_need_the_options_field(tmp_path):
+    path = tmp_path / "mine.yaml"
+    text = FAMILY.replace("{question}", "{options_}")
+    path.write_text(text)
+    with pytest.raises(InputError, match="unknown field 'options_'"):
+        load_family(path)
+    path.write_text(text.replace("[question,", "[options,"))
+    family = load_family(path)
+    assert family.record_fields("zero_shot_direct") == {"options", "answer"}
