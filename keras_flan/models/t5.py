@@ -122,12 +122,7 @@ class T5(keras.Model):
                 tie_embedding_weights=tie_embedding_weights,
                 dtype=dtype,
             )
-        if not tie_embedding_weights:
-            # keras-hub draws the output projection like the embedding, N(0,
-            # 1), which makes first logits of size sqrt(hidden_dim); T5 draws
-            # it like any other projection.
-            head = backbone.token_embedding.reverse_embeddings
-            head.assign(head * hidden_dim**-0.5)
+        _draw_embeddings(backbone)
         return cls(backbone, vocabulary=vocabulary, dtype=dtype)
 
     def call(self, inputs, training=False):
@@ -238,6 +233,23 @@ class T5(keras.Model):
             config["backbone"]
         )
         return cls(**config)
+
+
+def _draw_embeddings(backbone):
+    """Draws the embedding and the output projection as T5 does.
+
+    keras-hub 0.32 draws both with `TruncatedNormal(1.0)`, whose argument is
+    the mean: all rows are then almost equal, and nothing can be learned from
+    scratch.
+    """
+    layer = backbone.token_embedding
+    normal = keras.initializers.RandomNormal(stddev=1.0)
+    layer.embeddings.assign(normal(layer.embeddings.shape))
+    if not backbone.tie_embedding_weights:
+        normal = keras.initializers.RandomNormal(
+            stddev=backbone.hidden_dim**-0.5
+        )
+        layer.reverse_embeddings.assign(normal(layer.reverse_embeddings.shape))
 
 
 @contextlib.contextmanager

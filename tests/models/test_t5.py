@@ -153,6 +153,18 @@ def test_fit_then_load_in_plain_keras_hub(tmp_path):
     assert again.vocabulary.encode(text) == ids
 
 
+def test_embeddings_are_drawn_around_zero():
+    """keras-hub 0.32 draws them around 1, and nothing can be learned."""
+    model = make_t5(hidden_dim=128, vocabulary_size=512)
+    layer = model.backbone.token_embedding
+    embeddings = numpy(layer.embeddings)
+    head = numpy(layer.reverse_embeddings)
+    assert abs(embeddings.mean()) < 0.05
+    assert abs(embeddings.std() - 1) < 0.05
+    assert abs(head.mean()) < 0.01
+    assert abs(head.std() - 128**-0.5) < 0.01
+
+
 def test_config_round_trip(tiny_t5):
     again = T5.from_config(tiny_t5.get_config())
     assert again.backbone.get_config() == tiny_t5.backbone.get_config()
