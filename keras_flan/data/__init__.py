@@ -17,6 +17,7 @@ __getattr__, __dir__, __all__ = attach(
         "Format": ".prompts",
         "render_prompt": ".prompts",
         "Mixture": ".mixtures",
+        "MixtureGroup": ".mixtures",
         "Vocabulary": ".tokenizers",
         "train_vocabulary": ".tokenizers",
         "build_dataset": ".pipeline",

@@ -1,0 +1,75 @@
+import enum
+
+import pydantic
+import pytest
+
+from keras_flan.errors import InputError
+from keras_flan.schema import Strict, read_yaml, validate
+
+
+class Colour(str, enum.Enum):
+    red = "red"
+    blue = "blue"
+
+
+class Part(Strict):
+    size: int
+    colour: Colour = Colour.red
+
+
+class Config(Strict):
+    steps: int = 100
+    parts: dict[str, list[Part]] = pydantic.Field(default_factory=dict)
+
+
+def test_returns_the_model():
+    data = {"parts": {"a": [{"size": 1, "colour": "blue"}]}}
+    config = validate(Config, data, "c.yaml")
+    assert config.parts["a"][0].colour is Colour.blue
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        ({"stesp": 1}, "stesp: unknown key. Did you mean 'steps'?"),
+        ({"steps": "x" * 99}, "steps: found 'xxx"),
+        (
+            {"parts": {"a": [{"size": 1}, {"siez": 1}]}},
+            "parts.a.1.siez: unknown key. Did you mean 'size'?",
+        ),
+        ({"parts": {"a": [{}]}}, "parts.a.0.size: this key is missing"),
+        (
+            {"parts": {"a": [{"size": 1, "colour": "rde"}]}},
+            "parts.a.0.colour: 'rde' is not one of the allowed names. Did you "
+            "mean 'red'?",
+        ),
+        (
+            {"parts": {"a": [1]}},
+            "parts.a.0: found 1; expected keys and values (size, colour)",
+        ),
+        (None, "expected keys and values (steps, parts), found nothing"),
+        ([1], "expected keys and values (steps, parts), found a list"),
+    ],
+)
+def test_errors_are_one_line_with_the_place(data, message):
+    with pytest.raises(InputError) as error:
+        validate(Config, data, "c.yaml")
+    assert str(error.value).startswith(f"c.yaml: {message}")
+    assert len(str(error.value)) < 200
+    assert "\n" not in str(error.value)
+
+
+def test_yaml_is_safe_and_refuses_repeated_keys(tmp_path):
+    path = tmp_path / "c.yaml"
+    path.write_text("a: {b: 1, c: [x, ü]}\n", encoding="utf-8")
+    assert read_yaml(path) == {"a": {"b": 1, "c": ["x", "ü"]}}
+    for text, message in (
+        ("a: 1\na: 2\n", ":2:1: not valid YAML: the key 'a' is given twice"),
+        ("a: !!python/object/apply:os.getcwd []\n", "not valid YAML"),
+        ("a: \0", "not valid YAML"),
+    ):
+        path.write_text(text)
+        with pytest.raises(InputError) as error:
+            read_yaml(path)
+        assert message in str(error.value)
+        assert "\n" not in str(error.value)
