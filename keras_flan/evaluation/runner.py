@@ -13,6 +13,7 @@ from keras_flan.files import write_json, write_jsonl
 from keras_flan.generation.answers import (
     EXTRACTOR_VERSION,
     extract_answer,
+    is_correct,
     normalise_answer,
     protocol,
 )
@@ -210,5 +211,5 @@ def _judge(benchmark: str, item: Item, paths: Sequence[Any]) -> dict[str, Any]:
         "votes": elected.counts,
         "answer": elected.winner,
         "confidence": elected.confidence,
-        "correct": target is not None and elected.winner == target,
+        "correct": is_correct(elected.winner, target),
     }
