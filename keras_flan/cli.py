@@ -351,12 +351,16 @@ def score(
     predictions: Annotated[
         Path, typer.Option(help="JSONL: task, target, output or outputs.")
     ],
+    rules: Annotated[
+        str | None,
+        typer.Option(help="Read answers as a published pipeline did."),
+    ] = None,
     json_: Json = False,
 ):
     """Score recorded outputs; no model needed."""
     from keras_flan.evaluation.scoring import print_metrics, score_file
 
-    metrics = score_file(benchmark, predictions)
+    metrics = score_file(benchmark, predictions, rules=rules)
     if json_:
         _print_json(metrics)
     else:

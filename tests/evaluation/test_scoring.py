@@ -1,0 +1,179 @@
+import json
+from pathlib import Path
+
+import pytest
+
+from keras_flan.errors import InputError
+from keras_flan.evaluation.scoring import print_metrics, score, score_file
+from keras_flan.generation.answers import extract_answer, normalise_answer
+from keras_flan.generation.calibration import held_out_calibration
+from keras_flan.generation.voting import stopping_point, vote
+from tests.evaluation.replays import replays
+
+GOLDEN = Path(__file__).parents[1] / "golden" / "replay_differences.json"
+
+
+def test_accuracy_is_the_mean_over_tasks():
+    rows = [
+        {"task": "a", "target": 9, "output": "The answer is 9."},
+        {"task": "a", "target": 9, "output": "The answer is 8."},
+        {"task": "b", "target": "1,250", "output": "#### 1250"},
+        {"task": "b", "target": "4", "output": "no idea"},
+        {"task": "b", "target": 4.0, "output": "4"},
+    ]
+    metrics = score("svamp", rows)
+    assert metrics["tasks"]["a"] == {"accuracy": 0.5, "n": 2, "unparsed": 0}
+    assert metrics["tasks"]["b"] == {
+        "accuracy": pytest.approx(2 / 3),
+        "n": 3,
+        "unparsed": 1,
+    }
+    assert metrics["accuracy"] == pytest.approx((0.5 + 2 / 3) / 2)
+    assert "single" not in metrics
+
+
+def test_paths_vote():
+    rows = [
+        {
+            "target": "9",
+            "outputs": ["The answer is 9.", "9", "The answer is 8.", "?"],
+            "log_probabilities": [-9.0, -9.0, -1.0, -1.0],
+        },
+        {
+            "target": "9",
+            "outputs": ["The answer is 8.", "?"],
+            "log_probabilities": [-1.0, -1.0],
+        },
+    ]
+    metrics = score("gsm8k", rows)
+    assert metrics["accuracy"] == metrics["vote"] == 0.5
+    assert metrics["single"] == 0.25
+    assert metrics["weighted"] == 0
+    assert metrics["abstained"] == pytest.approx((0.25 + 0.5) / 2)
+    # Both votes have a confidence of 0.5, and half of them are right.
+    assert metrics["ece"] == 0
+    assert metrics["unparsed"] == 0
+
+
+def test_weights_by_length():
+    row = {
+        "target": "9",
+        "outputs": ["9", "8"],
+        "log_probabilities": [-10.0, -8.0],
+    }
+    assert score("gsm8k", [row])["weighted"] == 0
+    row["token_counts"] = [100, 4]
+    assert score("gsm8k", [row])["weighted"] == 1
+
+
+def test_targets_show_the_kind_of_a_task():
+    rows = [
+        {"task": "snarks", "target": "(A)", "output": "The answer is (A)."},
+        {"task": "sports", "target": "no", "output": "So the answer is No."},
+        {"task": "words", "target": "A", "output": "The answer is a."},
+        {"task": "words", "target": "tree", "output": "The answer is Tree."},
+        {"task": "word_sorting", "target": "a b", "output": "a, b"},
+    ]
+    assert score("bbh", rows)["accuracy"] == 1
+
+
+def test_records_name_their_kind_and_options():
+    rows = [
+        {"target": "5", "output": "B 5", "answer_kind": "text"},
+        {
+            "target": "B",
+            "output": "The answer is blue.",
+            "answer_kind": "option",
+            "options": "red\nblue",
+        },
+    ]
+    metrics = score("records", rows)
+    assert metrics["accuracy"] == 0.5
+
+
+@pytest.mark.parametrize(
+    ("row", "message"),
+    [
+        ({"output": "9"}, "rows:1: expected a text or number under 'target'"),
+        ({"targt": "9", "output": "9"}, "Did you mean 'targt'"),
+        ({"target": "9"}, "expected either 'output' or 'outputs'"),
+        ({"target": "9", "output": 9}, "expected a text under 'output'"),
+        ({"target": "9", "outputs": []}, "expected a list of texts"),
+        ({"target": "9", "output": "9", "answer_kind": "numbr"}, "'number'"),
+        (
+            {"target": "9", "outputs": ["9"], "log_probabilities": [1, 2]},
+            "expected 1 finite numbers under 'log_probabilities'",
+        ),
+        (
+            {"target": "9", "output": "9", "log_probabilities": float("nan")},
+            "finite numbers",
+        ),
+    ],
+)
+def test_bad_rows_are_refused(row, message):
+    with pytest.raises(InputError, match=message):
+        score("gsm8k", [row])
+
+
+def test_no_rows_and_unknown_names_are_refused(tmp_path):
+    with pytest.raises(InputError, match="no rows to score"):
+        score("gsm8k", [])
+    with pytest.raises(InputError, match="Did you mean 'gsm8k'"):
+        score("gsm8", [{"target": "9", "output": "9"}])
+    path = tmp_path / "rows.jsonl"
+    path.write_text('{"target": "9", "output": "9"}\n{"output": "9"}\n')
+    with pytest.raises(InputError, match=r"rows\.jsonl:2: expected"):
+        score_file("gsm8k", path)
+
+
+def test_table_shows_the_unparsed_share(capsys):
+    rows = [
+        {"task": "a", "target": "9", "outputs": ["9", "8"]},
+        {"task": "b", "target": "9", "outputs": ["?", "?"]},
+    ]
+    print_metrics(score("gsm8k", rows))
+    table = capsys.readouterr().out
+    assert "unparsed" in table and "ece" in table and "mean" in table
+    assert "100.0%" in table and "50.0%" in table
+
+
+@pytest.fixture(scope="module")
+def recorded(realdata):
+    return replays(realdata)
+
+
+@pytest.mark.realdata
+def test_published_accuracies_are_reproduced(recorded):
+    assert len(recorded) == 42
+    for replay in recorded:
+        if replay.rules != "plan_and_solve":
+            metrics = score(replay.benchmark, replay.rows, rules=replay.rules)
+            assert metrics["accuracy"] == replay.published, replay.name
+
+
+@pytest.mark.realdata
+def test_differences_of_the_default_rules_are_listed(recorded):
+    found = [row for replay in recorded for row in replay.differences()]
+    assert found == json.loads(GOLDEN.read_text(encoding="utf-8"))
+
+
+@pytest.mark.realdata
+def test_self_consistency(recorded):
+    replay = next(r for r in recorded if "GPT3_date_cot1_40" in r.name)
+    metrics = score(replay.benchmark, replay.rows)
+    assert metrics["vote"] > metrics["single"] + 0.03
+    assert 0 < metrics["abstained"] < 0.05
+
+    votes, stopped, drawn, paths = [], [], 0, 0
+    for row in replay.rows:
+        target = normalise_answer(row["target"], "text")
+        found = [extract_answer(text, "text") for text in row["outputs"]]
+        answers = [answer and answer.value for answer in found]
+        elected, stop = vote(answers), stopping_point(answers)
+        votes.append((elected.confidence, elected.winner == target))
+        stopped.append(vote(answers[:stop]).winner == target)
+        drawn, paths = drawn + stop, paths + len(answers)
+    assert abs(sum(stopped) / len(stopped) - metrics["vote"]) <= 0.005
+    assert drawn / paths < 0.6
+    report = held_out_calibration(*zip(*votes, strict=True))
+    assert report["ece_after"] < report["ece_before"] / 2
