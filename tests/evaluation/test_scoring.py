@@ -5,6 +5,7 @@ import pytest
 
 from keras_flan.errors import InputError
 from keras_flan.evaluation.scoring import print_metrics, score, score_file
+from keras_flan.files import read_jsonl
 from keras_flan.generation.answers import extract_answer, normalise_answer
 from keras_flan.generation.calibration import held_out_calibration
 from keras_flan.generation.voting import stopping_point, vote
@@ -177,3 +178,25 @@ def test_self_consistency(recorded):
     assert drawn / paths < 0.6
     report = held_out_calibration(*zip(*votes, strict=True))
     assert report["ece_after"] < report["ece_before"] / 2
+
+
+@pytest.mark.realdata
+def test_program_of_thoughts(realdata):
+    name = "program_of_thoughts/aqua_gpt4_s0_e-1_03_31_22_24.jsonl.gz"
+    items = read_jsonl(realdata / "model_outputs" / name)
+    scores = []
+    # The file states no verdicts: its rationales and the answers that its
+    # authors cut out of them must come to the same.
+    for field in ("rationale", "generated_prediction"):
+        rows = [
+            {
+                "target": item["answer"],
+                "output": item[field],
+                "options": [option[2:].strip() for option in item["options"]],
+            }
+            for item in items
+        ]
+        metrics = score("aqua", rows)
+        scores.append(metrics["accuracy"])
+        assert metrics["unparsed"] <= 21
+    assert scores == [185 / 253, 185 / 253]
