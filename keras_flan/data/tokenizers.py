@@ -16,6 +16,7 @@ from pathlib import Path
 
 import sentencepiece
 
+from keras_flan.data.inspection import inspect
 from keras_flan.data.records import read_records
 from keras_flan.data.tf_runtime import tf
 from keras_flan.errors import InputError
@@ -26,6 +27,8 @@ from keras_flan.files import atomic_write, read_text
 _TRAINING_THREADS = 2
 # SentencePiece skips longer sentences (in bytes), by default at 4,192.
 _LONGEST_SENTENCE = 1 << 20
+# Prompts that are drawn from a mixture to train on.
+_PROMPTS_OF_A_MIXTURE = 5000
 
 
 class Vocabulary:
@@ -120,11 +123,15 @@ class Vocabulary:
         Returns:
             `tf.RaggedTensor` `[n, (tokens)]`, int32, without end-of-text ids.
         """
-        return self._tokenizer.tokenize(texts)
+        return self.encoder_tf()(texts)
 
-    @functools.cached_property
-    def _tokenizer(self):
-        tensorflow = tf()
+    def encoder_tf(self):
+        """Returns `encode_tf` for several calls inside one traced function.
+
+        The model becomes a part of the graph that is being traced. (A model
+        made outside of it is lost as soon as something clears TensorFlow's
+        kernels, as `tf.random.set_seed` does.)
+        """
         try:
             from tensorflow_text import SentencepieceTokenizer
         except ImportError as error:
@@ -132,11 +139,9 @@ class Vocabulary:
                 f"tensorflow_text cannot be imported ({error}); install the "
                 "tensorflow-text of your TensorFlow version"
             ) from None
-        # The model is a resource: made once, outside of any traced function.
-        with tensorflow.init_scope():
-            return SentencepieceTokenizer(
-                model=self.proto, out_type=tensorflow.int32
-            )
+        return SentencepieceTokenizer(
+            model=self.proto, out_type=tf().int32
+        ).tokenize
 
 
 def train_vocabulary(
@@ -202,11 +207,13 @@ def train_vocabulary_from(
     size: int,
     output: str | os.PathLike,
 ) -> Vocabulary:
-    """Trains a vocabulary on record folders or UTF-8 text files.
+    """Trains a vocabulary on mixtures, record folders or UTF-8 text files.
 
     Args:
-        sources: Folders, searched for records at any depth (every field of
-            every example is used), or text files (`.gz` too).
+        sources: Mixture files (`.yaml`), of which 5,000 drawn prompts and
+            targets are used; folders, searched for records at any depth
+            (every field of every example is used); or text files (`.gz`
+            too).
         size: Number of pieces.
         output: The `.model` file.
 
@@ -220,6 +227,9 @@ def train_vocabulary_from(
 
 def _texts(source: Path) -> Iterator[str]:
     """Yields the texts of a source; a wrong source fails at once."""
+    if source.suffix in (".yaml", ".yml"):
+        rows = inspect(source, n=_PROMPTS_OF_A_MIXTURE)
+        return (row[side] for row in rows for side in ("inputs", "targets"))
     if not source.is_dir():
         return iter([read_text(source)])
     folders = sorted(path.parent for path in source.rglob("dataset_info.json"))

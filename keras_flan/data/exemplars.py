@@ -1,0 +1,137 @@
+"""Exemplars: solved examples of the same task, drawn inside the graph."""
+
+import random
+from collections.abc import Sequence
+
+import numpy as np
+
+from keras_flan.data.records import verify_records
+from keras_flan.data.streams import parse_records, stable_seed, task_records
+from keras_flan.data.tasks import Task
+from keras_flan.data.tf_runtime import tf
+
+# Examples of a task that serve as exemplars.
+POOL_SIZE = 128
+# How many records are read at once while a pool is filled.
+_READ = 4096
+
+
+class ExemplarPool:
+    """Up to `POOL_SIZE` examples of each task, held in memory.
+
+    Args:
+        tasks: The tasks of a mixture; a task's id is its place in here. A
+            `None` has no exemplars.
+        field_names: The record fields to keep.
+        seed: Seeds which examples are in the pool.
+
+    Raises:
+        InputError: If records are missing or damaged.
+
+    Example:
+        >>> pool = ExemplarPool([gsm8k], ["question", "answer"], seed=0)
+        >>> slots, shown = pool.draw(
+        ...     task_ids=[0], indices=[7], shots=3, seed=[0, 1]
+        ... )
+        >>> pool.values(slots)["question"].shape
+        TensorShape([1, 3])
+
+    Source: arXiv:2301.13688, section 3 (exemplars come from the task's own
+    training split).
+    """
+
+    def __init__(
+        self,
+        tasks: Sequence[Task | None],
+        field_names: Sequence[str],
+        seed: int,
+    ):
+        records = []
+        self._first = np.zeros(len(tasks), np.int32)
+        self._count = np.zeros(len(tasks), np.int32)
+        # The position of each exemplar in its task's order of reading.
+        self._indices = np.full([len(tasks), POOL_SIZE], -1, np.int64)
+        for i, task in enumerate(tasks):
+            if task is None:
+                continue
+            indices = random.Random(
+                stable_seed("pool", seed, task.name)
+            ).sample(range(task.num_examples), self._size(task))
+            self._first[i] = len(records)
+            self._count[i] = len(indices)
+            self._indices[i, : len(indices)] = indices
+            records += _pick(task, indices)
+        self._values = parse_records(
+            np.array(records, object), list(field_names)
+        )
+
+    @staticmethod
+    def _size(task: Task) -> int:
+        return min(task.num_examples, POOL_SIZE)
+
+    def draw(self, task_ids, indices, *, shots: int, seed):
+        """Draws exemplars without replacement, never the question itself.
+
+        Args:
+            task_ids: The task of each question, int32 of shape `[n]`.
+            indices: The position of each question, int64 of shape `[n]`.
+            shots: How many exemplars.
+            seed: Two integers, for `tf.random.stateless_uniform`.
+
+        Returns:
+            Slots of the pool, int32 of shape `[n, shots]`, and how many of
+            them count, int32 of shape `[n]`: fewer than `shots` in a task
+            with too few examples.
+        """
+        tf_ = tf()
+        count = tf_.gather(self._count, task_ids)
+        itself = tf_.gather(self._indices, task_ids) == indices[:, None]
+        inside = tf_.reduce_any(itself, axis=1)
+        own = tf_.argmax(itself, axis=1, output_type=tf_.int32)
+        available = count - tf_.cast(inside, tf_.int32)
+        chance = tf_.random.stateless_uniform(
+            [tf_.shape(count)[0], shots], seed, dtype=tf_.float64
+        )
+        # A draw picks among the slots not yet taken, counted from 0, and
+        # steps over the taken ones in ascending order. The question's own
+        # slot is taken from the start.
+        taken = tf_.where(inside, own, POOL_SIZE)[:, None]
+        picks = []
+        for i in range(shots):
+            left = tf_.maximum(available - i, 1)
+            pick = tf_.cast(
+                chance[:, i] * tf_.cast(left, tf_.float64), tf_.int32
+            )
+            for j in range(i + 1):
+                pick += tf_.cast(pick >= taken[:, j], tf_.int32)
+            picks.append(pick)
+            taken = tf_.sort(tf_.concat([taken, pick[:, None]], 1), axis=1)
+        # Beyond what is available, picks mean nothing but must be valid.
+        slots = tf_.minimum(tf_.stack(picks, axis=1), count[:, None] - 1)
+        slots += tf_.gather(self._first, task_ids)[:, None]
+        return slots, tf_.minimum(available, shots)
+
+    def values(self, slots) -> dict:
+        """Returns the fields of the exemplars, strings shaped as `slots`."""
+        return {
+            name: tf().gather(value, slots)
+            for name, value in self._values.items()
+        }
+
+
+def _pick(task: Task, indices: Sequence[int]) -> list[bytes]:
+    """Returns the records at the given positions, in the order given."""
+    found = {}
+    try:
+        for keys, records in (
+            task_records(task).batch(_READ).as_numpy_iterator()
+        ):
+            for index in indices:
+                if keys[0] <= index <= keys[-1]:
+                    found[index] = records[index - keys[0]]
+            if len(found) == len(indices):
+                break
+    except tf().errors.DataLossError:
+        verify_records(task.directory)  # names the shard and the record
+        raise
+    return [found[index] for index in indices]

@@ -1,0 +1,401 @@
+import re
+from collections import Counter
+
+import numpy as np
+import pytest
+
+from keras_flan.data.exemplars import ExemplarPool
+from keras_flan.data.mixtures import Mixture, MixtureGroup
+from keras_flan.data.packing import fill
+from keras_flan.data.pipeline import build_dataset
+from keras_flan.data.prompts import Format, render_prompt
+from keras_flan.data.records import Example, read_records, write_records
+from keras_flan.data.streams import draw_records, split_keys, task_records
+from keras_flan.data.tasks import Task
+from keras_flan.data.templates import LIBRARY
+from keras_flan.data.tf_runtime import tf
+from keras_flan.data.tokenizers import train_vocabulary_from
+from keras_flan.errors import InputError
+
+ZERO_SHOT = {"zero_shot_direct": 1, "zero_shot_cot": 1}
+FEW_SHOT = {"few_shot_direct": 1, "few_shot_cot": 1}
+SIZES = {"input_length": 128, "target_length": 64, "batch_size": 4}
+
+
+def _write(directory, name, count, shards=1, words=1):
+    """Records whose question names them: `<name-number>`."""
+    examples = [
+        Example(
+            {
+                "question": f"What is <{name}-{i}>" + " more" * (i % words),
+                "answer": f"{name} {i * 7}",
+                "rationale": f"It is {i} times 7." + " So." * (i % 5),
+            },
+            name,
+            f"{name}:{i}",
+        )
+        for i in range(count)
+    ]
+    write_records(
+        examples,
+        directory / name,
+        name=name,
+        shards=shards,
+        templates="generic",
+    )
+    return Task.from_directory(directory / name)
+
+
+@pytest.fixture(scope="module")
+def records(tmp_path_factory):
+    directory = tmp_path_factory.mktemp("records")
+    _write(directory, "sums", 60, shards=3, words=30)
+    _write(directory, "words", 40)
+    return directory
+
+
+@pytest.fixture(scope="module")
+def tasks(records):
+    return {
+        name: Task.from_directory(records / name) for name in ("sums", "words")
+    }
+
+
+@pytest.fixture(scope="module")
+def vocabulary(records):
+    sources = [records, LIBRARY / "generic.yaml"]
+    return train_vocabulary_from(sources, 400, records / "v.model")
+
+
+def _mixture(tasks, formats, shots=3):
+    return Mixture(
+        "test",
+        [MixtureGroup("all", list(tasks.values()), formats=formats)],
+        shots,
+    )
+
+
+def _bytes(dataset, batches=6):
+    return [
+        np.asarray(array).tobytes()
+        for batch in dataset.take(batches)
+        for array in tf().nest.flatten(batch)
+    ]
+
+
+def _examples(dataset, vocabulary):
+    """Yields the text of inputs and targets of every packed example."""
+    for x, y, _ in dataset.as_numpy_iterator():
+        for row in range(len(y)):
+            for segment in range(1, x["decoder_segment_ids"][row].max() + 1):
+                inputs = x["encoder_token_ids"][row][
+                    x["encoder_segment_ids"][row] == segment
+                ]
+                targets = y[row][x["decoder_segment_ids"][row] == segment]
+                for ids in (inputs, targets):
+                    assert ids[-1] == vocabulary.eos_id
+                    assert vocabulary.eos_id not in ids[:-1]
+                yield vocabulary.decode(inputs), vocabulary.decode(targets)
+
+
+def _marks(prompt):
+    """The tasks and numbers of the questions in a prompt."""
+    return [(t, int(i)) for t, i in re.findall(r"<(\w+)-(\d+)>", prompt)]
+
+
+def _by_number(task):
+    return dict(enumerate(task.read()))
+
+
+def test_batches_have_fixed_shapes(tasks, vocabulary):
+    dataset = build_dataset(_mixture(tasks, ZERO_SHOT), vocabulary, **SIZES)
+    x, y, weight = dataset.element_spec
+    shapes = {name: (tuple(s.shape), s.dtype.name) for name, s in x.items()}
+    assert shapes == {
+        "encoder_token_ids": ((4, 128), "int32"),
+        "encoder_segment_ids": ((4, 128), "int32"),
+        "decoder_token_ids": ((4, 64), "int32"),
+        "decoder_segment_ids": ((4, 64), "int32"),
+    }
+    assert (tuple(y.shape), y.dtype.name) == ((4, 64), "int32")
+    assert (tuple(weight.shape), weight.dtype.name) == ((4, 64), "float32")
+
+
+@pytest.mark.parametrize("pack", [True, False])
+def test_weights_segments_and_shift_agree(pack, tasks, vocabulary):
+    dataset = build_dataset(
+        _mixture(tasks, {**ZERO_SHOT, **FEW_SHOT}),
+        vocabulary,
+        pack=pack,
+        **SIZES,
+    )
+    for x, y, weight in dataset.take(8).as_numpy_iterator():
+        segments = x["decoder_segment_ids"]
+        np.testing.assert_array_equal(weight, segments > 0)
+        np.testing.assert_array_equal(y > 0, segments > 0)
+        np.testing.assert_array_equal(
+            x["encoder_token_ids"] > 0, x["encoder_segment_ids"] > 0
+        )
+        assert (
+            x["encoder_segment_ids"].max(axis=1) == segments.max(axis=1)
+        ).all()
+        assert (segments.max(axis=1) > 1).any() == pack
+        for row in range(len(y)):
+            for segment in range(1, segments[row].max() + 1):
+                inside = segments[row] == segment
+                np.testing.assert_array_equal(
+                    x["decoder_token_ids"][row][inside],
+                    [0, *y[row][inside][:-1]],
+                )
+
+
+def test_two_builds_give_the_same_bytes(tasks, vocabulary):
+    mixture = _mixture(tasks, {**ZERO_SHOT, **FEW_SHOT})
+    sizes = {**SIZES, "chunk": 64}
+    first = build_dataset(mixture, vocabulary, seed=3, **sizes)
+    expected = _bytes(first)
+    assert _bytes(first) == expected  # and so does a second pass
+    tf().random.set_seed(99)
+    again = build_dataset(mixture, vocabulary, seed=3, **sizes)
+    options = tf().data.Options()
+    options.threading.private_threadpool_size = 1
+    options.threading.max_intra_op_parallelism = 1
+    assert _bytes(again.with_options(options)) == expected
+    assert _bytes(build_dataset(mixture, vocabulary, seed=4, **sizes)) != (
+        expected
+    )
+
+
+@pytest.mark.parametrize("pack", [True, False])
+def test_every_example_comes_once(pack, tasks, vocabulary):
+    dataset = build_dataset(
+        _mixture(tasks, ZERO_SHOT),
+        vocabulary,
+        pack=pack,
+        repeat=False,
+        chunk=32,
+        **SIZES,
+    )
+    expected = {}
+    for task in tasks.values():
+        for i, example in enumerate(task.read()):
+            for format in ZERO_SHOT:
+                prompt = render_prompt(task, example, format, i)
+                key = (prompt.inputs, prompt.targets)
+                expected[key] = (task.name, i)
+    found = Counter(expected[pair] for pair in _examples(dataset, vocabulary))
+    assert dict(found) == dict.fromkeys(expected.values(), 1)
+
+
+def test_the_last_batch_is_filled_up_with_padding(tasks, vocabulary):
+    dataset = build_dataset(
+        _mixture(tasks, ZERO_SHOT),
+        vocabulary,
+        pack=False,
+        repeat=False,
+        **{**SIZES, "batch_size": 64},
+    )
+    _, (x, y, weight) = dataset.as_numpy_iterator()
+    assert y.shape == (64, 64)
+    for array in (*x.values(), y, weight):
+        assert array[:36].any()
+        assert not array[36:].any()
+
+
+def test_exemplars_are_others_of_the_same_task(tasks, vocabulary):
+    dataset = build_dataset(
+        _mixture(tasks, FEW_SHOT),
+        vocabulary,
+        input_length=256,
+        target_length=64,
+        batch_size=4,
+    )
+    shown = Counter()
+    for inputs, _ in _examples(dataset.take(40), vocabulary):
+        *exemplars, query = _marks(inputs)
+        assert len(exemplars) in (1, 2, 3)
+        assert query not in exemplars
+        assert len(set(exemplars)) == len(exemplars)
+        assert {task for task, _ in exemplars} == {query[0]}
+        shown.update(exemplars)
+    assert len(shown) > 90
+
+
+def test_exemplars_are_dropped_as_in_python(tasks, vocabulary):
+    def prompts(input_length):
+        dataset = build_dataset(
+            _mixture({"sums": tasks["sums"]}, {"few_shot_cot": 1}),
+            vocabulary,
+            input_length=input_length,
+            target_length=64,
+            batch_size=4,
+            repeat=False,
+        )
+        return {
+            _marks(inputs)[-1][1]: (inputs, targets)
+            for inputs, targets in _examples(dataset, vocabulary)
+        }
+
+    examples = _by_number(tasks["sums"])
+    whole = prompts(600)
+    assert len(whole) == 60
+    limit = 125
+    found = prompts(limit)
+    counts = Counter()
+    for number, (inputs, _) in whole.items():
+        exemplars = [examples[i] for _, i in _marks(inputs)[:-1]]
+        prompt = render_prompt(
+            tasks["sums"],
+            examples[number],
+            "few_shot_cot",
+            number,
+            exemplars,
+            budget=limit - 1,
+            length=lambda text: len(vocabulary.encode(text)),
+        )
+        counts[prompt.shots] += 1
+        if prompt.shots:
+            assert found[number] == (prompt.inputs, prompt.targets)
+        else:
+            assert number not in found
+    assert counts.keys() == {0, 1, 2, 3}
+
+
+def test_long_texts_are_trimmed_and_end(tasks, vocabulary):
+    dataset = build_dataset(
+        _mixture(tasks, ZERO_SHOT),
+        vocabulary,
+        input_length=8,
+        target_length=4,
+        batch_size=4,
+        repeat=False,
+    )
+    count = 0
+    for x, y, weight in dataset.as_numpy_iterator():
+        for row in range(4):
+            if weight[row].any():
+                count += 1
+                assert x["encoder_token_ids"][row][-1] == vocabulary.eos_id
+                assert y[row][-1] == vocabulary.eos_id
+    assert count == 100
+
+
+def test_no_place_for_any_exemplar_is_an_error(tasks, vocabulary):
+    with pytest.raises(InputError, match="none of the first 8192 examples"):
+        build_dataset(
+            _mixture(tasks, FEW_SHOT),
+            vocabulary,
+            input_length=16,
+            target_length=16,
+            batch_size=4,
+        )
+
+
+@pytest.mark.parametrize("name", ["input_length", "batch_size", "chunk"])
+def test_a_size_that_is_too_small_is_an_error(name, tasks, vocabulary):
+    sizes = {**SIZES, name: 0}
+    with pytest.raises(InputError, match=f"{name}: expected at least"):
+        build_dataset(_mixture(tasks, ZERO_SHOT), vocabulary, **sizes)
+
+
+def test_a_damaged_shard_is_named(tmp_path, vocabulary):
+    task = _write(tmp_path, "sums", 20)
+    (shard,) = task.directory.glob("*.tfrecord")
+    shard.write_bytes(shard.read_bytes()[:-10])
+    with pytest.raises(InputError, match=re.escape(shard.name)):
+        build_dataset(_mixture({"sums": task}, ZERO_SHOT), vocabulary, **SIZES)
+
+
+def test_a_flipped_bit_among_exemplars_is_named(tmp_path, vocabulary):
+    task = _write(tmp_path, "sums", 20)
+    (shard,) = task.directory.glob("*.tfrecord")
+    data = bytearray(shard.read_bytes())
+    data[len(data) // 2] ^= 1
+    shard.write_bytes(data)
+    with pytest.raises(InputError, match=re.escape(shard.name)):
+        build_dataset(_mixture({"sums": task}, FEW_SHOT), vocabulary, **SIZES)
+
+
+def test_records_stream_in_their_original_order(tasks):
+    stream = task_records(tasks["sums"], task_id=5)
+    keys, found = zip(*stream.as_numpy_iterator(), strict=True)
+    assert [Example.from_proto(record) for record in found] == list(
+        read_records(tasks["sums"].directory)
+    )
+    task_ids, indices = split_keys(tf().constant(keys))
+    assert set(task_ids.numpy()) == {5}
+    np.testing.assert_array_equal(indices, range(60))
+
+
+def test_tasks_are_drawn_at_their_rates(tasks):
+    mixture = Mixture(
+        "test",
+        [
+            MixtureGroup("a", [tasks["sums"]], proportion=0.2),
+            MixtureGroup("b", [tasks["words"]], proportion=0.8),
+        ],
+    )
+    draws = draw_records(mixture, seed=0, shuffle_buffer=16, repeat=True)
+    keys = next(draws.batch(4000).as_numpy_iterator())[0]
+    task_ids, indices = (t.numpy() for t in split_keys(keys))
+    assert np.mean(task_ids) == pytest.approx(0.8, abs=0.02)
+    words = indices[task_ids == 1][:3200].reshape(80, 40)
+    # Every pass shows each example once, in an order of its own.
+    np.testing.assert_array_equal(
+        np.sort(words[:70], axis=1), np.tile(np.arange(40), (70, 1))
+    )
+    assert len({row.tobytes() for row in words[:70]}) == 70
+
+
+def test_formats_are_drawn_by_weight(tasks, vocabulary):
+    formats = {"zero_shot_direct": 3, "zero_shot_cot": 1}
+    dataset = build_dataset(_mixture(tasks, formats), vocabulary, **SIZES)
+    targets = [t for _, t in _examples(dataset.take(60), vocabulary)]
+    share = np.mean(["times" in target for target in targets])
+    assert share == pytest.approx(0.25, abs=0.05)
+
+
+@pytest.mark.parametrize("count", [2, 3, 200])
+def test_pool_draws_without_replacement(count, tmp_path):
+    task = _write(tmp_path, "sums", count)
+    pool = ExemplarPool([None, task], ["question"], seed=1)
+    n = 3000
+    indices = tf().range(n, dtype="int64") % count
+    slots, shown = pool.draw(
+        tf().ones([n], "int32"), indices, shots=3, seed=[1, 2]
+    )
+    assert (shown.numpy() == min(3, count - 1)).all()
+    texts = pool.values(slots)["question"].numpy().astype(str)
+    seen = Counter()
+    for i, row in enumerate(texts):
+        drawn = [m for t in row[: shown[i]] for m in _marks(t)]
+        assert len(set(drawn)) == len(drawn)
+        assert ("sums", i % count) not in drawn
+        seen.update(drawn)
+    assert len(seen) == min(count, 128)
+    assert max(seen.values()) < 2 * min(seen.values())
+
+
+@pytest.mark.realdata
+def test_real_chain_of_thought_mixture_fills_its_rows(realdata, tmp_path):
+    from keras_flan.data.importers import import_file
+
+    for name in ("gsm8k_train.tsv.gz", "qasc_train.tsv", "aqua_train.tsv"):
+        source = realdata / "flan_cot" / name
+        import_file("flan-cot", source, tmp_path / name.split("_")[0])
+    tasks = {
+        path.name: Task.from_directory(path)
+        for path in sorted(tmp_path.iterdir())
+    }
+    vocabulary = train_vocabulary_from(
+        [tmp_path / "qasc"], 2000, tmp_path / "v.model"
+    )
+    mixture = _mixture(tasks, dict.fromkeys(Format, 1.0))
+    dataset = build_dataset(
+        mixture,
+        vocabulary,
+        input_length=1024,
+        target_length=256,
+        batch_size=8,
+    )
+    assert fill(dataset.take(100))["inputs"] > 0.97
