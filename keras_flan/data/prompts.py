@@ -115,17 +115,19 @@ def render_prompt(
         return template_values({**fields, **example.fields})
 
     query = template.query.render(values(example)).rstrip(" ")
-    blocks = []
-    room = None if budget is None else budget - length(query)
-    for exemplar in exemplars if format.few_shot else ():
-        block = template.exemplar.render(values(exemplar))
-        if room is not None:
-            room -= length(block)
-            if room < 0:
-                break
-        blocks.append(block)
+    blocks = [
+        template.exemplar.render(values(exemplar))
+        for exemplar in (exemplars if format.few_shot else ())
+    ]
+
+    def prompt() -> str:
+        return ("".join(blocks) + query).rstrip(" ")
+
+    # The whole prompt is measured: tokens of its parts need not add up.
+    while blocks and budget is not None and length(prompt()) > budget:
+        blocks.pop()
     return Prompt(
-        inputs=("".join(blocks) + query).rstrip(" "),
+        inputs=prompt(),
         targets=template.target.render(values(example)),
         template=number,
         shots=len(blocks),
