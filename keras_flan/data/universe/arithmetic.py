@@ -128,13 +128,13 @@ def _amounts(
 def one_step(draws: Draws) -> dict[str, str]:
     """Makes a question such as "Ann has 7 pens. She buys 2 more. ..."."""
     story = draws.pick(ONE_STEP)
-    return _tell(draws, story, _amounts(draws, story.signs, (4, 15), 9))
+    return _tell(draws, story, _amounts(draws, story.signs, (4, 10), 9))
 
 
 def two_steps(draws: Draws) -> dict[str, str]:
     """Makes a question of two steps; one in five has larger numbers."""
     story = draws.pick(TWO_STEPS)
-    start, largest = ((6, 15), 9) if draws.chance(0.8) else ((16, 26), 20)
+    start, largest = ((6, 12), 6) if draws.chance(0.8) else ((13, 26), 20)
     if story.signs == "++":
         largest = min(largest, 12)
     return _tell(draws, story, _amounts(draws, story.signs, start, largest))
@@ -143,7 +143,7 @@ def two_steps(draws: Draws) -> dict[str, str]:
 def three_steps(draws: Draws) -> dict[str, str]:
     """Makes a question of three steps."""
     story = draws.pick(THREE_STEPS)
-    return _tell(draws, story, _amounts(draws, story.signs, (8, 15), 6))
+    return _tell(draws, story, _amounts(draws, story.signs, (8, 12), 5))
 
 
 def change(draws: Draws) -> dict[str, str]:
@@ -160,7 +160,7 @@ TASKS = (
         make=one_step,
         summary="word problems with one addition or subtraction",
         answer_kind="number",
-        random_baseline=0.08,
+        random_baseline=0.12,
     ),
     TaskSpec(
         name="two_step_arithmetic",
@@ -168,7 +168,7 @@ TASKS = (
         make=two_steps,
         summary="word problems with two additions or subtractions",
         answer_kind="number",
-        random_baseline=0.05,
+        random_baseline=0.07,
     ),
     TaskSpec(
         name="three_step_arithmetic",
@@ -176,7 +176,7 @@ TASKS = (
         make=three_steps,
         summary="word problems with three additions or subtractions",
         answer_kind="number",
-        random_baseline=0.07,
+        random_baseline=0.09,
     ),
     TaskSpec(
         name="money_change",

@@ -1,9 +1,9 @@
-"""Which is larger, and who is tallest."""
+"""Odd or even, which is larger, and who is tallest."""
 
 import itertools
 
 from keras_flan.data.universe.specs import Draws, TaskSpec
-from keras_flan.data.universe.words import THINGS, listing, people
+from keras_flan.data.universe.words import NAMES, THINGS, listing, people
 
 # "larger" or "smaller" names the number that is asked for.
 NUMBERS = (
@@ -21,6 +21,14 @@ NUMBERS = (
      "smaller"),
 )  # fmt: skip
 
+PARITY = (
+    "Is {n} odd or even?",
+    "{name} says {n}. Is this number odd or even?",
+    "{name} has {n} {things}. Is that an odd or an even number?",
+    "Odd or even: {n} {things}?",
+    "{name} counts {n} {things}. Is the number odd or even?",
+)
+
 # Each measure: its comparatives and superlatives, greater one first.
 MEASURES = (
     ("taller", "shorter", "tallest", "shortest"),
@@ -32,7 +40,7 @@ MEASURES = (
 def compare_numbers(draws: Draws) -> dict[str, str]:
     """Makes a question such as "Which number is larger, 12 or 7?"."""
     text, asked = draws.pick(NUMBERS)
-    a, b = draws.sample(range(1, 31), 2)
+    a, b = draws.sample(range(1, 21), 2)
     name, friend = people(draws, 2)
     high, low = max(a, b), min(a, b)
     answer, other = (high, low) if asked == "larger" else (low, high)
@@ -42,6 +50,18 @@ def compare_numbers(draws: Draws) -> dict[str, str]:
         ),
         "answer": str(answer),
         "rationale": f"{answer} is {asked} than {other}.",
+    }
+
+
+def parity(draws: Draws) -> dict[str, str]:
+    """Makes a question such as "Is 17 odd or even?"."""
+    n = draws.between(2, 49)
+    return {
+        "question": draws.pick(PARITY).format(
+            n=n, name=draws.pick(NAMES), things=draws.pick(THINGS)
+        ),
+        "answer": "odd" if n % 2 else "even",
+        "rationale": f"The last digit is {n % 10}.",
     }
 
 
@@ -80,6 +100,14 @@ TASKS = (
         make=compare_numbers,
         summary="the larger or the smaller of two numbers",
         answer_kind="number",
+        random_baseline=0.5,
+    ),
+    TaskSpec(
+        name="parity",
+        family="parity",
+        make=parity,
+        summary="whether a number is odd or even",
+        answer_kind="text",
         random_baseline=0.5,
     ),
     TaskSpec(

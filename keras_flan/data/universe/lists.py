@@ -1,4 +1,4 @@
-"""Questions about a short list of words."""
+"""Questions about the letters of a word, and about short lists of words."""
 
 from keras_flan.data.universe.specs import Draws, TaskSpec
 from keras_flan.data.universe.words import (
@@ -7,9 +7,10 @@ from keras_flan.data.universe.words import (
     NAMES,
     WORDS,
     listing,
+    people,
 )
 
-POSITIONS = ("first", "second", "third", "last")
+POSITIONS = ("first", "second", "last")
 NTH = (
     "What is the {nth} word of this list: {items}?",
     "Which word is {nth} in: {items}?",
@@ -25,6 +26,14 @@ COUNT = (
     "{name} writes: {items}. How many are {kind}s?",
     "How many of these words are {kind}s: {items}?",
     "In the list {items}, how many {kind}s are there?",
+)
+
+LETTER = (
+    "What is the {nth} letter of {word}?",
+    "Which letter comes {nth} in {word}?",
+    "{name} writes {word}. What is its {nth} letter?",
+    "{name} asks {friend} for the {nth} letter of {word}. What is it?",
+    "{name} spells {word}. Which letter is {nth}?",
 )
 
 LAST_LETTERS = (
@@ -52,8 +61,8 @@ def _ask(draws: Draws, texts: tuple[str, ...], items, **fields: str) -> str:
 
 def nth_word(draws: Draws) -> dict[str, str]:
     """Makes a question such as "What is the second word of ...?"."""
-    items = draws.sample(WORDS, 4)
-    position = draws.below(4)
+    items = draws.sample(WORDS, 3)
+    position = draws.below(3)
     return {
         "question": _ask(draws, NTH, items, nth=POSITIONS[position]),
         "answer": items[position],
@@ -69,10 +78,10 @@ def _numbered(items: list[str]) -> str:
 def count_kind(draws: Draws) -> dict[str, str]:
     """Makes a question such as "How many animals are in this list ...?"."""
     kind = draws.pick(tuple(KINDS))
-    count = draws.between(1, 4)
+    count = draws.between(1, 3)
     others = [word for word in WORDS if KIND_OF[word] != kind]
     items = draws.shuffled(
-        draws.sample(KINDS[kind], count) + draws.sample(others, 5 - count)
+        draws.sample(KINDS[kind], count) + draws.sample(others, 4 - count)
     )
     return {
         "question": _ask(draws, COUNT, items, kind=kind),
@@ -81,9 +90,23 @@ def count_kind(draws: Draws) -> dict[str, str]:
     }
 
 
+def letter(draws: Draws) -> dict[str, str]:
+    """Makes a question such as "What is the first letter of melon?"."""
+    word = draws.pick(WORDS)
+    nth, answer = draws.pick((("first", word[0]), ("last", word[-1])))
+    name, friend = people(draws, 2)
+    return {
+        "question": draws.pick(LETTER).format(
+            nth=nth, word=word, name=name, friend=friend
+        ),
+        "answer": answer,
+        "rationale": f"It is spelled {' '.join(word)}.",
+    }
+
+
 def last_letters(draws: Draws) -> dict[str, str]:
     """Makes a question such as "What are the last letters of ...?"."""
-    items = draws.sample(WORDS, draws.between(2, 3))
+    items = draws.sample(WORDS, 2)
     ends = [f"{word} ends in {word[-1]}" for word in items]
     return {
         "question": _ask(draws, LAST_LETTERS, items),
@@ -108,25 +131,33 @@ TASKS = (
         name="nth_word",
         family="positions",
         make=nth_word,
-        summary="the first, second, third or last word of four",
+        summary="the first, second or last word of three",
         answer_kind="text",
-        random_baseline=0.25,
+        random_baseline=1 / 3,
     ),
     TaskSpec(
         name="count_kind",
         family="counting",
         make=count_kind,
-        summary="how many words of a kind are among five",
+        summary="how many words of a kind are among four",
         answer_kind="number",
-        random_baseline=0.25,
+        random_baseline=1 / 3,
+    ),
+    TaskSpec(
+        name="letter",
+        family="letters",
+        make=letter,
+        summary="the first or the last letter of a word",
+        answer_kind="text",
+        random_baseline=0.1,
     ),
     TaskSpec(
         name="last_letters",
         family="letters",
         make=last_letters,
-        summary="the last letters of two or three words",
+        summary="the last letters of two words",
         answer_kind="text",
-        random_baseline=0.02,
+        random_baseline=0.04,
     ),
     TaskSpec(
         name="reverse_list",

@@ -51,7 +51,7 @@ def _several(n: int, unit: str) -> str:
 def coin_flip(draws: Draws) -> dict[str, str]:
     """Makes a question such as "A coin is heads up. Ann flips it. ..."."""
     heads, told, steps = True, [], []
-    for name in people(draws, draws.between(2, 3)):
+    for name in people(draws, draws.between(1, 3)):
         flips = draws.chance()
         heads ^= flips
         verb = "flips" if flips else "does not flip"
@@ -97,7 +97,7 @@ def swaps(draws: Draws) -> dict[str, str]:
 
 def calendar(draws: Draws) -> dict[str, str]:
     """Makes a question such as "Today is Monday. What day is it in ...?"."""
-    start, n = draws.below(7), draws.between(1, 6)
+    start, n = draws.below(7), draws.between(1, 5)
     passed = [DAYS[(start + i) % 7] for i in range(1, n + 1)]
     return {
         "question": draws.pick(CALENDAR).format(
@@ -126,7 +126,7 @@ TASKS = (
         name="coin_flip",
         family="coins",
         make=coin_flip,
-        summary="whether a coin is heads up after two or three people",
+        summary="whether a coin is heads up after one to three people",
         answer_kind="yes_no",
         random_baseline=0.5,
     ),
@@ -142,7 +142,7 @@ TASKS = (
         name="calendar",
         family="calendar",
         make=calendar,
-        summary="the day of the week 1 to 6 days later",
+        summary="the day of the week 1 to 5 days later",
         answer_kind="text",
         random_baseline=1 / 7,
     ),
