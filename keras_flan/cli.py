@@ -195,7 +195,7 @@ def mixture(
 @app.command()
 def vocabulary(
     source: Annotated[
-        list[Path], typer.Argument(help="Record folders or text files.")
+        list[Path], typer.Argument(help="Mixtures, record folders or texts.")
     ],
     size: Annotated[int, typer.Option(min=32, help="Number of pieces.")],
     output: Annotated[Path, typer.Option(help="The .model file to write.")],

@@ -6,7 +6,7 @@ from keras_flan.files import atomic_write, write_json
 from keras_flan.training.config import TrainConfig
 
 
-def train(config: TrainConfig, *, quiet: bool = False) -> dict:
+def train(config: TrainConfig, *, model=None, quiet: bool = False) -> dict:
     """Finetunes a model as `config` says and writes it.
 
     The output folder gets `model/` (a keras-hub preset), `config.yaml`,
@@ -14,6 +14,8 @@ def train(config: TrainConfig, *, quiet: bool = False) -> dict:
 
     Args:
         config: The settings.
+        model: The model to train, if it is in memory already; it is changed.
+            Default: `start_model(config)`.
         quiet: Whether to show no progress.
 
     Returns:
@@ -28,22 +30,17 @@ def train(config: TrainConfig, *, quiet: bool = False) -> dict:
         >>> train(TrainConfig.from_yaml("train.yaml", ["steps=100"]))["loss"]
         [6.91, 5.3, 4.8, 4.4, 4.1]
     """
-    import keras
-
     from keras_flan.data.mixtures import Mixture
     from keras_flan.data.pipeline import build_dataset
-    from keras_flan.models.loading import load, save
+    from keras_flan.models.loading import save
     from keras_flan.training.adafactor import Adafactor
     from keras_flan.training.callbacks import StepLog
     from keras_flan.training.losses import TokenCrossentropy
 
     begin = time.monotonic()
     mixture = Mixture.from_yaml(config.mixture)
-    keras.utils.set_random_seed(config.seed)
-    if config.model.init is not None:
-        model = load(config.model.init)
-    else:
-        model = new_model(config)
+    if model is None:
+        model = start_model(config)
     dataset = build_dataset(
         mixture,
         model.vocabulary,
@@ -59,7 +56,13 @@ def train(config: TrainConfig, *, quiet: bool = False) -> dict:
     )
     log = StepLog(config.log_every, total=config.steps, progress=not quiet)
     fit_begin = time.monotonic()
-    model.fit(dataset, steps_per_epoch=config.steps, callbacks=[log], verbose=0)
+    model.fit(
+        dataset,
+        steps_per_epoch=config.steps,
+        shuffle=False,
+        callbacks=[log],
+        verbose=0,
+    )
     seconds = time.monotonic() - fit_begin
     metrics = {
         "steps": config.steps,
@@ -74,11 +77,20 @@ def train(config: TrainConfig, *, quiet: bool = False) -> dict:
     return metrics
 
 
-def new_model(config: TrainConfig):
-    """Returns a T5 v1.1 of the config's sizes with random weights."""
+def start_model(config: TrainConfig):
+    """Returns the model that a run starts from, with its vocabulary.
+
+    Also seeds Keras, for the weights and for dropout.
+    """
+    import keras
+
     from keras_flan.data.tokenizers import Vocabulary
+    from keras_flan.models.loading import load
     from keras_flan.models.t5 import T5
 
+    keras.utils.set_random_seed(config.seed)
+    if config.model.init is not None:
+        return load(config.model.init)
     vocabulary = Vocabulary(config.vocabulary)
     sizes = config.model.model_dump(exclude={"init"})
     # Rows are padded, as T5's are: products are faster in round sizes.
