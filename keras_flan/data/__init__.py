@@ -20,6 +20,7 @@ __getattr__, __dir__, __all__ = attach(
         "MixtureGroup": ".mixtures",
         "Vocabulary": ".tokenizers",
         "train_vocabulary": ".tokenizers",
+        "train_vocabulary_from": ".tokenizers",
         "build_dataset": ".pipeline",
     },
 )
