@@ -14,7 +14,7 @@ from keras_flan.data.streams import draw_records, split_keys, task_records
 from keras_flan.data.tasks import Task
 from keras_flan.data.templates import LIBRARY
 from keras_flan.data.tf_runtime import tf
-from keras_flan.data.tokenizers import train_vocabulary_from
+from keras_flan.data.tokenizers import train_vocabulary, train_vocabulary_from
 from keras_flan.errors import InputError
 
 ZERO_SHOT = {"zero_shot_direct": 1, "zero_shot_cot": 1}
@@ -63,8 +63,14 @@ def tasks(records):
 
 @pytest.fixture(scope="module")
 def vocabulary(records):
-    sources = [records, LIBRARY / "generic.yaml"]
-    return train_vocabulary_from(sources, 400, records / "v.model")
+    words = (LIBRARY / "generic.yaml").read_text(encoding="utf-8")
+    fields = [
+        text
+        for name in ("sums", "words")
+        for example in read_records(records / name)
+        for text in example.fields.values()
+    ]
+    return train_vocabulary([words, *fields], 400, records / "v.model")
 
 
 def _mixture(tasks, formats, shots=3):
@@ -239,25 +245,25 @@ def test_exemplars_are_dropped_as_in_python(tasks, vocabulary):
     examples = _by_number(tasks["sums"])
     whole = prompts(600)
     assert len(whole) == 60
-    limit = 125
-    found = prompts(limit)
     counts = Counter()
-    for number, (inputs, _) in whole.items():
-        exemplars = [examples[i] for _, i in _marks(inputs)[:-1]]
-        prompt = render_prompt(
-            tasks["sums"],
-            examples[number],
-            "few_shot_cot",
-            number,
-            exemplars,
-            budget=limit - 1,
-            length=lambda text: len(vocabulary.encode(text)),
-        )
-        counts[prompt.shots] += 1
-        if prompt.shots:
-            assert found[number] == (prompt.inputs, prompt.targets)
-        else:
-            assert number not in found
+    for limit in (125, 200):
+        found = prompts(limit)
+        for number, (inputs, _) in whole.items():
+            exemplars = [examples[i] for _, i in _marks(inputs)[:-1]]
+            prompt = render_prompt(
+                tasks["sums"],
+                examples[number],
+                "few_shot_cot",
+                number,
+                exemplars,
+                budget=limit - 1,
+                length=lambda text: len(vocabulary.encode(text)),
+            )
+            counts[prompt.shots] += 1
+            if prompt.shots:
+                assert found[number] == (prompt.inputs, prompt.targets)
+            else:
+                assert number not in found
     assert counts.keys() == {0, 1, 2, 3}
 
 
