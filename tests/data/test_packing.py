@@ -65,6 +65,10 @@ def test_long_tailed_lengths_fill_their_rows():
     lengths = np.stack([inputs, targets], axis=1)
     assert _efficiency(lengths, (1024, 256)) > 0.98
     assert _efficiency(np.minimum(lengths, 512), (512, 512)) > 0.98
+    # Inputs and targets that fill their rows alike are harder to fit.
+    targets = np.minimum(targets, 128)
+    lengths = np.stack([inputs, targets], axis=1)
+    assert _efficiency(lengths, (1024, 128)) > 0.93
 
 
 def test_pairs_that_fill_a_row_exactly_are_found():
