@@ -342,6 +342,23 @@ def verify_records(directory: str | os.PathLike) -> None:
             )
 
 
+def check_sizes(directory: str | os.PathLike, info: Mapping) -> None:
+    """Checks that the shards are there and have their size, which is cheap.
+
+    Args:
+        directory: The folder of the set.
+        info: What `read_info` returned.
+
+    Raises:
+        InputError: If not; names the shard and, if it is truncated, the
+            record.
+    """
+    for shard in info["shards"]:
+        path = Path(directory) / shard["file"]
+        if not path.is_file() or path.stat().st_size != shard["bytes"]:
+            verify_records(directory)
+
+
 def _write_shards(examples, paths) -> tuple[list[int], set[str]]:
     """Deals out the examples; returns counts per shard and field names."""
     counts, fields = [0] * len(paths), set()

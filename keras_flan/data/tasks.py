@@ -5,7 +5,12 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from keras_flan.data.records import Example, read_info, read_records
+from keras_flan.data.records import (
+    Example,
+    check_sizes,
+    read_info,
+    read_records,
+)
 from keras_flan.data.templates import Format, TemplateFamily, load_family
 from keras_flan.errors import InputError, did_you_mean
 
@@ -57,6 +62,7 @@ class Task:
                 known, or no format of the templates suits the fields.
         """
         info = read_info(path)
+        check_sizes(path, info)
         templates = templates or info.get("templates")
         if templates is None:
             raise InputError(

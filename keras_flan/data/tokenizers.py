@@ -11,10 +11,12 @@ import io
 import itertools
 import os
 import re
+import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import sentencepiece
+from sentencepiece.sentencepiece_model_pb2 import ModelProto
 
 from keras_flan.data.inspection import inspect
 from keras_flan.data.records import read_records
@@ -27,6 +29,9 @@ from keras_flan.files import atomic_write, read_text
 _TRAINING_THREADS = 2
 # SentencePiece skips longer sentences (in bytes), by default at 4,192.
 _LONGEST_SENTENCE = 1 << 20
+# Text is kept as it is, but for SentencePiece's own mark for a blank. (With no
+# rule at all, tensorflow_text reports at every start that there is none.)
+_NORMALISATION = "2581\t20\n"
 # Prompts that are drawn from a mixture to train on.
 _PROMPTS_OF_A_MIXTURE = 5000
 
@@ -177,28 +182,34 @@ def train_vocabulary(
         raise InputError(f"{output}: no text to train a vocabulary on")
     model = io.BytesIO()
     try:
-        sentencepiece.SentencePieceTrainer.train(
-            sentence_iterator=itertools.chain([first], lines),
-            model_writer=model,
-            model_type="unigram",
-            vocab_size=size,
-            pad_id=Vocabulary.pad_id,
-            eos_id=Vocabulary.eos_id,
-            unk_id=Vocabulary.unk_id,
-            bos_id=-1,
-            user_defined_symbols=["\n"],
-            split_digits=True,
-            byte_fallback=True,
-            normalization_rule_name="identity",
-            remove_extra_whitespaces=False,
-            max_sentence_length=_LONGEST_SENTENCE,
-            num_threads=_TRAINING_THREADS,
-            minloglevel=2,
-        )
+        with tempfile.NamedTemporaryFile("w", suffix=".tsv") as rules:
+            rules.write(_NORMALISATION)
+            rules.flush()
+            sentencepiece.SentencePieceTrainer.train(
+                sentence_iterator=itertools.chain([first], lines),
+                model_writer=model,
+                model_type="unigram",
+                vocab_size=size,
+                pad_id=Vocabulary.pad_id,
+                eos_id=Vocabulary.eos_id,
+                unk_id=Vocabulary.unk_id,
+                bos_id=-1,
+                user_defined_symbols=["\n"],
+                split_digits=True,
+                byte_fallback=True,
+                normalization_rule_tsv=rules.name,
+                remove_extra_whitespaces=False,
+                max_sentence_length=_LONGEST_SENTENCE,
+                num_threads=_TRAINING_THREADS,
+                minloglevel=2,
+            )
     except RuntimeError as error:
         raise InputError(f"{output}: {_size_advice(error, size)}") from None
+    proto = ModelProto.FromString(model.getvalue())
+    # The name of the temporary file would differ from run to run.
+    proto.normalizer_spec.ClearField("normalization_rule_tsv")
     with atomic_write(output, "wb") as f:
-        f.write(model.getvalue())
+        f.write(proto.SerializeToString(deterministic=True))
     return Vocabulary(output)
 
 

@@ -1,5 +1,6 @@
 """A training run from a config: data, model, `fit`, files."""
 
+import contextlib
 import time
 
 from keras_flan.files import atomic_write, write_json
@@ -56,13 +57,14 @@ def train(config: TrainConfig, *, model=None, quiet: bool = False) -> dict:
     )
     log = StepLog(config.log_every, total=config.steps, progress=not quiet)
     fit_begin = time.monotonic()
-    model.fit(
-        dataset,
-        steps_per_epoch=config.steps,
-        shuffle=False,
-        callbacks=[log],
-        verbose=0,
-    )
+    with _named_damage(mixture):
+        model.fit(
+            dataset,
+            steps_per_epoch=config.steps,
+            shuffle=False,
+            callbacks=[log],
+            verbose=0,
+        )
     seconds = time.monotonic() - fit_begin
     metrics = {
         "steps": config.steps,
@@ -98,6 +100,20 @@ def start_model(config: TrainConfig):
     return T5.from_config_values(
         vocabulary_size=rows, vocabulary=vocabulary, **sizes
     )
+
+
+@contextlib.contextmanager
+def _named_damage(mixture):
+    """Turns TensorFlow's word of a corrupt record into one with its place."""
+    from keras_flan.data.records import verify_records
+    from keras_flan.data.tf_runtime import tf
+
+    try:
+        yield
+    except tf().errors.DataLossError:
+        for part in mixture.tasks:
+            verify_records(part.task.directory)
+        raise
 
 
 def _write(config: TrainConfig, metrics: dict) -> None:
