@@ -1,0 +1,75 @@
+"""The quickstart with a handful of steps: files, agreement, determinism."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from keras_flan import quickstart as module
+from keras_flan.quickstart import quickstart
+
+
+@pytest.fixture(autouse=True)
+def _in_a_checkout(monkeypatch):
+    """Uses the shipped records, which spares making them."""
+    monkeypatch.chdir(Path(__file__).parents[1])
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    output = tmp_path_factory.mktemp("quickstart")
+    return output, quickstart(output, steps=6, test_examples=2, quiet=True)
+
+
+def test_leaves_what_it_promises(run):
+    output, metrics = run
+    assert json.loads((output / "metrics.json").read_text()) == metrics
+    for when in ("before", "after"):
+        for group in ("trained", "held_out"):
+            assert list(metrics[when][group]) == ["direct", "cot", "cot_vote"]
+            assert all(0 <= s <= 1 for s in metrics[when][group].values())
+    assert metrics["seconds"]["total"] > 0
+    page = (output / "report.html").read_text()
+    assert page.count('class="card example"') == 10
+    assert (output / "model" / "config.json").is_file()
+    assert (output / "loss.csv").read_text().startswith("step,loss\n6,")
+
+
+def test_metrics_are_those_of_the_predictions(run):
+    from keras_flan.evaluation.scoring import score_file
+
+    output, metrics = run
+    scores = score_file(
+        "records", output / "after" / "direct" / "predictions.jsonl"
+    )["tasks"]
+    names = module._task_names()["trained"]
+    mean = sum(scores[name]["accuracy"] for name in names) / len(names)
+    assert metrics["after"]["trained"]["direct"] == pytest.approx(mean)
+
+
+def test_held_out_tasks_are_not_in_the_mixture(run):
+    from keras_flan.data import Mixture
+    from keras_flan.data.universe import TASKS
+
+    output, _ = run
+    trained = set(Mixture.from_yaml(output / "mixture.yaml").rates())
+    held_out = {task.name for task in TASKS.values() if task.held_out}
+    assert len(held_out) >= 3
+    assert not trained & held_out
+    families = {TASKS[name].family for name in trained}
+    assert not families & {TASKS[name].family for name in held_out}
+
+
+def test_two_runs_give_the_same_numbers(run, tmp_path):
+    output, metrics = run
+    again = quickstart(tmp_path, steps=6, test_examples=2, quiet=True)
+    assert (tmp_path / "loss.csv").read_text() == (
+        output / "loss.csv"
+    ).read_text()
+    for when in ("before", "after"):
+        assert again[when] == metrics[when]
+        for way in ("direct", "cot", "cot_vote"):
+            name = f"{when}/{way}/predictions.jsonl"
+            assert (tmp_path / name).read_bytes() == (
+                output / name
+            ).read_bytes()
