@@ -8,6 +8,7 @@ __getattr__, __dir__, __all__ = attach(
         "Path": ".engine",
         "ask": ".prompting",
         "generate": ".engine",
+        "stream": ".engine",
         "Answer": ".answers",
         "extract_answer": ".answers",
         "Vote": ".voting",

@@ -2,7 +2,7 @@
 
 import dataclasses
 import functools
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import keras
 import numpy as np
@@ -78,6 +78,41 @@ def generate(
 
     Reference: self-consistency, https://arxiv.org/abs/2203.11171.
     """
+    results: list[list[Path | None]] = [[None] * samples for _ in prompts]
+    for row, number, path in stream(
+        model,
+        prompts,
+        samples=samples,
+        temperature=temperature,
+        top_k=top_k,
+        seed=seed,
+        max_new_tokens=max_new_tokens,
+        batch_paths=batch_paths,
+        max_input_tokens=max_input_tokens,
+        progress=progress,
+    ):
+        results[row][number] = path
+    return results
+
+
+def stream(
+    model,
+    prompts: Sequence[str],
+    *,
+    samples: int = 1,
+    temperature: float = 0.0,
+    top_k: int = 0,
+    seed: int = 0,
+    max_new_tokens: int = 128,
+    batch_paths: int = 64,
+    max_input_tokens: int = 2048,
+    progress: bool = False,
+) -> Iterator[tuple[int, int, Path]]:
+    """Yields each path when it is done; see `generate`, which collects them.
+
+    Yields:
+        The index of the prompt, the number of the path, and the `Path`.
+    """
     if getattr(model, "vocabulary", None) is None:
         raise ValueError("Expected a model with a vocabulary. Received: None")
     if samples < 1 or max_new_tokens < 1 or temperature < 0:
@@ -98,7 +133,6 @@ def generate(
     # Greedy paths of a prompt are all the same: decode one.
     paths = samples if temperature > 0 else 1
     program = _program(model, temperature, top_k, paths, max_new_tokens)
-    results: list[list[Path] | None] = [None] * len(prompts)
     for rows, bucket in track(
         _batches(token_ids, max(1, batch_paths // paths)),
         "generating",
@@ -125,8 +159,8 @@ def generate(
                 _path(vocabulary, tokens[i, k], log_probabilities[i, k])
                 for k in range(paths)
             ]
-            results[row] = made * (samples // paths)
-    return results
+            for number, path in enumerate(made * (samples // paths)):
+                yield row, number, path
 
 
 def _batches(token_ids, size):

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from keras_flan.generation import generate
+from keras_flan.generation.engine import stream
 from tests.conftest import LetterVocabulary, make_t5
 
 PROMPTS = ["what is the time?", "a", "the quick brown fox jumps over 3 dogs"]
@@ -133,3 +134,14 @@ def test_ask_votes(model):
     shown = answered.to_dict()
     assert sum(shown["votes"].values()) + shown["abstained"] == 4
     assert isinstance(model.vocabulary, LetterVocabulary)
+
+
+def test_stream_yields_what_generate_collects(model):
+    settings = {"samples": 3, "temperature": 1.0, "max_new_tokens": 6}
+    events = list(stream(model, PROMPTS, batch_paths=3, **settings))
+    assert sorted(event[:2] for event in events) == [
+        (row, number) for row in range(len(PROMPTS)) for number in range(3)
+    ]
+    collected = generate(model, PROMPTS, **settings)
+    for row, number, path in events:
+        assert path.token_ids == collected[row][number].token_ids
