@@ -117,6 +117,7 @@ def quickstart(
         output / "report.html",
         title="keras_flan quickstart",
         loss=trained["loss"],
+        loss_steps=trained["loss_steps"],
         table={"before": before, "after": after},
         predictions=_predictions(output / "after" / "cot_vote"),
         settings={

@@ -33,6 +33,7 @@ def write_report(
     predictions: Sequence[Mapping],
     settings: Mapping[str, object],
     seconds: Mapping[str, float],
+    loss_steps: Sequence[int] | None = None,
 ) -> None:
     """Writes a self-contained page: no scripts, no fonts, no network.
 
@@ -42,13 +43,14 @@ def write_report(
     Args:
         path: The `.html` file to write, atomically.
         title: Heading of the page.
-        loss: Training loss a step, in nats per target token.
+        loss: Points of the training loss, in nats per target token.
         table: Exact match between 0 and 1, as
             `table["before" | "after"]["trained" | "held_out"][mode]` with
             the modes `"direct"`, `"cot"` and `"cot_vote"`.
         predictions: Rows of a `predictions.jsonl`, shown in this order.
         settings: What the run was; shown as name and value.
         seconds: Wall-clock time of each stage.
+        loss_steps: The step of each point; default: a point every step.
 
     Raises:
         InputError: If `table` lacks a number, naming its place.
@@ -67,15 +69,16 @@ def write_report(
         ... )
     """
     _check(table)
+    steps = list(loss_steps or range(1, len(loss) + 1))
     body = "\n".join(
         [
             f"<h1>{_text(title)}</h1>",
             '<p class="lead">Exact match on unseen examples, before and after '
             "finetuning: on the tasks in the training mixture, and on tasks "
             "kept out of it.</p>",
-            _tiles(loss, table, seconds),
+            _tiles(loss, steps, table, seconds),
             '<div class="pair">',
-            _card("Training loss", _loss_plot(loss)),
+            _card("Training loss", _loss_plot(loss, steps)),
             _card("Exact match, before and after", _score_table(table)),
             "</div>",
             *(_prediction(row) for row in predictions),
@@ -144,7 +147,7 @@ def _duration(seconds: float) -> str:
     return (f"{hours} h " if hours else "") + f"{minutes} min {rest:02d} s"
 
 
-def _tiles(loss, table, seconds) -> str:
+def _tiles(loss, steps, table, seconds) -> str:
     """Four headline numbers: two scores, the loss, the time."""
     tiles = []
     for group, label in GROUPS.items():
@@ -160,7 +163,7 @@ def _tiles(loss, table, seconds) -> str:
             (
                 "Training loss",
                 f"{loss[-1]:.3f}",
-                f"from {loss[0]:.3f} in {len(loss):,} steps",
+                f"from {loss[0]:.3f} in {steps[-1]:,} steps",
             )
         )
     total = seconds.get("total", sum(seconds.values()))
@@ -222,7 +225,7 @@ def _durations(seconds: Mapping[str, float]) -> str:
 # === Training loss ===
 
 
-def _loss_plot(loss: Sequence[float]) -> str:
+def _loss_plot(loss: Sequence[float], steps: Sequence[int]) -> str:
     """Returns the loss curve as inline SVG in the page's colours."""
     if not loss:
         return "<p>No training step was recorded.</p>"
@@ -247,7 +250,6 @@ def _loss_plot(loss: Sequence[float]) -> str:
     with matplotlib.rc_context(style):
         figure = Figure(figsize=(5.0, 4.0), layout="constrained")
         axes = figure.add_subplot()
-        steps = range(1, len(loss) + 1)
         smooth = _smooth(loss, reach=len(loss) // 60)
         if len(loss) >= 60:
             axes.plot(steps, loss, color=_ACCENT, alpha=0.3, linewidth=1)
@@ -282,11 +284,11 @@ def _loss_plot(loss: Sequence[float]) -> str:
         svg = svg.replace(colour, variable)
     label = (
         f"Training loss from {loss[0]:.3f} to {loss[-1]:.3f} over "
-        f"{len(loss)} steps"
+        f"{steps[-1]} steps"
     )
     svg = svg.replace("<svg", f'<svg role="img" aria-label="{label}"', 1)
     note = (
-        '<p class="key">Thin: every step. Bold: moving average.</p>'
+        '<p class="key">Thin: as measured. Bold: moving average.</p>'
         if len(loss) >= 60
         else ""
     )
