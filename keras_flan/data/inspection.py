@@ -9,7 +9,7 @@ from keras_flan.data.mixtures import Mixture
 from keras_flan.data.prompts import render_prompt
 from keras_flan.data.records import INFO_FILE, Example
 from keras_flan.data.tasks import Task
-from keras_flan.data.templates import Format
+from keras_flan.data.templates import BASIC_FORMATS, Format
 from keras_flan.errors import InputError
 
 
@@ -64,7 +64,12 @@ def inspect(
     for task, format, index, others in wanted:
         found = examples[task.name]
         prompt = render_prompt(
-            task, found[index], format, index, [found[i] for i in others]
+            task,
+            found[index],
+            format,
+            index,
+            [found[i] for i in others],
+            seed=seed,
         )
         rows.append(
             {
@@ -207,8 +212,15 @@ def print_mixture(summary: dict) -> None:
     table.add_column("task", overflow="fold")
     for column in ("examples", "usable", "cap", "rate"):
         table.add_column(column, justify="right", no_wrap=True)
-    for format in Format:
-        title = format.value.replace("_shot_", "\n")
+    used = {
+        name
+        for group in summary["groups"]
+        for task in group["tasks"]
+        for name in task["formats"]
+    }
+    formats = [f.value for f in Format if f in BASIC_FORMATS or f.value in used]
+    for format in formats:
+        title = format.replace("_shot_", "\n").replace("_", "\n")
         table.add_column(title, justify="right", no_wrap=True)
     for group in summary["groups"]:
         table.add_row(
@@ -217,14 +229,13 @@ def print_mixture(summary: dict) -> None:
             Text(f"{group['proportion']:.2%}", style="bold"),
         )
         for task in group["tasks"]:
-            formats = task["formats"]
             table.add_row(
                 Text("  " + task["name"]),
                 f"{task['examples']:,}",
                 f"{task['usable']:,}",
                 "" if task["cap"] is None else f"{task['cap']:,}",
                 f"{task['rate']:.2%}",
-                *(f"{formats.get(format.value, 0):.0%}" for format in Format),
+                *(f"{task['formats'].get(name, 0):.0%}" for name in formats),
             )
         table.add_section()
     Console().print(table)

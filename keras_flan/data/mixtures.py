@@ -11,11 +11,11 @@ import pydantic
 
 from keras_flan.data.records import INFO_FILE, read_info
 from keras_flan.data.tasks import Task
-from keras_flan.data.templates import Format
+from keras_flan.data.templates import BASIC_FORMATS, Format
 from keras_flan.errors import InputError, did_you_mean
 from keras_flan.schema import Strict, read_yaml, validate
 
-ALL_FORMATS = dict.fromkeys(Format, 1.0)
+DEFAULT_FORMATS = dict.fromkeys(BASIC_FORMATS, 1.0)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -29,8 +29,8 @@ class MixtureGroup:
             groups'; `None`, in all groups alike, shares by examples.
         cap: At most so many examples of a task count for its rate.
         caps: Caps of single tasks, by name.
-        formats: Relative weights of the formats. Those that a task lacks
-            are left out for that task.
+        formats: Relative weights of the formats; by default the four basic
+            ones alike. Those that a task lacks are left out for that task.
     """
 
     name: str
@@ -39,7 +39,7 @@ class MixtureGroup:
     cap: int | None = None
     caps: Mapping[str, int] = dataclasses.field(default_factory=dict)
     formats: Mapping[Format | str, float] = dataclasses.field(
-        default_factory=lambda: ALL_FORMATS
+        default_factory=lambda: DEFAULT_FORMATS
     )
 
 
@@ -265,7 +265,7 @@ def _as_list(value):
 class _GroupEntry(Strict):
     proportion: pydantic.PositiveFloat | None = None
     cap: pydantic.PositiveInt | None = None
-    formats: dict[Format, pydantic.NonNegativeFloat] = ALL_FORMATS
+    formats: dict[Format, pydantic.NonNegativeFloat] = DEFAULT_FORMATS
     tasks: Annotated[
         list[Annotated[_TaskEntry, pydantic.BeforeValidator(_as_entry)]],
         pydantic.BeforeValidator(_as_list),

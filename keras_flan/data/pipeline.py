@@ -169,7 +169,9 @@ class _Tokeniser:
         self._vocabulary = vocabulary
         self._budget = input_length - 1
         self._shots = mixture.shots
-        self._renderer = PromptRenderer([part.task for part in mixture.tasks])
+        self._renderer = PromptRenderer(
+            [part.task for part in mixture.tasks], seed
+        )
         self._few_shot = [
             any(f.few_shot for f in part.formats) for part in mixture.tasks
         ]
@@ -204,11 +206,13 @@ class _Tokeniser:
         task_ids, indices = split_keys(keys)
         values = parse_records(records, self._renderer.field_names)
         ids = (task_ids, indices, self._draw_formats(number, task_ids))
-        inputs, targets = self._renderer.query(*ids, values)
+        headers, inputs, targets = self._renderer.query(*ids, values)
         encode = self._vocabulary.encoder_tf()
         if self._pool is None:
             return encode(inputs), encode(targets)
-        tokens, usable = self._with_exemplars(number, ids, inputs, encode)
+        tokens, usable = self._with_exemplars(
+            number, ids, headers, inputs, encode
+        )
         return tokens, encode(tf().boolean_mask(targets, usable))
 
     def _draw_formats(self, number, task_ids):
@@ -223,7 +227,7 @@ class _Tokeniser:
         passed = tf_.cast(chance[:, None] >= bounds, tf_.int32)
         return tf_.reduce_sum(passed, axis=1)
 
-    def _with_exemplars(self, number, ids, queries, encode):
+    def _with_exemplars(self, number, ids, headers, queries, encode):
         """Tokenises the prompts, with exemplars where the format has them.
 
         Only prompts that turn out too long are tokenised again, with one
@@ -232,6 +236,7 @@ class _Tokeniser:
         Args:
             number: The number of the chunk.
             ids: Task ids, positions and format ids, each of shape `[n]`.
+            headers: What stands before exemplars, strings of shape `[n]`.
             queries: The prompts without exemplars, strings of shape `[n]`.
             encode: Tokenises strings of shape `[n]`.
 
@@ -252,8 +257,10 @@ class _Tokeniser:
         blocks = self._renderer.exemplars(*ids, self._pool.values(slots))
 
         def prompts(which, shots):
+            at = tf_.gather(places, which)
             return self._renderer.assemble(
-                tf_.gather(queries, tf_.gather(places, which)),
+                tf_.gather(headers, at),
+                tf_.gather(queries, at),
                 tf_.gather(blocks, which),
                 tf_.sequence_mask(shots, self._shots),
             )

@@ -5,17 +5,20 @@ and tests; `prompts_graph` does the same for batches inside `tf.data`.
 """
 
 import dataclasses
-import string
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 
+from keras_flan.data.options import draw_style, option_values
 from keras_flan.data.records import Example
+from keras_flan.data.stateless import choose
 from keras_flan.data.tasks import Task
 from keras_flan.data.templates import Format, TemplateFamily
 
 __all__ = ["Format", "Prompt", "render_prompt"]
 
-OPTIONS_HEADER = "OPTIONS:"
-LETTERS = string.ascii_uppercase
+_ANSWERS = {"choice_", "letter_", "styled_choice_"}
+# Tells the draw of an exemplar's template from other draws of the seed; the
+# exemplar's number is added.
+EXEMPLAR_DRAW = 2
 
 
 @dataclasses.dataclass(frozen=True)
@@ -28,41 +31,15 @@ class Prompt:
         template: Which of the format's templates was used.
         shots: How many exemplars stand in `inputs`. A few-shot prompt with
             none has lost them to the budget; training leaves it out.
+        answer: The answer in the form that the template asks for: the
+            record's own, or an option's text, letter or marker.
     """
 
     inputs: str
     targets: str
     template: int
     shots: int = 0
-
-
-def template_values(fields: Mapping[str, str]) -> dict[str, str]:
-    r"""Adds the fields that are derived from others.
-
-    `options`, one option a line, gives two blocks that prompts show:
-    `options_`, for answers that repeat an option, and `lettered_options_`,
-    for answers that name its letter (after Z, its number). Without options
-    both are empty.
-
-    Example:
-        >>> values = template_values({"options": "red\nblue"})
-        >>> values["options_"]
-        'OPTIONS:\n- red\n- blue'
-        >>> values["lettered_options_"]
-        '(A) red\n(B) blue'
-    """
-    options = fields.get("options", "")
-    lines = options.split("\n") if options else []
-    lettered = [
-        f"({LETTERS[i] if i < len(LETTERS) else i + 1}) {line}"
-        for i, line in enumerate(lines)
-    ]
-    plain = [OPTIONS_HEADER, *(f"- {line}" for line in lines)]
-    return {
-        **fields,
-        "options_": "\n".join(plain) if lines else "",
-        "lettered_options_": "\n".join(lettered),
-    }
+    answer: str = ""
 
 
 def render_prompt(
@@ -73,11 +50,14 @@ def render_prompt(
     exemplars: Sequence[Example] = (),
     budget: int | None = None,
     length: Callable[[str], int] = len,
+    seed: int = 0,
 ) -> Prompt:
     r"""Renders an example with the template that its place assigns to it.
 
     Example number `index` takes template `index` mod T, and so do all its
-    exemplars ("x-shot"). Trailing blanks are cut from the prompt.
+    exemplars ("x-shot"); in the mixed format each exemplar has a template of
+    its own, and only what stands between them is the same. Trailing blanks
+    are cut from the prompt.
 
     Args:
         source: A task, or its templates alone. Fields that only some of a
@@ -89,6 +69,8 @@ def render_prompt(
         budget: Longest prompt, in units of `length`. Whole exemplars are
             dropped from the end until the rest fits; none is cut.
         length: Measures a text, for instance in tokens.
+        seed: Draws the style of the options and mixed templates, together
+            with `index`.
 
     Returns:
         The prompt.
@@ -103,32 +85,48 @@ def render_prompt(
     Source: arXiv:2210.11416, section 2.1; arXiv:2301.13688, section 3.
     """
     format = Format(format)
+    fields, letters = {}, False
     if isinstance(source, Task):
         source.require(format)
-        family, fields = source.family, dict.fromkeys(source.fields, "")
-    else:
-        family, fields = source, {}
-    number = index % len(family.templates(format))
-    template = family.templates(format)[number]
+        fields = dict.fromkeys(source.fields, "")
+        letters = source.answers_are_letters
+    family = source.family if isinstance(source, Task) else source
+    templates = family.templates(format)
+    number = index % len(templates)
+    template = templates[number]
+    style = draw_style(seed, index)
 
     def values(example: Example) -> dict[str, str]:
-        return template_values({**fields, **example.fields})
+        known = {**fields, **example.fields}
+        return {**known, **option_values(known, style, letters)}
 
-    query = template.query.render(values(example)).rstrip(" ")
+    def block(place: int, exemplar: Example) -> str:
+        own = template
+        if format is Format.few_shot_mixed:
+            draw = EXEMPLAR_DRAW + place
+            own = templates[choose(len(templates), draw, seed, index)]
+        return own.solved.render(values(exemplar)) + template.separator
+
+    known = values(example)
+    header = template.header.render(known)
+    query = template.query.render(known).rstrip(" ")
     blocks = [
-        template.exemplar.render(values(exemplar))
-        for exemplar in (exemplars if format.few_shot else ())
+        block(place, exemplar)
+        for place, exemplar in enumerate(exemplars[: family.shots])
+        if format.few_shot
     ]
 
     def prompt() -> str:
-        return ("".join(blocks) + query).rstrip(" ")
+        return "".join([header, *blocks, query]).rstrip(" ")
 
     # The whole prompt is measured: tokens of its parts need not add up.
     while blocks and budget is not None and length(prompt()) > budget:
         blocks.pop()
+    wanted = [name for name in template.target.fields if name in _ANSWERS]
     return Prompt(
         inputs=prompt(),
-        targets=template.target.render(values(example)),
+        targets=template.target.render(known),
         template=number,
         shots=len(blocks),
+        answer=known.get(wanted[0] if wanted else "answer", ""),
     )

@@ -8,13 +8,16 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from keras_flan.data.prompts import LETTERS, OPTIONS_HEADER
+from keras_flan.data.options import DERIVED_FIELDS
+from keras_flan.data.options_graph import OptionFields
+from keras_flan.data.prompts import EXEMPLAR_DRAW
+from keras_flan.data.stateless import choose_tf
 from keras_flan.data.tasks import Task
 from keras_flan.data.templates import (
-    DERIVED_FIELDS,
     Format,
     Literal,
     Template,
+    record_fields,
 )
 from keras_flan.data.tf_runtime import tf
 
@@ -89,6 +92,8 @@ class PromptRenderer:
     Args:
         tasks: The tasks; a task's id is its place in here. A format's id is
             its place in `list(Format)`.
+        seed: Draws the styles of options and mixed templates, together with
+            the position of the example.
 
     Attributes:
         field_names: The record fields that the templates use; a field that
@@ -103,7 +108,7 @@ class PromptRenderer:
         ... )
     """
 
-    def __init__(self, tasks: Sequence[Task]):
+    def __init__(self, tasks: Sequence[Task], seed: int = 0):
         templates = []
         # Where the templates of (task, format) begin, and how many they are.
         # A missing format points outside the table, which the gather refuses.
@@ -115,15 +120,23 @@ class PromptRenderer:
                     self._first[i, j] = len(templates)
                     self._count[i, j] = task.num_templates(format)
                     templates += task.family.templates(format)
+        self._seed = seed
+        self._letters = [task.answers_are_letters for task in tasks]
+        self._shots = [
+            np.iinfo(np.int32).max
+            if task.family.shots is None
+            else task.family.shots
+            for task in tasks
+        ]
         used = {name for t in templates for name in t.fields}
-        self.field_names = sorted(
-            {DERIVED_FIELDS.get(name, name) for name in used}
-        )
-        self._derived = sorted(used & set(DERIVED_FIELDS))
-        columns = self.field_names + self._derived
+        self.field_names = sorted(record_fields(used))
+        self._options = OptionFields(sorted(used & set(DERIVED_FIELDS)), seed)
+        columns = self.field_names + self._options.names
+        self._header = TemplateTable([t.header for t in templates], columns)
         self._query = TemplateTable([t.query for t in templates], columns)
         self._target = TemplateTable([t.target for t in templates], columns)
-        self._exemplar = TemplateTable([t.exemplar for t in templates], columns)
+        self._solved = TemplateTable([t.solved for t in templates], columns)
+        self._separators = [t.separator for t in templates]
 
     def query(self, task_ids, indices, format_ids, values: Mapping):
         """Renders the questions and what should be answered.
@@ -136,13 +149,16 @@ class PromptRenderer:
             values: Each of `field_names` to UTF-8 strings of shape `[n]`.
 
         Returns:
-            Two string tensors of shape `[n]`: the inputs without exemplars,
-            and the targets.
+            Three string tensors of shape `[n]`: the headers, which stand
+            before the exemplars, the inputs, and the targets.
         """
         ids = self._template_ids(task_ids, indices, format_ids)
-        columns = self._columns(values)
-        inputs = self._query.render(ids, columns)
-        return _strip(inputs), self._target.render(ids, columns)
+        columns = self._columns(task_ids, indices, values)
+        return (
+            self._header.render(ids, columns),
+            _strip(self._query.render(ids, columns)),
+            self._target.render(ids, columns),
+        )
 
     def exemplars(self, task_ids, indices, format_ids, values: Mapping):
         """Renders solved examples with the templates of their questions.
@@ -155,21 +171,41 @@ class PromptRenderer:
 
         Returns:
             A string tensor of shape `[n, s]`: the exemplars with all that
-            stands around them; empty texts where the format is zero-shot.
+            stands around them; empty texts where the format is zero-shot or
+            the templates want fewer exemplars.
         """
         tf_ = tf()
-        ids = self._template_ids(task_ids, indices, format_ids)
-        columns = self._columns(values)
-        shape = tf_.shape(columns)
-        flat = tf_.reshape(columns, [-1, columns.shape[-1]])
-        ids = tf_.repeat(ids, shape[1])
-        return tf_.reshape(self._exemplar.render(ids, flat), shape[:2])
+        values = {
+            name: tf_.convert_to_tensor(values[name], tf_.string)
+            for name in self.field_names
+        }
+        shape = tf_.shape(values[self.field_names[0]])
+        flat = {k: tf_.reshape(v, [-1]) for k, v in values.items()}
 
-    def assemble(self, inputs, blocks, keep):
-        """Puts the kept exemplars before the questions.
+        def each(of_question):
+            return tf_.repeat(of_question, shape[1])
+
+        places = tf_.tile(tf_.range(shape[1]), shape[:1])
+        own = self._template_ids(task_ids, indices, format_ids)
+        mixed = self._template_ids(
+            *(each(task_ids), each(indices), each(format_ids)), places
+        )
+        is_mixed = tf_.equal(format_ids, list(Format).index("few_shot_mixed"))
+        solved = self._solved.render(
+            tf_.where(each(is_mixed), mixed, each(own)),
+            self._columns(each(task_ids), each(indices), flat),
+        )
+        separators = tf_.gather(self._separators, each(own))
+        blocks = tf_.strings.join([solved, separators])
+        wanted = places < each(tf_.gather(self._shots, task_ids))
+        return tf_.reshape(tf_.where(wanted, blocks, ""), shape)
+
+    def assemble(self, headers, inputs, blocks, keep):
+        """Puts headers and the kept exemplars before the questions.
 
         Args:
-            inputs: What `query` returned first, of shape `[n]`.
+            headers: What `query` returned first, of shape `[n]`.
+            inputs: What `query` returned second, of shape `[n]`.
             blocks: What `exemplars` returned, of shape `[n, s]`.
             keep: Booleans of shape `[n, s]`.
 
@@ -180,7 +216,7 @@ class PromptRenderer:
         blocks = tf_.where(keep, blocks, "")
         joined = tf_.strings.reduce_join(blocks, axis=1)
         # Again, for a question of blanks alone after an exemplar's blanks.
-        return _strip(tf_.strings.join([joined, inputs]))
+        return _strip(tf_.strings.join([headers, joined, inputs]))
 
     def render(
         self,
@@ -199,66 +235,38 @@ class PromptRenderer:
             Two string tensors of shape `[n]`: the prompts and the targets.
         """
         ids = (task_ids, indices, format_ids)
-        inputs, targets = self.query(*ids, values)
+        headers, inputs, targets = self.query(*ids, values)
         if exemplar_values is not None:
             blocks = self.exemplars(*ids, exemplar_values)
-            inputs = self.assemble(inputs, blocks, True)
+            inputs = self.assemble(headers, inputs, blocks, True)
         return inputs, targets
 
-    def _template_ids(self, task_ids, indices, format_ids):
+    def _template_ids(self, task_ids, indices, format_ids, places=None):
+        """Returns the templates of questions, or of exemplars by place."""
         tf_ = tf()
         place = tf_.stack([task_ids, format_ids], axis=-1)
         first = tf_.gather_nd(tf_.constant(self._first), place)
         count = tf_.gather_nd(tf_.constant(self._count), place)
-        return first + tf_.cast(
-            tf_.math.floormod(
-                tf_.cast(indices, tf_.int64), tf_.cast(count, tf_.int64)
-            ),
-            tf_.int32,
-        )
+        indices = tf_.cast(indices, tf_.int64)
+        if places is not None:
+            draw = tf_.cast(EXEMPLAR_DRAW + places, tf_.int64)
+            return first + choose_tf(count, draw, self._seed, indices)
+        chosen = tf_.math.floormod(indices, tf_.cast(count, tf_.int64))
+        return first + tf_.cast(chosen, tf_.int32)
 
-    def _columns(self, values: Mapping):
+    def _columns(self, task_ids, indices, values: Mapping):
         """Stacks the fields and the derived fields along a last axis."""
         tf_ = tf()
         columns = [
             tf_.convert_to_tensor(values[name], tf_.string)
             for name in self.field_names
         ]
-        for name in self._derived:
-            source = self.field_names.index(DERIVED_FIELDS[name])
-            columns.append(_DERIVE[name](columns[source]))
+        if self._options.names:
+            options = columns[self.field_names.index("options")]
+            answers = values.get("answer", tf_.zeros_like(options))
+            letters = tf_.gather(self._letters, task_ids)
+            columns += self._options.render(options, answers, indices, letters)
         return tf_.stack(columns, axis=-1)
-
-
-def _options_block(options):
-    tf_ = tf()
-    listed = tf_.strings.regex_replace(options, "\n", "\n- ")
-    block = tf_.strings.join([OPTIONS_HEADER + "\n- ", listed])
-    return tf_.where(tf_.equal(options, ""), "", block)
-
-
-def _lettered_options_block(options):
-    tf_ = tf()
-    lines = tf_.strings.split(tf_.reshape(options, [-1]), "\n")
-    number = tf_.ragged.range(lines.row_lengths()).values
-    letter = tf_.gather(
-        tf_.constant(list(LETTERS)), tf_.minimum(number, len(LETTERS) - 1)
-    )
-    mark = tf_.where(
-        number < len(LETTERS), letter, tf_.strings.as_string(number + 1)
-    )
-    lettered = tf_.strings.join(["(", mark, ") ", lines.values])
-    blocks = tf_.strings.reduce_join(
-        lines.with_values(lettered), axis=1, separator="\n"
-    )
-    blocks = tf_.reshape(blocks, tf_.shape(options))
-    return tf_.where(tf_.equal(options, ""), "", blocks)
-
-
-_DERIVE = {
-    "options_": _options_block,
-    "lettered_options_": _lettered_options_block,
-}
 
 
 def _strip(texts):

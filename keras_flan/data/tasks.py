@@ -11,7 +11,12 @@ from keras_flan.data.records import (
     read_info,
     read_records,
 )
-from keras_flan.data.templates import Format, TemplateFamily, load_family
+from keras_flan.data.templates import (
+    BASIC_FORMATS,
+    Format,
+    TemplateFamily,
+    load_family,
+)
 from keras_flan.errors import InputError, did_you_mean
 
 
@@ -142,8 +147,18 @@ class Task:
 
     @property
     def num_usable(self) -> int:
-        """How many examples every format of the task can use."""
-        return min(self.usable(format) for format in self.formats)
+        """How many examples every basic format of the task can use.
+
+        The variants ask the same examples, whatever the number of their
+        templates; only a task that has nothing else is measured by them.
+        """
+        basic = [format for format in self.formats if format in BASIC_FORMATS]
+        return min(self.usable(format) for format in basic or self.formats)
+
+    @property
+    def answers_are_letters(self) -> bool:
+        """Whether an answer such as "B" is the letter of an option."""
+        return self.answer_kind == "option"
 
     def read(self, limit: int | None = None) -> Iterator[Example]:
         """Yields the examples in their original order."""

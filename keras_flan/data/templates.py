@@ -1,35 +1,55 @@
-"""Templates: patterns with fields, and the library's families of them.
-
-`Template` is the only parser; `prompts_graph` renders the same parsed parts
-inside a TensorFlow graph.
-"""
+"""Templates of prompts, and the library's families of them."""
 
 import dataclasses
 import enum
 import functools
 import os
-import re
-from collections.abc import Mapping
 from pathlib import Path
 
+import pydantic
+
+from keras_flan.data.options import DERIVED_FIELDS
+from keras_flan.data.patterns import Field, Literal, Template
 from keras_flan.errors import InputError, did_you_mean
 from keras_flan.schema import Strict, read_yaml, validate
 
+__all__ = [
+    "BASIC_FORMATS",
+    "LIBRARY",
+    "FewShotStyle",
+    "Field",
+    "Format",
+    "Literal",
+    "PromptTemplate",
+    "Template",
+    "TemplateFamily",
+    "library_families",
+    "load_family",
+]
+
 LIBRARY = Path(__file__).parent / "template_library"
-
-# Fields that are made from another field of the record.
-DERIVED_FIELDS = {"options_": "options", "lettered_options_": "options"}
-
-_TOKEN = re.compile(r"\{\{|\}\}|\{([A-Za-z_][A-Za-z0-9_]*)\}|[{}]")
 
 
 class Format(str, enum.Enum):
-    """The four ways of asking (section 2.1 of the Flan 2022 paper)."""
+    """The ways of asking.
+
+    The first four are those of the Flan 2022 paper (section 2.1). The others
+    are variants of its public release, which mixtures ask for by name:
+    without the answer options, with exemplars in templates of their own,
+    with the example turned around (the answer is given, the question is
+    wanted), and with one explained example in the instruction.
+    """
 
     zero_shot_direct = "zero_shot_direct"
     zero_shot_cot = "zero_shot_cot"
     few_shot_direct = "few_shot_direct"
     few_shot_cot = "few_shot_cot"
+    zero_shot_no_options = "zero_shot_no_options"
+    few_shot_no_options = "few_shot_no_options"
+    few_shot_mixed = "few_shot_mixed"
+    zero_shot_inverted = "zero_shot_inverted"
+    few_shot_inverted = "few_shot_inverted"
+    one_shot_inline = "one_shot_inline"
 
     @property
     def few_shot(self) -> bool:
@@ -42,118 +62,10 @@ class Format(str, enum.Enum):
         return self.value.endswith("cot")
 
 
-@dataclasses.dataclass(frozen=True)
-class Literal:
-    """Text that stands in the prompt as it is."""
+# The four of the paper, in the order of `Format`.
+BASIC_FORMATS = tuple(Format)[:4]
 
-    text: str
-
-
-@dataclasses.dataclass(frozen=True)
-class Field:
-    """A place that takes the text of a record's field."""
-
-    name: str
-
-
-@dataclasses.dataclass(frozen=True)
-class Template:
-    r"""A pattern with `{field}` places; `{{` and `}}` are literal braces.
-
-    The text of a field is put in as it is and never parsed again, so braces
-    in the data are harmless.
-
-    Example:
-        >>> template = Template.parse("Q: {question}\nA:")
-        >>> template.fields
-        ('question',)
-        >>> template.render({"question": "What is {x}?"})
-        'Q: What is {x}?\nA:'
-    """
-
-    parts: tuple[Literal | Field, ...]
-
-    @classmethod
-    def parse(cls, text: str) -> "Template":
-        """Returns the template that `text` describes.
-
-        Raises:
-            InputError: If a brace is single or encloses no field name.
-        """
-        parts: list[Literal | Field] = []
-        literal, end = "", 0
-        for match in _TOKEN.finditer(text):
-            literal += text[end : match.start()]
-            end = match.end()
-            if match[1]:
-                parts += [Literal(literal), Field(match[1])]
-                literal = ""
-            elif len(match[0]) == 2:
-                literal += match[0][0]
-            else:
-                raise InputError(
-                    f"single {match[0]!r} at character {match.start()} of "
-                    f"{_shorten(text)}; write a field as {{name}}, or double "
-                    "the brace to have it in the text"
-                )
-        parts.append(Literal(literal + text[end:]))
-        return cls(tuple(parts)).joined()
-
-    @property
-    def fields(self) -> tuple[str, ...]:
-        """Names of the fields, each once, in order of appearance."""
-        names = [p.name for p in self.parts if isinstance(p, Field)]
-        return tuple(dict.fromkeys(names))
-
-    def render(self, values: Mapping[str, str]) -> str:
-        """Returns the text with `values` in the places of the fields.
-
-        Raises:
-            InputError: If a field of the template has no value.
-        """
-        try:
-            return "".join(
-                part.text if isinstance(part, Literal) else values[part.name]
-                for part in self.parts
-            )
-        except KeyError as error:
-            raise InputError(
-                f"the template {_shorten(str(self))} needs the field "
-                f"{error.args[0]!r}, which the example lacks."
-                + did_you_mean(error.args[0], values)
-            ) from None
-
-    def __add__(self, other: "Template | str") -> "Template":
-        """Returns the template that renders `self` and then `other`."""
-        if isinstance(other, str):
-            other = Template((Literal(other),))
-        return Template(self.parts + other.parts).joined()
-
-    def __str__(self) -> str:
-        return "".join(
-            "{" + part.name + "}"
-            if isinstance(part, Field)
-            else part.text.replace("{", "{{").replace("}", "}}")
-            for part in self.parts
-        )
-
-    def joined(self) -> "Template":
-        """Merges neighbouring literals and drops empty ones."""
-        parts: list[Literal | Field] = []
-        for part in self.parts:
-            if part == Literal(""):
-                continue
-            if parts and isinstance(part, Literal):
-                last = parts[-1]
-                if isinstance(last, Literal):
-                    parts[-1] = Literal(last.text + part.text)
-                    continue
-            parts.append(part)
-        return Template(tuple(parts))
-
-
-def _shorten(text: str, length: int = 60) -> str:
-    return repr(text if len(text) <= length else text[: length - 3] + "...")
+_NOTHING = Template(())
 
 
 @dataclasses.dataclass(frozen=True)
@@ -173,11 +85,20 @@ class FewShotStyle:
 
 @dataclasses.dataclass(frozen=True)
 class PromptTemplate:
-    """An input pattern, a target pattern and, for few-shot, a style."""
+    """An input pattern, a target pattern and, for few-shot, a style.
+
+    Args:
+        input: The pattern of what the model reads.
+        target: The pattern of what it should write.
+        style: What stands around exemplars and question; few-shot only.
+        header: What stands once before all exemplars, such as the definition
+            of the task; few-shot only.
+    """
 
     input: Template
     target: Template
     style: FewShotStyle | None = None
+    header: Template = _NOTHING
 
     @functools.cached_property
     def query(self) -> Template:
@@ -193,10 +114,10 @@ class PromptTemplate:
         )
 
     @functools.cached_property
-    def exemplar(self) -> Template:
-        """A solved example with all that stands around it; few-shot only."""
+    def solved(self) -> Template:
+        """An exemplar without the separator after it; few-shot only."""
         if self.style is None:
-            return Template(())
+            return _NOTHING
         style = self.style
         return (
             Template((Literal(style.inputs_prefix),))
@@ -204,23 +125,53 @@ class PromptTemplate:
             + style.x_y_delimiter
             + style.targets_prefix
             + self.target
-            + style.example_separator
         )
 
     @property
+    def separator(self) -> str:
+        """What follows every exemplar."""
+        return self.style.example_separator if self.style else ""
+
+    @property
     def fields(self) -> tuple[str, ...]:
-        """Names of the fields of input and target."""
-        return tuple(dict.fromkeys(self.input.fields + self.target.fields))
+        """Names of the fields of header, input and target."""
+        parts = (self.header, self.input, self.target)
+        return tuple(dict.fromkeys(n for part in parts for n in part.fields))
+
+    def without_options(self) -> "PromptTemplate | None":
+        """Returns the template without its answer options.
+
+        The target becomes the text of the right option. `None` without a
+        slot for options, or where the answer is a letter that means nothing
+        once they are gone.
+        """
+        slots = {"options_", "styled_options_"}
+        if not slots & set(self.input.fields) or "letter_" in self.fields:
+            return None
+        text = {"styled_choice_": Template((Field("choice_"),))}
+        return dataclasses.replace(
+            self,
+            input=self.input.without(slots),
+            target=self.target.fill(text),
+        )
 
 
 @dataclasses.dataclass(frozen=True)
 class TemplateFamily:
-    """The templates of one kind of task, in up to four formats.
+    """The templates of one kind of task.
 
     Args:
         name: The name of the family.
         fields: The record fields that the templates may use.
-        zero_shot_direct: Templates of this format; so do the other three.
+        zero_shot_direct: Templates of this `Format`; so do the other lists.
+        shots: Few-shot prompts show at most so many exemplars.
+
+    Attributes:
+        zero_shot_no_options: The templates of `zero_shot_direct` that show
+            answer options, without them.
+        few_shot_no_options: Those of `few_shot_direct` likewise.
+        few_shot_mixed: The templates of `few_shot_direct` that may stand in
+            one prompt: all write the target as the first one does.
     """
 
     name: str
@@ -229,6 +180,28 @@ class TemplateFamily:
     zero_shot_cot: tuple[PromptTemplate, ...] = ()
     few_shot_direct: tuple[PromptTemplate, ...] = ()
     few_shot_cot: tuple[PromptTemplate, ...] = ()
+    zero_shot_inverted: tuple[PromptTemplate, ...] = ()
+    few_shot_inverted: tuple[PromptTemplate, ...] = ()
+    one_shot_inline: tuple[PromptTemplate, ...] = ()
+    shots: int | None = None
+
+    @functools.cached_property
+    def zero_shot_no_options(self) -> tuple[PromptTemplate, ...]:
+        return _without_options(self.zero_shot_direct)
+
+    @functools.cached_property
+    def few_shot_no_options(self) -> tuple[PromptTemplate, ...]:
+        return _without_options(self.few_shot_direct)
+
+    @functools.cached_property
+    def few_shot_mixed(self) -> tuple[PromptTemplate, ...]:
+        first = self.few_shot_direct[:1]
+        alike = tuple(
+            template
+            for template in self.few_shot_direct
+            if template.target == first[0].target
+        )
+        return alike if len(alike) > 1 else ()
 
     def templates(self, format: Format | str) -> tuple[PromptTemplate, ...]:
         """Returns the templates of a format; empty if there are none."""
@@ -236,26 +209,53 @@ class TemplateFamily:
 
     def record_fields(self, format: Format | str) -> set[str]:
         """Returns the record fields that all templates of a format need."""
-        return {
-            DERIVED_FIELDS.get(name, name)
+        return record_fields(
+            name
             for template in self.templates(format)
             for name in template.fields
-        }
+        )
+
+
+def _without_options(templates) -> tuple[PromptTemplate, ...]:
+    found = (template.without_options() for template in templates)
+    return tuple(template for template in found if template is not None)
+
+
+def record_fields(names) -> set[str]:
+    """Returns the record fields from which template fields are made."""
+    return {
+        source for name in names for source in DERIVED_FIELDS.get(name, (name,))
+    }
 
 
 class _Entry(Strict):
     input: str
     target: str
     style: str | None = None
+    header: str | None = None
 
 
-class _FamilyFile(Strict):
+class _Style(Strict):
+    inputs_prefix: str
+    targets_prefix: str
+    x_y_delimiter: str
+    example_separator: str
+
+
+_Lists = {
+    format.value: (tuple[_Entry, ...], ())
+    for format in Format
+    if format.value in {f.name for f in dataclasses.fields(TemplateFamily)}
+}
+_Templates = pydantic.create_model("_Templates", __base__=Strict, **_Lists)
+
+
+class _FamilyFile(_Templates):
     family: str
     fields: list[str]
-    zero_shot_direct: tuple[_Entry, ...] = ()
-    zero_shot_cot: tuple[_Entry, ...] = ()
-    few_shot_direct: tuple[_Entry, ...] = ()
-    few_shot_cot: tuple[_Entry, ...] = ()
+    include: str | None = None
+    shots: pydantic.PositiveInt | None = None
+    styles: dict[str, _Style] = pydantic.Field(default_factory=dict)
 
 
 def load_family(source: str | os.PathLike) -> TemplateFamily:
@@ -263,10 +263,15 @@ def load_family(source: str | os.PathLike) -> TemplateFamily:
 
     Args:
         source: The name of a family in the library, such as `"gsm8k"`, or
-            the path of a YAML file with the keys `family`, `fields` and
-            `zero_shot_direct`, `zero_shot_cot`, `few_shot_direct`,
-            `few_shot_cot`: lists of `{input, target}`; in the few-shot lists
-            `style` may name one of the library's styles.
+            the path of a YAML file with the keys `family`, `fields` and one
+            or more of `zero_shot_direct`, `zero_shot_cot`,
+            `few_shot_direct`, `few_shot_cot`, `zero_shot_inverted`,
+            `few_shot_inverted`, `one_shot_inline`: lists of
+            `{input, target}`. In the few-shot lists `style` may name one of
+            the library's styles or of the file's own `styles`, and `header`
+            may give what stands once before the exemplars. `shots` bounds
+            the number of exemplars, and `include: _inversion` adds the
+            library's templates that turn chain-of-thought examples around.
 
     Raises:
         InputError: If there is no such family, or the file holds an unknown
@@ -278,80 +283,152 @@ def load_family(source: str | os.PathLike) -> TemplateFamily:
     """
     path = Path(source)
     if path.suffix in (".yaml", ".yml") or len(path.parts) != 1:
-        return _read_family(path)
+        return _FamilyReader(path).family()
     return _library_family(str(source))
 
 
 def library_families() -> list[str]:
-    """Returns the names of the families in the library."""
-    names = (path.stem for path in LIBRARY.glob("*.yaml"))
-    return sorted(name for name in names if not name.startswith("_"))
+    """Returns the names of the families in the library.
+
+    A family under `localised/` comes once per language of `_languages.yaml`,
+    as `mgsm_sw` for Swahili.
+    """
+    return sorted(_library_paths())
+
+
+@functools.cache
+def _library_paths() -> dict[str, tuple[Path, str | None]]:
+    """Returns the file and the language of each family."""
+    paths: dict[str, tuple[Path, str | None]] = {
+        path.stem: (path, None)
+        for path in LIBRARY.glob("*.yaml")
+        if not path.stem.startswith("_")
+    }
+    for path in (LIBRARY / "localised").glob("*.yaml"):
+        for language in languages():
+            paths[f"{path.stem}_{language}"] = (path, language)
+    return paths
+
+
+@functools.cache
+def languages() -> dict[str, dict[str, str]]:
+    """Returns the phrases of each language of the library, by its code.
+
+    Example:
+        >>> languages()["de"]["phrase"]
+        'Die Antwort ist {answer}.'
+    """
+    return read_yaml(LIBRARY / "_languages.yaml")
 
 
 @functools.cache
 def _library_family(name: str) -> TemplateFamily:
-    if name not in library_families():
+    paths = _library_paths()
+    if name not in paths:
         raise InputError(
             f"no template family {name!r} in the library."
-            + did_you_mean(name, library_families())
+            + did_you_mean(name, sorted(paths))
             + " A file of your own is given by its path, ending in .yaml."
         )
-    return _read_family(LIBRARY / f"{name}.yaml")
+    path, language = paths[name]
+    return _FamilyReader(path, language).family()
 
 
 @functools.cache
-def _styles() -> dict[str, FewShotStyle]:
+def _library_styles() -> dict[str, FewShotStyle]:
     data = read_yaml(LIBRARY / "_styles.yaml")
     return {name: FewShotStyle(name, **parts) for name, parts in data.items()}
 
 
-def _read_family(path: Path) -> TemplateFamily:
-    file = validate(_FamilyFile, read_yaml(path), str(path))
-    formats = {
-        format.value: tuple(
-            _prompt_template(
-                entry, format, i, file, f"{path}: {format.value}.{i}"
+class _FamilyReader:
+    """Reads a family's file, for a language if it is a localised one."""
+
+    def __init__(self, path: Path, language: str | None = None):
+        self._path = path
+        self._language = language
+        self._file = validate(_FamilyFile, read_yaml(path), str(path))
+        parts = languages()[language] if language else {}
+        self._parts = {k: Template.parse(v) for k, v in parts.items()}
+        self._known = {*self._file.fields, *self._parts}
+        self._known |= {
+            name
+            for name, sources in DERIVED_FIELDS.items()
+            if self._known.issuperset(sources)
+        }
+        own = {
+            name: FewShotStyle(
+                name,
+                **{
+                    key: self._parse(text, f"{path}: styles.{name}.{key}")
+                    .fill(self._parts)
+                    .render({})
+                    for key, text in style
+                },
             )
-            for i, entry in enumerate(getattr(file, format.value))
-        )
-        for format in Format
-    }
-    if not any(formats.values()):
-        raise InputError(
-            f"{path}: no templates; give at least one under "
-            f"{', '.join(formats)}"
-        )
-    return TemplateFamily(file.family, tuple(file.fields), **formats)
+            for name, style in self._file.styles.items()
+        }
+        self._styles = {**_library_styles(), **own}
+        self._cycle = list(own or self._styles)
 
-
-def _prompt_template(
-    entry: _Entry, format: Format, index: int, file: _FamilyFile, place: str
-) -> PromptTemplate:
-    known = set(file.fields)
-    known |= {new for new, old in DERIVED_FIELDS.items() if old in known}
-    parsed = {}
-    for key in ("input", "target"):
-        try:
-            parsed[key] = Template.parse(getattr(entry, key))
-        except InputError as error:
-            raise InputError(f"{place}.{key}: {error}") from None
-        for name in parsed[key].fields:
-            if name not in known:
-                raise InputError(
-                    f"{place}.{key}: unknown field {name!r}; it is not among "
-                    f"the family's fields." + did_you_mean(name, known)
-                )
-    if not format.few_shot:
-        if entry.style is not None:
+    def family(self) -> TemplateFamily:
+        included = _Templates()
+        if self._file.include:
+            path = LIBRARY / f"{self._file.include}.yaml"
+            included = validate(_Templates, read_yaml(path), str(path))
+        lists = {}
+        for name in _Lists:
+            entries = getattr(self._file, name) + getattr(included, name)
+            lists[name] = tuple(
+                self._prompt_template(entry, Format(name), i)
+                for i, entry in enumerate(entries)
+            )
+        if not any(lists.values()):
             raise InputError(
-                f"{place}.style: a zero-shot template has no style; remove it"
+                f"{self._path}: no templates; give at least one under "
+                f"{', '.join(lists)}"
             )
-        return PromptTemplate(**parsed)
-    styles = _styles()
-    if entry.style is not None and entry.style not in styles:
-        raise InputError(
-            f"{place}.style: unknown style {entry.style!r}."
-            + did_you_mean(entry.style, styles)
+        name = self._file.family
+        return TemplateFamily(
+            f"{name}_{self._language}" if self._language else name,
+            tuple(self._file.fields),
+            **lists,
+            shots=self._file.shots,
         )
-    name = entry.style or list(styles)[index % len(styles)]
-    return PromptTemplate(**parsed, style=styles[name])
+
+    def _prompt_template(
+        self, entry: _Entry, format: Format, index: int
+    ) -> PromptTemplate:
+        place = f"{self._path}: {format.value}.{index}"
+        parsed = {
+            key: self._parse(text, f"{place}.{key}").fill(self._parts)
+            for key in ("input", "target", "header")
+            if (text := getattr(entry, key)) is not None
+        }
+        if not format.few_shot:
+            for key in ("style", "header"):
+                if getattr(entry, key) is not None:
+                    raise InputError(
+                        f"{place}.{key}: only few-shot templates have a "
+                        f"{key}; remove it"
+                    )
+            return PromptTemplate(**parsed)
+        if entry.style is not None and entry.style not in self._styles:
+            raise InputError(
+                f"{place}.style: unknown style {entry.style!r}."
+                + did_you_mean(entry.style, self._styles)
+            )
+        name = entry.style or self._cycle[index % len(self._cycle)]
+        return PromptTemplate(**parsed, style=self._styles[name])
+
+    def _parse(self, text: str, place: str) -> Template:
+        try:
+            template = Template.parse(text)
+        except InputError as error:
+            raise InputError(f"{place}: {error}") from None
+        for name in template.fields:
+            if name not in self._known:
+                raise InputError(
+                    f"{place}: unknown field {name!r}; it is not among the "
+                    "family's fields." + did_you_mean(name, self._known)
+                )
+        return template

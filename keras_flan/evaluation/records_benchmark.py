@@ -3,7 +3,7 @@
 from keras_flan.data.prompts import render_prompt
 from keras_flan.data.records import INFO_FILE, Example
 from keras_flan.data.tasks import Task
-from keras_flan.data.templates import DERIVED_FIELDS
+from keras_flan.data.templates import record_fields
 from keras_flan.errors import InputError
 from keras_flan.evaluation.benchmarks import Benchmark, Item
 from keras_flan.evaluation.sources import Question, by_task, draw, task_kind
@@ -60,8 +60,13 @@ class RecordsBenchmark(Benchmark):
                     task=task,
                     id=question.id,
                     prompt=prompt.inputs,
-                    target=question.fields["answer"],
-                    answer_kind=kind,
+                    target=prompt.answer,
+                    # A marker or text of an option is compared as a text.
+                    answer_kind=(
+                        kind
+                        if prompt.answer == question.fields["answer"]
+                        else "text"
+                    ),
                     options=question.options,
                     shots=prompt.shots,
                 )
@@ -100,11 +105,9 @@ def _blank_fields(task: Task, format) -> dict[str, str]:
             f"found {', '.join(task.fields)}; import the task with one"
         )
     templates = task.family.templates(format)
-    asked = {
-        DERIVED_FIELDS.get(name, name)
-        for template in templates
-        for name in template.query.fields
-    }
+    asked = record_fields(
+        name for template in templates for name in template.query.fields
+    )
     if not templates or not asked <= set(task.fields):
         task.require(format)
     return dict.fromkeys(task.family.fields, "")

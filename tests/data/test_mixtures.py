@@ -7,7 +7,11 @@ from hypothesis import strategies as st
 from keras_flan.data.mixtures import Mixture, MixtureGroup
 from keras_flan.data.records import Example, write_records
 from keras_flan.data.tasks import Task
-from keras_flan.data.templates import Format, load_family
+from keras_flan.data.templates import (
+    BASIC_FORMATS,
+    Format,
+    load_family,
+)
 from keras_flan.errors import InputError
 
 FIELDS = ("question", "answer", "rationale")
@@ -192,7 +196,7 @@ groups:
                         "weight": cap,
                         "rate": 0.25 * cap / 40,
                         "formats": dict.fromkeys(
-                            [f.value for f in Format], 0.25
+                            [f.value for f in BASIC_FORMATS], 0.25
                         ),
                     }
                     for name, examples, cap in (

@@ -5,7 +5,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from keras_flan.data.prompts import render_prompt, template_values
+from keras_flan.data.options import option_values
+from keras_flan.data.prompts import render_prompt
 from keras_flan.data.prompts_graph import PromptRenderer, TemplateTable
 from keras_flan.data.records import Example
 from keras_flan.data.tasks import Task
@@ -90,9 +91,9 @@ def graph_prompts(tasks, queries, exemplars, keep=None):
     if keep is None:
         prompts, targets = renderer.render(*ids, values, exemplar_values)
     else:
-        inputs, targets = renderer.query(*ids, values)
+        headers, inputs, targets = renderer.query(*ids, values)
         blocks = renderer.exemplars(*ids, exemplar_values)
-        prompts = renderer.assemble(inputs, blocks, keep)
+        prompts = renderer.assemble(headers, inputs, blocks, keep)
     return [
         (p.decode("utf-8"), t.decode("utf-8"))
         for p, t in zip(prompts.numpy(), targets.numpy(), strict=True)
@@ -106,7 +107,8 @@ def graph_prompts(tasks, queries, exemplars, keep=None):
 )
 def test_table_renders_what_templates_render(rendered, rows):
     columns = [place[1:-1] for place in PLACES]
-    values = [template_values(dict(zip(FIELDS, r, strict=True))) for r in rows]
+    records = [dict(zip(FIELDS, r, strict=True)) for r in rows]
+    values = [{**record, **option_values(record)} for record in records]
     pairs = list(itertools.product(range(len(rendered)), range(len(rows))))
     texts = TemplateTable(rendered, columns).render(
         [i for i, _ in pairs],
