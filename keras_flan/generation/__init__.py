@@ -1,4 +1,4 @@
-"""Decoding, answer extraction and voting."""
+"""Decoding, answer extraction, programs and voting."""
 
 from keras_flan.lazy import attach
 
@@ -11,6 +11,9 @@ __getattr__, __dir__, __all__ = attach(
         "stream": ".engine",
         "Answer": ".answers",
         "extract_answer": ".answers",
+        "ProgramResult": ".programs",
+        "program_answer": ".programs",
+        "run_program": ".programs",
         "Vote": ".voting",
         "vote": ".voting",
     },

@@ -59,6 +59,19 @@ class Protocol:
     kinds: dict[str, str] = dataclasses.field(default_factory=dict)
 
 
+def _find_program(text, choices):
+    # Programs read answers too: the import waits until one is met.
+    from keras_flan.generation import programs
+
+    return programs.find_program_answer(text)
+
+
+def _normalise_program(value):
+    from keras_flan.generation import programs
+
+    return programs.normalise_program_answer(value)
+
+
 KINDS = {
     "number": Kind(
         lambda text, choices: numbers.find_number(text),
@@ -104,6 +117,11 @@ KINDS = {
         lambda text, choices: words.find_brackets(text),
         words.normalise_brackets,
         "a string of brackets",
+    ),
+    "program": Kind(
+        _find_program,
+        _normalise_program,
+        "what a program prints or returns, run in a sandbox",
     ),
 }
 

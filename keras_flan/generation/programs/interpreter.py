@@ -1,0 +1,540 @@
+"""A small interpreter of Python's syntax tree.
+
+The text of a program is parsed, never compiled: no `exec`, no `eval`. A
+program has the values of `language.py` and functions of its own.
+
+This module runs in the sandbox: it imports the standard library alone.
+"""
+
+import ast
+
+from language import (  # type: ignore[import-not-found]
+    ATTRIBUTES,
+    BINARY,
+    COMPARE,
+    FUNCTIONS,
+    MODULES,
+    UNARY,
+    Namespace,
+    Refused,
+    attribute,
+    check,
+)
+
+MAX_STEPS = 1_000_000  # expressions and statements
+MAX_DEPTH = 400  # calls within calls
+MAX_PRINTED = 65_536  # characters
+_ANSWER_NAMES = ("answer", "ans", "result")
+
+
+class Scope:
+    """The variables of a function, a comprehension or the module."""
+
+    __slots__ = ("elsewhere", "names", "own", "parent")
+
+    def __init__(self, parent=None, own=frozenset()):
+        self.names = {}
+        self.parent = parent
+        # Names that are assigned in the function's body, and thus its own
+        # from its first line on.
+        self.own = own
+        self.elsewhere = {}  # name -> scope, by `global` and `nonlocal`
+
+    def find(self, name):
+        """Returns the scope that has a variable, or None."""
+        scope = self
+        while scope is not None:
+            if name in scope.elsewhere:
+                scope = scope.elsewhere[name]
+            if name in scope.names:
+                return scope
+            if name in scope.own:
+                raise UnboundLocalError(f"{name} has no value yet")
+            scope = scope.parent
+        return None
+
+    def assign(self, name, value):
+        self.elsewhere.get(name, self).names[name] = value
+
+
+class Function:
+    """A function or lambda of the program."""
+
+    __slots__ = ("defaults", "interpreter", "node", "own", "scope")
+
+    def __init__(self, interpreter, node, scope):
+        self.interpreter = interpreter
+        self.node = node
+        self.scope = scope
+        self.defaults = {
+            argument.arg: interpreter.evaluate(default, scope)
+            for argument, default in _defaults(node.args)
+        }
+        self.own = frozenset(_assigned(node))
+
+    def __call__(self, *values, **named):
+        return self.interpreter.call(self, values, named)
+
+
+class _Leave(Exception):
+    """`return`, `break` or `continue` on its way out."""
+
+    def __init__(self, value=None):
+        self.value = value
+
+
+class _Return(_Leave):
+    pass
+
+
+class _Break(_Leave):
+    pass
+
+
+class _Continue(_Leave):
+    pass
+
+
+class Interpreter:
+    """Runs one program.
+
+    Args:
+        code: The program's text.
+
+    Raises:
+        Refused: If it uses what is not allowed, or too much.
+        SyntaxError: If it is not Python.
+    """
+
+    def __init__(self, code: str):
+        self._tree = ast.parse(code)
+        check(self._tree)
+        self._steps = self._depth = self._size = 0
+        self._printed = []
+        self.line = 0  # that runs, for error messages
+        self._globals = Scope()
+        self._globals.names["__name__"] = "__main__"
+        self._functions = {**FUNCTIONS, "print": self._print}
+        self._handlers = {
+            getattr(ast, name[1:]): getattr(self, name)
+            for name in dir(self)
+            if name[1:2].isupper()
+        }
+
+    def run(self) -> tuple[str, str]:
+        """Returns the answer and where it is from.
+
+        In this order: what `solution()` returns, the last line printed, the
+        variable `answer`, `ans` or `result`, a closing expression.
+        """
+        body = self._tree.body
+        last = body[-1] if body and isinstance(body[-1], ast.Expr) else None
+        self._block(body[:-1] if last else body, self._globals)
+        closing = None
+        if last:
+            self.line = last.lineno
+            closing = self.evaluate(last.value, self._globals)
+        names = self._globals.names
+        if isinstance(solve := names.get("solution"), Function):
+            value = solve()
+            if value is not None:
+                return _text(value), "solution"
+        printed = "".join(self._printed).strip()
+        if printed:
+            return printed[printed.rfind("\n") + 1 :].strip(), "printed"
+        for name in _ANSWER_NAMES:
+            if names.get(name) is not None:
+                return _text(names[name]), "variable"
+        if closing is not None:
+            return _text(closing), "expression"
+        raise Refused("it returns, prints and assigns no answer")
+
+    def evaluate(self, node, scope):
+        """Returns the value of an expression, or runs a statement."""
+        self._steps += 1
+        if self._steps > MAX_STEPS:
+            raise Refused(f"more than {MAX_STEPS:,} steps")
+        return self._handlers[type(node)](node, scope)
+
+    def call(self, function, values, named):
+        """Calls a function of the program."""
+        self._depth += 1
+        if self._depth > MAX_DEPTH:
+            raise Refused(f"more than {MAX_DEPTH} calls within calls")
+        scope = Scope(function.scope, function.own)
+        _bind(function, values, named, scope.names)
+        node = function.node
+        try:
+            if isinstance(node, ast.Lambda):
+                return self.evaluate(node.body, scope)
+            self._block(node.body, scope)
+        except _Return as leave:
+            return leave.value
+        finally:
+            self._depth -= 1
+
+    def _print(self, *values, sep=" ", end="\n", flush=False):
+        text = (sep or "").join(map(str, values)) + (end or "")
+        self._size += len(text)
+        if self._size > MAX_PRINTED:
+            raise Refused(f"more than {MAX_PRINTED:,} printed characters")
+        self._printed.append(text)
+
+    # === Statements ===
+
+    def _block(self, statements, scope):
+        for statement in statements:
+            self.line = statement.lineno
+            self.evaluate(statement, scope)
+
+    def _Expr(self, node, scope):
+        self.evaluate(node.value, scope)
+
+    def _Assign(self, node, scope):
+        value = self.evaluate(node.value, scope)
+        for target in node.targets:
+            self._store(target, value, scope)
+
+    def _AnnAssign(self, node, scope):
+        if node.value is not None:
+            self._store(node.target, self.evaluate(node.value, scope), scope)
+
+    def _AugAssign(self, node, scope):
+        target = node.target
+        operate = BINARY.get(type(node.op)) or _refuse_operator(node.op)
+        if isinstance(target, ast.Name):
+            current = self._Name(target, scope)
+            value = self.evaluate(node.value, scope)
+            scope.assign(target.id, self._augment(operate, current, value))
+        elif isinstance(target, ast.Subscript):
+            container = self.evaluate(target.value, scope)
+            key = self.evaluate(target.slice, scope)
+            value = self.evaluate(node.value, scope)
+            container[key] = self._augment(operate, container[key], value)
+        else:
+            raise Refused("not allowed: assignment to an attribute")
+
+    def _augment(self, operate, current, value):
+        # Lists grow in place: other names of the list see it.
+        if isinstance(current, list) and operate is BINARY[ast.Add]:
+            current.extend(value)
+            return current
+        return operate(current, value)
+
+    def _If(self, node, scope):
+        chosen = node.body if self.evaluate(node.test, scope) else node.orelse
+        self._block(chosen, scope)
+
+    def _For(self, node, scope):
+        for item in self.evaluate(node.iter, scope):
+            self._store(node.target, item, scope)
+            try:
+                self._block(node.body, scope)
+            except _Break:
+                return
+            except _Continue:
+                pass
+        self._block(node.orelse, scope)
+
+    def _While(self, node, scope):
+        while self.evaluate(node.test, scope):
+            try:
+                self._block(node.body, scope)
+            except _Break:
+                return
+            except _Continue:
+                pass
+        self._block(node.orelse, scope)
+
+    def _Break(self, node, scope):
+        raise _Break
+
+    def _Continue(self, node, scope):
+        raise _Continue
+
+    def _Pass(self, node, scope):
+        pass
+
+    def _Return(self, node, scope):
+        raise _Return(node.value and self.evaluate(node.value, scope))
+
+    def _FunctionDef(self, node, scope):
+        scope.assign(node.name, Function(self, node, scope))
+
+    def _Global(self, node, scope):
+        for name in node.names:
+            scope.elsewhere[name] = self._globals
+
+    def _Nonlocal(self, node, scope):
+        for name in node.names:
+            found = scope.parent.find(name)
+            if found is None:
+                raise Refused(f"no outer variable {name}")
+            scope.elsewhere[name] = found
+
+    def _Import(self, node, scope):
+        for alias in node.names:
+            scope.assign(alias.asname or alias.name, MODULES[alias.name])
+
+    def _ImportFrom(self, node, scope):
+        module = MODULES[node.module]
+        for alias in node.names:
+            if alias.name == "*":
+                for name, value in module.names.items():
+                    scope.assign(name, value)
+            else:
+                value = attribute(module, alias.name)
+                scope.assign(alias.asname or alias.name, value)
+
+    def _Assert(self, node, scope):
+        if not self.evaluate(node.test, scope):
+            raise Refused("an assertion failed")
+
+    def _Raise(self, node, scope):
+        raise Refused("it raised an exception")
+
+    def _store(self, target, value, scope):
+        if isinstance(target, ast.Name):
+            scope.assign(target.id, value)
+        elif isinstance(target, ast.Subscript):
+            container = self.evaluate(target.value, scope)
+            container[self.evaluate(target.slice, scope)] = value
+        elif isinstance(target, (ast.Tuple, ast.List)):
+            self._unpack(target.elts, list(value), scope)
+        else:
+            raise Refused("not allowed: assignment to an attribute")
+
+    def _unpack(self, targets, values, scope):
+        starred = [isinstance(t, ast.Starred) for t in targets]
+        if True in starred:
+            at = starred.index(True)
+            rest = len(targets) - at - 1
+            end = len(values) - rest
+            if end < at:
+                raise ValueError("not enough values to unpack")
+            values = [*values[:at], values[at:end], *values[end:]]
+            targets = [*targets[:at], targets[at].value, *targets[at + 1 :]]
+        for target, value in zip(targets, values, strict=True):
+            self._store(target, value, scope)
+
+    # === Expressions ===
+
+    def _Constant(self, node, scope):
+        return node.value
+
+    def _Name(self, node, scope):
+        found = scope.find(node.id)
+        if found is not None:
+            return found.names[node.id]
+        if node.id in self._functions:
+            return self._functions[node.id]
+        raise NameError(f"no {node.id} here")
+
+    def _NamedExpr(self, node, scope):
+        value = self.evaluate(node.value, scope)
+        self._store(node.target, value, scope)
+        return value
+
+    def _Attribute(self, node, scope):
+        return attribute(self.evaluate(node.value, scope), node.attr)
+
+    def _Subscript(self, node, scope):
+        container = self.evaluate(node.value, scope)
+        if isinstance(container, type):
+            raise Refused("not allowed: a subscript of a type")
+        return container[self.evaluate(node.slice, scope)]
+
+    def _Slice(self, node, scope):
+        parts = (node.lower, node.upper, node.step)
+        return slice(*(part and self.evaluate(part, scope) for part in parts))
+
+    def _Call(self, node, scope):
+        function = self.evaluate(node.func, scope)
+        values = self._items(node.args, scope)
+        named = {}
+        for keyword in node.keywords:
+            value = self.evaluate(keyword.value, scope)
+            named.update({keyword.arg: value} if keyword.arg else value)
+        return function(*values, **named)
+
+    def _BinOp(self, node, scope):
+        left = self.evaluate(node.left, scope)
+        right = self.evaluate(node.right, scope)
+        operate = BINARY.get(type(node.op)) or _refuse_operator(node.op)
+        return operate(left, right)
+
+    def _UnaryOp(self, node, scope):
+        return UNARY[type(node.op)](self.evaluate(node.operand, scope))
+
+    def _BoolOp(self, node, scope):
+        enough = isinstance(node.op, ast.Or)
+        for operand in node.values:
+            value = self.evaluate(operand, scope)
+            if bool(value) is enough:
+                break
+        return value
+
+    def _Compare(self, node, scope):
+        left, result = self.evaluate(node.left, scope), True
+        for op, comparator in zip(node.ops, node.comparators, strict=True):
+            right = self.evaluate(comparator, scope)
+            result = COMPARE[type(op)](left, right)
+            if not result:
+                break
+            left = right
+        return result
+
+    def _IfExp(self, node, scope):
+        chosen = node.body if self.evaluate(node.test, scope) else node.orelse
+        return self.evaluate(chosen, scope)
+
+    def _Lambda(self, node, scope):
+        return Function(self, node, scope)
+
+    def _items(self, nodes, scope):
+        values = []
+        for node in nodes:
+            if isinstance(node, ast.Starred):
+                values.extend(self.evaluate(node.value, scope))
+            else:
+                values.append(self.evaluate(node, scope))
+        return values
+
+    def _List(self, node, scope):
+        return self._items(node.elts, scope)
+
+    def _Tuple(self, node, scope):
+        return tuple(self._items(node.elts, scope))
+
+    def _Set(self, node, scope):
+        return set(self._items(node.elts, scope))
+
+    def _Dict(self, node, scope):
+        made = {}
+        for key, value in zip(node.keys, node.values, strict=True):
+            value = self.evaluate(value, scope)
+            made.update({self.evaluate(key, scope): value} if key else value)
+        return made
+
+    def _comprehend(self, node, scope, generators, make):
+        """Yields `make(scope)` for each round of the loops."""
+        first, *others = generators
+        for item in self.evaluate(first.iter, scope):
+            inner = Scope(scope)
+            self._store(first.target, item, inner)
+            if all(self.evaluate(test, inner) for test in first.ifs):
+                if others:
+                    yield from self._comprehend(node, inner, others, make)
+                else:
+                    yield make(inner)
+
+    def _GeneratorExp(self, node, scope):
+        return self._comprehend(
+            node, scope, node.generators, lambda s: self.evaluate(node.elt, s)
+        )
+
+    def _ListComp(self, node, scope):
+        return list(self._GeneratorExp(node, scope))
+
+    def _SetComp(self, node, scope):
+        return set(self._GeneratorExp(node, scope))
+
+    def _DictComp(self, node, scope):
+        def make(s):
+            return self.evaluate(node.key, s), self.evaluate(node.value, s)
+
+        return dict(self._comprehend(node, scope, node.generators, make))
+
+    def _JoinedStr(self, node, scope):
+        return "".join(self.evaluate(part, scope) for part in node.values)
+
+    def _FormattedValue(self, node, scope):
+        value = self.evaluate(node.value, scope)
+        if node.conversion != -1:
+            value = {"s": str, "r": repr, "a": ascii}[chr(node.conversion)](
+                value
+            )
+        spec = node.format_spec and self.evaluate(node.format_spec, scope)
+        return format(value, spec or "")
+
+
+def _refuse_operator(operator):
+    raise Refused(f"not allowed: the operator {type(operator).__name__}")
+
+
+def _assigned(function):
+    """Yields the names that a function's body assigns."""
+    if isinstance(function, ast.Lambda):
+        return
+    elsewhere, found, nodes = set(), [], list(function.body)
+    while nodes:
+        node = nodes.pop()
+        if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+            found.append(node.id)
+        elif isinstance(node, (ast.Global, ast.Nonlocal)):
+            elsewhere.update(node.names)
+        elif isinstance(node, (ast.Import, ast.ImportFrom)):
+            found += [alias.asname or alias.name for alias in node.names]
+        elif isinstance(node, ast.FunctionDef):
+            found.append(node.name)
+        # What these assign is theirs.
+        if not isinstance(
+            node,
+            (ast.FunctionDef, ast.Lambda, ast.ListComp, ast.SetComp,
+             ast.DictComp, ast.GeneratorExp),
+        ):  # fmt: skip
+            nodes.extend(ast.iter_child_nodes(node))
+    yield from (name for name in found if name not in elsewhere)
+
+
+def _defaults(arguments):
+    """Yields the arguments that have a default, with its expression."""
+    positional = [*arguments.posonlyargs, *arguments.args]
+    first = len(positional) - len(arguments.defaults)
+    yield from zip(positional[first:], arguments.defaults, strict=True)
+    for pair in zip(arguments.kwonlyargs, arguments.kw_defaults, strict=True):
+        if pair[1] is not None:
+            yield pair
+
+
+def _bind(function, values, named, names):
+    """Puts the arguments of a call into `names`."""
+    arguments = function.node.args
+    positional = [a.arg for a in (*arguments.posonlyargs, *arguments.args)]
+    only_named = [a.arg for a in arguments.kwonlyargs]
+    if len(values) > len(positional) and not arguments.vararg:
+        raise TypeError(f"takes {len(positional)} arguments")
+    names.update(function.defaults)
+    given = dict(zip(positional, values, strict=False))
+    extra = {}
+    for name, value in named.items():
+        if name in given:
+            raise TypeError(f"two values for the argument {name}")
+        known = name in positional or name in only_named
+        (given if known else extra)[name] = value
+    if extra and not arguments.kwarg:
+        raise TypeError(f"unknown argument {next(iter(extra))}")
+    names.update(given)
+    for name in (*positional, *only_named):
+        if name not in names:
+            raise TypeError(f"the argument {name} is missing")
+    if arguments.vararg:
+        names[arguments.vararg.arg] = tuple(values[len(positional) :])
+    if arguments.kwarg:
+        names[arguments.kwarg.arg] = extra
+
+
+def _text(value) -> str:
+    """Returns a value as an answer."""
+    if isinstance(value, float) and not -1e300 < value < 1e300:
+        raise Refused(f"the result is {value}")
+    if isinstance(value, (Namespace, Function, type)) or (
+        type(value) not in ATTRIBUTES and not isinstance(value, bool)
+    ):
+        raise Refused(f"the result is of type {type(value).__name__}")
+    text = str(value).strip()
+    if len(text) > MAX_PRINTED:
+        raise Refused(f"a result of more than {MAX_PRINTED:,} characters")
+    if not text:
+        raise Refused("the result is empty")
+    return text
