@@ -1,13 +1,11 @@
 """One offline HTML page that shows what a run learned."""
 
-import html
 import io
 import os
 import re
 from collections.abc import Mapping, Sequence
-from importlib import resources
-from string import Template
 
+from keras_flan import page
 from keras_flan.errors import InputError
 from keras_flan.files import atomic_write
 
@@ -72,29 +70,24 @@ def write_report(
     steps = list(loss_steps or range(1, len(loss) + 1))
     body = "\n".join(
         [
-            f"<h1>{_text(title)}</h1>",
+            f"<h1>{page.text(title)}</h1>",
             '<p class="lead">Exact match on unseen examples, before and after '
             "finetuning: on the tasks in the training mixture, and on tasks "
             "kept out of it.</p>",
             _tiles(loss, steps, table, seconds),
             '<div class="pair">',
-            _card("Training loss", _loss_plot(loss, steps)),
-            _card("Exact match, before and after", _score_table(table)),
+            page.card("Training loss", _loss_plot(loss, steps)),
+            page.card("Exact match, before and after", _score_table(table)),
             "</div>",
             *(_prediction(row) for row in predictions),
             '<div class="pair">',
-            _card("Settings", _pairs(settings)),
-            _card("Time", _durations(seconds)),
+            page.card("Settings", page.pairs(settings)),
+            page.card("Time", _durations(seconds)),
             "</div>",
         ]
     )
-    page = resources.files(__package__).joinpath("report.html")
     with atomic_write(path) as f:
-        f.write(
-            Template(page.read_text(encoding="utf-8")).substitute(
-                title=_text(title), body=body
-            )
-        )
+        f.write(page.render(title, body))
 
 
 def _check(table) -> None:
@@ -119,24 +112,8 @@ def _check(table) -> None:
 # === Pieces of the page ===
 
 
-def _text(value) -> str:
-    return html.escape(str(value))
-
-
-def _card(title: str, content: str) -> str:
-    return f'<section class="card"><h2>{title}</h2>\n{content}\n</section>'
-
-
 def _percent(fraction: float) -> str:
     return f"{100 * fraction:.1f}%"
-
-
-def _bar(fraction: float, style: str = "") -> str:
-    width = f"{100 * fraction:.1f}%"
-    return (
-        f'<span class="bar {style}" aria-hidden="true">'
-        f'<i style="width:{width}"></i></span>'
-    )
 
 
 def _duration(seconds: float) -> str:
@@ -189,8 +166,9 @@ def _score_table(table) -> str:
             rows.append(
                 f'<tr><th scope="row">{name}</th>'
                 f'<td class="score">{_percent(before)}'
-                f"{_bar(before, 'before')}</td>"
-                f'<td class="score"><b>{_percent(after)}</b>{_bar(after)}</td>'
+                f"{page.bar(before, 'before')}</td>"
+                f'<td class="score"><b>{_percent(after)}</b>'
+                f"{page.bar(after)}</td>"
                 f'<td class="change">{100 * (after - before):+.1f}</td></tr>'
             )
     return (
@@ -203,20 +181,11 @@ def _score_table(table) -> str:
     )
 
 
-def _pairs(values: Mapping[str, object]) -> str:
-    rows = "\n".join(
-        f'<tr><th scope="row">{_text(name).replace("_", " ")}</th>'
-        f"<td>{_text(value)}</td></tr>"
-        for name, value in values.items()
-    )
-    return f"<table><tbody>\n{rows}\n</tbody></table>"
-
-
 def _durations(seconds: Mapping[str, float]) -> str:
     longest = max(seconds.values(), default=0) or 1
     rows = "\n".join(
-        f'<tr><th scope="row">{_text(name).replace("_", " ")}</th>'
-        f"<td>{_duration(value)}{_bar(value / longest, 'quiet')}</td></tr>"
+        f'<tr><th scope="row">{page.text(name).replace("_", " ")}</th>'
+        f"<td>{_duration(value)}{page.bar(value / longest, 'quiet')}</td></tr>"
         for name, value in seconds.items()
     )
     return f"<table><tbody>\n{rows}\n</tbody></table>"
@@ -315,57 +284,24 @@ def _prediction(row: Mapping) -> str:
         else '<span class="verdict wrong">✗ wrong</span>'
     )
     answer = row["answer"]
-    shown = "no answer found" if answer is None else answer
-    facts = (
-        f"<dl class='facts'><dt>Target</dt><dd>{_text(row['target'])}</dd>"
-        f"<dt>Answer</dt><dd>{_text(shown)}</dd></dl>"
+    facts = page.facts(
+        {
+            "Target": row["target"],
+            "Answer": "no answer found" if answer is None else answer,
+        }
     )
-    paths = "\n".join(_path(index, row) for index in range(len(row["outputs"])))
+    votes = page.votes(row["votes"], answer, len(row["outputs"]))
+    paths = "\n".join(
+        page.path(number, *path)
+        for number, path in enumerate(
+            zip(row["outputs"], row["spans"], row["rules"], strict=True), 1
+        )
+    )
     return (
         '<article class="card example"><header>'
-        f'<span class="task">{_text(row["task"])}</span>'
-        f'<span class="id">{_text(row["id"])}</span>{verdict}</header>\n'
-        '<div class="split"><div><h3>Prompt</h3>'
-        f'<div class="prompt"><pre>{_text(row["prompt"])}</pre></div></div>\n'
-        f"<div>{facts}<h3>Votes</h3>{_votes(row)}</div></div>\n"
+        f'<span class="task">{page.text(row["task"])}</span>'
+        f'<span class="id">{page.text(row["id"])}</span>{verdict}</header>\n'
+        f'<div class="split"><div>{page.prompt(row["prompt"])}</div>\n'
+        f"<div>{facts}{votes}</div></div>\n"
         f'<div class="paths">\n{paths}\n</div></article>'
-    )
-
-
-def _votes(row: Mapping) -> str:
-    """Bars of the votes; paths without an answer come last."""
-    total = len(row["outputs"])
-    lines = [
-        (answer, count, "" if answer == row["answer"] else "quiet")
-        for answer, count in sorted(
-            row["votes"].items(), key=lambda item: -item[1]
-        )
-    ]
-    silent = total - sum(row["votes"].values())
-    if silent:
-        lines.append(("no answer found", silent, "quiet"))
-    return "\n".join(
-        f'<div class="vote"><div class="line"><span>{_text(answer)}</span>'
-        f"<span>{count} of {total}</span></div>{_bar(count / total, style)}"
-        "</div>"
-        for answer, count, style in lines
-    )
-
-
-def _path(index: int, row: Mapping) -> str:
-    """A sampled path with the extracted answer marked."""
-    text, span = row["outputs"][index], row["spans"][index]
-    if span is None:
-        marked = _text(text) or "<i>empty</i>"
-    else:
-        start, end = span
-        marked = (
-            f"{_text(text[:start])}<mark>{_text(text[start:end])}</mark>"
-            f"{_text(text[end:])}"
-        )
-    found = row["rules"][index] or "no answer found"
-    return (
-        f'<div class="path"><div class="line"><span>Path {index + 1}</span>'
-        f"<span>{_text(found).replace('_', ' ')}</span></div>"
-        f"<pre>{marked}</pre></div>"
     )

@@ -1,0 +1,115 @@
+"""The look that all HTML pages share: one file, no network, no fonts.
+
+The pages follow the reader's light or dark setting and fold to one column
+on a phone.
+"""
+
+import html
+from collections.abc import Mapping
+from importlib import resources
+from string import Template
+
+
+def render(title: str, body: str) -> str:
+    """Returns a page.
+
+    Args:
+        title: Plain text.
+        body: HTML made of the pieces below.
+    """
+    page = resources.files(__package__).joinpath("page.html")
+    return Template(page.read_text(encoding="utf-8")).substitute(
+        title=text(title), body=body
+    )
+
+
+def text(value) -> str:
+    """Returns any value as text that is safe in HTML."""
+    return html.escape(str(value))
+
+
+def card(title: str, content: str) -> str:
+    """Returns a framed section; both arguments are HTML."""
+    return f'<section class="card"><h2>{title}</h2>\n{content}\n</section>'
+
+
+def bar(fraction: float, style: str = "") -> str:
+    """Returns a bar; the styles are `before` and `quiet`."""
+    width = f"{100 * fraction:.1f}%"
+    return (
+        f'<span class="bar {style}" aria-hidden="true">'
+        f'<i style="width:{width}"></i></span>'
+    )
+
+
+def pairs(values: Mapping[str, object]) -> str:
+    """Returns a table of names and values."""
+    rows = "\n".join(
+        f'<tr><th scope="row">{text(name).replace("_", " ")}</th>'
+        f"<td>{text(value)}</td></tr>"
+        for name, value in values.items()
+    )
+    return f"<table><tbody>\n{rows}\n</tbody></table>"
+
+
+def facts(values: Mapping[str, object]) -> str:
+    """Returns a short list of names and values."""
+    lines = "".join(
+        f"<dt>{text(name)}</dt><dd>{text(value)}</dd>"
+        for name, value in values.items()
+    )
+    return f'<dl class="facts">{lines}</dl>'
+
+
+def prompt(value: str) -> str:
+    """Returns a prompt, verbatim."""
+    return f'<h3>Prompt</h3><div class="prompt"><pre>{text(value)}</pre></div>'
+
+
+def votes(counts: Mapping[str, int], winner: str | None, total: int) -> str:
+    """Returns bars of the votes; paths without an answer come last.
+
+    Args:
+        counts: Number of paths for each answer.
+        winner: The answer to stand out.
+        total: Number of paths, abstentions included.
+    """
+    lines = [
+        (answer, count, "" if answer == winner else "quiet")
+        for answer, count in sorted(counts.items(), key=lambda item: -item[1])
+    ]
+    silent = total - sum(counts.values())
+    if silent:
+        lines.append(("no answer found", silent, "quiet"))
+    return "<h3>Votes</h3>" + "\n".join(
+        f'<div class="vote"><div class="line"><span>{text(answer)}</span>'
+        f"<span>{count} of {total}</span></div>{bar(count / total, style)}"
+        "</div>"
+        for answer, count, style in lines
+    )
+
+
+def path(
+    number: int, output: str, span: tuple[int, int] | None, rule: str | None
+) -> str:
+    """Returns a sampled path with the extracted answer marked.
+
+    Args:
+        number: Of the path, from 1.
+        output: What the model wrote.
+        span: Where the answer is in it, if there is one.
+        rule: The rule that found it.
+    """
+    if span is None:
+        marked = text(output) or "<i>empty</i>"
+    else:
+        start, end = span
+        marked = (
+            f"{text(output[:start])}<mark>{text(output[start:end])}</mark>"
+            f"{text(output[end:])}"
+        )
+    found = (rule or "no answer found").replace("_", " ")
+    return (
+        f'<div class="path"><div class="line"><span>Path {number}</span>'
+        f"<span>{text(found)}</span></div><pre>{marked}</pre></div>"
+    )
