@@ -88,8 +88,18 @@ def import_(
     ] = False,
     map: Annotated[
         list[str] | None,
-        typer.Option(help="FIELD=COLUMN, for csv and jsonl; may repeat."),
+        typer.Option(help="FIELD=COLUMN; may repeat, see the docs."),
     ] = None,
+    label: Annotated[
+        list[str] | None,
+        typer.Option(help="ANSWER=NAME, such as 0=negative; may repeat."),
+    ] = None,
+    keep_mmlu: Annotated[
+        bool,
+        typer.Option(
+            "--keep-mmlu", help="Keep Natural Instructions made of MMLU."
+        ),
+    ] = False,
     templates: Annotated[
         str | None,
         typer.Option(help="Template family: a name or a YAML file."),
@@ -97,10 +107,10 @@ def import_(
     json_: Json = False,
     quiet: Quiet = False,
 ):
-    """Turn a public task file into checksummed TFRecords."""
-    from keras_flan.data.importers import import_file
+    """Turn public task files into checksummed TFRecords."""
+    from keras_flan.data.importers import import_source
 
-    info = import_file(
+    imported = import_source(
         format,
         source,
         output,
@@ -109,19 +119,38 @@ def import_(
         limit=limit,
         shards=shards,
         strict=strict,
-        columns=_pairs(map or [], "--map"),
+        columns=_columns(map or []),
+        labels=_pairs(label or [], "--label"),
+        keep_mmlu=keep_mmlu,
         templates=templates,
         progress=not (quiet or json_),
     )
-    if json_:
-        _print_json(info)
+    one, *more = imported.tasks
+    if not (more or imported.rejected or imported.left_out):
+        if json_:
+            _print_json(one)
+        else:
+            _print_import(one, output)
+    elif json_:
+        _print_json(vars(imported))
     else:
-        rejected = info["num_rejected"]
+        examples = sum(info["num_examples"] for info in imported.tasks)
+        for problem in imported.rejected:
+            print(f"rejected: {problem['reason']}")
         print(
-            f"{info['name']}: {info['num_examples']} examples in "
-            f"{len(info['shards'])} shard(s), {rejected} rejected -> {output}"
-            + (f" (see {output / 'rejects.jsonl'})" if rejected else "")
+            f"{len(imported.tasks)} tasks, {examples} examples -> {output}; "
+            f"{len(imported.rejected)} tasks rejected, "
+            f"{len(imported.left_out)} left out"
         )
+
+
+def _print_import(info: dict, output: Path) -> None:
+    rejected = info["num_rejected"]
+    print(
+        f"{info['name']}: {info['num_examples']} examples in "
+        f"{len(info['shards'])} shard(s), {rejected} rejected -> {output}"
+        + (f" (see {output / 'rejects.jsonl'})" if rejected else "")
+    )
 
 
 @app.command()
@@ -367,12 +396,33 @@ def score(
         print_metrics(metrics)
 
 
+def _columns(texts: list[str]) -> dict[str, str | list[str]]:
+    """Parses `--map` texts; a field that is given again has several."""
+    columns: dict[str, str | list[str]] = {}
+    for text in texts:
+        field, equals, column = text.partition("=")
+        if not equals or not field:
+            raise InputError(f"--map: expected FIELD=COLUMN, found {text!r}")
+        if field in columns:
+            before = columns[field]
+            before = [before] if isinstance(before, str) else before
+            columns[field] = [*before, column]
+        else:
+            columns[field] = column
+    return columns
+
+
 def _pairs(texts: list[str], option: str) -> dict[str, str]:
     """Parses `key=value` strings; the error names the option."""
+    pairs: dict[str, str] = {}
     for text in texts:
-        if "=" not in text or text.startswith("="):
-            raise InputError(f"{option}: expected FIELD=COLUMN, found {text!r}")
-    return dict(text.split("=", 1) for text in texts)
+        key, equals, value = text.partition("=")
+        if not equals or not key:
+            raise InputError(f"{option}: expected NAME=VALUE, found {text!r}")
+        if key in pairs:
+            raise InputError(f"{option}: {key!r} is given twice; remove one")
+        pairs[key] = value
+    return pairs
 
 
 def _read_prompts(prompt: str | None, path: Path | None) -> list[dict]:

@@ -187,7 +187,7 @@ def test_bad_generate_arguments(run, tmp_path):
 
 
 def test_unknown_names(run, tmp_path):
-    bad(run("import", "gsm", "x", "--output", tmp_path), "gsm8k")
+    bad(run("import", "gsm8", "x", "--output", tmp_path), "gsm8k")
     predictions = tmp_path / "p.jsonl"
     predictions.write_text('{"task": "a", "target": "9", "output": "9"}\n')
     arguments = ("--predictions", predictions)

@@ -379,7 +379,7 @@ def test_template_files_are_found_from_anywhere(files, tmp_path, monkeypatch):
         ("csv", "x.csv", "a,b\n", "no rows"),
         ("csv", "x.csv", b"a\xff\n", "x.csv: not UTF-8 at byte 1"),
         ("csv", "x.csv.gz", b"", "no rows"),
-        ("jsonl", "x.jsonl", '{"_id": "3"}', "the field name '_id' is reserv"),
+        ("jsonl", "x.jsonl", '{"_id": "3"}', "'_id' can't be the name of a f"),
         ("jsonnl", "x.jsonl", "", "format 'jsonnl'. Did you mean 'jsonl'?"),
     ],
 )
@@ -409,7 +409,7 @@ def test_bad_arguments(files, tmp_path):
         import_file(
             "csv", path, tmp_path / "out", columns={"question": "qestion"}
         )
-    with pytest.raises(InputError, match="only csv and jsonl take a mapping"):
+    with pytest.raises(InputError, match="only csv, .* take a mapping"):
         import_file("mmlu", path, tmp_path / "out", columns={"a": "b"})
     with pytest.raises(InputError, match=r"no\.csv: no such file or folder"):
         import_file("csv", tmp_path / "no.csv", tmp_path / "out")

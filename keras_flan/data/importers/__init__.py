@@ -1,44 +1,62 @@
 """Importers: public task files to records.
 
-Each format is one small module with an `Importer`. For a format of your own,
-write such a module and pass its importer to `import_file`, or add it to
-`IMPORTERS` to give it a name.
+Each format is one small module with an `Importer`. A format of your own is
+such a module too: pass its importer to `import_file`, or name the file on
+the command line (docs/adding_a_format.md shows one).
 """
 
 import os
+import runpy
 import sys
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from keras_flan.data.importers import (
     bbh,
+    bigbench,
+    esnli,
     flan_cot,
     gsm8k,
+    libraries,
+    mgsm,
     mmlu,
+    natural_instructions,
+    qed,
     squad,
+    t0,
     tables,
+    tagging,
+    tydiqa,
+    word_problems,
 )
 from keras_flan.data.importers.base import (
     Importer,
     Options,
+    Part,
     Reject,
     Row,
     Source,
     task_name,
 )
-from keras_flan.data.records import Example, write_records
+from keras_flan.data.importers.writing import with_progress, write_source
+from keras_flan.data.records import REJECTS_FILE
 from keras_flan.errors import InputError, did_you_mean
+from keras_flan.files import write_jsonl
 
 __all__ = [
     "IMPORTERS",
+    "Imported",
     "Importer",
     "Options",
+    "Part",
     "Reject",
     "Row",
     "Source",
     "describe_formats",
     "import_file",
+    "import_source",
     "task_name",
 ]
 
@@ -47,15 +65,29 @@ IMPORTERS: dict[str, Importer] = {
     for importer in (
         gsm8k.IMPORTER,
         flan_cot.IMPORTER,
+        natural_instructions.IMPORTER,
+        t0.IMPORTER,
+        squad.IMPORTER,
+        tydiqa.IMPORTER,
+        mgsm.IMPORTER,
+        esnli.IMPORTER,
+        qed.IMPORTER,
         bbh.IMPORTER,
         mmlu.IMPORTER,
-        squad.IMPORTER,
-        tables.JSONL,
+        bigbench.IMPORTER,
+        word_problems.MATH_PROBLEMS,
+        word_problems.ASDIV,
+        tagging.CONLL,
+        tagging.SLOTS,
         tables.CSV,
+        tables.TSV,
+        tables.JSONL,
+        tables.JSON,
+        tables.LABELLED_LINES,
+        libraries.HF,
+        libraries.TFDS,
     )
 }
-
-_SHOWN = 200  # Characters of a rejected row that are kept.
 
 
 def describe_formats() -> list[dict[str, str]]:
@@ -64,6 +96,21 @@ def describe_formats() -> list[dict[str, str]]:
         {"format": name, "summary": importer.summary}
         for name, importer in IMPORTERS.items()
     ]
+
+
+@dataclass(frozen=True)
+class Imported:
+    """What `import_source` did.
+
+    Args:
+        tasks: The content of each written `dataset_info.json`.
+        rejected: Tasks that can't be used: `source` and `reason`.
+        left_out: Tasks that were not wanted: `source` and `reason`.
+    """
+
+    tasks: list[dict[str, Any]]
+    rejected: list[dict[str, str]]
+    left_out: list[dict[str, str]]
 
 
 def import_file(
@@ -76,7 +123,8 @@ def import_file(
     limit: int | None = None,
     shards: int = 1,
     strict: bool = False,
-    columns: Mapping[str, str] | None = None,
+    columns: Mapping[str, str | Sequence[str]] | None = None,
+    labels: Mapping[str, str] | None = None,
     templates: str | None = None,
     progress: bool = False,
 ) -> dict[str, Any]:
@@ -86,7 +134,8 @@ def import_file(
     the output folder. If the import fails, the folder stays as it was.
 
     Args:
-        format: A name in `IMPORTERS`, or an importer.
+        format: A name in `IMPORTERS`, an importer, or a `.py` file (run as a
+            program) that defines `IMPORTER`.
         source: The file, `.gz` too; for some formats a folder.
         output: The folder of the record set; replaced if there is one.
         name: Task name; default: from the file.
@@ -94,8 +143,11 @@ def import_file(
         limit: Import only the first so many usable rows.
         shards: Number of TFRecord files.
         strict: Fail at the first row that can't be used.
-        columns: Field name to column name, for `csv` and `jsonl`; default:
-            every column is a field.
+        columns: Field name to column name, for formats of any content;
+            default: every column is a field. `options` may have several.
+        labels: The file's answers to names for them, such as
+            `{"0": "negative", "1": "positive"}`. The names also become the
+            field `options`, unless there is one.
         templates: Template family: a name or a YAML file; default: the
             format's own.
         progress: Show a progress bar, if stderr is a terminal.
@@ -111,40 +163,151 @@ def import_file(
         >>> info["num_examples"], info["num_rejected"]
         (7473, 0)
     """
-    importer = _importer(format)
-    path = Path(source)
-    if not path.exists():
-        raise InputError(f"{path}: no such file or folder")
-    if columns and not importer.has_columns:
-        raise InputError(
-            f"the format {importer.format!r} has its own columns; only csv "
-            "and jsonl take a mapping"
-        )
-    opened = importer.read(path, Options(name, columns))
-    name = name or opened.name
-    rejects: list[dict[str, Any]] = []
-    rows = opened.rows
-    if progress and sys.stderr.isatty():
-        rows = _with_progress(rows, name)
-    origin = f"{importer.origin} " if importer.origin else ""
-    return write_records(
-        _examples(rows, path, name, limit, strict, rejects),
+    importer, path = _importer(format), _existing(source)
+    _check_columns(importer, columns)
+    return write_source(
+        importer,
+        importer.read(path, Options(name, columns, split)),
+        path,
         output,
         name=name,
         split=split,
+        limit=limit,
         shards=shards,
-        source=origin + path.name,
-        license=importer.license,
-        templates=_templates(templates) or opened.templates,
-        answer_kind=opened.answer_kind,
-        rejects=rejects,
-        extra=opened.extra,
+        strict=strict,
+        labels=labels,
+        templates=templates,
+        progress=progress,
     )
+
+
+def import_source(
+    format: str | Importer,
+    source: str | os.PathLike,
+    output: str | os.PathLike,
+    *,
+    name: str | None = None,
+    split: str = "train",
+    limit: int | None = None,
+    strict: bool = False,
+    columns: Mapping[str, str | Sequence[str]] | None = None,
+    keep_mmlu: bool = False,
+    progress: bool = False,
+    **options,
+) -> Imported:
+    """Imports all tasks of a source, each into a folder of its own.
+
+    A source of one task is imported as `import_file` does. The tasks of a
+    folder of Natural Instructions go to `output/<task>`, or, where the file
+    says the split, to `output/<task>/<split>`. A task that can't be used is
+    listed in `output/rejects.jsonl`, and the others are imported.
+
+    Args:
+        format: As in `import_file`.
+        source: The file or folder.
+        output: The folder of the record sets.
+        name: Task name; only for a source of one task.
+        split: Name of the split, where the files don't say it.
+        limit: Import only the first so many usable rows of each task.
+        strict: Fail at the first row or task that can't be used.
+        columns: As in `import_file`.
+        keep_mmlu: Keep the Natural Instructions tasks made of MMLU, which
+            the paper takes out of its training mixture.
+        progress: Show a progress bar, if stderr is a terminal.
+        **options: As in `import_file`: `shards`, `labels`, `templates`.
+
+    Raises:
+        InputError: If no task is usable.
+
+    Example:
+        >>> imported = import_source(
+        ...     "natural-instructions", "natural-instructions/tasks", "records"
+        ... )
+        >>> len(imported.tasks), len(imported.left_out)
+        (128, 4)
+    """
+    importer, path = _importer(format), _existing(source)
+    _check_columns(importer, columns)
+    parts = importer.parts(path, Options(name, columns, split, keep_mmlu))
+    options |= {"split": split, "limit": limit, "strict": strict}
+    if parts is None:
+        options |= {"name": name, "columns": columns, "progress": progress}
+        return Imported(
+            [import_file(importer, path, output, **options)], [], []
+        )
+    if name is not None:
+        raise InputError(
+            f"--name {name!r}: {path} holds many tasks, which have their own "
+            "names"
+        )
+    if progress and sys.stderr.isatty():
+        parts = with_progress(parts, path.name)
+    done, rejected, left_out = {}, [], []
+    for part in parts:
+        if part.left_out:
+            left_out.append(_describe(part, part.left_out))
+            continue
+        try:
+            opened = part.open()
+            folder = Path(output, opened.name, opened.split or "")
+            if folder in done:
+                raise InputError(
+                    f"{part.path}: {folder} has been written from "
+                    f"{done[folder]['source']}; rename one of the files"
+                )
+            info = write_source(importer, opened, part.path, folder, **options)
+            done[folder] = info
+        except InputError as error:
+            if strict:
+                raise
+            rejected.append(_describe(part, str(error)))
+    if not done:
+        found = rejected or left_out
+        raise InputError(
+            found[0]["reason"] + f" (none of the {len(found)} tasks of {path} "
+            "can be used)"
+            if found
+            else f"{path}: no tasks to import; the folder has no such files"
+        )
+    rejects_file = Path(output, REJECTS_FILE)
+    if rejected:
+        write_jsonl(rejects_file, rejected)
+    else:
+        rejects_file.unlink(missing_ok=True)
+    return Imported(list(done.values()), rejected, left_out)
+
+
+def _describe(part: Part, reason: str) -> dict[str, str]:
+    return {"source": str(part.path), "reason": reason}
+
+
+def _existing(source: str | os.PathLike) -> Path:
+    path = Path(source)
+    if not path.exists():
+        raise InputError(f"{path}: no such file or folder")
+    return path
+
+
+def _check_columns(importer: Importer, columns) -> None:
+    if columns and not importer.has_columns:
+        with_columns = [f for f, i in IMPORTERS.items() if i.has_columns]
+        raise InputError(
+            f"the format {importer.format!r} has its own columns; only "
+            f"{', '.join(with_columns)} take a mapping"
+        )
+    for field, column in (columns or {}).items():
+        if not isinstance(column, str) and field != "options":
+            raise InputError(
+                f"the field {field!r} has the columns {', '.join(column)}; "
+                "only 'options' can have several"
+            )
 
 
 def _importer(format: str | Importer) -> Importer:
     if isinstance(format, Importer):
         return format
+    if format.endswith(".py"):
+        return _own_importer(_existing(format))
     if format not in IMPORTERS:
         raise InputError(
             f"unknown format {format!r}." + did_you_mean(format, IMPORTERS)
@@ -152,78 +315,12 @@ def _importer(format: str | Importer) -> Importer:
     return IMPORTERS[format]
 
 
-def _templates(family: str | None) -> str | None:
-    """Makes the path of a YAML file absolute: records may be read anywhere."""
-    if family is None or Path(family).suffix not in (".yaml", ".yml"):
-        return family
-    if not Path(family).is_file():
-        raise InputError(f"{family}: no such file of templates")
-    return str(Path(family).resolve())
-
-
-def _examples(
-    rows: Iterable[Row | Reject],
-    path: Path,
-    name: str,
-    limit: int | None,
-    strict: bool,
-    rejects: list[dict[str, Any]],
-) -> Iterator[Example]:
-    """Yields the usable rows as examples and collects the others."""
-    first = None
-    number = 0
-    for row in rows:
-        if isinstance(row, Row):
-            row = _check_text(row)
-        if isinstance(row, Row):
-            source_id = row.source_id or f"{row.path.name}:{row.number}"
-            yield Example(row.fields, name, source_id)
-            number += 1
-            if number == limit:
-                return
-            continue
-        place = f"{row.path}:{row.number}: {row.reason}"
-        if strict:
-            raise InputError(
-                f"{place} (mend the row, or import without --strict)"
-            )
-        first = first or place
-        rejects.append(
-            {
-                "row": row.number,
-                "source": row.path.name,
-                "reason": row.reason,
-                "text": _escape(row.text[:_SHOWN]),
-            }
-        )
-    if not number:
+def _own_importer(path: Path) -> Importer:
+    """Returns the importer that a user's Python file defines."""
+    importer = runpy.run_path(str(path)).get("IMPORTER")
+    if not isinstance(importer, Importer):
         raise InputError(
-            f"{first} (none of the {len(rejects)} rows can be used; is this "
-            "the format of the file? see `keras-flan formats`)"
-            if first
-            else f"{path}: no rows to import; the file is empty"
+            f"{path}: expected an `Importer` under the name IMPORTER, found "
+            f"{importer!r:.40}"
         )
-
-
-def _check_text(row: Row) -> Row | Reject:
-    """Rejects what JSON can hold and UTF-8 can't: half a surrogate pair."""
-    for name, text in row.fields.items():
-        try:
-            text.encode("utf-8")
-        except UnicodeEncodeError as error:
-            reason = (
-                f"{name!r} holds a lone surrogate at character {error.start}"
-            )
-            return Reject(row.path, row.number, reason, text)
-    return row
-
-
-def _escape(text: str) -> str:
-    return text.encode("utf-8", "backslashreplace").decode("utf-8")
-
-
-def _with_progress(rows: Iterable[Row | Reject], name: str):
-    from rich.console import Console
-    from rich.progress import track
-
-    return track(rows, name, console=Console(stderr=True), transient=True)
+    return importer

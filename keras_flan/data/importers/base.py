@@ -1,18 +1,20 @@
 """What every importer is made of, and the helpers they share."""
 
 import csv
+import importlib
 import io
 import json
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 from keras_flan.errors import InputError
 from keras_flan.files import read_text
 
-_SPLIT = r"(train|training|test|dev|val|valid|validation)"
+SPLITS = ("train", "training", "test", "dev", "val", "valid", "validation")
 
 
 @dataclass(frozen=True)
@@ -56,11 +58,16 @@ class Options:
 
     Args:
         name: Name of the task, or None to take it from the file.
-        columns: Field name to column name; None to take all columns.
+        columns: Field name to column name; None to take all columns. The
+            field `options` may have several columns.
+        split: The split to read, where a source holds several.
+        keep_mmlu: Keep the Natural Instructions tasks made of MMLU.
     """
 
     name: str | None = None
-    columns: Mapping[str, str] | None = None
+    columns: Mapping[str, str | Sequence[str]] | None = None
+    split: str = "train"
+    keep_mmlu: bool = False
 
 
 @dataclass(frozen=True)
@@ -73,6 +80,8 @@ class Source:
         templates: Template family that fits the fields, or None.
         answer_kind: `number`, `option`, `yes_no`, `text` or None.
         extra: Further keys for `dataset_info.json`.
+        license: License of these data, if it differs from the format's.
+        split: The split that the file says it is, if it does.
     """
 
     rows: Iterable[Row | Reject]
@@ -80,6 +89,23 @@ class Source:
     templates: str | None = None
     answer_kind: str | None = None
     extra: Mapping[str, Any] = field(default_factory=dict)
+    license: str = ""
+    split: str | None = None
+
+
+@dataclass(frozen=True)
+class Part:
+    """One task of a source that holds many.
+
+    Args:
+        path: Its file.
+        open: Opens it; may raise `InputError`.
+        left_out: Why the task isn't imported, or `""`.
+    """
+
+    path: Path
+    open: Callable[[], Source]
+    left_out: str = ""
 
 
 @dataclass(frozen=True)
@@ -95,6 +121,8 @@ class Importer:
         origin: Where files of the format come from, if from one place.
         license: License of the data there.
         has_columns: Whether the user may map columns to fields.
+        parts: Lists the tasks of a source that holds many, or returns None
+            if it is one task.
 
     Example:
         >>> def read(path, options):
@@ -113,6 +141,9 @@ class Importer:
     origin: str = ""
     license: str = ""
     has_columns: bool = False
+    parts: Callable[[Path, Options], Iterable[Part] | None] = (
+        lambda path, options: None
+    )
 
 
 def task_name(path: Path, default: str) -> str:
@@ -124,9 +155,55 @@ def task_name(path: Path, default: str) -> str:
         >>> task_name(Path("train.jsonl"), "gsm8k")
         'gsm8k'
     """
-    stem = Path(path.name.removesuffix(".gz")).stem
-    stem = re.sub(rf"(^|[_-]){_SPLIT}$", "", stem)
-    return re.sub(r"[^\w.+-]+|^\W+", "_", stem) or default
+    stem = re.sub(rf"(^|[_-])({'|'.join(SPLITS)})$", "", file_stem(path))
+    return clean_name(stem) or default
+
+
+def file_stem(path: Path) -> str:
+    """Returns the file's name without `.gz` and its suffix."""
+    return Path(path.name.removesuffix(".gz")).stem
+
+
+def clean_name(text: str) -> str:
+    """Returns `text` with `_` for what a task's name can't hold."""
+    return re.sub(r"[^\w.+-]+|^\W+", "_", text)
+
+
+def data_files(path: Path, suffix: str) -> list[Path]:
+    """Returns a file as a list, or the files of a folder in order.
+
+    Args:
+        path: The file or folder.
+        suffix: What the files of a folder end in, such as `.csv`; the same
+            with `.gz` counts too.
+
+    Raises:
+        InputError: If the folder has no such file.
+    """
+    if not path.is_dir():
+        return [path]
+    files = sorted([*path.glob(f"*{suffix}"), *path.glob(f"*{suffix}.gz")])
+    if not files:
+        raise InputError(
+            f"{path}: expected a folder of {suffix} or {suffix}.gz files, "
+            "found none"
+        )
+    return files
+
+
+def require(package: str, extra: str) -> ModuleType:
+    """Imports an optional package.
+
+    Raises:
+        InputError: With the command that installs it, if it is absent.
+    """
+    try:
+        return importlib.import_module(package)
+    except ImportError as error:
+        raise InputError(
+            f"this format needs the package {package!r} ({error}); install "
+            f"it with: pip install 'keras_flan[{extra}]'"
+        ) from None
 
 
 def read_lines(path: Path) -> Iterator[tuple[int, str]]:
@@ -135,7 +212,7 @@ def read_lines(path: Path) -> Iterator[tuple[int, str]]:
     Only `"\n"` and `"\r\n"` end a line: others, such as U+2028, occur inside
     the texts of public data sets.
     """
-    for number, line in enumerate(_read(path).split("\n"), 1):
+    for number, line in enumerate(read_source(path).split("\n"), 1):
         if line and not line.isspace():
             yield number, line.removesuffix("\r")
 
@@ -144,7 +221,7 @@ def read_objects(path: Path) -> Iterator[tuple[int, str, dict | Reject]]:
     """Yields number, text and object, or `Reject`, of each JSON line."""
     for number, line in read_lines(path):
         try:
-            value = json.loads(line)
+            value = parse_json(line)
         except json.JSONDecodeError as error:
             reason = f"not JSON ({error.msg} at column {error.colno})"
             value = Reject(path, number, reason, line)
@@ -159,11 +236,51 @@ def read_objects(path: Path) -> Iterator[tuple[int, str, dict | Reject]]:
         yield number, line, value
 
 
-def read_document(path: Path, key: str) -> dict:
-    """Returns the JSON object in a file, which holds a list under `key`."""
-    text = _read(path)
+class Number(float):
+    """A JSON number that keeps its spelling, such as `1.50`, as `text`."""
+
+    def __new__(cls, text: str):
+        number = super().__new__(cls, text)
+        number.text = text
+        return number
+
+
+def parse_json(text: str) -> Any:
+    """Returns the value of a JSON text, of which nothing is lost.
+
+    Fractions keep their spelling (`Number`). What `json` takes in silence is
+    an error: a key given twice, of which the last one would win, and `NaN`.
+
+    Raises:
+        ValueError: If it isn't JSON. (`json.JSONDecodeError` is one.)
+        RecursionError: If it is nested too deeply.
+    """
+    return json.loads(
+        text,
+        object_pairs_hook=_unique,
+        parse_float=Number,
+        parse_constant=_refuse,
+    )
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    value = dict(pairs)
+    if len(value) < len(pairs):
+        keys = [key for key, _ in pairs]
+        twice = next(key for key in keys if keys.count(key) > 1)
+        raise ValueError(f"the key {twice!r} is given twice")
+    return value
+
+
+def _refuse(name: str):
+    raise ValueError(f"{name} is not a JSON number")
+
+
+def read_json(path: Path) -> Any:
+    """Returns the JSON value in a file."""
+    text = read_source(path)
     try:
-        document = json.loads(text)
+        return parse_json(text)
     except json.JSONDecodeError as error:
         raise InputError(
             f"{path}:{error.lineno}: not JSON ({error.msg} at column "
@@ -171,6 +288,11 @@ def read_document(path: Path, key: str) -> dict:
         ) from None
     except (ValueError, RecursionError) as error:
         raise InputError(f"{path}: not JSON ({error})") from None
+
+
+def read_document(path: Path, key: str) -> dict:
+    """Returns the JSON object in a file, which holds a list under `key`."""
+    document = read_json(path)
     if not isinstance(document, dict):
         found = type(document).__name__
     elif key not in document:
@@ -188,7 +310,7 @@ def read_document(path: Path, key: str) -> dict:
 def read_csv(path: Path) -> Iterator[tuple[int, list[str]]]:
     """Yields first line, from 1, and cells of each CSV record."""
     # StringIO, not splitlines, which also cuts at U+0085 and the like.
-    lines = io.StringIO(_read(path), newline="")
+    lines = io.StringIO(read_source(path), newline="\n")
     records = csv.reader(lines, strict=True)
     number = 1
     try:
@@ -205,11 +327,24 @@ def read_csv(path: Path) -> Iterator[tuple[int, list[str]]]:
 def join_options(options: Iterable[str]) -> str:
     r"""Returns answer options as one text, an option a line.
 
+    A line break in an option becomes a blank.
+
     Example:
         >>> join_options(["yes ", "not at\nall"])
         'yes\nnot at all'
     """
-    return "\n".join(" ".join(option.split()) for option in options)
+    return "\n".join(one_line(option) for option in options)
+
+
+def one_line(text: str) -> str:
+    """Returns the text with a blank for each run of line breaks."""
+    parts = (part.strip() for part in re.split(r"[\r\n]", text))
+    return " ".join(part for part in parts if part)
+
+
+def as_json(value: Any) -> str:
+    """Returns a value as JSON, to be shown as the text of a reject."""
+    return json.dumps(value, ensure_ascii=False)
 
 
 def missing_text(value: Any, names: Iterable[str]) -> str:
@@ -225,6 +360,6 @@ def missing_text(value: Any, names: Iterable[str]) -> str:
     return ""
 
 
-def _read(path: Path) -> str:
-    # Spreadsheets put a byte-order mark in front.
+def read_source(path: Path) -> str:
+    """Returns the text of a file, without a byte-order mark in front."""
     return read_text(path).removeprefix("\ufeff")

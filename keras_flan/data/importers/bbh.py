@@ -4,7 +4,6 @@ The data are for evaluation only: the canary of the file is kept in
 `dataset_info.json`, so that the records can be found and left out.
 """
 
-import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,6 +14,7 @@ from keras_flan.data.importers.base import (
     Reject,
     Row,
     Source,
+    as_json,
     missing_text,
     read_document,
     task_name,
@@ -25,7 +25,7 @@ def _rows(path: Path, examples: list) -> Iterator[Row | Reject]:
     for number, example in enumerate(examples, 1):
         reason = missing_text(example, ("input", "target"))
         if reason:
-            text = json.dumps(example, ensure_ascii=False)
+            text = as_json(example)
             reason = f"examples[{number - 1}]: {reason}"
             yield Reject(path, number, reason, text)
         else:

@@ -9,11 +9,11 @@ from keras_flan.data.importers.base import (
     Reject,
     Row,
     Source,
+    data_files,
     join_options,
     read_csv,
     task_name,
 )
-from keras_flan.errors import InputError
 
 
 def _rows(path: Path) -> Iterator[Row | Reject]:
@@ -42,15 +42,10 @@ def _rows(path: Path) -> Iterator[Row | Reject]:
 
 
 def _read(path: Path, options: Options) -> Source:
-    if not path.is_dir():
-        return Source(_rows(path), task_name(path, "mmlu"), "mmlu", "option")
-    files = sorted([*path.glob("*.csv"), *path.glob("*.csv.gz")])
-    if not files:
-        raise InputError(
-            f"{path}: expected a folder of .csv or .csv.gz files, found none"
-        )
+    files = data_files(path, ".csv")
     rows = (row for file in files for row in _rows(file))
-    return Source(rows, "mmlu", "mmlu", "option")
+    name = "mmlu" if path.is_dir() else task_name(path, "mmlu")
+    return Source(rows, name, "mmlu", "option")
 
 
 IMPORTER = Importer(

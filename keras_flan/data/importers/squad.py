@@ -1,6 +1,5 @@
 """SQuAD JSON (Rajpurkar et al., 2016), which XQuAD and TyDiQA-GoldP share."""
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ from keras_flan.data.importers.base import (
     Reject,
     Row,
     Source,
+    as_json,
     missing_text,
     read_document,
     task_name,
@@ -33,7 +33,8 @@ def _list(value: Any, key: str) -> list:
     return found if isinstance(found, list) else [value]
 
 
-def _rows(path: Path, data: list) -> Iterator[Row | Reject]:
+def read_rows(path: Path, data: list) -> Iterator[Row | Reject]:
+    """Yields the questions under the key `data` of a file."""
     for number, (place, item, title, paragraph) in enumerate(_items(data), 1):
         reason = missing_text(paragraph, ["context"])
         reason = reason or missing_text(item, ["question"])
@@ -44,7 +45,7 @@ def _rows(path: Path, data: list) -> Iterator[Row | Reject]:
             first = answers[0] if isinstance(answers, list) else answers
             reason = missing_text(first, ["text"])
         if reason:
-            text = json.dumps(item, ensure_ascii=False)
+            text = as_json(item)
             yield Reject(path, number, f"{place}: {reason}", text)
         else:
             fields = {
@@ -58,7 +59,9 @@ def _rows(path: Path, data: list) -> Iterator[Row | Reject]:
 
 def _read(path: Path, options: Options) -> Source:
     data = read_document(path, "data")["data"]
-    return Source(_rows(path, data), task_name(path, "squad"), "squad", "text")
+    return Source(
+        read_rows(path, data), task_name(path, "squad"), "squad", "text"
+    )
 
 
 IMPORTER = Importer(

@@ -1,0 +1,187 @@
+"""Rows of two libraries: Hugging Face `datasets` and TensorFlow Datasets.
+
+Both are read from a local folder; nothing is downloaded. A class label
+becomes its name. Columns are chosen as in JSON, nested ones too.
+"""
+
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+from keras_flan.data.importers.base import (
+    Importer,
+    Options,
+    Reject,
+    Row,
+    Source,
+    clean_name,
+    require,
+)
+from keras_flan.data.importers.tables import Columns, pick_fields
+from keras_flan.data.tf_runtime import tf
+from keras_flan.errors import InputError, did_you_mean
+
+
+def _rows(
+    path: Path,
+    records: Iterable[dict[str, Any] | str],
+    columns: Columns,
+) -> Iterator[Row | Reject]:
+    """Turns records, or reasons why there are none, into rows."""
+    for number, record in enumerate(records, 1):
+        fields = record
+        if isinstance(record, dict):
+            fields = pick_fields(record, columns)
+        if isinstance(fields, str):
+            yield Reject(path, number, fields, repr(record))
+        else:
+            yield Row(path, number, fields)
+
+
+def _read_hf(path: Path, options: Options) -> Source:
+    datasets = require("datasets", "hf")
+    try:
+        dataset = _open_hf(datasets, path, options.split)
+    except (OSError, ValueError, KeyError) as error:
+        if isinstance(error, InputError):
+            raise
+        raise InputError(
+            f"{path}: not a Hugging Face data set ({_first_line(error)}); give "
+            "a folder of `save_to_disk`, a .parquet or an .arrow file, or a "
+            "folder of .parquet files"
+        ) from None
+    labels = {
+        key: feature
+        for key, feature in dataset.features.items()
+        if isinstance(feature, datasets.ClassLabel)
+    }
+    records = (_name_labels(record, labels) for record in dataset)
+    return Source(_rows(path, records, options.columns), _name(path))
+
+
+def _open_hf(datasets, path: Path, split: str):
+    """Returns the `datasets.Dataset` of a split."""
+    if path.suffix == ".arrow":
+        return datasets.Dataset.from_file(str(path))
+    if path.suffix == ".parquet":
+        return _from_parquet(datasets, [path])
+    saved = ("state.json", "dataset_dict.json")
+    if not any((path / name).is_file() for name in saved):
+        files = sorted(path.rglob("*.parquet"))
+        chosen = [file for file in files if file.name.startswith(split)]
+        if not chosen:
+            raise InputError(
+                f"{path}: expected a folder of `save_to_disk`, or "
+                f"{split}*.parquet files, found {len(files)} other .parquet "
+                "file(s); choose a split with --split"
+            )
+        return _from_parquet(datasets, chosen)
+    dataset = datasets.load_from_disk(str(path))
+    if not isinstance(dataset, datasets.DatasetDict):
+        return dataset
+    if split not in dataset:
+        raise InputError(
+            f"{path}: no split {split!r}." + did_you_mean(split, dataset)
+        )
+    return dataset[split]
+
+
+def _from_parquet(datasets, files: list[Path]):
+    # Not Dataset.from_parquet, which copies the rows to a cache folder.
+    parquet = require("pyarrow.parquet", "hf")
+    tables = [datasets.Dataset(parquet.read_table(file)) for file in files]
+    return datasets.concatenate_datasets(tables)
+
+
+def _name_labels(record: dict[str, Any], labels: dict) -> dict | str:
+    """Puts names for the numbers of class labels."""
+    record = dict(record)
+    for key, feature in labels.items():
+        number = record[key]
+        if type(number) is not int or not 0 <= number < feature.num_classes:
+            return f"no label under {key!r} ({number!r})"
+        record[key] = feature.int2str(number)
+    return record
+
+
+def _read_tfds(path: Path, options: Options) -> Source:
+    tf()  # Before tensorflow_datasets imports it: hides the accelerators.
+    tfds = require("tensorflow_datasets", "tfds")
+    builder = tfds.builder_from_directory(_tfds_folder(path))
+    splits = builder.info.splits
+    if options.split not in splits:
+        raise InputError(
+            f"{path}: no split {options.split!r}."
+            + did_you_mean(options.split, splits)
+        )
+    labels = {
+        key: feature
+        for key, feature in builder.info.features.items()
+        if isinstance(feature, tfds.features.ClassLabel)
+    }
+    dataset = builder.as_dataset(split=options.split, shuffle_files=False)
+    records = (_tfds_record(record, labels) for record in dataset)
+    license = builder.info.redistribution_info.license or ""
+    return Source(
+        _rows(path, records, options.columns),
+        clean_name(builder.name),
+        license=license,
+    )
+
+
+def _tfds_folder(path: Path) -> Path:
+    """Returns the one folder at or under `path` that holds a data set."""
+    folders = sorted(file.parent for file in path.rglob("features.json"))
+    if len(folders) != 1:
+        found = ", ".join(str(f.relative_to(path)) for f in folders) or "none"
+        raise InputError(
+            f"{path}: expected the folder of one prepared data set, such as "
+            f"DATA_DIR/name/1.0.0, found {found}"
+        )
+    return folders[0]
+
+
+def _tfds_record(record: dict, labels: dict) -> dict[str, Any] | str:
+    try:
+        return _name_labels(
+            {key: _plain(value) for key, value in record.items()}, labels
+        )
+    except UnicodeDecodeError as error:
+        return f"not UTF-8 ({error})"
+
+
+def _plain(value: Any) -> Any:
+    """Turns tensors into texts, numbers, lists and dicts."""
+    if isinstance(value, dict):
+        return {key: _plain(part) for key, part in value.items()}
+    if hasattr(value, "to_list"):
+        return _plain(value.to_list())
+    if hasattr(value, "numpy"):
+        value = value.numpy()
+        value = value.tolist() if hasattr(value, "tolist") else value
+    if isinstance(value, list):
+        return [_plain(item) for item in value]
+    return value.decode("utf-8") if isinstance(value, bytes) else value
+
+
+def _name(path: Path) -> str:
+    stem = path.resolve().name.removesuffix(".parquet").removesuffix(".arrow")
+    return clean_name(stem) or "hf"
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0][:200]
+
+
+HF = Importer(
+    format="hf",
+    summary="Hugging Face `datasets` on disk, or parquet; --map FIELD=KEY",
+    read=_read_hf,
+    has_columns=True,
+)
+TFDS = Importer(
+    format="tfds",
+    summary="A prepared TensorFlow Datasets folder; --map FIELD=KEY",
+    read=_read_tfds,
+    has_columns=True,
+)

@@ -1,0 +1,197 @@
+"""Super-NaturalInstructions v2 (Wang et al., 2022): a JSON file a task.
+
+A record holds one instance: the task's definition, the input and the first
+reference; `references` has all of them as a JSON list. One positive example
+with its explanation goes along for the inline one-shot form (examples take
+turns, and never have the instance's own input).
+"""
+
+import functools
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from keras_flan.data.importers.base import (
+    SPLITS,
+    Importer,
+    Options,
+    Part,
+    Reject,
+    Row,
+    Source,
+    as_json,
+    clean_name,
+    file_stem,
+    missing_text,
+    read_document,
+)
+from keras_flan.errors import InputError
+
+# The paper keeps these out of the training mixture (section 2.1 of
+# arXiv:2210.11416); all of them, and no others, are named so.
+_MMLU = "_mmmlu_"
+_WHY_LEFT_OUT = "made of MMLU, a held-out benchmark"
+
+_LISTS = {  # Key of the file to key of dataset_info.json.
+    "Categories": "categories",
+    "Domains": "domains",
+    "Source": "sources",
+    "Input_language": "input_languages",
+    "Output_language": "output_languages",
+}
+
+
+def _open(path: Path) -> Source:
+    document = read_document(path, "Instances")
+    definition = next(iter(_texts(path, document, "Definition")), "")
+    if not definition:
+        raise InputError(
+            f"{path}: expected a text, or a list of them, under 'Definition', "
+            f"found {document.get('Definition')!r:.40}"
+        )
+    extra = {name: _texts(path, document, key) for key, name in _LISTS.items()}
+    name, split = _name(path)
+    return Source(
+        _rows(path, document["Instances"], definition, _examples(document)),
+        name,
+        "natural_instructions",
+        "text",
+        extra,
+        "; ".join(_texts(path, document, "Instance License")),
+        split,
+    )
+
+
+def _name(path: Path) -> tuple[str, str | None]:
+    """Returns task and split: `task/train.json` gives both."""
+    stem = file_stem(path)
+    if stem in SPLITS and clean_name(path.resolve().parent.name):
+        return clean_name(path.resolve().parent.name), stem
+    return clean_name(stem), None
+
+
+def _texts(path: Path, document: dict, key: str) -> list[str]:
+    """Returns the texts under a key that may hold one, several or none."""
+    value = document.get(key, [])
+    value = [value] if isinstance(value, str) else value
+    if isinstance(value, list) and all(isinstance(v, str) for v in value):
+        return [text.strip() for text in value if text.strip()]
+    raise InputError(
+        f"{path}: expected a text, or a list of them, under {key!r}, found "
+        f"{value!r:.40}"
+    )
+
+
+def _examples(document: dict) -> list[dict[str, str]]:
+    """Returns the positive examples that can be shown."""
+    found = document.get("Positive Examples")
+    examples = []
+    for example in found if isinstance(found, list) else []:
+        if missing_text(example, ("input", "output")):
+            continue
+        explanation = example.get("explanation")
+        examples.append(
+            {
+                "example_input": example["input"].strip(),
+                "example_output": example["output"].strip(),
+                "example_explanation": explanation.strip()
+                if isinstance(explanation, str)
+                else "",
+            }
+        )
+    return examples
+
+
+def _rows(
+    path: Path,
+    instances: list,
+    definition: str,
+    examples: list[dict[str, str]],
+) -> Iterator[Row | Reject]:
+    for number, instance in enumerate(instances, 1):
+        reason = missing_text(instance, ["input"])
+        references = [] if reason else _references(instance.get("output"))
+        if not reason and not references:
+            found = instance.get("output")
+            reason = (
+                "expected a text, or a list with one, under 'output', found "
+                f"{found!r:.40}"
+            )
+        if reason:
+            reason = f"Instances[{number - 1}]: {reason}"
+            yield Reject(path, number, reason, as_json(instance))
+            continue
+        inputs = instance["input"].strip()
+        fields = {
+            "definition": definition,
+            "inputs": inputs,
+            "targets": references[0],
+            "references": as_json(references),
+            **_shown(examples, number, inputs),
+        }
+        source_id = instance.get("id")
+        yield Row(
+            path,
+            number,
+            fields,
+            source_id if isinstance(source_id, str) else "",
+        )
+
+
+def _references(output: Any) -> list[str]:
+    """Returns the distinct references; empty if `output` isn't as it ought."""
+    outputs = output if isinstance(output, list) else [output]
+    if not all(isinstance(text, str) for text in outputs):
+        return []
+    texts = dict.fromkeys(text.strip() for text in outputs)
+    return [text for text in texts if text]
+
+
+def _shown(
+    examples: list[dict[str, str]], number: int, inputs: str
+) -> dict[str, str]:
+    """Returns the positive example that goes with an instance, or `{}`."""
+    turn = number % len(examples) if examples else 0
+    return next(
+        (
+            example
+            for example in examples[turn:] + examples[:turn]
+            if example["example_input"] != inputs
+        ),
+        {},
+    )
+
+
+def _read(path: Path, options: Options) -> Source:
+    if path.is_dir():
+        raise InputError(
+            f"{path}: a folder holds many tasks; import it with "
+            "`import_source`, or name one file"
+        )
+    return _open(path)
+
+
+def _parts(path: Path, options: Options) -> list[Part] | None:
+    if not path.is_dir():
+        return None
+    files = sorted([*path.rglob("*.json"), *path.rglob("*.json.gz")])
+    return [
+        Part(
+            file,
+            functools.partial(_open, file),
+            _WHY_LEFT_OUT
+            if _MMLU in _name(file)[0] and not options.keep_mmlu
+            else "",
+        )
+        for file in files
+    ]
+
+
+IMPORTER = Importer(
+    format="natural-instructions",
+    summary="Natural Instructions JSON; a folder gives one record set a task",
+    read=_read,
+    origin="https://github.com/allenai/natural-instructions",
+    license="Apache-2.0",
+    parts=_parts,
+)

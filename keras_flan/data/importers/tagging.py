@@ -1,0 +1,117 @@
+"""Sequence tagging as text: CoNLL columns and `token:TAG` lines.
+
+Tags are `O`, `B-type` and `I-type`. A record holds the tokens (`text`) and
+the tags (`tags`) divided by blanks, and the answer: what the tags mark, such
+as `person: Ada Lovelace; location: London`, or `none`.
+"""
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+from keras_flan.data.importers.base import (
+    Importer,
+    Options,
+    Reject,
+    Row,
+    Source,
+    read_lines,
+    read_source,
+    task_name,
+)
+
+_TAG = re.compile(r"O|[BI]-(\S+)")
+_END = " <=> <NULL>"
+
+
+def _fields(tokens: list[str], tags: list[str]) -> dict[str, str] | str:
+    """Returns the fields of a sentence, or why it can't be used."""
+    spans: list[tuple[str, list[str]]] = []
+    kind = None
+    for token, tag in zip(tokens, tags, strict=True):
+        match = _TAG.fullmatch(tag)
+        if not token or token != "".join(token.split()):
+            return f"expected a token without blanks, found {token!r:.40}"
+        if not match:
+            return f"expected O, B-type or I-type as tag, found {tag!r:.40}"
+        # As conlleval does: an I without a B before it begins a span.
+        if match[1] and (tag[0] == "B" or match[1] != kind):
+            spans.append((match[1], []))
+        if match[1]:
+            spans[-1][1].append(token)
+        kind = match[1]
+    marked = [f"{kind}: {' '.join(words)}" for kind, words in spans]
+    return {
+        "text": " ".join(tokens),
+        "tags": " ".join(tags),
+        "answer": "; ".join(marked) or "none",
+    }
+
+
+def _conll_sentences(path: Path) -> Iterator[tuple[int, list[str]]]:
+    """Yields number of the first line and lines of each sentence."""
+    lines: list[str] = []
+    for number, line in enumerate([*read_source(path).split("\n"), ""], 1):
+        # Files put together from several have byte-order marks inside.
+        is_break = not line.strip("\ufeff \t\r")
+        is_break = is_break or line.startswith("-DOCSTART-")
+        if is_break and lines:
+            yield number - len(lines), lines
+            lines = []
+        elif not is_break:
+            lines.append(line)
+
+
+def _conll_rows(path: Path) -> Iterator[Row | Reject]:
+    for number, lines in _conll_sentences(path):
+        cells = [re.split(r"[\t ]+", line.strip("\r")) for line in lines]
+        short = next((line for line in cells if len(line) < 2), None)
+        if short is not None:
+            fields = f"expected a token and a tag, found {short[0]!r:.40}"
+        else:
+            # Columns between them, as in CoNLL-2003, are not used.
+            fields = _fields([c[0] for c in cells], [c[-1] for c in cells])
+        yield _row(path, number, fields, "\n".join(lines))
+
+
+def _slot_rows(path: Path) -> Iterator[Row | Reject]:
+    for number, line in read_lines(path):
+        if not line.endswith(_END):
+            fields = f"expected the line to end with {_END!r}"
+        else:
+            pairs = [
+                item.rpartition(":")
+                for item in line.removesuffix(_END).split(" ")
+            ]
+            fields = _fields([p[0] for p in pairs], [p[2] for p in pairs])
+        yield _row(path, number, fields, line)
+
+
+def _row(
+    path: Path, number: int, fields: dict[str, str] | str, text: str
+) -> Row | Reject:
+    if isinstance(fields, str):
+        return Reject(path, number, fields, text)
+    return Row(path, number, fields)
+
+
+def _read_conll(path: Path, options: Options) -> Source:
+    name = task_name(path, "conll")
+    return Source(_conll_rows(path), name, None, "text")
+
+
+def _read_slots(path: Path, options: Options) -> Source:
+    name = task_name(path, "slots")
+    return Source(_slot_rows(path), name, None, "text")
+
+
+CONLL = Importer(
+    format="conll",
+    summary="CoNLL: token and tag a line, a blank line between sentences",
+    read=_read_conll,
+)
+SLOTS = Importer(
+    format="slots",
+    summary="`token:TAG token:TAG <=> <NULL>` lines, as MIT Movie has them",
+    read=_read_slots,
+)

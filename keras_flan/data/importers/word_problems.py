@@ -1,0 +1,141 @@
+"""Sets of math word problems: SVAMP, the MAWPS family and ASDiv.
+
+SVAMP and ASDiv have a body and a question, which are joined by a blank. A
+whole number is written without `.0`, and without thousands commas.
+"""
+
+import re
+import xml.etree.ElementTree as ElementTree
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from keras_flan.data.importers.base import (
+    Importer,
+    Number,
+    Options,
+    Reject,
+    Row,
+    Source,
+    as_json,
+    missing_text,
+    read_json,
+    read_source,
+    task_name,
+)
+from keras_flan.errors import InputError
+
+_NUMBER = re.compile(r"-?(\d{1,3}(,\d{3})+|\d+)(\.\d+)?")
+_UNIT = re.compile(r"\s*\(([^()]*)\)")
+
+
+def _number(value: Any) -> str | None:
+    """Returns a number of the file in its plain form; None if it is none."""
+    if isinstance(value, Number):
+        value = value.text
+    elif type(value) is int:
+        value = str(value)
+    if not isinstance(value, str) or not _NUMBER.fullmatch(value.strip()):
+        return None
+    return re.sub(r"\.0+$", "", value.strip().replace(",", ""))
+
+
+def _problem(value: Any) -> tuple[str, Any] | str:
+    """Returns question and answer, or why there are none."""
+    if isinstance(value, dict) and "sQuestion" in value:
+        reason = missing_text(value, ["sQuestion"])
+        solutions = value.get("lSolutions")
+        if not reason and (
+            not isinstance(solutions, list) or len(solutions) != 1
+        ):
+            reason = f"expected one solution, found {solutions!r:.40}"
+        return reason or (value["sQuestion"].strip(), solutions[0])
+    reason = missing_text(value, ("Body", "Question"))
+    if reason:
+        return reason
+    question = f"{value['Body'].strip()} {value['Question'].strip()}"
+    return question, value.get("Answer")
+
+
+def _rows(path: Path, items: list) -> Iterator[Row | Reject]:
+    for number, item in enumerate(items, 1):
+        found = _problem(item)
+        answer = None if isinstance(found, str) else _number(found[1])
+        if isinstance(found, str):
+            yield Reject(path, number, found, as_json(item))
+        elif answer is None:
+            reason = f"expected a number as answer, found {found[1]!r:.40}"
+            yield Reject(path, number, reason, as_json(item))
+        else:
+            fields = {"question": found[0], "answer": answer}
+            yield Row(path, number, fields, _id(item))
+
+
+def _id(item: dict) -> str:
+    found = item.get("ID", item.get("iIndex", ""))
+    return str(found) if isinstance(found, str | int) else ""
+
+
+def _read(path: Path, options: Options) -> Source:
+    items = read_json(path)
+    if not isinstance(items, list):
+        raise InputError(
+            f"{path}: expected a JSON list of problems, found "
+            f"{type(items).__name__}"
+        )
+    name = task_name(path, "math-problems")
+    return Source(_rows(path, items), name, "gsm8k", "number")
+
+
+def _asdiv_rows(path: Path, problems: list) -> Iterator[Row | Reject]:
+    for number, problem in enumerate(problems, 1):
+        parts = [
+            (problem.findtext(tag) or "").strip()
+            for tag in ("Body", "Question", "Answer")
+        ]
+        if not all(parts):
+            reason = "the Body, the Question or the Answer is empty"
+            yield Reject(path, number, reason, " | ".join(parts))
+            continue
+        body, question, solution = parts
+        unit = _UNIT.search(solution)
+        answer = _number(solution[: unit.start()] if unit else solution)
+        if answer is None or (unit and unit.end() < len(solution)):
+            reason = f"expected a number as answer, found {solution!r:.40}"
+            yield Reject(path, number, reason, " | ".join(parts))
+            continue
+        fields = {
+            "question": f"{body} {question}",
+            "answer": answer,
+            "unit": unit[1].strip() if unit else "",
+        }
+        yield Row(path, number, fields, problem.get("ID", ""))
+
+
+def _read_asdiv(path: Path, options: Options) -> Source:
+    text = read_source(path)
+    if "<!DOCTYPE" in text or "<!ENTITY" in text:
+        # Entities can expand to gigabytes; the data set has none.
+        raise InputError(f"{path}: XML with a DOCTYPE is not read; remove it")
+    try:
+        root = ElementTree.fromstring(text)
+    except (ElementTree.ParseError, ValueError) as error:
+        raise InputError(
+            f"{path}: not XML ({error}); download the file again"
+        ) from None
+    rows = _asdiv_rows(path, list(root.iter("Problem")))
+    return Source(rows, task_name(path, "asdiv"), "gsm8k", "number")
+
+
+MATH_PROBLEMS = Importer(
+    format="math-problems",
+    summary="Word problems JSON: SVAMP, MultiArith, SingleEq, AddSub",
+    read=_read,
+)
+ASDIV = Importer(
+    format="asdiv",
+    summary="ASDiv XML: Problem with Body, Question and Answer",
+    read=_read_asdiv,
+    origin="https://github.com/chaochun/nlu-asdiv-dataset",
+    license="CC-BY-NC-4.0",
+)

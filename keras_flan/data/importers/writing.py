@@ -1,0 +1,153 @@
+"""From an opened source to a record set, and a list of what was rejected."""
+
+import os
+import sys
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from keras_flan.data.importers.base import (
+    Importer,
+    Reject,
+    Row,
+    Source,
+    join_options,
+)
+from keras_flan.data.records import Example, write_records
+from keras_flan.errors import InputError
+
+_SHOWN = 200  # Characters of a rejected row that are kept.
+
+
+def write_source(
+    importer: Importer,
+    opened: Source,
+    path: Path,
+    output: str | os.PathLike,
+    *,
+    split: str,
+    limit: int | None,
+    strict: bool,
+    name: str | None = None,
+    shards: int = 1,
+    labels: Mapping[str, str] | None = None,
+    templates: str | None = None,
+    progress: bool = False,
+) -> dict[str, Any]:
+    """Writes an opened source as a record set."""
+    name = name or opened.name
+    rejects: list[dict[str, Any]] = []
+    rows = opened.rows
+    if labels:
+        rows = (_name_answer(row, labels) for row in rows)
+    if progress and sys.stderr.isatty():
+        rows = with_progress(rows, name)
+    origin = f"{importer.origin} " if importer.origin else ""
+    return write_records(
+        _examples(rows, path, name, limit, strict, rejects),
+        output,
+        name=name,
+        split=opened.split or split,
+        shards=shards,
+        source=origin + path.name,
+        license=opened.license or importer.license,
+        templates=_templates(templates) or opened.templates,
+        answer_kind=opened.answer_kind,
+        rejects=rejects,
+        extra=opened.extra,
+    )
+
+
+def _name_answer(row: Row | Reject, labels: Mapping[str, str]) -> Row | Reject:
+    """Puts the label's name for a row's answer."""
+    if isinstance(row, Reject):
+        return row
+    answer = row.fields.get("answer")
+    if answer not in labels:
+        reason = (
+            f"expected a label of {', '.join(labels)}, found {answer!r:.40}"
+        )
+        if answer is None:
+            reason = "labels name answers, but there is no field 'answer'"
+        return Reject(row.path, row.number, reason, answer or "")
+    options = join_options(dict.fromkeys(labels.values()))
+    fields = {"options": options, **row.fields, "answer": labels[answer]}
+    return Row(row.path, row.number, fields, row.source_id)
+
+
+def _templates(family: str | None) -> str | None:
+    """Makes the path of a YAML file absolute: records may be read anywhere."""
+    if family is None or Path(family).suffix not in (".yaml", ".yml"):
+        return family
+    if not Path(family).is_file():
+        raise InputError(f"{family}: no such file of templates")
+    return str(Path(family).resolve())
+
+
+def _examples(
+    rows: Iterable[Row | Reject],
+    path: Path,
+    name: str,
+    limit: int | None,
+    strict: bool,
+    rejects: list[dict[str, Any]],
+) -> Iterator[Example]:
+    """Yields the usable rows as examples and collects the others."""
+    first = None
+    number = 0
+    for row in rows:
+        if isinstance(row, Row):
+            row = _check_text(row)
+        if isinstance(row, Row):
+            source_id = row.source_id or f"{row.path.name}:{row.number}"
+            yield Example(row.fields, name, source_id)
+            number += 1
+            if number == limit:
+                return
+            continue
+        place = f"{row.path}:{row.number}: {row.reason}"
+        if strict:
+            raise InputError(
+                f"{place} (mend the row, or import without --strict)"
+            )
+        first = first or place
+        rejects.append(
+            {
+                "row": row.number,
+                "source": row.path.name,
+                "reason": row.reason,
+                "text": _escape(row.text[:_SHOWN]),
+            }
+        )
+    if not number:
+        raise InputError(
+            f"{first} (none of the {len(rejects)} rows can be used; is this "
+            "the format of the file? see `keras-flan formats`)"
+            if first
+            else f"{path}: no rows to import; the file is empty"
+        )
+
+
+def _check_text(row: Row) -> Row | Reject:
+    """Rejects what JSON can hold and UTF-8 can't: half a surrogate pair."""
+    for name, text in row.fields.items():
+        try:
+            text.encode("utf-8")
+        except UnicodeEncodeError as error:
+            reason = (
+                f"{name!r} holds a lone surrogate at character {error.start}"
+            )
+            return Reject(row.path, row.number, reason, text)
+    return row
+
+
+def _escape(text: str) -> str:
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")
+
+
+def with_progress(items: Iterable, name: str) -> Iterable:
+    """Returns the items, which move a progress bar as they are taken."""
+    from rich.console import Console
+    from rich.progress import track
+
+    return track(items, name, console=Console(stderr=True), transient=True)
