@@ -7,9 +7,7 @@ import keras
 import keras_hub
 from keras import ops
 
-# Added to the scores of masked positions; finite, so that a row without any
-# visible position (padding) stays a number.
-MASKED = -1e9
+from keras_flan.models.attention import MASKED, same_segment
 
 
 @keras.saving.register_keras_serializable(package="keras_flan")
@@ -151,7 +149,7 @@ class T5(keras.Model):
         layers = backbone.encoder_transformer_layers
         length = ops.shape(token_ids)[1]
         bias = layers[0].self_attention.compute_bias(length, length)
-        mask = _same_segment(segment_ids, segment_ids)
+        mask = same_segment(segment_ids, segment_ids)
         x = backbone.token_embedding(token_ids)
         x = backbone.encoder_embedding_dropout(x, training=training)
         for layer in layers:
@@ -179,8 +177,8 @@ class T5(keras.Model):
         bias = layers[0].self_attention.compute_bias(length, length)
         position = ops.arange(length)
         causal = position[:, None] >= position[None, :]
-        mask = ops.logical_and(_same_segment(segment_ids, segment_ids), causal)
-        cross_mask = _same_segment(segment_ids, encoder_segments)
+        mask = ops.logical_and(same_segment(segment_ids, segment_ids), causal)
+        cross_mask = same_segment(segment_ids, encoder_segments)
         x = backbone.token_embedding(token_ids)
         x = backbone.decoder_embedding_dropout(x, training=training)
         for layer in layers:
@@ -359,14 +357,3 @@ def _segments(inputs, side):
             f"Received: {sorted(inputs)}"
         )
     return ops.cast(segments, "int32")
-
-
-def _same_segment(query_segments, key_segments):
-    """Which keys each query sees, bool `(batch, queries, keys)`.
-
-    Padding is never seen. Padding that looks sees every example, as in
-    keras-hub: nothing reads what it computes.
-    """
-    query, key = query_segments[:, :, None], key_segments[:, None, :]
-    same = ops.logical_or(query == key, query == 0)
-    return ops.logical_and(same, key > 0)

@@ -8,13 +8,8 @@ an update touches one position of one array.
 
 from keras import ops
 
-from keras_flan.models.t5 import (
-    MASKED,
-    attend,
-    feed_forward,
-    rms_norm,
-    split_heads,
-)
+from keras_flan.models.attention import MASKED
+from keras_flan.models.t5 import attend, feed_forward, rms_norm, split_heads
 
 
 def start(model, token_ids, paths, length):
