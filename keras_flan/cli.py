@@ -283,28 +283,49 @@ def generate(
     top_k: Annotated[
         int, typer.Option(min=0, help="0 keeps the whole vocabulary.")
     ] = 40,
+    kind: Annotated[
+        str, typer.Option(help="Answers: text, number, option, program, ...")
+    ] = "text",
     seed: Seed = 0,
     max_new_tokens: Annotated[
         int, typer.Option(min=1, help="Longest output, in tokens.")
     ] = 128,
+    output: Annotated[
+        Path | None,
+        typer.Option(help="Folder for answers.jsonl and trace.html."),
+    ] = None,
+    picture: Annotated[
+        Path | None, typer.Option(help="A .png, .svg or .pdf of the votes.")
+    ] = None,
     json_: Json = False,
 ):
     """Generate answers, with k sampled paths and a vote."""
+    from keras_flan.generation import trace
     from keras_flan.generation.prompting import ask, print_answered
     from keras_flan.models.loading import load
 
     rows = _read_prompts(prompt, input)
+    if picture:
+        trace.check_picture(picture, len(rows))
+    settings = {
+        "cot": cot,
+        "samples": samples,
+        "temperature": temperature,
+        "top_k": top_k,
+        "kind": kind,
+        "seed": seed,
+        "max_new_tokens": max_new_tokens,
+    }
     results = ask(
         load(model),
         [row["prompt"] for row in rows],
-        cot=cot,
-        samples=samples,
-        temperature=temperature,
-        top_k=top_k,
-        seed=seed,
-        max_new_tokens=max_new_tokens,
-        progress=not json_,
+        on_done=None if json_ else print_answered,
+        **settings,
     )
+    if output:
+        trace.write_trace(output, results, {"model": model, **settings}, rows)
+    if picture:
+        trace.draw_votes(picture, results)
     if json_:
         _print_json(
             [
@@ -312,8 +333,23 @@ def generate(
                 for row, result in zip(rows, results, strict=True)
             ]
         )
-    else:
-        print_answered(results)
+
+
+@app.command()
+def serve(
+    model: Annotated[Path, typer.Option(help="A model folder.")],
+    host: Annotated[
+        str, typer.Option(help="Address to listen on; only this machine.")
+    ] = "127.0.0.1",
+    port: Annotated[
+        int, typer.Option(min=0, max=65535, help="0 takes a free one.")
+    ] = 8000,
+):
+    """Ask a model questions on a local web page."""
+    from keras_flan.generation.serving import serve
+    from keras_flan.models.loading import load
+
+    serve(load(model), host=host, port=port)
 
 
 @app.command()

@@ -1,10 +1,12 @@
 """Questions in, voted answers out."""
 
 import dataclasses
-from collections.abc import Sequence
+import functools
+from collections.abc import Callable, Iterator, Sequence
 
-from keras_flan.data.templates import load_family
-from keras_flan.generation.answers import extract_answer
+from keras_flan.data.library import load_family
+from keras_flan.errors import InputError, did_you_mean
+from keras_flan.generation.answers import KINDS, Answer, extract_answer
 from keras_flan.generation.voting import Vote, vote
 
 # The self-consistency setting of the paper's largest model (Wang et al.,
@@ -34,15 +36,33 @@ class Answered:
 
     Attributes:
         prompt: What the model was given.
-        paths: The `keras_flan.generation.Path`s, in order.
-        answers: The answer of each path, `None` where it has none.
-        vote: The outcome.
+        samples: How many paths were asked for.
+        numbers: The number of each path that is there, from 0, in order.
+        paths: The `keras_flan.generation.Path`s.
+        found: The `keras_flan.generation.Answer` of each path, `None` where
+            it has none.
     """
 
     prompt: str
+    samples: int
+    numbers: list[int]
     paths: list
-    answers: list[str | None]
-    vote: Vote
+    found: list[Answer | None]
+
+    @property
+    def answers(self) -> list[str | None]:
+        """The answer of each path, `None` where it has none."""
+        return [answer and answer.value for answer in self.found]
+
+    @property
+    def done(self) -> bool:
+        """Whether all paths are there."""
+        return len(self.paths) == self.samples
+
+    @functools.cached_property
+    def vote(self) -> Vote:
+        """The outcome."""
+        return vote(self.answers)
 
     def to_dict(self) -> dict:
         """Returns a JSON-able form."""
@@ -55,11 +75,13 @@ class Answered:
             "paths": [
                 {
                     "text": path.text,
-                    "answer": answer,
+                    "answer": answer and answer.value,
+                    "span": answer and [answer.start, answer.end],
+                    "rule": answer and answer.rule,
                     "log_probability": path.log_probability,
                     "finished": path.finished,
                 }
-                for path, answer in zip(self.paths, self.answers, strict=True)
+                for path, answer in zip(self.paths, self.found, strict=True)
             ],
         }
 
@@ -76,11 +98,13 @@ def ask(
     seed: int = 0,
     max_new_tokens: int = 128,
     progress: bool = False,
+    on_done: Callable[[Answered], None] | None = None,
 ) -> list[Answered]:
     """Asks a model questions and votes over the sampled answers.
 
     Args:
-        model: A `keras_flan.models.T5` with a vocabulary.
+        model: A `keras_flan.models.T5` with a vocabulary, or a callable that
+            is called like `keras_flan.generation.stream`, without the model.
         questions: The questions, as a user would write them.
         cot: Whether to ask for step-by-step reasoning.
         samples: Paths a question.
@@ -90,9 +114,13 @@ def ask(
         seed: Seed of the sampling.
         max_new_tokens: Longest output, in tokens.
         progress: Whether to show a progress bar on stderr.
+        on_done: Called with each `Answered` when all its paths are there.
 
     Returns:
         One `Answered` a question, in order.
+
+    Raises:
+        InputError: If there is no such kind of answers.
 
     Example:
         >>> [answered] = ask(model, ["What is 2 + 3?"], cot=True, samples=8)
@@ -102,13 +130,54 @@ def ask(
     Source: "Scaling Instruction-Finetuned Language Models", section 4.2
     (zero-shot chain of thought); self-consistency, arXiv:2203.11171.
     """
-    from keras_flan.generation.engine import generate
+    results: list[Answered | None] = [None] * len(questions)
+    for row, answered in stream_answers(
+        model,
+        questions,
+        cot=cot,
+        samples=samples,
+        temperature=temperature,
+        top_k=top_k,
+        kind=kind,
+        seed=seed,
+        max_new_tokens=max_new_tokens,
+        progress=progress,
+    ):
+        if answered.done:
+            results[row] = answered
+            if on_done is not None:
+                on_done(answered)
+    return results
 
+
+def stream_answers(
+    model,
+    questions: Sequence[str],
+    *,
+    cot: bool = False,
+    samples: int = 1,
+    temperature: float | None = None,
+    top_k: int = 40,
+    kind: str = "text",
+    seed: int = 0,
+    max_new_tokens: int = 128,
+    progress: bool = False,
+) -> Iterator[tuple[int, Answered]]:
+    """Yields the vote of a question after each of its paths; see `ask`.
+
+    Yields:
+        The index of the question, and its paths so far as `Answered`: the
+        last one a question is `done`.
+    """
+    if kind not in KINDS:
+        raise InputError(
+            f"no answer kind {kind!r}." + did_you_mean(kind, KINDS)
+        )
     if temperature is None:
         temperature = default_temperature(samples)
     prompts = [chain_of_thought(q) if cot else q for q in questions]
-    results = []
-    outputs = generate(
+    made: list[dict] = [{} for _ in prompts]
+    for row, number, path in _paths(
         model,
         prompts,
         samples=samples,
@@ -117,38 +186,58 @@ def ask(
         seed=seed,
         max_new_tokens=max_new_tokens,
         progress=progress,
-    )
-    for prompt, paths in zip(prompts, outputs, strict=True):
-        found = [extract_answer(path.text, kind) for path in paths]
-        answers = [answer and answer.value for answer in found]
-        results.append(Answered(prompt, paths, answers, vote(answers)))
-    return results
+    ):
+        made[row][number] = path, extract_answer(path.text, kind)
+        numbers = sorted(made[row])
+        paths, found = zip(*map(made[row].get, numbers), strict=True)
+        yield (
+            row,
+            Answered(prompts[row], samples, numbers, list(paths), list(found)),
+        )
 
 
-def print_answered(results: Sequence[Answered]) -> None:
+def _paths(model, prompts, **settings):
+    """Returns what `stream` yields; a callable takes its place."""
+    if getattr(model, "vocabulary", None) is None and callable(model):
+        return model(prompts, **settings)
+    from keras_flan.generation.engine import stream
+
+    return stream(model, prompts, **settings)
+
+
+def print_answered(result: Answered) -> None:
     """Prints paths and votes on stdout; the votes as bars."""
     from rich.console import Console
     from rich.text import Text
 
     console = Console(highlight=False, soft_wrap=True)
-    for result in results:
-        console.print(Text(result.prompt, style="bold"))
-        for number, (path, answer) in enumerate(
-            zip(result.paths, result.answers, strict=True), 1
-        ):
-            line = Text(f"{number:3}  ", style="dim")
-            line.append(path.text.replace("\n", " "), style="default")
-            line.append(f"  [{answer or 'no answer'}]", style="cyan")
-            console.print(line)
-        for answer, count in sorted(
-            result.vote.counts.items(), key=lambda item: -item[1]
-        ):
-            bar = "█" * round(30 * count / len(result.paths))
-            style = "green" if answer == result.vote.winner else "default"
-            console.print(Text(f"{answer:>12} {bar} {count}", style=style))
-        console.print(
-            Text(
-                f"answer: {result.vote.winner or 'none'} "
-                f"({result.vote.confidence:.0%} of {len(result.paths)} paths)\n"
-            )
+    console.print(Text(result.prompt, style="bold"))
+    for number, (path, answer) in enumerate(
+        zip(result.paths, result.answers, strict=True), 1
+    ):
+        line = Text(f"{number:3}  ", style="dim")
+        line.append(path.text.replace("\n", " "), style="default")
+        line.append(f"  [{answer or 'no answer'}]", style="cyan")
+        console.print(line)
+    for answer, count in tally(result.vote):
+        bar = "█" * round(30 * count / len(result.paths))
+        style = "green" if answer == result.vote.winner else "default"
+        name = "no answer" if answer is None else answer
+        console.print(Text(f"{name:>12} {bar} {count}", style=style))
+    console.print(
+        Text(
+            f"answer: {result.vote.winner or 'none'} "
+            f"({result.vote.confidence:.0%} of {len(result.paths)} paths)\n"
         )
+    )
+
+
+def tally(vote: Vote) -> list[tuple[str | None, int]]:
+    """Returns answers and votes, most votes first, abstentions (None) last.
+
+    Example:
+        >>> tally(vote(["7", "9", None, "9"]))
+        [('9', 2), ('7', 1), (None, 1)]
+    """
+    lines = sorted(vote.counts.items(), key=lambda item: -item[1])
+    return lines + ([(None, vote.abstained)] if vote.abstained else [])

@@ -1,0 +1,208 @@
+"""Answers to keep: JSON Lines, an offline page, and a picture."""
+
+import os
+import textwrap
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from keras_flan import page
+from keras_flan.errors import InputError
+from keras_flan.files import atomic_write, write_jsonl
+from keras_flan.generation.prompting import Answered, tally
+
+ANSWERS_FILE = "answers.jsonl"
+TRACE_FILE = "trace.html"
+
+_PICTURE_FORMATS = (".png", ".svg", ".pdf")
+# A picture is for one question or a handful.
+_MOST_PICTURED = 20
+_MOST_BARS = 8
+_WINNER, _OTHER, _SOFT = "#2459c9", "#a9b1bd", "#5b6472"
+
+
+def write_trace(
+    folder: str | os.PathLike,
+    results: Sequence[Answered],
+    settings: Mapping[str, object],
+    rows: Sequence[Mapping] | None = None,
+) -> None:
+    """Writes `answers.jsonl` and `trace.html`.
+
+    The page shows each prompt, its paths side by side with the extracted
+    answer marked, the votes and their confidence. It needs no network.
+
+    Args:
+        folder: The folder to write; each file is written atomically.
+        results: What `ask` returned.
+        settings: How it was asked; shown as name and value.
+        rows: Further fields for each line of `answers.jsonl`.
+
+    Raises:
+        InputError: If `folder` is a file.
+
+    Example:
+        >>> results = ask(model, ["What is 2 + 3?"], cot=True, samples=8)
+        >>> write_trace("runs/sums", results, {"samples": 8})
+    """
+    folder = Path(folder)
+    if folder.exists() and not folder.is_dir():
+        raise InputError(f"{folder}: expected a folder to write, found a file")
+    rows = [{}] * len(results) if rows is None else rows
+    write_jsonl(
+        folder / ANSWERS_FILE,
+        (
+            {**row, **result.to_dict()}
+            for row, result in zip(rows, results, strict=True)
+        ),
+    )
+    number = len(results)
+    body = "\n".join(
+        [
+            "<h1>Sampled answers</h1>",
+            '<p class="lead">Each prompt with its sampled paths. The answer '
+            "found in a path is marked; the answer with the most votes "
+            "wins.</p>",
+            *(
+                render_answered(result, f"Prompt {i} of {number}")
+                for i, result in enumerate(results, 1)
+            ),
+            page.card("Settings", page.pairs(settings)),
+        ]
+    )
+    with atomic_write(folder / TRACE_FILE) as f:
+        f.write(page.render("Sampled answers", body))
+
+
+def render_answered(result: Answered, title: str) -> str:
+    """Returns a result as HTML, complete or not."""
+    elected, drawn = result.vote, len(result.paths)
+    answer = elected.winner
+    shown = page.facts(
+        {
+            "Answer": "no answer found" if answer is None else answer,
+            "Confidence": f"{elected.confidence:.0%} of {drawn} "
+            + ("path" if drawn == 1 else "paths"),
+        }
+    )
+    paths = "\n".join(
+        page.path(
+            number + 1,
+            path.text,
+            found and (found.start, found.end),
+            found and found.rule,
+        )
+        for number, path, found in zip(
+            result.numbers, result.paths, result.found, strict=True
+        )
+    )
+    votes = page.votes(elected.counts, answer, drawn)
+    return (
+        '<article class="card example"><header>'
+        f'<span class="task">{page.text(title)}</span></header>\n'
+        f'<div class="split"><div>{page.prompt(result.prompt)}</div>\n'
+        f"<div>{shown}{votes}</div></div>\n"
+        f'<div class="paths">\n{paths}\n</div></article>'
+    )
+
+
+def check_picture(path: str | os.PathLike, prompts: int) -> None:
+    """Raises InputError if `draw_votes` could not draw so many votes."""
+    if Path(path).suffix.lower() not in _PICTURE_FORMATS:
+        raise InputError(
+            f"{path}: a picture ends in {', '.join(_PICTURE_FORMATS)}"
+        )
+    if prompts > _MOST_PICTURED:
+        raise InputError(
+            f"{path}: a picture shows up to {_MOST_PICTURED} prompts, found "
+            f"{prompts}; use --output for a page of all"
+        )
+
+
+def draw_votes(path: str | os.PathLike, results: Sequence[Answered]) -> None:
+    """Writes a picture of the votes, one chart a prompt.
+
+    Args:
+        path: A `.png`, `.svg` or `.pdf` file to write, atomically.
+        results: What `ask` returned, at most 20.
+
+    Raises:
+        InputError: If the name ends otherwise, or there are more prompts.
+    """
+    check_picture(path, len(results))
+    from matplotlib import rc_context
+    from matplotlib.figure import Figure
+
+    titles = [
+        textwrap.wrap(r.prompt, 76, max_lines=4, placeholder=" ...")
+        for r in results
+    ]
+    lines = [_bars(result) for result in results]
+    # In units of a line of text, so that bars are as wide in every chart.
+    heights = [
+        2.2 + len(title) + 1.6 * len(bars)
+        for title, bars in zip(titles, lines, strict=True)
+    ]
+    with rc_context({"svg.hashsalt": "keras_flan", "font.size": 10}):
+        figure = Figure(
+            figsize=(7.2, 0.22 * sum(heights)), layout="constrained"
+        )
+        charts = figure.subplots(
+            len(results), 1, height_ratios=heights, squeeze=False
+        )[:, 0]
+        for axes, result, title, bars in zip(
+            charts, results, titles, lines, strict=True
+        ):
+            _draw(axes, result, "\n".join(title), bars)
+        kind = Path(path).suffix.lower().removeprefix(".")
+        with atomic_write(path, "wb") as f:
+            # No date: the same votes give the same bytes.
+            undated = {"svg": {"Date": None}, "pdf": {"CreationDate": None}}
+            figure.savefig(f, format=kind, dpi=160, metadata=undated.get(kind))
+
+
+def _bars(result: Answered) -> list[tuple[str, int, bool]]:
+    """Returns (name, votes, whether it won), the long tail as one bar."""
+    lines = [
+        ("no answer" if answer is None else answer, count, answer)
+        for answer, count in tally(result.vote)
+    ]
+    shown, rest = lines[: _MOST_BARS - 1], lines[_MOST_BARS - 1 :]
+    if len(rest) > 1:
+        more = sum(count for _, count, _ in rest)
+        rest = [(f"{len(rest)} others", more, None)]
+    return [
+        (
+            textwrap.shorten(name, 24, placeholder="..."),
+            count,
+            answer is not None and answer == result.vote.winner,
+        )
+        for name, count, answer in shown + rest
+    ]
+
+
+def _draw(axes, result: Answered, title: str, bars) -> None:
+    places = range(len(bars))
+    drawn = axes.barh(
+        places,
+        [count for _, count, _ in bars],
+        color=[_WINNER if won else _OTHER for _, _, won in bars],
+        height=0.72,
+    )
+    axes.bar_label(drawn, padding=4, color=_SOFT)
+    # A model may write a dollar sign, which starts a formula.
+    axes.set_yticks(places, [name for name, _, _ in bars], parse_math=False)
+    axes.invert_yaxis()
+    axes.set_xlim(0, len(result.paths) * 1.06)
+    axes.set_xticks([])
+    axes.tick_params(length=0)
+    axes.spines[["top", "right", "bottom"]].set_visible(False)
+    axes.spines["left"].set_color(_OTHER)
+    axes.set_title(title, loc="left", fontsize=10, parse_math=False)
+    winner = result.vote.winner
+    axes.set_xlabel(
+        f"{result.vote.confidence:.0%} of {len(result.paths)} paths"
+        + ("" if winner is None else f" say {winner}"),
+        color=_SOFT,
+        loc="left",
+        parse_math=False,
+    )

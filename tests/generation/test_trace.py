@@ -1,0 +1,129 @@
+"""Answers as they come, on the terminal, as a page and as a picture."""
+
+import json
+
+import pytest
+
+from keras_flan.errors import InputError
+from keras_flan.generation.prompting import (
+    ask,
+    print_answered,
+    stream_answers,
+    tally,
+)
+from keras_flan.generation.trace import draw_votes, write_trace
+from keras_flan.generation.voting import vote
+from tests.evaluation.test_report import Page
+from tests.generation.fakes import CHAINS, QUESTION, cafeteria
+
+
+@pytest.fixture(scope="module")
+def results():
+    return ask(cafeteria, [QUESTION], cot=True, samples=10, kind="number")
+
+
+def test_votes_arrive_one_by_one():
+    events = list(
+        stream_answers(cafeteria, [QUESTION, "b"], samples=10, kind="number")
+    )
+    assert [row for row, _ in events] == [0] * 10 + [1] * 10
+    assert [len(a.paths) for _, a in events[:10]] == list(range(1, 11))
+    assert [a.done for _, a in events[:10]] == [False] * 9 + [True]
+    assert events[0][1].vote == vote(["9"])
+    # Paths are in the order of their numbers, whichever was done first.
+    assert [path.text for path in events[9][1].paths] == CHAINS
+
+
+def test_each_result_is_reported_when_it_is_done():
+    seen = []
+    results = ask(cafeteria, ["a", "b"], samples=2, on_done=seen.append)
+    assert seen == results
+    assert [r.prompt for r in seen] == ["a", "b"]
+
+
+def test_an_unknown_kind_is_named_before_anything_is_generated():
+    def never(prompts, **settings):
+        raise AssertionError
+
+    with pytest.raises(InputError, match="Did you mean 'number'"):
+        ask(never, ["a"], kind="numbers")
+
+
+def test_the_cafeteria_as_text(results, capsys):
+    [result] = results
+    assert result.vote.winner == "9"
+    assert result.vote.counts == {"9": 6, "3": 2, "29": 1}
+    assert tally(result.vote) == [("9", 6), ("3", 2), ("29", 1), (None, 1)]
+    print_answered(result)
+    out = capsys.readouterr().out
+    assert QUESTION in out
+    assert f"{'9':>12} {'█' * 18} 6\n{'3':>12} {'█' * 6} 2\n" in out
+    assert f"{'no answer':>12} {'█' * 3} 1\n" in out
+    assert out.endswith("answer: 9 (60% of 10 paths)\n\n")
+
+
+def test_the_trace_holds_everything_and_loads_nothing(results, tmp_path):
+    rows = [{"id": "apples"}]
+    write_trace(tmp_path, results, {"model": "a<b"}, rows)
+    [row] = map(json.loads, (tmp_path / "answers.jsonl").open())
+    assert (row["id"], row["answer"], row["confidence"]) == ("apples", "9", 0.6)
+    assert row["votes"] == {"9": 6, "3": 2, "29": 1}
+    for path, chain in zip(row["paths"], CHAINS, strict=True):
+        assert path["text"] == chain
+        if path["span"]:
+            start, end = path["span"]
+            assert path["answer"] in chain[start:end]
+    page = Page((tmp_path / "trace.html").read_text())
+    for text in [QUESTION, *CHAINS, "60% of 10 paths", "6 of 10", "a<b"]:
+        assert text in page.text
+    assert page.tags.count("mark") == 9
+    assert "script" not in page.tags and "b" not in page.tags
+    assert not {"src", "href"} & {name for name, _ in page.attributes}
+
+
+def test_a_trace_is_not_written_over_a_file(results, tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(InputError, match="found a file"):
+        write_trace(tmp_path / "file", results, {})
+
+
+@pytest.mark.parametrize(
+    ("kind", "magic"),
+    [("png", b"\x89PNG"), ("svg", b"<?xml"), ("PDF", b"%PDF")],
+)
+def test_the_cafeteria_as_a_picture(results, tmp_path, kind, magic):
+    path = tmp_path / f"votes.{kind}"
+    draw_votes(path, results)
+    first = path.read_bytes()
+    assert first.startswith(magic)
+    draw_votes(path, results)
+    assert path.read_bytes() == first
+    if kind == "svg":
+        assert list(tmp_path.iterdir()) == [path]
+
+
+def test_any_votes_can_be_drawn(tmp_path):
+    texts = [f"The answer is ${i % 40}^x_{i}$ \\frac{{" for i in range(60)]
+
+    def strange(prompts, *, samples, **settings):
+        for row, _ in enumerate(prompts):
+            for number in range(samples):
+                yield from cafeteria_like(row, number)
+
+    def cafeteria_like(row, number):
+        from tests.generation.fakes import make_path
+
+        yield row, number, make_path(texts[number] if row else "\n\n")
+
+    results = ask(strange, ["$a_", "long \n" * 900], samples=60)
+    assert results[0].vote.winner is None
+    draw_votes(tmp_path / "votes.png", results)
+    write_trace(tmp_path, results, {})
+
+
+def test_bad_pictures_are_named(results, tmp_path):
+    with pytest.raises(InputError, match=r"\.png"):
+        draw_votes(tmp_path / "votes.txt", results)
+    with pytest.raises(InputError, match="up to 20 prompts, found 21"):
+        draw_votes(tmp_path / "votes.png", results * 21)
+    assert list(tmp_path.iterdir()) == []
