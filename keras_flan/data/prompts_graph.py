@@ -10,15 +10,11 @@ import numpy as np
 
 from keras_flan.data.options import DERIVED_FIELDS
 from keras_flan.data.options_graph import OptionFields
+from keras_flan.data.patterns import Literal, Template
 from keras_flan.data.prompts import EXEMPLAR_DRAW
 from keras_flan.data.stateless import choose_tf
 from keras_flan.data.tasks import Task
-from keras_flan.data.templates import (
-    Format,
-    Literal,
-    Template,
-    record_fields,
-)
+from keras_flan.data.templates import Format, record_fields
 from keras_flan.data.tf_runtime import tf
 
 

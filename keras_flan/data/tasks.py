@@ -5,18 +5,14 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
+from keras_flan.data.library import load_family
 from keras_flan.data.records import (
     Example,
     check_sizes,
     read_info,
     read_records,
 )
-from keras_flan.data.templates import (
-    BASIC_FORMATS,
-    Format,
-    TemplateFamily,
-    load_family,
-)
+from keras_flan.data.templates import BASIC_FORMATS, Format, TemplateFamily
 from keras_flan.errors import InputError, did_you_mean
 
 

@@ -4,7 +4,8 @@ import functools
 from collections.abc import Mapping, Sequence
 from importlib import resources
 
-from keras_flan.data.templates import Format, Template
+from keras_flan.data.patterns import Template
+from keras_flan.data.templates import Format
 from keras_flan.errors import InputError
 from keras_flan.schema import Strict, read_yaml, validate
 

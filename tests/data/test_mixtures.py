@@ -4,14 +4,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from keras_flan.data.library import load_family
 from keras_flan.data.mixtures import Mixture, MixtureGroup
 from keras_flan.data.records import Example, write_records
 from keras_flan.data.tasks import Task
-from keras_flan.data.templates import (
-    BASIC_FORMATS,
-    Format,
-    load_family,
-)
+from keras_flan.data.templates import BASIC_FORMATS, Format
 from keras_flan.errors import InputError
 
 FIELDS = ("question", "answer", "rationale")

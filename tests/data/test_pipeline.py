@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from keras_flan.data.exemplars import ExemplarPool
+from keras_flan.data.library import LIBRARY
 from keras_flan.data.mixtures import Mixture, MixtureGroup
 from keras_flan.data.packing import fill
 from keras_flan.data.pipeline import build_dataset
@@ -12,7 +13,6 @@ from keras_flan.data.prompts import Format, render_prompt
 from keras_flan.data.records import Example, read_records, write_records
 from keras_flan.data.streams import draw_records, split_keys, task_records
 from keras_flan.data.tasks import Task
-from keras_flan.data.templates import LIBRARY
 from keras_flan.data.tf_runtime import tf
 from keras_flan.data.tokenizers import train_vocabulary, train_vocabulary_from
 from keras_flan.errors import InputError

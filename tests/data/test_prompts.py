@@ -5,7 +5,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from keras_flan.data.library import load_family
 from keras_flan.data.options import option_values
+from keras_flan.data.patterns import Template
 from keras_flan.data.prompts import render_prompt
 from keras_flan.data.prompts_graph import PromptRenderer, TemplateTable
 from keras_flan.data.records import Example
@@ -14,9 +16,7 @@ from keras_flan.data.templates import (
     FewShotStyle,
     Format,
     PromptTemplate,
-    Template,
     TemplateFamily,
-    load_family,
 )
 from keras_flan.errors import InputError
 

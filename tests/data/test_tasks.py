@@ -51,7 +51,11 @@ def test_formats_follow_fields_and_number_of_examples(tmp_path):
     with pytest.raises(InputError, match="needs the field 'rationale'"):
         task.require(Format.zero_shot_cot)
     alone = Task.from_directory(make(tmp_path, 1))
-    assert alone.formats == (Format.zero_shot_direct, Format.zero_shot_cot)
+    assert alone.formats == (
+        Format.zero_shot_direct,
+        Format.zero_shot_cot,
+        Format.zero_shot_inverted,
+    )
     with pytest.raises(InputError, match="at least 2 examples, found 1"):
         alone.require(Format.few_shot_cot)
 
@@ -75,6 +79,7 @@ def test_misspelt_field(tmp_path):
 @pytest.mark.parametrize(
     ("name", "rows", "used"),
     [
+        ("aqua", 2728, 2715),
         ("creak", 6915, 6910),
         ("ecqa", 7112, 7110),
         ("gsm8k", 7473, 7470),

@@ -2,15 +2,8 @@ import re
 
 import pytest
 
-from keras_flan.data.templates import (
-    LIBRARY,
-    Field,
-    Format,
-    Literal,
-    Template,
-    library_families,
-    load_family,
-)
+from keras_flan.data.library import LIBRARY, library_families, load_family
+from keras_flan.data.templates import BASIC_FORMATS, Format
 from keras_flan.errors import InputError
 from keras_flan.schema import read_yaml
 
@@ -26,44 +19,6 @@ COT_TASKS = [
 ]
 
 
-def test_parses_literals_fields_and_escapes():
-    template = Template.parse("{{a}} {question}{answer}\n}}")
-    assert template.parts == (
-        Literal("{a} "),
-        Field("question"),
-        Field("answer"),
-        Literal("\n}"),
-    )
-    assert template.fields == ("question", "answer")
-    assert Template.parse(str(template)) == template
-    assert Template.parse("").render({}) == ""
-
-
-def test_field_text_is_not_parsed_again():
-    template = Template.parse("{a}{b}")
-    assert template.render({"a": "{b}{{", "b": "x"}) == "{b}{{x"
-
-
-@pytest.mark.parametrize(
-    "text", ["{", "a }", "{}", "{a b}", "{1}", "{a!r}", "{{{", "{a.b}"]
-)
-def test_refuses_stray_braces(text):
-    with pytest.raises(InputError, match=r"single '[{}]' at character"):
-        Template.parse(text)
-
-
-def test_missing_field_names_field_and_template():
-    with pytest.raises(InputError) as error:
-        Template.parse("Q: {question}").render({"qestion": ""})
-    assert "'Q: {question}'" in str(error.value)
-    assert "Did you mean 'qestion'?" in str(error.value)
-
-
-def test_concatenation_equals_concatenated_text():
-    whole = Template.parse("a{x}") + "b" + Template.parse("c{y}")
-    assert whole == Template.parse("a{x}bc{y}")
-
-
 def test_library_has_the_promised_templates():
     assert {*COT_TASKS, "generic", "squad", "mmlu", "bbh"} <= set(
         library_families()
@@ -74,9 +29,9 @@ def test_library_has_the_promised_templates():
         for format in Format:
             templates = family.templates(format)
             cot_task = name in (*COT_TASKS, "generic")
-            if cot_task or format in DIRECT:
+            if format in (BASIC_FORMATS if cot_task else DIRECT):
                 assert templates
-            if templates and format not in DERIVED:
+            if templates and format not in DERIVED and name != "t0":
                 assert len(templates) >= 10
             # The same words may stand twice, but not in the same style.
             assert len(set(templates)) == len(templates)
