@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from keras_flan.errors import InputError
+from keras_flan.evaluation.scoring import score
 from keras_flan.generation import programs
 from keras_flan.generation.answers import extract_answer, normalise_answer
 from keras_flan.generation.programs import (
@@ -154,8 +155,26 @@ def test_a_killed_sandbox_abstains_and_starts_again():
     with Sandbox() as sandbox:
         assert sandbox.run("print(1)").answer == "1"
         os.killpg(sandbox._process.pid, signal.SIGKILL)
+        sandbox._process.wait()
         assert sandbox.run("print(2)").answer is None
         assert sandbox.run("print(3)").answer == "3"
+
+
+def test_a_fork_has_a_sandbox_of_its_own():
+    """Two processes that shared the pipes would read each other's answers."""
+    script = """
+        import os
+        from keras_flan.generation.programs import run_program
+        assert run_program("print(1)").answer == "1"
+        child = os.fork()
+        for i in range(30):
+            assert run_program(f"print({i})").answer == str(i)
+        if child:
+            assert os.waitpid(child, 0)[1] == 0
+            assert run_program("print(1)").answer == "1"
+    """
+    code = textwrap.dedent(script)
+    subprocess.run([sys.executable, "-c", code], check=True)
 
 
 def test_a_stopped_sandbox_is_given_up(monkeypatch):
@@ -344,6 +363,17 @@ def test_program_answers_vote():
     assert (elected.winner, elected.confidence) == ("9", 0.4)
     assert normalise_answer("9", "program") == "9"
     assert program_answer(texts[4]).reason == "no program"
+
+
+def test_recorded_programs_are_scored():
+    rows = [
+        {"target": "9", "output": f"```python{CAFETERIA}```"},
+        {"target": "9", "output": "```python\nprint(9 / 0)\n```"},
+    ]
+    metrics = score(
+        "gsm8k", [{**row, "answer_kind": "program"} for row in rows]
+    )
+    assert (metrics["accuracy"], metrics["unparsed"]) == (0.5, 1)
 
 
 def test_many_programs_keep_their_order():

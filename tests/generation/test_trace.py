@@ -1,9 +1,11 @@
 """Answers as they come, on the terminal, as a page and as a picture."""
 
 import json
+import sys
 
 import pytest
 
+from keras_flan import cli
 from keras_flan.errors import InputError
 from keras_flan.generation.prompting import (
     ask,
@@ -127,3 +129,38 @@ def test_bad_pictures_are_named(results, tmp_path):
     with pytest.raises(InputError, match="up to 20 prompts, found 21"):
         draw_votes(tmp_path / "votes.png", results * 21)
     assert list(tmp_path.iterdir()) == []
+
+
+def generate(monkeypatch, *arguments):
+    """Runs `keras-flan generate` with the cafeteria's model."""
+    monkeypatch.setattr("keras_flan.models.loading.load", lambda _: cafeteria)
+    arguments = ["generate", "--model", "m", *map(str, arguments)]
+    monkeypatch.setattr(sys, "argv", ["keras-flan", *arguments])
+    try:
+        cli.main()
+    except SystemExit as stop:
+        return stop.code or 0
+    return 0
+
+
+def test_generate_writes_text_page_and_picture(monkeypatch, capsys, tmp_path):
+    prompts = tmp_path / "prompts.jsonl"
+    prompts.write_text(json.dumps({"prompt": QUESTION, "id": 1}) + "\n")
+    arguments = ["--input", prompts, "--cot", "--samples", 10]
+    arguments += ["--kind", "number", "--output", tmp_path / "run"]
+    arguments += ["--picture", tmp_path / "votes.png"]
+    assert generate(monkeypatch, *arguments) == 0
+    assert "answer: 9 (60% of 10 paths)" in capsys.readouterr().out
+    [row] = map(json.loads, (tmp_path / "run/answers.jsonl").open())
+    assert (row["id"], row["answer"]) == (1, "9")
+    assert "number" in (tmp_path / "run/trace.html").read_text()
+    assert (tmp_path / "votes.png").stat().st_size > 1000
+    assert generate(monkeypatch, *arguments, "--json") == 0
+    [shown] = json.loads(capsys.readouterr().out)
+    assert shown == row
+
+
+def test_generate_names_a_bad_picture_first(monkeypatch, capsys):
+    bad = ["--prompt", "a", "--picture", "votes.txt"]
+    assert generate(monkeypatch, *bad) == 2
+    assert ".png" in capsys.readouterr().err

@@ -76,6 +76,7 @@ class Sandbox:
         self._limits = {"timeout": timeout, "memory": memory}
         self._process = None
         self._folder = None
+        self._owner = 0
         self._lock = threading.Lock()
 
     def __enter__(self):
@@ -90,7 +91,8 @@ class Sandbox:
             return ProgramResult(None, f"longer than {MAX_CODE:,} characters")
         request = json.dumps({"code": code, **self._limits}) + "\n"
         with self._lock:
-            if self._process is None:
+            # The sandbox of a process is not that of its forks.
+            if self._process is None or self._owner != os.getpid():
                 self._start()
             try:
                 self._process.stdin.write(request.encode())
@@ -108,6 +110,7 @@ class Sandbox:
             self._stop()
 
     def _start(self) -> None:
+        self._owner = os.getpid()
         self._folder = tempfile.TemporaryDirectory(prefix="keras_flan_")
         self._process = subprocess.Popen(
             [
@@ -132,11 +135,12 @@ class Sandbox:
         return stdout.readline()
 
     def _stop(self) -> None:
-        if self._process is None:
+        if self._process is None or self._owner != os.getpid():
             return
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self._process.pid, signal.SIGKILL)
-        self._process.stdin.close()
+        with contextlib.suppress(OSError):
+            self._process.stdin.close()  # writes what it still holds
         self._process.stdout.close()
         self._process.wait()
         self._folder.cleanup()

@@ -79,7 +79,7 @@ def interpret(code: str) -> dict:
     except RecursionError:
         reason = "nested too deeply"
     except Exception as error:
-        reason = f"{type(error).__name__}: {error}"[:200]
+        reason = " ".join(f"{type(error).__name__}: {error}".split())[:200]
     if line:
         reason += f" (line {line})"
     return {"answer": None, "reason": reason}
