@@ -409,7 +409,7 @@ def test_bad_arguments(files, tmp_path):
         import_file(
             "csv", path, tmp_path / "out", columns={"question": "qestion"}
         )
-    with pytest.raises(InputError, match="only csv, .* take a mapping"):
+    with pytest.raises(InputError, match=r"only csv, .* take a mapping"):
         import_file("mmlu", path, tmp_path / "out", columns={"a": "b"})
     with pytest.raises(InputError, match=r"no\.csv: no such file or folder"):
         import_file("csv", tmp_path / "no.csv", tmp_path / "out")
@@ -422,6 +422,19 @@ def test_strict_names_the_row_and_writes_nothing(files, tmp_path):
     with pytest.raises(InputError, match=r"x\.tsv:4: .*\(mend the row"):
         import_file("flan-cot", path, tmp_path / "out", strict=True)
     assert not (tmp_path / "out").exists()
+
+
+def test_an_id_that_is_no_text(files, tmp_path):
+    qas = [
+        {"id": i, "question": "?", "answers": {"text": "a"}}
+        for i in ("\ud800", "1")
+    ]
+    data = [{"paragraphs": [{"context": "a", "qas": qas}]}]
+    path = files("s.json", json.dumps({"data": data}))
+    info = import_file("squad", path, tmp_path / "out")
+    assert (info["num_examples"], info["num_rejected"]) == (1, 1)
+    reason = rejects_of(tmp_path / "out")[0]["reason"]
+    assert reason == "'id' holds a lone surrogate at character 0"
 
 
 # === The command ===

@@ -15,6 +15,7 @@ from keras_flan.data.importers.base import (
     Row,
     Source,
     as_json,
+    clean_name,
     join_options,
     missing_text,
     one_line,
@@ -68,10 +69,11 @@ def _read(path: Path, options: Options) -> Source:
         fields["answer"].lower() in ("yes", "no") for fields in used
     )
     name = document.get("name")
+    name = clean_name(name) if isinstance(name, str) else ""
     extra = {k: document[k] for k in ("canary",) if document.get(k)}
     return Source(
         rows,
-        name if isinstance(name, str) else task_name(path, "bigbench"),
+        name or task_name(path, "bigbench"),
         "generic",
         "yes_no" if is_yes_no else "text",
         extra,

@@ -89,13 +89,10 @@ def _read(path: Path, options: Options) -> Source:
 
 def _asdiv_rows(path: Path, problems: list) -> Iterator[Row | Reject]:
     for number, problem in enumerate(problems, 1):
-        parts = [
-            (problem.findtext(tag) or "").strip()
-            for tag in ("Body", "Question", "Answer")
-        ]
-        if not all(parts):
-            reason = "the Body, the Question or the Answer is empty"
-            yield Reject(path, number, reason, " | ".join(parts))
+        parts = _texts(problem)
+        if isinstance(parts, str):
+            text = ElementTree.tostring(problem, encoding="unicode")
+            yield Reject(path, number, parts, text)
             continue
         body, question, solution = parts
         unit = _UNIT.search(solution)
@@ -112,11 +109,31 @@ def _asdiv_rows(path: Path, problems: list) -> Iterator[Row | Reject]:
         yield Row(path, number, fields, problem.get("ID", ""))
 
 
+def _texts(problem: ElementTree.Element) -> list[str] | str:
+    """Returns body, question and answer, or why they can't be had."""
+    strays = [problem.text, *(child.tail for child in problem)]
+    if any(stray and not stray.isspace() for stray in strays):
+        return "text stands between the elements of the Problem"
+    texts = []
+    for tag in ("Body", "Question", "Answer"):
+        found = problem.findall(tag)
+        if len(found) != 1 or len(found[0]):
+            return f"expected one {tag} without elements inside"
+        texts.append((found[0].text or "").strip())
+        if not texts[-1]:
+            return f"the {tag} is empty"
+    return texts
+
+
 def _read_asdiv(path: Path, options: Options) -> Source:
     text = read_source(path)
-    if "<!DOCTYPE" in text or "<!ENTITY" in text:
-        # Entities can expand to gigabytes; the data set has none.
-        raise InputError(f"{path}: XML with a DOCTYPE is not read; remove it")
+    if "<!" in text:
+        # Entities can expand to gigabytes and comments cut a text in two;
+        # the data set has neither.
+        raise InputError(
+            f"{path}: XML with comments, CDATA or a DOCTYPE is not read; "
+            "remove them"
+        )
     try:
         root = ElementTree.fromstring(text)
     except (ElementTree.ParseError, ValueError) as error:

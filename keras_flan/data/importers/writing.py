@@ -130,7 +130,7 @@ def _examples(
 
 def _check_text(row: Row) -> Row | Reject:
     """Rejects what JSON can hold and UTF-8 can't: half a surrogate pair."""
-    for name, text in row.fields.items():
+    for name, text in (*row.fields.items(), ("id", row.source_id)):
         try:
             text.encode("utf-8")
         except UnicodeEncodeError as error:
