@@ -99,7 +99,8 @@ def _describe(model: type[pydantic.BaseModel], error: dict) -> str:
     if error["type"] == "missing":
         return f"{key}: this key is missing; add it"
     if error["type"] == "value_error":
-        return f"{key}: {error['ctx']['error']}"
+        # The check of a whole file has no key.
+        return f"{key}: {error['ctx']['error']}".removeprefix(": ")
     found = repr(error["input"])
     found = found if len(found) <= 60 else found[:57] + "..."
     if error["type"] == "enum":

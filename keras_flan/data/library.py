@@ -49,12 +49,18 @@ class _Templates(Strict):
         """Puts a list in the place of its name."""
         if not isinstance(data, dict):
             return data
-        return {
-            key: data[value]
-            if key in _LISTS and isinstance(value, str) and value in data
-            else value
+        named = {
+            key: value
             for key, value in data.items()
+            if key in _LISTS and isinstance(value, str)
         }
+        for key, value in named.items():
+            if value not in _LISTS or not isinstance(data.get(value), list):
+                raise ValueError(
+                    f"{key}: expected a list of templates, or the name of "
+                    f"another list of the file, found {value!r}"
+                )
+        return {**data, **{key: data[name] for key, name in named.items()}}
 
 
 _LISTS = tuple(_Templates.model_fields)
@@ -185,6 +191,11 @@ class _FamilyReader:
         included = _Templates()
         if self._file.include:
             path = LIBRARY / f"{self._file.include}.yaml"
+            if not path.is_file():
+                raise InputError(
+                    f"{self._path}: include: {self._file.include}: no such "
+                    "library file; the library has _inversion"
+                )
             included = validate(_Templates, read_yaml(path), str(path))
         lists = {}
         for name in _LISTS:

@@ -110,12 +110,17 @@ class PromptRenderer:
         # A missing format points outside the table, which the gather refuses.
         self._first = np.full([len(tasks), len(Format)], -1, np.int32)
         self._count = np.ones([len(tasks), len(Format)], np.int32)
+        # Many tasks share a family, whose templates are held once.
+        starts: dict[tuple[int, Format], int] = {}
         for i, task in enumerate(tasks):
-            for j, format in enumerate(Format):
-                if format in task.formats:
-                    self._first[i, j] = len(templates)
-                    self._count[i, j] = task.num_templates(format)
+            for format in task.formats:
+                j = list(Format).index(format)
+                key = (id(task.family), format)
+                if key not in starts:
+                    starts[key] = len(templates)
                     templates += task.family.templates(format)
+                self._first[i, j] = starts[key]
+                self._count[i, j] = task.num_templates(format)
         self._seed = seed
         self._letters = [task.answers_are_letters for task in tasks]
         self._shots = [

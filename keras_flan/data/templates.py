@@ -187,11 +187,19 @@ class TemplateFamily:
 
     def record_fields(self, format: Format | str) -> set[str]:
         """Returns the record fields that all templates of a format need."""
-        return record_fields(
-            name
-            for template in self.templates(format)
-            for name in template.fields
-        )
+        return self._record_fields[Format(format)]
+
+    @functools.cached_property
+    def _record_fields(self) -> dict[Format, set[str]]:
+        # Made once: a mixture asks for it in each of its many tasks.
+        return {
+            format: record_fields(
+                name
+                for template in self.templates(format)
+                for name in template.fields
+            )
+            for format in Format
+        }
 
 
 def _without_options(templates) -> tuple[PromptTemplate, ...]:

@@ -1,10 +1,17 @@
+import json
 import re
 
 import pytest
 
-from keras_flan.data.library import LIBRARY, library_families, load_family
+from keras_flan.data.library import (
+    LIBRARY,
+    languages,
+    library_families,
+    load_family,
+)
 from keras_flan.data.templates import BASIC_FORMATS, Format
 from keras_flan.errors import InputError
+from keras_flan.generation import extract_answer
 from keras_flan.schema import read_yaml
 
 DIRECT = (Format.zero_shot_direct, Format.few_shot_direct)
@@ -153,3 +160,124 @@ def test_options_need_the_options_field(tmp_path):
     path.write_text(text.replace("[question,", "[options,"))
     family = load_family(path)
     assert family.record_fields("zero_shot_direct") == {"options", "answer"}
+
+
+def test_library_is_as_wide_as_the_paper():
+    kinds = {name.partition("_")[0] for name in library_families()}
+    assert len(library_families()) >= 60
+    assert len(kinds) >= 45
+
+
+def test_inverted_targets_do_not_stand_in_their_inputs():
+    for name in library_families():
+        family = load_family(name)
+        for format in (Format.zero_shot_inverted, Format.few_shot_inverted):
+            for template in family.templates(format):
+                # A prompt may say which languages it is about.
+                given = set(template.input.fields)
+                given -= {"source_language", "target_language"}
+                assert given.isdisjoint(template.target.fields), template
+
+
+def test_every_family_shows_what_its_targets_need():
+    # A target of an option's marker or letter needs the options in sight.
+    needs = {
+        "styled_choice_": "styled_options_",
+        "letter_": "lettered_options_",
+    }
+    for name in library_families():
+        family = load_family(name)
+        for format in Format:
+            for template in family.templates(format):
+                for answer, shown in needs.items():
+                    if answer in template.target.fields:
+                        assert shown in template.input.fields, (name, template)
+
+
+@pytest.mark.parametrize("language", languages())
+def test_localised_answer_phrases_are_cues_of_extraction(language):
+    family = load_family(f"mgsm_{language}")
+    assert family.name == f"mgsm_{language}"
+    values = {"rationale": "7 + 8 = 15 x 2 = 30", "answer": "1234"}
+    for format in (Format.zero_shot_cot, Format.few_shot_cot):
+        for template in family.templates(format):
+            text = template.target.render(values)
+            answer = extract_answer(text, "number")
+            assert answer.value == "1234", text
+            assert answer.rule in ("phrase", "label"), text
+            # The numbers that follow don't count.
+            assert extract_answer(text + " 99", "number").value == "1234"
+
+
+def test_all_languages_have_the_same_phrases():
+    keys = {tuple(phrases) for phrases in languages().values()}
+    assert len(languages()) == 11
+    assert len(keys) == 1
+    triggers = {phrases["trigger"] for phrases in languages().values()}
+    assert len(triggers) == 11
+
+
+@pytest.mark.realdata
+def test_labels_are_those_of_the_published_exemplars(realdata):
+    path = realdata / "mgsm" / "mgsm_exemplars.json"
+    published = json.loads(path.read_text(encoding="utf-8"))
+    for language, exemplars in published["MGSM_EXEMPLARS"].items():
+        phrases = languages()[language]
+        assert exemplars["1"]["q"].startswith(phrases["question_label"])
+        assert exemplars["1"]["a"].startswith(phrases["steps_label"])
+        assert exemplars["1"]["a"].endswith(phrases["phrase"].format(answer=11))
+
+
+def test_own_styles_named_lists_headers_and_included_lists(tmp_path):
+    path = tmp_path / "mine.yaml"
+    path.write_text(
+        """\
+family: mine
+fields: [question, answer, rationale]
+include: _inversion
+shots: 1
+styles:
+  mine:
+    inputs_prefix: "<{{"
+    targets_prefix: "}}>"
+    x_y_delimiter: "|"
+    example_separator: ";"
+few_shot_direct: few_shot_cot
+few_shot_cot:
+- {header: "Hello. ", input: "{question}", target: "{answer}"}
+"""
+    )
+    family = load_family(path)
+    assert family.shots == 1
+    assert len(family.zero_shot_inverted) == 18
+    assert family.few_shot_direct == family.few_shot_cot
+    (template,) = family.few_shot_cot
+    assert str(template.header) == "Hello. "
+    assert template.style.inputs_prefix == "<{"
+    assert template.separator == ";"
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("include: _inverson", "_inverson: no such library file"),
+        ("few_shot_direct: zero_shot", "few_shot_direct: expected a list"),
+        ("shots: 0", "shots: "),
+        (
+            'styles: {a: {inputs_prefix: "{x}", targets_prefix: "", '
+            'x_y_delimiter: "", example_separator: ""}}',
+            "styles.a.inputs_prefix: unknown field 'x'",
+        ),
+        (
+            'one_shot_inline: [{input: "a", target: "b", header: "c"}]',
+            "one_shot_inline.0.header: only few-shot templates have a header",
+        ),
+    ],
+)
+def test_bad_keys_of_families(tmp_path, line, message):
+    path = tmp_path / "mine.yaml"
+    path.write_text(FAMILY + line + "\n")
+    with pytest.raises(InputError) as error:
+        load_family(path)
+    assert message in str(error.value)
+    assert "\n" not in str(error.value)

@@ -1,3 +1,4 @@
+import dataclasses
 import itertools
 from pathlib import Path
 
@@ -6,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from keras_flan.data.library import load_family
-from keras_flan.data.options import option_values
+from keras_flan.data.options import DERIVED_FIELDS, option_values
 from keras_flan.data.patterns import Template
 from keras_flan.data.prompts import render_prompt
 from keras_flan.data.prompts_graph import PromptRenderer, TemplateTable
@@ -75,9 +76,9 @@ def families(draw):
     )
 
 
-def graph_prompts(tasks, queries, exemplars, keep=None):
+def graph_prompts(tasks, queries, exemplars, keep=None, seed=0):
     """Renders (task id, index, format id, example) rows as the pipeline."""
-    renderer = PromptRenderer(tasks)
+    renderer = PromptRenderer(tasks, seed)
     task_ids, indices, format_ids, examples = zip(*queries, strict=True)
     values = {
         name: [e.fields.get(name, "") for e in examples]
@@ -280,3 +281,86 @@ def test_missing_fields():
     task = make_task(load_family("gsm8k"))
     prompt = render_prompt(task, query, "zero_shot_cot", 0)
     assert prompt.targets == " The answer is a."
+
+
+ANY = ("text", "sentence", "options", "answer", "definition")
+
+
+@st.composite
+def rich_families(draw):
+    """Families with options, headers and more than one few-shot template."""
+    places = [f"{{{name}}}" for name in (*ANY, *DERIVED_FIELDS)]
+
+    def template():
+        pieces = draw(st.lists(LITERALS | st.sampled_from(places), max_size=5))
+        return Template.parse("".join(pieces))
+
+    style = FewShotStyle("any", *(draw(TEXTS) for _ in range(4)))
+    target = template()
+    few_shot = tuple(
+        PromptTemplate(template(), target, style, header=template())
+        for _ in range(draw(st.integers(1, 3)))
+    )
+    return TemplateFamily(
+        "any",
+        ANY,
+        zero_shot_direct=(
+            PromptTemplate(Template.parse("{text}\n{styled_options_}"), target),
+            PromptTemplate(template(), template()),
+        ),
+        few_shot_direct=few_shot,
+        shots=draw(st.none() | st.integers(1, 2)),
+    )
+
+
+@settings(max_examples=30, deadline=None)
+@given(
+    st.lists(rich_families(), min_size=1, max_size=2),
+    st.lists(
+        st.fixed_dictionaries({name: TEXTS for name in ANY}),
+        min_size=4,
+        max_size=4,
+    ),
+    st.integers(0, 2**40),
+    st.integers(0, 2**62),
+    st.sampled_from(["option", "text"]),
+)
+def test_variants_agree_between_graph_and_python(
+    families, fields, index, seed, kind
+):
+    tasks = [
+        dataclasses.replace(make_task(family, ANY), answer_kind=kind)
+        for family in families
+    ]
+    query, *shown = [Example(values, "toy") for values in fields]
+    queries = [
+        (number, index + k, FORMATS.index(format), query)
+        for number, task in enumerate(tasks)
+        for format in task.formats
+        for k in range(2)
+    ]
+    found = graph_prompts(tasks, queries, [shown] * len(queries), seed=seed)
+    for (number, i, format, _), pair in zip(queries, found, strict=True):
+        prompt = render_prompt(
+            tasks[number], query, FORMATS[format], i, shown, seed=seed
+        )
+        assert pair == (prompt.inputs, prompt.targets)
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.text(alphabet="{}question_ \n", max_size=20), st.integers(0, 99))
+def test_the_question_does_not_leak_into_its_exemplars(text, index):
+    family = load_family("multiple_choice")
+    secret = "\N{SNOWMAN}" + text
+    query = Example(
+        {"question": secret, "options": "a\nb", "answer": "a"}, "toy"
+    )
+    shown = [
+        Example({"question": f"q{i}", "options": "c\nd", "answer": "d"}, "toy")
+        for i in range(3)
+    ]
+    for format in (Format.few_shot_direct, Format.few_shot_mixed):
+        prompt = render_prompt(family, query, format, index, shown)
+        assert prompt.inputs.count(secret) == 1
+        before, _ = prompt.inputs.split(secret)
+        assert all(f"q{i}" in before for i in range(3))
