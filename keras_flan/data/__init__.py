@@ -18,9 +18,12 @@ __getattr__, __dir__, __all__ = attach(
         "render_prompt": ".prompts",
         "Mixture": ".mixtures",
         "MixtureGroup": ".mixtures",
+        "HubVocabulary": ".hub_vocabulary",
         "Vocabulary": ".tokenizers",
         "train_vocabulary": ".tokenizers",
         "train_vocabulary_from": ".tokenizers",
         "build_dataset": ".pipeline",
+        "Pipeline": ".pipeline",
+        "Position": ".position",
     },
 )

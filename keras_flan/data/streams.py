@@ -12,12 +12,14 @@ from collections.abc import Sequence
 import numpy as np
 
 from keras_flan.data.mixtures import Mixture
-from keras_flan.data.records import read_info, verify_records
+from keras_flan.data.records import check_sizes, read_info
 from keras_flan.data.tasks import Task
 from keras_flan.data.tf_runtime import tf
+from keras_flan.errors import InputError
 
 # A key is the task's id and, in the lower bits, the example's position.
 _INDEX_BITS = 40
+_NO_END = np.iinfo(np.int64).max
 # Choices of tasks that are drawn at once.
 _CHOICES = 1024
 
@@ -28,32 +30,62 @@ def stable_seed(*parts: int | str) -> int:
     return int.from_bytes(digest[:8], "big") >> 2
 
 
-def task_records(task: Task, task_id: int = 0):
+def task_records(
+    task: Task,
+    task_id: int = 0,
+    *,
+    limit: int | None = None,
+    host: int = 0,
+    hosts: int = 1,
+):
     """Returns the records of a task in their original order.
 
     Args:
         task: The task.
         task_id: The task's number in its mixture.
+        limit: Only examples of the task before this position.
+        host: The number of this host; it reads the shards `host`,
+            `host + hosts` and so on.
+        hosts: How many hosts share the reading.
 
     Returns:
         A dataset of `(key, record)`: int64 (see `split_keys`), and the
         serialised example.
 
     Raises:
-        InputError: If a shard is missing or has not the size it should have.
+        InputError: If a shard is missing or has not the size it should have,
+            or there are fewer shards than hosts.
     """
     data = tf().data
-    files = []
-    for shard in read_info(task.directory)["shards"]:
-        path = task.directory / shard["file"]
-        if not path.is_file() or path.stat().st_size != shard["bytes"]:
-            verify_records(task.directory)  # says what is wrong
-        files.append(str(path))
-    # Records were dealt out to the shards in turn.
+    info = read_info(task.directory)
+    check_sizes(task.directory, info)
+    shards = len(info["shards"])
+    mine = range(host, shards, hosts)
+    if shards < hosts:
+        raise InputError(
+            f"{task.directory}: {shards} shard(s) cannot be shared by {hosts} "
+            f"hosts; import the task again with `--shards {hosts}` or more"
+        )
+    files = [str(task.directory / info["shards"][i]["file"]) for i in mine]
+    # Records were dealt out to the shards in turn, so the k-th record here
+    # is record k // m of shard k % m (of the m shards read).
     records = data.Dataset.from_tensor_slices(files).interleave(
         data.TFRecordDataset, cycle_length=len(files), block_length=1
     )
-    return records.enumerate(start=task_id << _INDEX_BITS)
+    limit = task.num_examples if limit is None else limit
+    number = sum(len(range(i, limit, shards)) for i in mine)
+    if hosts == 1:
+        keys = data.Dataset.range(task_id << _INDEX_BITS, _NO_END)
+    else:
+        keys = data.Dataset.range(number).map(
+            lambda k: (
+                (task_id << _INDEX_BITS)
+                + (k // len(mine)) * shards
+                + host
+                + (k % len(mine)) * hosts
+            )
+        )
+    return data.Dataset.zip(keys, records).take(number)
 
 
 def split_keys(keys):
@@ -79,7 +111,13 @@ def parse_records(records, field_names: Sequence[str]) -> dict:
 
 
 def draw_records(
-    mixture: Mixture, *, seed: int, shuffle_buffer: int, repeat: bool
+    mixture: Mixture,
+    *,
+    seed: int,
+    shuffle_buffer: int,
+    repeat: bool,
+    host: int = 0,
+    hosts: int = 1,
 ):
     """Returns a stream of records, drawn at the rates of the mixture.
 
@@ -90,6 +128,8 @@ def draw_records(
             pass over a task has its own order, given by its number.
         repeat: Whether tasks begin anew when they are used up. If not, every
             usable example comes once.
+        host: The number of this host.
+        hosts: How many hosts share the shards; each draws for itself.
 
     Returns:
         A dataset of `(key, record)`, as from `task_records`.
@@ -97,7 +137,13 @@ def draw_records(
     data = tf().data
     streams = [
         _passes(
-            task_records(part.task, i).take(part.task.num_usable),
+            task_records(
+                part.task,
+                i,
+                limit=part.task.num_usable,
+                host=host,
+                hosts=hosts,
+            ),
             seed=stable_seed("shuffle", seed, part.task.name),
             shuffle_buffer=shuffle_buffer,
             repeat=repeat,
@@ -106,7 +152,10 @@ def draw_records(
     ]
     return data.Dataset.choose_from_datasets(
         streams,
-        _choices([part.rate for part in mixture.tasks], seed),
+        _choices(
+            [part.rate for part in mixture.tasks],
+            seed if hosts == 1 else stable_seed("host", host, seed),
+        ),
         stop_on_empty_dataset=False,
     )
 

@@ -1,0 +1,81 @@
+"""Where a stream of batches stands, so that it can go on from there.
+
+A pipeline makes its rows chunk by chunk, and a chunk's rows depend only on
+its number, its records and the seed. So two numbers say where a batch
+begins: the chunk and the row within it. Nothing of what came before has to
+be made again.
+"""
+
+import dataclasses
+import threading
+
+from keras_flan.errors import InputError
+
+
+@dataclasses.dataclass(frozen=True)
+class Position:
+    """Where a batch begins.
+
+    Attributes:
+        chunk: Number of the chunk, from 0.
+        row: Rows of this chunk that come before.
+
+    Example:
+        >>> Position.from_dict({"chunk": 3, "row": 17})
+        Position(chunk=3, row=17)
+    """
+
+    chunk: int = 0
+    row: int = 0
+
+    def to_dict(self) -> dict[str, int]:
+        """Returns a JSON-able form."""
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def from_dict(cls, value: dict) -> "Position":
+        """Returns the position of `to_dict`.
+
+        Raises:
+            InputError: If `value` is not one.
+        """
+        try:
+            position = cls(**value)
+        except TypeError:
+            position = None
+        if position is None or not all(
+            isinstance(number, int) and number >= 0
+            for number in dataclasses.astuple(position)
+        ):
+            raise InputError(
+                "data position: expected {'chunk': n, 'row': n} with numbers "
+                f"from 0, found {value!r}"
+            )
+        return position
+
+
+class RowCounts:
+    """How many rows each chunk made, counted as they are made.
+
+    Chunks are made ahead of training and by several threads, so counts come
+    early and out of order; that of a chunk in use is always known.
+    """
+
+    def __init__(self):
+        self._rows: dict[int, int] = {}
+        self._lock = threading.Lock()
+
+    def add(self, chunk: int, rows: int) -> None:
+        """Notes the rows of a chunk."""
+        with self._lock:
+            self._rows[int(chunk)] = int(rows)
+
+    def after(self, start: Position, rows: int) -> Position:
+        """Returns where the stream stands `rows` rows behind `start`."""
+        rows += start.row
+        with self._lock:
+            chunk = start.chunk
+            while rows >= self._rows.get(chunk, rows + 1):
+                rows -= self._rows[chunk]
+                chunk += 1
+            return Position(chunk, rows)
