@@ -10,7 +10,7 @@ from keras_flan.data.importers import import_source
 from keras_flan.data.records import read_records
 from keras_flan.errors import InputError
 
-_TASK = {
+TASK = {
     "Definition": ["Tell the colour."],
     "Categories": "Question Answering",
     "Domains": ["Nature"],
@@ -24,7 +24,7 @@ _TASK = {
         {"id": "c", "input": "Snow?", "output": ["white"]},
     ],
 }
-_QED = {
+QED = {
     "example_id": -3,
     "title_text": "Rome",
     "question_text": "who founded the city",
@@ -63,7 +63,7 @@ _QED = {
     },
 }
 _NONE = {"plaintext_start_byte": -1, "plaintext_end_byte": -1}
-_TYDI = {
+TYDI = {
     "question_text": "\u041a\u0442\u043e?",
     "document_plaintext": "\u0419.\n\u042d\u0442\u043e "
     "\u0410\u043d\u043d\u0430.",
@@ -131,7 +131,7 @@ _CSQA = {
         ],
     },
 }
-_ASDIV = """<?xml version="1.0" encoding="UTF-8" ?>
+ASDIV = """<?xml version="1.0" encoding="UTF-8" ?>
 <Corpus><ProblemSet>
 <Problem ID="p1"><Body>Tom &amp; Ann have 4 pens.</Body>
 <Question>How many?</Question><Answer>4 (pens)</Answer></Problem>
@@ -141,7 +141,8 @@ _ASDIV = """<?xml version="1.0" encoding="UTF-8" ?>
 """
 
 
-def _lines(*values):
+def lines(*values):
+    """Returns JSON Lines."""
     return "".join(json.dumps(v, ensure_ascii=False) + "\n" for v in values)
 
 
@@ -149,22 +150,22 @@ _GSM8K = {"question": "2+2?", "answer": "So <<2+2=4>>4.\n#### 4"}
 
 # Format, files (the first is imported, or their folder), options.
 SAMPLES = [
-    ("gsm8k", {"train.jsonl": _lines(_GSM8K, _GSM8K)}, {}),
+    ("gsm8k", {"train.jsonl": lines(_GSM8K, _GSM8K)}, {}),
     (
         "flan-cot",
         {"qasc_train.tsv": 'What?\\n- (A) "x\t(A)\tFirst.\\nThen.\nq\ta\tr\n'},
         {},
     ),
-    ("natural-instructions", {"task1_x.json": json.dumps(_TASK)}, {}),
+    ("natural-instructions", {"task1_x.json": json.dumps(TASK)}, {}),
     (
         "natural-instructions",
-        {"n/task1_x.json": json.dumps(_TASK), "n/task2_y.json": "{}"},
+        {"n/task1_x.json": json.dumps(TASK), "n/task2_y.json": "{}"},
         {},
     ),
     (
         "t0",
         {
-            "t0.jsonl": _lines(
+            "t0.jsonl": lines(
                 {
                     "template": "a",
                     "prompt": "Hi?\n",
@@ -176,7 +177,7 @@ SAMPLES = [
         {},
     ),
     ("squad", {"s.json": json.dumps(_SQUAD)}, {}),
-    ("tydiqa", {"t.jsonl": _lines(_TYDI)}, {}),
+    ("tydiqa", {"t.jsonl": lines(TYDI)}, {}),
     ("tydiqa", {"t.json": json.dumps(_SQUAD)}, {}),
     ("mgsm", {"mgsm_sw.tsv": "Ngapi?\t2,125\nWangapi?\t3\n"}, {}),
     (
@@ -189,7 +190,7 @@ SAMPLES = [
         },
         {},
     ),
-    ("qed", {"qed.jsonlines": _lines(_QED, _QED)}, {}),
+    ("qed", {"qed.jsonlines": lines(QED, QED)}, {}),
     (
         "bbh",
         {"b.json": json.dumps({"examples": [{"input": "a", "target": "b"}]})},
@@ -209,7 +210,7 @@ SAMPLES = [
         },
         {},
     ),
-    ("asdiv", {"a.xml": _ASDIV}, {}),
+    ("asdiv", {"a.xml": ASDIV}, {}),
     ("conll", {"c.conll": "Ada\tB-person\nsaid\tO\n\nHi\tO\n"}, {}),
     ("slots", {"valid": "by:O ada:B-Actor <=> <NULL>\n"}, {}),
     ("csv", {"c.csv": 'q,a\n"one, ""two""",1\nthree,3\n'}, {}),
@@ -220,7 +221,7 @@ SAMPLES = [
     ),
     (
         "jsonl",
-        {"c.jsonl": _lines(_CSQA, _CSQA)},
+        {"c.jsonl": lines(_CSQA, _CSQA)},
         {
             "columns": {
                 "question": "question.stem",

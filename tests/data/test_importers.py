@@ -19,20 +19,6 @@ from keras_flan.data.records import read_records
 from keras_flan.errors import InputError
 
 
-@pytest.fixture
-def files(tmp_path):
-    """Writes a file into a folder of its own and returns the path."""
-
-    def write(name, text):
-        path = tmp_path / "files" / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        data = text if isinstance(text, bytes) else text.encode("utf-8")
-        path.write_bytes(gzip.compress(data) if name.endswith(".gz") else data)
-        return path
-
-    return write
-
-
 def jsonl(*rows):
     return "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
 

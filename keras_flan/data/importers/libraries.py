@@ -105,8 +105,8 @@ def _name_labels(record: dict[str, Any], labels: dict) -> dict | str:
 
 
 def _read_tfds(path: Path, options: Options) -> Source:
-    tf()  # Before tensorflow_datasets imports it: hides the accelerators.
     tfds = require("tensorflow_datasets", "tfds")
+    tf()  # Hides the accelerators from TensorFlow before its first use.
     builder = tfds.builder_from_directory(_tfds_folder(path))
     splits = builder.info.splits
     if options.split not in splits:

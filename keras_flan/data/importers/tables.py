@@ -1,5 +1,6 @@
 """Formats of any content: columns, keys or labels become fields."""
 
+import itertools
 import json
 import re
 from collections import Counter
@@ -121,12 +122,17 @@ def _table_rows(
 ) -> Iterator[Row | Reject]:
     """Yields the rows of a table of cells, whose first row may be a header."""
     named = _flat(columns)
+    first = next(records, None)
+    if first is None:
+        return
     if named and all(_POSITION.fullmatch(column) for column in named):
-        header = None
+        # The first row says how many columns there are: a stray tab must not
+        # move texts from one field to another.
+        names = [f"#{i}" for i in range(1, len(first[1]) + 1)]
+        records = itertools.chain([first], records)
     else:
-        header = _header(path, next(records, (1, []))[1], columns)
+        names = _header(path, first[1], columns)
     for number, cells in records:
-        names = header or [f"#{i}" for i in range(1, len(cells) + 1)]
         text = separator.join(cells)
         if len(cells) == len(names):
             record = dict(zip(names, cells, strict=True))
