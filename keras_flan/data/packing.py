@@ -186,8 +186,8 @@ def fill_rows(
     rows = tf_.gather(rows, order)
     num_rows = tf_.reduce_max(tf_.concat([rows, [-1]], 0)) + 1
     args = (order, rows, num_rows)
-    encoder, encoder_segments, _ = _lay_out(inputs, *args, input_length, eos_id)
-    y, segments, begins = _lay_out(targets, *args, target_length, eos_id)
+    encoder, encoder_segments, _ = lay_out(inputs, *args, input_length, eos_id)
+    y, segments, begins = lay_out(targets, *args, target_length, eos_id)
     shifted = tf_.pad(y[:, :-1], [[0, 0], [1, 0]])
     decoder = tf_.where((begins > 0) | (segments == 0), 0, shifted)
     x = {
@@ -199,16 +199,21 @@ def fill_rows(
     return x, y, tf_.cast(segments > 0, tf_.float32)
 
 
-def _lay_out(tokens, order, rows, num_rows, length: int, eos_id: int):
-    """Returns token ids, segment ids and first places, each `[R, length]`.
+def lay_out(tokens, order, rows, num_rows, length: int, eos_id: int):
+    """Lays texts out in rows, each with an end-of-text id.
 
     Args:
-        tokens: int32 `tf.RaggedTensor` `[n, (tokens)]`.
+        tokens: int32 `tf.RaggedTensor` `[n, (tokens)]`; longer ones than
+            `length - 1` are trimmed.
         order: The examples in the order of the rows.
         rows: The row of each example in that order.
         num_rows: R.
         length: Tokens of a row.
         eos_id: The end-of-text id.
+
+    Returns:
+        int32 token ids, segment ids (from 1, 0 is padding) and 1 where a
+        segment begins, each `[R, length]`.
     """
     tf_ = tf()
     sizes = tf_.gather(packed_lengths(tokens, length), order)

@@ -10,8 +10,8 @@ bytes.
 
 import functools
 
+from keras_flan.data.feature_converters import DecoderOnly, EncoderDecoder
 from keras_flan.data.mixtures import Mixture
-from keras_flan.data.packing import fill_rows, packed_lengths
 from keras_flan.data.packing import pack as pack_lengths
 from keras_flan.data.position import Position, RowCounts
 from keras_flan.data.prompt_tokens import PromptTokens
@@ -43,6 +43,7 @@ def build_dataset(
     prefetch: int = 2,
     host: int = 0,
     hosts: int = 1,
+    decoder_only: bool = False,
 ):
     """Returns batches of a mixture, ready for `model.fit`.
 
@@ -69,10 +70,14 @@ def build_dataset(
         host: The number of this host, from 0.
         hosts: How many hosts share the mixture's shards, each example going
             to exactly one. A host makes batches of `batch_size` of its own.
+        decoder_only: Put inputs and targets one after the other, for
+            decoder-only models, in rows of `input_length + target_length`
+            tokens.
 
     Returns:
-        A `tf.data.Dataset` of `(x, y, sample_weight)` as `fill_rows` makes
-        them, with the batch size in front; all shapes are fixed.
+        A `tf.data.Dataset` of `(x, y, sample_weight)` as
+        `feature_converters.EncoderDecoder` or `DecoderOnly` makes them, with
+        the batch size in front; all shapes are fixed.
 
     Raises:
         InputError: If a length is too small, a shard is damaged, or no
@@ -104,6 +109,7 @@ def build_dataset(
         prefetch=prefetch,
         host=host,
         hosts=hosts,
+        decoder_only=decoder_only,
     ).dataset()
 
 
@@ -140,6 +146,7 @@ class Pipeline:
         prefetch: int = 2,
         host: int = 0,
         hosts: int = 1,
+        decoder_only: bool = False,
     ):
         for name, value, least in (
             ("input_length", input_length, 2),
@@ -154,14 +161,21 @@ class Pipeline:
                 raise InputError(
                     f"{name}: expected at least {least}, got {value}"
                 )
-        self._capacity = (input_length, target_length)
+        sizes = (input_length, target_length, vocabulary.eos_id)
+        if decoder_only:
+            self._converter = DecoderOnly(
+                *sizes, bos_id=getattr(vocabulary, "bos_id", None)
+            )
+        else:
+            self._converter = EncoderDecoder(*sizes)
         self._batch_size = batch_size
         self._pack = pack
         self._chunk = chunk if pack else min(chunk, _UNPACKED_CHUNK)
         self._prefetch = prefetch
-        self._eos_id = vocabulary.eos_id
         self._row_seed = stable_seed("rows", seed)
-        self._tokenise = PromptTokens(mixture, vocabulary, input_length, seed)
+        self._tokenise = PromptTokens(
+            mixture, vocabulary, self._converter.longest_input, seed
+        )
         self._draws = draw_records(
             mixture,
             seed=seed,
@@ -227,27 +241,14 @@ class Pipeline:
     def _make_rows(self, number, batch):
         tf_ = tf()
         inputs, targets = self._tokenise(number, *batch)
-        lengths = tf_.stack(
-            [
-                packed_lengths(tokens, limit)
-                for tokens, limit in zip(
-                    (inputs, targets), self._capacity, strict=True
-                )
-            ],
-            axis=1,
-        )
+        lengths = self._converter.lengths(inputs, targets)
         if self._pack:
-            rows = _pack_rows(lengths, self._capacity, self._row_seed, number)
+            rows = _pack_rows(
+                lengths, self._converter.capacity, self._row_seed, number
+            )
         else:
             rows = tf_.range(tf_.shape(lengths)[0])
-        return fill_rows(
-            inputs,
-            targets,
-            rows,
-            input_length=self._capacity[0],
-            target_length=self._capacity[1],
-            eos_id=self._eos_id,
-        )
+        return self._converter.fill(inputs, targets, rows)
 
 
 def _pack_rows(lengths, capacity, seed: int, number):

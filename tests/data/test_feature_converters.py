@@ -1,0 +1,125 @@
+"""Decoder-only rows against a plain Python layout of the same examples."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from keras_flan.data.feature_converters import DecoderOnly
+from keras_flan.data.packing import pack
+from keras_flan.data.tf_runtime import tf
+
+EOS = 1
+IDS = st.lists(st.integers(3, 90), max_size=9)
+
+
+def expected_rows(converter, inputs, targets, rows):
+    """What `fill` should return, an example at a time."""
+    count, length = max(rows) + 1, converter.row_length
+    x = {
+        key: np.zeros((count, length), int)
+        for key in ("token_ids", "segment_ids", "prefix_mask")
+    }
+    y, weight = np.zeros((count, length), int), np.zeros((count, length))
+    used, segments = [0] * count, [0] * count
+    for text, target, row in zip(inputs, targets, rows, strict=True):
+        start = [] if converter.bos_id is None else [converter.bos_id]
+        text = text[: converter.input_length - 1 - len(start)]
+        prefix = [*start, *text, EOS]
+        whole = [*prefix, *target[: converter.target_length - 1], EOS]
+        at = slice(used[row], used[row] + len(whole) - 1)
+        segments[row] += 1
+        x["token_ids"][row, at] = whole[:-1]
+        x["segment_ids"][row, at] = segments[row]
+        x["prefix_mask"][row, at.start : at.start + len(prefix)] = 1
+        y[row, at] = whole[1:]
+        weight[row, at.start + len(prefix) - 1 : at.stop] = 1
+        used[row] = at.stop
+    return x, y, weight
+
+
+@settings(deadline=None, max_examples=40)
+@given(st.lists(st.tuples(IDS, IDS), min_size=1, max_size=12), st.booleans())
+def test_rows_are_those_of_a_plain_layout(examples, begins):
+    converter = DecoderOnly(6, 5, EOS, 2 if begins else None)
+    inputs = [text for text, _ in examples]
+    targets = [target for _, target in examples]
+    ragged = [
+        tf().ragged.constant(ids, dtype="int32", ragged_rank=1)
+        for ids in (inputs, targets)
+    ]
+    rows = pack(converter.lengths(*ragged).numpy(), converter.capacity)
+    x, y, weight = converter.fill(*ragged, tf().constant(rows))
+    expected = expected_rows(converter, inputs, targets, rows.tolist())
+    assert set(x) == set(expected[0])
+    for key, value in expected[0].items():
+        np.testing.assert_array_equal(x[key], value, err_msg=key)
+    np.testing.assert_array_equal(y, expected[1])
+    np.testing.assert_array_equal(weight, expected[2])
+    # Each target token counts once, and so does each end.
+    assert weight.numpy().sum() == sum(min(len(t), 4) + 1 for t in targets)
+
+
+def test_the_example_of_the_docstring():
+    converter = DecoderOnly(3, 2, EOS)
+    x, y, weight = converter.fill(
+        tf().ragged.constant([[5, 6]]), tf().ragged.constant([[7]]), [0]
+    )
+    assert x["token_ids"].numpy().tolist() == [[5, 6, 1, 7, 0]]
+    assert x["prefix_mask"].numpy().tolist() == [[1, 1, 1, 0, 0]]
+    assert y.numpy().tolist() == [[6, 1, 7, 1, 0]]
+    assert weight.numpy().tolist() == [[0, 0, 1, 1, 0]]
+
+
+def test_no_examples_make_no_rows():
+    nothing = tf().RaggedTensor.from_row_lengths(
+        tf().constant([], "int32"), tf().constant([], "int64")
+    )
+    x, _, weight = DecoderOnly(4, 4, EOS).fill(
+        nothing, nothing, tf().constant([], "int32")
+    )
+    assert x["token_ids"].shape == weight.shape == (0, 8)
+
+
+@pytest.mark.parametrize("begins", [None, 2])
+def test_the_pipeline_makes_decoder_only_batches(tmp_path, begins):
+    from keras_flan.data import (
+        Example,
+        Mixture,
+        build_dataset,
+        train_vocabulary,
+        write_records,
+    )
+
+    examples = [
+        Example(
+            {"question": f"what is {i}?", "answer": str(i)}, "count", str(i)
+        )
+        for i in range(60)
+    ]
+    write_records(
+        examples, tmp_path / "count", name="count", templates="generic"
+    )
+    (tmp_path / "m.yaml").write_text(
+        "name: m\nrecords: .\ngroups: {all: {tasks: [count], "
+        "formats: {zero_shot_direct: 1}}}\n"
+    )
+    texts = [value for e in examples for value in e.fields.values()]
+    vocabulary = train_vocabulary(texts, 278, tmp_path / "v.model")
+    vocabulary.bos_id = begins
+    dataset = build_dataset(
+        Mixture.from_yaml(tmp_path / "m.yaml"),
+        vocabulary,
+        input_length=64,
+        target_length=16,
+        batch_size=2,
+        decoder_only=True,
+    )
+    x, y, weight = next(iter(dataset))
+    assert x["token_ids"].shape == y.shape == weight.shape == (2, 80)
+    segments = x["segment_ids"].numpy()
+    assert segments.max() > 1
+    scored = y.numpy()[(segments == 1) & (weight.numpy() > 0)].tolist()
+    assert vocabulary.decode(scored[: scored.index(1)]).isdigit()
+    if begins:
+        assert (x["token_ids"].numpy()[:, 0] == begins).all()
