@@ -51,6 +51,7 @@ def render_prompt(
     budget: int | None = None,
     length: Callable[[str], int] = len,
     seed: int = 0,
+    letters: bool = False,
 ) -> Prompt:
     r"""Renders an example with the template that its place assigns to it.
 
@@ -71,6 +72,8 @@ def render_prompt(
         length: Measures a text, for instance in tokens.
         seed: Draws the style of the options and mixed templates, together
             with `index`.
+        letters: Whether an answer that is both the letter of an option and
+            the text of one is meant as the letter. A task knows itself.
 
     Returns:
         The prompt.
@@ -85,7 +88,7 @@ def render_prompt(
     Source: arXiv:2210.11416, section 2.1; arXiv:2301.13688, section 3.
     """
     format = Format(format)
-    fields, letters = {}, False
+    fields = {}
     if isinstance(source, Task):
         source.require(format)
         fields = dict.fromkeys(source.fields, "")

@@ -53,7 +53,12 @@ class RecordsBenchmark(Benchmark):
         for index, question in enumerate(questions[:limit]):
             asked = Example({**blank, **question.fields}, task)
             prompt = render_prompt(
-                source.family, asked, format, index, exemplars
+                source.family,
+                asked,
+                format,
+                index,
+                exemplars,
+                letters=source.answers_are_letters,
             )
             items.append(
                 Item(

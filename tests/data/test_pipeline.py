@@ -403,3 +403,67 @@ def test_real_chain_of_thought_mixture_fills_its_rows(realdata, tmp_path):
         batch_size=8,
     )
     assert fill(dataset.take(150))["inputs"] > 0.98
+
+
+def test_headers_options_and_templates_are_those_of_python(
+    tmp_path, vocabulary
+):
+    fields = [
+        {
+            "definition": "Pick the colour <{}>.",
+            "question": f"<colours-{i}>",
+            "options": "red\nblue\ngreen",
+            "answer": "ABC"[i % 3],
+        }
+        for i in range(12)
+    ]
+    family = tmp_path / "colours.yaml"
+    family.write_text(
+        """\
+family: colours
+fields: [definition, question, options, answer]
+shots: 2
+zero_shot_direct:
+- {input: "{question}\\n{styled_options_}", target: "{styled_choice_}"}
+few_shot_direct:
+- {header: "{definition}\\n", input: "{question}", target: "{choice_}"}
+- {header: "{definition}|", input: "Q {question}", target: "{choice_}"}
+- {header: "{definition}.", input: "{question} ?", target: "{choice_}"}
+"""
+    )
+    write_records(
+        [Example(one, "colours") for one in fields],
+        tmp_path / "colours",
+        name="colours",
+        templates=str(family),
+        answer_kind="option",
+    )
+    task = Task.from_directory(tmp_path / "colours")
+    examples = [Example(one, "colours") for one in fields]
+    for format in ("zero_shot_direct", "few_shot_direct", "few_shot_mixed"):
+        dataset = build_dataset(
+            _mixture({"colours": task}, {format: 1}),
+            vocabulary,
+            input_length=400,
+            target_length=64,
+            batch_size=4,
+            repeat=False,
+            seed=7,
+        )
+        found = list(_examples(dataset, vocabulary))
+        assert len(found) == 12
+        for inputs, targets in found:
+            *shown, number = [
+                int(i) for i in re.findall(r"<colours-(\d+)>", inputs)
+            ]
+            prompt = render_prompt(
+                task,
+                examples[number],
+                format,
+                number,
+                [examples[i] for i in shown],
+                seed=7,
+            )
+            assert (inputs, targets) == (prompt.inputs, prompt.targets)
+            assert number not in shown
+            assert len(shown) == (2 if "few" in format else 0)

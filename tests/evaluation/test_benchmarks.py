@@ -195,6 +195,26 @@ def test_records_are_asked_with_their_templates(tmp_path):
         root.items(shots=1)
 
 
+def test_options_are_scored_by_the_marker_that_the_prompt_shows(tmp_path):
+    examples = [
+        Example({"text": "Sky?", "options": "B\nA", "answer": "A"}, "t")
+    ] * 20
+    write_records(
+        examples, tmp_path, name="t", templates="topic", answer_kind="option"
+    )
+    items = load_benchmark("records", tmp_path).items()
+    targets = {item.target for item in items}
+    assert len(targets) > 5
+    assert {item.answer_kind for item in items if item.target != "A"} == {
+        "text"
+    }
+    # "A" is the letter of "B": the markers are those of the first option.
+    assert all(
+        item.target == "B" or item.target in item.prompt.split("B")[0]
+        for item in items
+    )
+
+
 def test_records_without_rationales_can_be_asked_to_reason(tmp_path):
     examples = [Example({"question": "Why?", "answer": "so"}, "t", "0")]
     write_records(examples, tmp_path, name="t", templates="generic")
