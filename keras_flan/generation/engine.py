@@ -9,7 +9,7 @@ import numpy as np
 from keras import ops
 
 from keras_flan.generation import sampling
-from keras_flan.models import t5_decoding
+from keras_flan.models import decoder_only_decoding, t5_decoding
 from keras_flan.progress import track
 
 # Prompts are padded to one of these lengths (or the next power of two), so
@@ -50,11 +50,12 @@ def generate(
 ) -> list[list[Path]]:
     """Generates `samples` outputs for each prompt.
 
-    A prompt is encoded once for all its paths. A path depends only on the
+    A prompt is read once for all its paths. A path depends only on the
     model, its prompt, its number and the seed.
 
     Args:
-        model: A `keras_flan.models.T5` with a vocabulary.
+        model: A `keras_flan.models.T5` or `keras_flan.models.DecoderOnly`
+            with a vocabulary.
         prompts: The texts.
         samples: Paths a prompt, k.
         temperature: 0 is greedy. The paper's self-consistency uses 0.7.
@@ -126,8 +127,9 @@ def stream(
             f"Expected 0 <= top_k <= {sampling.MAX_TOP_K}. Received: {top_k}"
         )
     vocabulary = model.vocabulary
+    frame = decoding(model).frame
     token_ids = [
-        [*ids[-(max_input_tokens - 1) :], vocabulary.eos_id]
+        frame(model, ids, max_input_tokens)
         for ids in vocabulary.encode_batch(list(prompts))
     ]
     # Greedy paths of a prompt are all the same: decode one.
@@ -144,15 +146,21 @@ def stream(
         # A batch always has the same number of rows; spare ones are padding.
         size = _batch_size(len(rows), max(1, batch_paths // paths))
         inputs = np.zeros((size, bucket), "int32")
+        lengths = np.zeros(size, "int32")
         uniform = np.zeros((size, paths, max_new_tokens), "float32")
         for i, row in enumerate(rows):
-            inputs[i, : len(token_ids[row])] = token_ids[row]
+            lengths[i] = len(token_ids[row])
+            inputs[i, : lengths[i]] = token_ids[row]
             if temperature > 0:
                 uniform[i] = sampling.uniforms(
                     prompts[row], paths, max_new_tokens, seed
                 )
         tokens, log_probabilities = program(
-            inputs, uniform, np.float32(temperature or 1), np.int32(top_k)
+            inputs,
+            lengths,
+            uniform,
+            np.float32(temperature or 1),
+            np.int32(top_k),
         )
         for i, row in enumerate(rows):
             made = [
@@ -161,6 +169,20 @@ def stream(
             ]
             for number, path in enumerate(made * (samples // paths)):
                 yield row, number, path
+
+
+def decoding(model):
+    """Returns the module that decodes with models of this class.
+
+    It has `frame(model, token_ids, limit)`, which makes a prompt of the ids
+    of a text; `start(model, token_ids, lengths, paths, length)`, which reads
+    the prompts; and `step(model, state, tokens, index)`.
+    """
+    from keras_flan.models.decoder_only import DecoderOnly
+
+    if isinstance(model, DecoderOnly):
+        return decoder_only_decoding
+    return t5_decoding
 
 
 def _batches(token_ids, size):
@@ -196,7 +218,7 @@ def _path(vocabulary, tokens, log_probability):
 
 
 def _program(model, temperature, top_k, paths, length):
-    """Returns `(inputs, uniform, temperature, top_k) -> tokens, log p`.
+    """Returns a function of a batch to its tokens and log p, see `_decode`.
 
     The programs are kept with the model: a call with the same kind of
     sampling, number of paths and lengths compiles nothing.
@@ -215,12 +237,24 @@ def _program(model, temperature, top_k, paths, length):
     return model._decoding_programs[key]
 
 
-def _decode(model, inputs, uniform, temperature, top_k, *, kind, paths, length):
+def _decode(
+    model,
+    inputs,
+    lengths,
+    uniform,
+    temperature,
+    top_k,
+    *,
+    kind,
+    paths,
+    length,
+):
     """Decodes a batch; the whole of it is one compiled program.
 
     Args:
         model: The model.
         inputs: int32 `(batch, input_length)` prompt tokens.
+        lengths: int32 `(batch)`, how many of them are no padding.
         uniform: float32 `(batch, paths, length)`.
         temperature: float32 scalar.
         top_k: int32 scalar.
@@ -234,10 +268,11 @@ def _decode(model, inputs, uniform, temperature, top_k, *, kind, paths, length):
     """
     eos = model.vocabulary.eos_id
     batch = inputs.shape[0]
-    state = t5_decoding.start(model, inputs, paths, length)
-    constant = {key: state.pop(key) for key in ("mask", "cross", "bias")}
+    module = decoding(model)
+    constant = module.start(model, inputs, lengths, paths, length)
+    past, first = constant.pop("past"), constant.pop("token")
     # Spare rows of the batch have no tokens: they are done at once.
-    finished = ops.tile(inputs[:, :1] == 0, (1, paths))
+    finished = ops.tile(lengths[:, None] == 0, (1, paths))
 
     def unfinished(index, _past, _token, _tokens, _sums, finished):
         return ops.logical_and(
@@ -245,7 +280,7 @@ def _decode(model, inputs, uniform, temperature, top_k, *, kind, paths, length):
         )
 
     def advance(index, past, token, tokens, sums, finished):
-        logits, new = t5_decoding.step(
+        logits, new = module.step(
             model, {**constant, "past": past}, token, index
         )
         if kind == "greedy":
@@ -273,8 +308,8 @@ def _decode(model, inputs, uniform, temperature, top_k, *, kind, paths, length):
         advance,
         (
             ops.convert_to_tensor(0, "int32"),
-            state["past"],
-            ops.zeros((batch, paths), "int32"),
+            past,
+            first,
             ops.zeros((batch, paths, length), "int32"),
             ops.zeros((batch, paths), "float32"),
             finished,

@@ -6,10 +6,11 @@ from pathlib import Path
 
 import keras
 import keras_hub
-from keras import ops, tree
+from keras import ops
 
 from keras_flan.errors import InputError
 from keras_flan.models.attention import attend, block_causal
+from keras_flan.models.stacking import scan_layers
 from keras_flan.schema import read_yaml
 
 _SIZES = Path(__file__).with_name("palm_sizes.yaml")
@@ -262,7 +263,15 @@ class PaLMDecoder(keras.layers.Layer):
     def compute_output_shape(self, x_shape, segment_ids_shape=None):
         return x_shape
 
-    def run(self, x, positions, attention, caches=(), training=False):
+    def run(
+        self,
+        x,
+        positions,
+        attention,
+        caches=(),
+        training=False,
+        remat=None,
+    ):
         """Runs all layers with any kind of attention.
 
         Args:
@@ -275,6 +284,7 @@ class PaLMDecoder(keras.layers.Layer):
                 hand out.
             caches: Tensors `(num_layers, ...)` to give to the layers.
             training: bool. Whether dropout is on.
+            remat: bool. Default: the backbone's.
 
         Returns:
             `(batch, length, hidden_dim)`, and the layers' tensors stacked.
@@ -290,7 +300,7 @@ class PaLMDecoder(keras.layers.Layer):
         def step(x, layer):
             return self._block(x, *layer, positions, attention)
 
-        if self.remat:
+        if self.remat if remat is None else remat:
             step = keras.remat(step)
         return scan_layers(step, x, (weights, caches))
 
@@ -355,35 +365,6 @@ class _GivenSeed(keras.random.SeedGenerator):
 
     def next(self, ordered=True):
         return self._seed
-
-
-def scan_layers(step, x, stacked):
-    """Runs `step` once for each layer.
-
-    Args:
-        step: A function of x and a layer's tensors, to the next x and
-            tensors to hand out.
-        x: What goes through the layers.
-        stacked: A nest of tensors `(num_layers, ...)`.
-
-    Returns:
-        The last x, and what the layers handed out, stacked.
-    """
-    if keras.backend.backend() == "jax":
-        return ops.scan(step, x, stacked)
-    # keras.ops.scan of the other backends can only hand out what looks like
-    # x; their graphs are built fast anyway.
-    return unroll_layers(step, x, stacked)
-
-
-def unroll_layers(step, x, stacked):
-    """Does what `scan_layers` does, by a loop that is traced whole."""
-    outs = []
-    for i in range(tree.flatten(stacked)[0].shape[0]):
-        # `i` is called now, so the late binding is none.
-        x, out = step(x, tree.map_structure(lambda w: w[i], stacked))  # noqa: B023
-        outs.append(out)
-    return x, tree.map_structure(lambda *parts: ops.stack(parts), *outs)
 
 
 def _dropout(x, rate, seed):

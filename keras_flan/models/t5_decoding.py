@@ -12,23 +12,38 @@ from keras_flan.models.attention import MASKED
 from keras_flan.models.t5 import attend, feed_forward, rms_norm, split_heads
 
 
-def start(model, token_ids, paths, length):
+def frame(model, token_ids, limit):
+    """Returns a prompt as the encoder knows it: text, then end of text.
+
+    Args:
+        model: A `keras_flan.models.T5`.
+        token_ids: A list of the text's ids.
+        limit: The most tokens; the beginning of a longer text is dropped.
+    """
+    kept = token_ids[-(limit - 1) :]
+    return [*kept, model.vocabulary.eos_id]
+
+
+def start(model, token_ids, lengths, paths, length):
     """Encodes the prompts and makes empty caches.
 
     Args:
         model: A `keras_flan.models.T5`.
-        token_ids: int `(batch, input_length)`; 0 is padding.
+        token_ids: int `(batch, input_length)`.
+        lengths: int `(batch)`, tokens of each prompt; the rest is padding.
         paths: int. Paths a prompt, k.
         length: int. The largest number of new tokens.
 
     Returns:
-        A dictionary of arrays: `mask` bool `(batch, 1, input_length)`,
+        A dictionary of arrays: `token` int `(batch, paths)`, the first to
+        feed; `mask` bool `(batch, 1, input_length)`,
         `cross` a list (one a layer) of key and value
         `(batch, input_length, heads, width)`, `past` a list of key and value
         `(batch, paths, length, heads, width)`, `bias` `(length, heads,
         length)`.
     """
-    segments = ops.cast(ops.not_equal(token_ids, 0), "int32")
+    place = ops.arange(ops.shape(token_ids)[1])
+    segments = ops.cast(place[None] < lengths[:, None], "int32")
     encoded = model.encode(token_ids, segments)
     layers = model.backbone.decoder_transformer_layers
     cross, past = [], []
@@ -48,6 +63,8 @@ def start(model, token_ids, paths, length):
         past.append((zeros, zeros))
     bias = layers[0].self_attention.compute_bias(length, length)
     return {
+        # The decoder's texts start with the padding id.
+        "token": ops.zeros((ops.shape(token_ids)[0], paths), "int32"),
         "mask": ops.cast(segments, "bool")[:, None, :],
         "cross": cross,
         "past": past,
