@@ -9,8 +9,11 @@ from keras_flan.data.mixtures import Mixture
 from keras_flan.data.prompts import render_prompt
 from keras_flan.data.records import INFO_FILE, Example
 from keras_flan.data.tasks import Task
-from keras_flan.data.templates import BASIC_FORMATS, Format
+from keras_flan.data.templates import Format
 from keras_flan.errors import InputError
+
+# A table shows so many formats in columns of their own.
+_FORMAT_COLUMNS = 4
 
 
 def inspect(
@@ -218,10 +221,14 @@ def print_mixture(summary: dict) -> None:
         for task in group["tasks"]
         for name in task["formats"]
     }
-    formats = [f.value for f in Format if f in BASIC_FORMATS or f.value in used]
-    for format in formats:
-        title = format.replace("_shot_", "\n").replace("_", "\n")
-        table.add_column(title, justify="right", no_wrap=True)
+    formats = [format.value for format in Format if format.value in used]
+    # Columns for more formats would leave no place for the names of tasks.
+    if columns := len(formats) <= _FORMAT_COLUMNS:
+        for format in formats:
+            title = format.replace("_shot_", "\n")
+            table.add_column(title, justify="right", no_wrap=True)
+    else:
+        table.add_column("formats", ratio=1)
     for group in summary["groups"]:
         table.add_row(
             Text(group["name"], style="bold"),
@@ -229,13 +236,18 @@ def print_mixture(summary: dict) -> None:
             Text(f"{group['proportion']:.2%}", style="bold"),
         )
         for task in group["tasks"]:
+            shares = task["formats"]
             table.add_row(
                 Text("  " + task["name"]),
                 f"{task['examples']:,}",
                 f"{task['usable']:,}",
                 "" if task["cap"] is None else f"{task['cap']:,}",
                 f"{task['rate']:.2%}",
-                *(f"{task['formats'].get(name, 0):.0%}" for name in formats),
+                *(
+                    [f"{shares.get(name, 0):.0%}" for name in formats]
+                    if columns
+                    else [", ".join(f"{n} {p:.0%}" for n, p in shares.items())]
+                ),
             )
         table.add_section()
     Console().print(table)

@@ -5,6 +5,7 @@ import pytest
 from keras_flan.data.inspection import inspect, print_mixture, print_prompts
 from keras_flan.data.mixtures import Mixture
 from keras_flan.data.records import Example, write_records
+from keras_flan.data.templates import Format
 from keras_flan.errors import InputError
 
 
@@ -102,3 +103,20 @@ def test_printing_keeps_brackets_and_fits(records, capsys, monkeypatch):
     out = capsys.readouterr().out
     assert "50.00%" in out
     assert max(map(len, out.split("\n"))) <= 80
+
+
+def test_a_table_of_many_formats_keeps_the_names(capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    names = [format.value for format in Format]
+    formats = dict.fromkeys(names, 0.1)
+    task = {"examples": 7473, "usable": 7470, "cap": None, "rate": 1.0}
+    task = {"name": "gsm8k", "formats": formats, **task}
+    print_mixture(
+        {
+            "name": "all",
+            "groups": [{"name": "cot", "proportion": 1.0, "tasks": [task]}],
+        }
+    )
+    printed = capsys.readouterr().out
+    assert "gsm8k" in printed
+    assert printed.count("10%") == len(names)
