@@ -8,6 +8,7 @@ import keras
 import numpy as np
 from keras import ops
 
+from keras_flan.errors import InputError
 from keras_flan.generation import sampling
 from keras_flan.models import decoder_only_decoding, t5_decoding
 from keras_flan.progress import track
@@ -70,7 +71,7 @@ def generate(
         A list with, for each prompt in order, a list of `samples` `Path`s.
 
     Raises:
-        ValueError: If a setting is out of range or the model has no
+        InputError: If a setting is out of range or the model has no
             vocabulary.
 
     Example:
@@ -115,15 +116,15 @@ def stream(
         The index of the prompt, the number of the path, and the `Path`.
     """
     if getattr(model, "vocabulary", None) is None:
-        raise ValueError("Expected a model with a vocabulary. Received: None")
+        raise InputError("Expected a model with a vocabulary. Received: None")
     if samples < 1 or max_new_tokens < 1 or temperature < 0:
-        raise ValueError(
+        raise InputError(
             "Expected samples >= 1, max_new_tokens >= 1, temperature >= 0. "
             f"Received: samples={samples}, max_new_tokens={max_new_tokens}, "
             f"temperature={temperature}"
         )
     if not 0 <= top_k <= sampling.MAX_TOP_K:
-        raise ValueError(
+        raise InputError(
             f"Expected 0 <= top_k <= {sampling.MAX_TOP_K}. Received: {top_k}"
         )
     vocabulary = model.vocabulary

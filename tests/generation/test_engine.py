@@ -5,6 +5,7 @@ import keras_hub
 import numpy as np
 import pytest
 
+from keras_flan.errors import InputError
 from keras_flan.generation import generate
 from keras_flan.generation.engine import stream
 from tests.conftest import LetterVocabulary, make_t5
@@ -115,13 +116,13 @@ def test_no_prompts(model):
 
 
 def test_bad_settings_are_named(model):
-    with pytest.raises(ValueError, match="samples=0"):
+    with pytest.raises(InputError, match="samples=0"):
         generate(model, ["a"], samples=0)
-    with pytest.raises(ValueError, match="top_k"):
+    with pytest.raises(InputError, match="top_k"):
         generate(model, ["a"], top_k=100)
     bare = make_t5()
     bare.vocabulary = None
-    with pytest.raises(ValueError, match="vocabulary"):
+    with pytest.raises(InputError, match="vocabulary"):
         generate(bare, ["a"])
 
 
