@@ -134,7 +134,8 @@ _CSQA = {
 ASDIV = """<?xml version="1.0" encoding="UTF-8" ?>
 <Corpus><ProblemSet>
 <Problem ID="p1"><Body>Tom &amp; Ann have 4 pens.</Body>
-<Question>How many?</Question><Answer>4 (pens)</Answer></Problem>
+<Question>How many?</Question><Answer>4 (pens)</Answer>
+<Formula>4=4</Formula></Problem>
 <Problem ID="p2"><Body>It is 5.</Body><Question>Is it?</Question>
 <Answer>Yes</Answer></Problem>
 </ProblemSet></Corpus>

@@ -37,13 +37,13 @@ def test_natural_instructions(imported):
         "inputs": "Grass?",
         "targets": "green",
         "references": '["green", "lush"]',
-        "example_input": "Rose?",
-        "example_output": "red",
-        "example_explanation": "",
+        "example_input": "Sky?",
+        "example_output": "blue",
+        "example_explanation": "It is.",
     }
     # The positive example with the same input would give the answer away.
     assert rows[1]["inputs"] == "Sky?" and rows[1]["targets"] == "blue"
-    assert rows[1]["example_input"] == "Rose?"
+    assert "example_input" not in rows[1]
     assert rows[3]["references"] == '["black"]'
     assert [row["targets"] for row in rows] == [
         "green",
@@ -62,10 +62,17 @@ def test_natural_instructions(imported):
 
 
 def test_natural_instructions_without_examples(imported):
-    task = {**TASK, "Positive Examples": [{"input": "Grass?", "output": "x"}]}
+    example = {"input": "a", "output": "b", "explanation": "c"}
+    shown = [{**example, "input": i} for i in ("Grass?", "Sky?")]
+    shown.append({"input": "no explanation", "output": "b"})
+    task = {**TASK, "Positive Examples": shown}
     _, rows, _ = imported("natural-instructions", "t.json", json.dumps(task))
-    assert "example_input" not in rows[0]
-    assert rows[1]["example_input"] == "Grass?"
+    inputs = [row["example_input"] for row in rows]
+    # In turn, and never the instance's own input.
+    assert inputs == ["Sky?", "Grass?", "Sky?"]
+    task = {**TASK, "Positive Examples": shown[2:]}
+    info, _, _ = imported("natural-instructions", "t.json", json.dumps(task))
+    assert "example_input" not in info["fields"]
 
 
 @pytest.mark.parametrize(
@@ -255,6 +262,7 @@ def test_mgsm(imported):
     text = "Ngapi?\t2,125\nWangapi?\t-3.5\na\tb\tc\n\t1\nNini?\t1,2\n"
     info, rows, reasons = imported("mgsm", "mgsm_sw.tsv", text)
     assert (info["name"], info["answer_kind"]) == ("mgsm_sw", "number")
+    assert info["templates"] == "mgsm_sw"
     assert rows == [
         {"question": "Ngapi?", "answer": "2125", "language": "sw"},
         {"question": "Wangapi?", "answer": "-3.5", "language": "sw"},
@@ -264,6 +272,19 @@ def test_mgsm(imported):
         "the question is empty",
         "expected a number as answer, found '1,2'",
     ]
+
+
+def test_mgsm_folder(files, tmp_path):
+    files("mgsm_de.tsv", "Wie viel?\t1\n")
+    files("mgsm_exemplars.json", "{}")
+    folder = files("mgsm_xx.tsv", "?\t1\n").parent
+    done = import_source("mgsm", folder, tmp_path / "out")
+    assert [(i["name"], i["templates"]) for i in done.tasks] == [
+        ("mgsm_de", "mgsm_de"),
+        ("mgsm_xx", "gsm8k"),
+    ]
+    with pytest.raises(InputError, match="a task a language"):
+        import_file("mgsm", folder, tmp_path / "new")
 
 
 def test_mgsm_exemplars(imported):
@@ -421,7 +442,13 @@ def test_bigbench(imported):
 
 def test_math_problems(imported):
     problems = [
-        {"ID": "c-1", "Body": "2 pens ", "Question": "Sum?", "Answer": 2.0},
+        {
+            "ID": "c-1",
+            "Body": "2 pens ",
+            "Question": "Sum?",
+            "Answer": 2.0,
+            "Equation": "( 1 + 1 )",
+        },
         {"sQuestion": " 1+1? ", "lSolutions": ["1,200.50"], "iIndex": 3},
         {"sQuestion": "Q", "lSolutions": [1, 2]},
         {"sQuestion": "Q", "lSolutions": ["many"]},
@@ -432,7 +459,7 @@ def test_math_problems(imported):
     info, rows, reasons = imported("math-problems", "SVAMP.json", text)
     assert (info["name"], info["answer_kind"]) == ("SVAMP", "number")
     assert rows == [
-        {"question": "2 pens Sum?", "answer": "2"},
+        {"question": "2 pens Sum?", "answer": "2", "equation": "( 1 + 1 )"},
         {"question": "1+1?", "answer": "1200.50"},
     ]
     assert reasons == [
@@ -453,6 +480,7 @@ def test_asdiv(imported, files, tmp_path):
             "question": "Tom & Ann have 4 pens. How many?",
             "answer": "4",
             "unit": "pens",
+            "equation": "4=4",
         }
     ]
     assert reasons == ["expected a number as answer, found 'Yes'"]
@@ -488,7 +516,7 @@ def test_conll(imported):
         "\tO\n\nNone\tO"
     )
     info, rows, reasons = imported("conll", "x.conll.gz", text)
-    assert info["name"] == "x" and info["templates"] is None
+    assert (info["name"], info["templates"]) == ("x", "named_entities")
     assert rows == [
         {
             "text": "Ada Lovelace in Paris",

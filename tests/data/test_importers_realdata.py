@@ -7,6 +7,7 @@ import pytest
 
 from keras_flan.data.importers import import_file, import_source
 from keras_flan.data.records import read_records
+from keras_flan.data.tasks import Task
 
 pytestmark = pytest.mark.realdata
 
@@ -55,7 +56,6 @@ SENTENCE = {"columns": {"question": "sentence", "answer": "label"}}
         ("tydiqa", "tydiqa/tiny_dev.jsonl.gz", 6, 5, {}),
         ("tydiqa", "tydiqa/small_gold_annotation.jsonl", 2, 1, {}),
         ("tydiqa", "tydiqa/xtreme_mock/labels", 9, 0, {}),
-        ("mgsm", "mgsm", 2750, 0, {}),
         ("mgsm", "mgsm/mgsm_de.tsv", 250, 0, {}),
         ("mgsm", "mgsm/mgsm_exemplars.json", 88, 0, {}),
         ("esnli", "esnli", 9842, 0, {}),
@@ -107,6 +107,8 @@ def test_counts(realdata, tmp_path, format, path, accepted, rejected, options):
     assert (info["num_examples"], info["num_rejected"]) == (accepted, rejected)
     examples = list(read_records(tmp_path, verify=True))
     assert len(examples) == accepted
+    if info["templates"]:
+        assert Task.from_directory(tmp_path).formats
     if "labels" in options:
         names = set(options["labels"].values())
         assert {e.fields["answer"] for e in examples} == names
@@ -119,16 +121,16 @@ def test_natural_instructions(realdata, tmp_path):
     assert sum(info["num_examples"] for info in done.tasks) == 12790
     # One instance has nothing but an empty output.
     assert sum(info["num_rejected"] for info in done.tasks) == 1
-    task = "task075_squad1.1_answer_generation"
     names = {info["name"] for info in done.tasks}
     assert len(names) == 128 and not any("mmmlu" in name for name in names)
     wanted = (realdata / "niv2/splits/default/train_tasks.txt").read_text()
-    assert task in names and names <= set(wanted.split())
+    assert names <= set(wanted.split())
     first = names.pop()
     for example in read_records(tmp_path / first, verify=True):
         references = json.loads(example.fields["references"])
         assert example.fields["targets"] == references[0]
         assert example.fields["definition"]
+    assert Task.from_directory(tmp_path / first).formats
 
 
 def test_the_filter_knows_the_mmlu_tasks(realdata, tmp_path):
@@ -160,6 +162,15 @@ def test_natural_instructions_in_parts(realdata, tmp_path):
     assert sum(numbers.values()) == 1854
     folder = tmp_path / "task875_emotion_classification" / "train"
     assert next(read_records(folder)).fields["targets"]
+
+
+def test_mgsm(realdata, tmp_path):
+    done = import_source("mgsm", realdata / "mgsm", tmp_path, strict=True)
+    assert len(done.tasks) == 11
+    assert {info["num_examples"] for info in done.tasks} == {250}
+    for info in done.tasks:
+        assert info["templates"] == info["name"]
+        Task.from_directory(tmp_path / info["name"])
 
 
 def test_t0(realdata, tmp_path):

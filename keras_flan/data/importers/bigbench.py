@@ -68,13 +68,14 @@ def _read(path: Path, options: Options) -> Source:
     is_yes_no = all(
         fields["answer"].lower() in ("yes", "no") for fields in used
     )
+    has_options = all("options" in fields for fields in used)
     name = document.get("name")
     name = clean_name(name) if isinstance(name, str) else ""
     extra = {k: document[k] for k in ("canary",) if document.get(k)}
     return Source(
         rows,
         name or task_name(path, "bigbench"),
-        "generic",
+        "multiple_choice" if has_options else "generic",
         "yes_no" if is_yes_no else "text",
         extra,
     )

@@ -5,6 +5,7 @@ words for "question" and "answer" in front, which end in a colon; they are
 removed too.
 """
 
+import functools
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,6 +14,7 @@ from typing import Any
 from keras_flan.data.importers.base import (
     Importer,
     Options,
+    Part,
     Reject,
     Row,
     Source,
@@ -28,33 +30,32 @@ from keras_flan.errors import InputError
 _NUMBER = re.compile(r"-?\d{1,3}(,\d{3})+(\.\d+)?|-?\d+(\.\d+)?")
 # An ASCII or a full-width colon ends the label.
 _LABEL = re.compile("[^:\uff1a\n]{1,40}[:\uff1a]\\s*")
+_LANGUAGES = ("bn", "de", "en", "es", "fr", "ja", "ru", "sw", "te", "th", "zh")
 _SOLUTIONS, _EXEMPLARS = "EXEMPLAR_NUMBER_ANSWERS", "MGSM_EXEMPLARS"
 
 
-def _rows(files: list[Path]) -> Iterator[Row | Reject]:
-    for path in files:
-        language = file_stem(path).rpartition("_")[2]
-        for number, line in read_lines(path):
-            cells = [cell.strip() for cell in line.split("\t")]
-            reason = ""
-            if len(cells) != 2:
-                reason = (
-                    "expected 2 tab-separated columns (question, answer), "
-                    f"found {len(cells)}"
-                )
-            elif not cells[0]:
-                reason = "the question is empty"
-            elif not _NUMBER.fullmatch(cells[1]):
-                reason = f"expected a number as answer, found {cells[1]!r:.40}"
-            if reason:
-                yield Reject(path, number, reason, line)
-                continue
-            fields = {
-                "question": cells[0],
-                "answer": cells[1].replace(",", ""),
-                "language": language,
-            }
-            yield Row(path, number, fields)
+def _rows(path: Path, language: str) -> Iterator[Row | Reject]:
+    for number, line in read_lines(path):
+        cells = [cell.strip() for cell in line.split("\t")]
+        reason = ""
+        if len(cells) != 2:
+            reason = (
+                "expected 2 tab-separated columns (question, answer), "
+                f"found {len(cells)}"
+            )
+        elif not cells[0]:
+            reason = "the question is empty"
+        elif not _NUMBER.fullmatch(cells[1]):
+            reason = f"expected a number as answer, found {cells[1]!r:.40}"
+        if reason:
+            yield Reject(path, number, reason, line)
+            continue
+        fields = {
+            "question": cells[0],
+            "answer": cells[1].replace(",", ""),
+            "language": language,
+        }
+        yield Row(path, number, fields)
 
 
 def _exemplar_rows(path: Path) -> Iterator[Row | Reject]:
@@ -99,19 +100,35 @@ def _exemplar(key: str, exemplar: Any, answers: list) -> dict | str:
     return {**texts, "answer": str(answers[place - 1])}
 
 
+def _open(path: Path) -> Source:
+    language = file_stem(path).rpartition("_")[2]
+    family = f"mgsm_{language}" if language in _LANGUAGES else "gsm8k"
+    is_json = path.name.removesuffix(".gz").endswith(".json")
+    rows = _exemplar_rows(path) if is_json else _rows(path, language)
+    return Source(rows, task_name(path, "mgsm"), family, "number")
+
+
 def _read(path: Path, options: Options) -> Source:
-    if path.name.removesuffix(".gz").endswith(".json"):
-        rows = _exemplar_rows(path)
-    else:
-        rows = _rows(data_files(path, ".tsv"))
-    name = "mgsm" if path.is_dir() else task_name(path, "mgsm")
-    return Source(rows, name, "gsm8k", "number")
+    if path.is_dir():
+        raise InputError(
+            f"{path}: a folder holds a task a language; import it with "
+            "`import_source`, or name one file"
+        )
+    return _open(path)
+
+
+def _parts(path: Path, options: Options) -> list[Part] | None:
+    if not path.is_dir():
+        return None
+    files = data_files(path, ".tsv")
+    return [Part(file, functools.partial(_open, file)) for file in files]
 
 
 IMPORTER = Importer(
     format="mgsm",
-    summary="MGSM TSV (or a folder of them): question, answer; exemplars JSON",
+    summary="MGSM TSV, or a folder of one a language; the exemplars JSON",
     read=_read,
     origin="https://github.com/google-research/url-nlp",
     license="CC-BY-4.0",
+    parts=_parts,
 )

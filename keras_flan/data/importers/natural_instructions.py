@@ -83,22 +83,18 @@ def _texts(path: Path, document: dict, key: str) -> list[str]:
 
 
 def _examples(document: dict) -> list[dict[str, str]]:
-    """Returns the positive examples that can be shown."""
+    """Returns the positive examples that come with an explanation."""
     found = document.get("Positive Examples")
     examples = []
     for example in found if isinstance(found, list) else []:
-        if missing_text(example, ("input", "output")):
-            continue
-        explanation = example.get("explanation")
-        examples.append(
-            {
-                "example_input": example["input"].strip(),
-                "example_output": example["output"].strip(),
-                "example_explanation": explanation.strip()
-                if isinstance(explanation, str)
-                else "",
-            }
-        )
+        if not missing_text(example, ("input", "output", "explanation")):
+            examples.append(
+                {
+                    "example_input": example["input"].strip(),
+                    "example_output": example["output"].strip(),
+                    "example_explanation": example["explanation"].strip(),
+                }
+            )
     return examples
 
 

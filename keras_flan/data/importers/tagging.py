@@ -97,12 +97,12 @@ def _row(
 
 def _read_conll(path: Path, options: Options) -> Source:
     name = task_name(path, "conll")
-    return Source(_conll_rows(path), name, None, "text")
+    return Source(_conll_rows(path), name, "named_entities", "text")
 
 
 def _read_slots(path: Path, options: Options) -> Source:
     name = task_name(path, "slots")
-    return Source(_slot_rows(path), name, None, "text")
+    return Source(_slot_rows(path), name, "slot_filling", "text")
 
 
 CONLL = Importer(

@@ -68,7 +68,16 @@ def _rows(path: Path, items: list) -> Iterator[Row | Reject]:
             yield Reject(path, number, reason, as_json(item))
         else:
             fields = {"question": found[0], "answer": answer}
+            fields |= _equation(item)
             yield Row(path, number, fields, _id(item))
+
+
+def _equation(item: dict) -> dict[str, str]:
+    """Returns the field `equation`, if there is one."""
+    found = item.get("Equation", item.get("lEquations"))
+    found = found[0] if isinstance(found, list) and found else found
+    text = found.strip() if isinstance(found, str) else ""
+    return {"equation": text} if text else {}
 
 
 def _id(item: dict) -> str:
@@ -84,7 +93,7 @@ def _read(path: Path, options: Options) -> Source:
             f"{type(items).__name__}"
         )
     name = task_name(path, "math-problems")
-    return Source(_rows(path, items), name, "gsm8k", "number")
+    return Source(_rows(path, items), name, "word_problems", "number")
 
 
 def _asdiv_rows(path: Path, problems: list) -> Iterator[Row | Reject]:
@@ -106,6 +115,7 @@ def _asdiv_rows(path: Path, problems: list) -> Iterator[Row | Reject]:
             "answer": answer,
             "unit": unit[1].strip() if unit else "",
         }
+        fields |= _equation({"Equation": problem.findtext("Formula")})
         yield Row(path, number, fields, problem.get("ID", ""))
 
 
@@ -141,7 +151,7 @@ def _read_asdiv(path: Path, options: Options) -> Source:
             f"{path}: not XML ({error}); download the file again"
         ) from None
     rows = _asdiv_rows(path, list(root.iter("Problem")))
-    return Source(rows, task_name(path, "asdiv"), "gsm8k", "number")
+    return Source(rows, task_name(path, "asdiv"), "word_problems", "number")
 
 
 MATH_PROBLEMS = Importer(
