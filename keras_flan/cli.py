@@ -33,6 +33,19 @@ class Mode(str, enum.Enum):
     cot = "cot"
 
 
+class Library(str, enum.Enum):
+    """Another library, whose model files are converted."""
+
+    huggingface = "huggingface"
+
+
+class Dtype(str, enum.Enum):
+    """The dtype of a model's weights."""
+
+    float32 = "float32"
+    bfloat16 = "bfloat16"
+
+
 Json = Annotated[
     bool, typer.Option("--json", help="Print only JSON on stdout.")
 ]
@@ -266,8 +279,40 @@ def train(
 
 
 @app.command()
+def convert(
+    source: Annotated[
+        str, typer.Argument(help="A model folder, or hf://NAME.")
+    ],
+    output: Annotated[Path, typer.Argument(help="The folder to write.")],
+    from_: Annotated[
+        Library | None, typer.Option("--from", help="Read its format.")
+    ] = None,
+    to: Annotated[
+        Library | None, typer.Option("--to", help="Write its format.")
+    ] = None,
+    dtype: Annotated[
+        Dtype, typer.Option(help="Of the written weights.")
+    ] = Dtype.float32,
+):
+    """Convert a T5 from the files of Hugging Face, or to them."""
+    from keras_flan import models
+
+    if (from_ is None) == (to is None):
+        raise InputError("give either --from huggingface or --to huggingface")
+    if to is not None:
+        model = models.load(source)
+        models.to_huggingface(model, output, dtype=dtype.value)
+    else:
+        model = models.from_huggingface(source, dtype=dtype.value)
+        models.save(model, output)
+    print(output)
+
+
+@app.command()
 def generate(
-    model: Annotated[Path, typer.Option(help="A model folder.")],
+    model: Annotated[
+        str, typer.Option(help="A model folder, hf://NAME or kaggle://NAME.")
+    ],
     prompt: Annotated[str | None, typer.Option(help="One prompt.")] = None,
     input: Annotated[
         Path | None, typer.Option(help="JSONL with a `prompt` a line.")
@@ -337,7 +382,9 @@ def generate(
 
 @app.command()
 def serve(
-    model: Annotated[Path, typer.Option(help="A model folder.")],
+    model: Annotated[
+        str, typer.Option(help="A model folder, hf://NAME or kaggle://NAME.")
+    ],
     host: Annotated[
         str, typer.Option(help="Address to listen on; only this machine.")
     ] = "127.0.0.1",
@@ -354,7 +401,9 @@ def serve(
 
 @app.command()
 def evaluate(
-    model: Annotated[Path, typer.Option(help="A model folder.")],
+    model: Annotated[
+        str, typer.Option(help="A model folder, hf://NAME or kaggle://NAME.")
+    ],
     benchmark: Annotated[
         str, typer.Option(help="gsm8k, bbh, mmlu or records.")
     ],

@@ -4,6 +4,7 @@ import contextlib
 import gzip
 import json
 import os
+import shutil
 import tempfile
 import zlib
 from collections.abc import Iterator
@@ -51,6 +52,46 @@ def atomic_write(path: str | os.PathLike, mode: str = "w") -> Iterator[IO]:
         with contextlib.suppress(FileNotFoundError):
             os.unlink(temporary)
         raise
+
+
+@contextlib.contextmanager
+def replace_folder(path: str | os.PathLike, marker: str) -> Iterator[Path]:
+    """Makes a folder that takes the place of `path` only when all went well.
+
+    Args:
+        path: The folder to write. Missing parent folders are made.
+        marker: A file that says that a folder is one of ours: only such a
+            folder, or an empty one, is replaced.
+
+    Yields:
+        A new folder beside `path`, to be filled.
+
+    Raises:
+        InputError: If `path` is something else.
+
+    Example:
+        >>> with replace_folder("runs/model", marker="config.json") as folder:
+        ...     model.save_to_preset(folder)
+    """
+    path = Path(os.path.abspath(path))
+    if path.exists() and not path.is_dir():
+        raise InputError(f"{path}: expected a folder, found a file")
+    if path.exists() and not (path / marker).is_file() and any(path.iterdir()):
+        raise InputError(
+            f"{path}: the folder holds other files (no {marker}), and would "
+            "be replaced; give a new folder"
+        )
+    path.parent.mkdir(parents=True, exist_ok=True)
+    aside = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
+    try:
+        made = aside / "new"
+        made.mkdir()
+        yield made
+        if path.exists():
+            path.rename(aside / "old")
+        made.rename(path)
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
 
 
 def write_json(path: str | os.PathLike, value: Any) -> None:

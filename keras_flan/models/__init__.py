@@ -3,5 +3,15 @@
 from keras_flan.lazy import attach
 
 __getattr__, __dir__, __all__ = attach(
-    __name__, {"T5": ".t5", "load": ".loading", "save": ".loading"}
+    __name__,
+    {
+        "DecoderOnly": ".decoder_only",
+        "PaLMBackbone": ".palm",
+        "PaLMCausalLM": ".palm_causal_lm",
+        "T5": ".t5",
+        "from_huggingface": ".huggingface.convert",
+        "load": ".loading",
+        "save": ".loading",
+        "to_huggingface": ".huggingface.convert",
+    },
 )
