@@ -235,6 +235,37 @@ def mixture(
 
 
 @app.command()
+def contamination(
+    path: Annotated[Path, typer.Argument(help="A mixture YAML file.")],
+    against: Annotated[
+        Path, typer.Option(help="The benchmark's folder or file.")
+    ],
+    ngram: Annotated[
+        int, typer.Option(min=1, help="Words in a row that tell.")
+    ] = 13,
+    json_: Json = False,
+    quiet: Quiet = False,
+):
+    """Look for a benchmark's texts in the records of a mixture."""
+    from keras_flan.data.contamination import (
+        check_contamination,
+        print_contamination,
+    )
+    from keras_flan.data.mixtures import Mixture
+
+    report = check_contamination(
+        Mixture.from_yaml(path),
+        against,
+        ngram=ngram,
+        progress=not (quiet or json_),
+    )
+    if json_:
+        _print_json(report)
+    else:
+        print_contamination(report)
+
+
+@app.command()
 def vocabulary(
     source: Annotated[
         list[Path], typer.Argument(help="Mixtures, record folders or texts.")
