@@ -117,6 +117,17 @@ def import_(
         str | None,
         typer.Option(help="Template family: a name or a YAML file."),
     ] = None,
+    runner: Annotated[
+        str, typer.Option(help="local, or beam for Apache Beam.")
+    ] = "local",
+    processes: Annotated[
+        int | None,
+        typer.Option(min=1, help="Default: as many as make it faster."),
+    ] = None,
+    beam_option: Annotated[
+        list[str] | None,
+        typer.Option(help="Such as --runner=FlinkRunner; may repeat."),
+    ] = None,
     json_: Json = False,
     quiet: Quiet = False,
 ):
@@ -136,6 +147,9 @@ def import_(
         labels=_pairs(label or [], "--label"),
         keep_mmlu=keep_mmlu,
         templates=templates,
+        runner=runner,
+        processes=processes,
+        beam_options=beam_option or [],
         progress=not (quiet or json_),
     )
     one, *more = imported.tasks

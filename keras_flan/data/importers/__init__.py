@@ -5,10 +5,11 @@ such a module too: pass its importer to `import_file`, or name the file on
 the command line (docs/adding_a_format.md shows one).
 """
 
+import functools
 import os
 import runpy
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -39,6 +40,13 @@ from keras_flan.data.importers.base import (
     Row,
     Source,
     task_name,
+)
+from keras_flan.data.importers.runners import (
+    RUNNERS,
+    Job,
+    run_beam,
+    run_local,
+    useful_processes,
 )
 from keras_flan.data.importers.writing import with_progress, write_source
 from keras_flan.data.records import REJECTS_FILE
@@ -166,10 +174,11 @@ def import_file(
     importer, path = _importer(format), _existing(source)
     _check_columns(importer, columns)
     return write_source(
-        importer,
         importer.read(path, Options(name, columns, split)),
         path,
         output,
+        origin=importer.origin,
+        license=importer.license,
         name=name,
         split=split,
         limit=limit,
@@ -193,6 +202,9 @@ def import_source(
     columns: Mapping[str, str | Sequence[str]] | None = None,
     keep_mmlu: bool = False,
     progress: bool = False,
+    runner: str = "local",
+    processes: int | None = 1,
+    beam_options: Sequence[str] = (),
     **options,
 ) -> Imported:
     """Imports all tasks of a source, each into a folder of its own.
@@ -214,6 +226,14 @@ def import_source(
         keep_mmlu: Keep the Natural Instructions tasks made of MMLU, which
             the paper takes out of its training mixture.
         progress: Show a progress bar, if stderr is a terminal.
+        runner: `"local"`, or `"beam"` for Apache Beam (extra `[beam]`); the
+            files that are written are the same.
+        processes: How many tasks are imported at once, each by a process of
+            its own; `None` takes as many as make it faster. A script that
+            wants more than 1 needs the usual `if __name__ == "__main__":`.
+        beam_options: Options of the Beam pipeline, such as
+            `["--runner=FlinkRunner"]`; source and output must then be in
+            places that all workers see.
         **options: As in `import_file`: `shards`, `labels`, `templates`.
 
     Raises:
@@ -230,37 +250,53 @@ def import_source(
     _check_columns(importer, columns)
     parts = importer.parts(path, Options(name, columns, split, keep_mmlu))
     options |= {"split": split, "limit": limit, "strict": strict}
-    if parts is None:
+    run = _runner(runner, importer, processes, beam_options, Path(output))
+    if parts is None and runner == "local":
         options |= {"name": name, "columns": columns, "progress": progress}
         return Imported(
             [import_file(importer, path, output, **options)], [], []
         )
+    options |= {"origin": importer.origin, "license": importer.license}
+    if parts is None:
+        read = functools.partial(
+            importer.read, path, Options(name, columns, split)
+        )
+        part = Part(path, path.name, read)
+        [result] = run([Job(part, Path(output), options | {"name": name})])
+        if "reason" in result:
+            raise InputError(result["reason"])
+        return Imported([result["info"]], [], [])
     if name is not None:
         raise InputError(
             f"--name {name!r}: {path} holds many tasks, which have their own "
             "names"
         )
-    if progress and sys.stderr.isatty():
-        parts = with_progress(parts, path.name)
-    done, rejected, left_out = {}, [], []
+    jobs, rejected, left_out = {}, [], []
     for part in parts:
+        folder = Path(output, part.name, part.split or "")
         if part.left_out:
             left_out.append(_describe(part, part.left_out))
-            continue
-        try:
-            opened = part.open()
-            folder = Path(output, opened.name, opened.split or "")
-            if folder in done:
-                raise InputError(
-                    f"{part.path}: {folder} has been written from "
-                    f"{done[folder]['source']}; rename one of the files"
-                )
-            info = write_source(importer, opened, part.path, folder, **options)
-            done[folder] = info
-        except InputError as error:
-            if strict:
-                raise
-            rejected.append(_describe(part, str(error)))
+        elif folder not in jobs:
+            jobs[folder] = Job(part, folder, options)
+        else:
+            reason = (
+                f"{part.path}: {folder} is written from "
+                f"{jobs[folder].part.path}; rename one of the files"
+            )
+            rejected.append(_describe(part, reason))
+    if strict and rejected:
+        raise InputError(rejected[0]["reason"])
+    results = run(list(jobs.values()))
+    if progress and sys.stderr.isatty():
+        results = with_progress(results, path.name, len(jobs))
+    done = []
+    for job, result in zip(jobs.values(), results, strict=True):
+        if "info" in result:
+            done.append(result["info"])
+        elif strict:
+            raise InputError(result["reason"])
+        else:
+            rejected.append(_describe(job.part, result["reason"]))
     if not done:
         found = rejected or left_out
         raise InputError(
@@ -274,7 +310,30 @@ def import_source(
         write_jsonl(rejects_file, rejected)
     else:
         rejects_file.unlink(missing_ok=True)
-    return Imported(list(done.values()), rejected, left_out)
+    return Imported(done, rejected, left_out)
+
+
+def _runner(
+    runner: str,
+    importer: Importer,
+    processes: int | None,
+    beam_options: Sequence[str],
+    output: Path,
+) -> Callable[[Sequence[Job]], Iterable[dict[str, Any]]]:
+    """Returns what runs jobs."""
+    if runner not in RUNNERS:
+        raise InputError(
+            f"unknown runner {runner!r}." + did_you_mean(runner, RUNNERS)
+        )
+    if runner == "beam":
+        return lambda jobs: run_beam(jobs, output, beam_options)
+    if beam_options:
+        raise InputError("options of Beam need the runner 'beam'")
+    # The functions of a user's own file are unknown to other processes.
+    alone = IMPORTERS.get(importer.format) is not importer
+    return lambda jobs: run_local(
+        jobs, 1 if alone else processes or useful_processes(jobs)
+    )
 
 
 def _describe(part: Part, reason: str) -> dict[str, str]:

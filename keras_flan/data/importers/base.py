@@ -99,12 +99,17 @@ class Part:
 
     Args:
         path: Its file.
-        open: Opens it; may raise `InputError`.
+        name: Its name, as `open` will find it.
+        open: Opens it; may raise `InputError`. A `functools.partial` of a
+            function can go to other processes.
+        split: The split that the file says it is, if it does.
         left_out: Why the task isn't imported, or `""`.
     """
 
     path: Path
+    name: str
     open: Callable[[], Source]
+    split: str | None = None
     left_out: str = ""
 
 
@@ -201,7 +206,7 @@ def require(package: str, extra: str) -> ModuleType:
         return importlib.import_module(package)
     except ImportError as error:
         raise InputError(
-            f"this format needs the package {package!r} ({error}); install "
+            f"this needs the package {package!r} ({error}); install "
             f"it with: pip install 'keras_flan[{extra}]'"
         ) from None
 

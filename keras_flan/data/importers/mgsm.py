@@ -105,7 +105,11 @@ def _open(path: Path) -> Source:
     family = f"mgsm_{language}" if language in _LANGUAGES else "gsm8k"
     is_json = path.name.removesuffix(".gz").endswith(".json")
     rows = _exemplar_rows(path) if is_json else _rows(path, language)
-    return Source(rows, task_name(path, "mgsm"), family, "number")
+    return Source(rows, _name(path), family, "number")
+
+
+def _name(path: Path) -> str:
+    return task_name(path, "mgsm")
 
 
 def _read(path: Path, options: Options) -> Source:
@@ -121,7 +125,10 @@ def _parts(path: Path, options: Options) -> list[Part] | None:
     if not path.is_dir():
         return None
     files = data_files(path, ".tsv")
-    return [Part(file, functools.partial(_open, file)) for file in files]
+    return [
+        Part(file, _name(file), functools.partial(_open, file))
+        for file in files
+    ]
 
 
 IMPORTER = Importer(

@@ -171,16 +171,13 @@ def _parts(path: Path, options: Options) -> list[Part] | None:
     if not path.is_dir():
         return None
     files = sorted([*path.rglob("*.json"), *path.rglob("*.json.gz")])
-    return [
-        Part(
-            file,
-            functools.partial(_open, file),
-            _WHY_LEFT_OUT
-            if _MMLU in _name(file)[0] and not options.keep_mmlu
-            else "",
-        )
-        for file in files
-    ]
+    return [_part(file, options.keep_mmlu) for file in files]
+
+
+def _part(path: Path, keep_mmlu: bool) -> Part:
+    name, split = _name(path)
+    left_out = _WHY_LEFT_OUT if _MMLU in name and not keep_mmlu else ""
+    return Part(path, name, functools.partial(_open, path), split, left_out)
 
 
 IMPORTER = Importer(

@@ -54,8 +54,11 @@ def _rows(path: Path) -> Iterator[tuple[str, Row | Reject]]:
 
 
 def _source(path: Path, template: str, rows: list[Row | Reject]) -> Source:
-    name = clean_name(template) or task_name(path, "t0")
-    return Source(rows, name, "t0", "text")
+    return Source(rows, _name(path, template), "t0", "text")
+
+
+def _name(path: Path, template: str) -> str:
+    return clean_name(template) or task_name(path, "t0")
 
 
 def _groups(path: Path) -> dict[str, list[Row | Reject]]:
@@ -88,7 +91,11 @@ def _parts(path: Path, options: Options) -> list[Part] | None:
     if len(groups) <= 1 and not path.is_dir():
         return None
     return [
-        Part(file, functools.partial(_source, file, template, rows))
+        Part(
+            file,
+            _name(file, template),
+            functools.partial(_source, file, template, rows),
+        )
         for file, template, rows in groups
     ]
 

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 from keras_flan.data.importers.base import (
-    Importer,
     Reject,
     Row,
     Source,
@@ -20,7 +19,6 @@ _SHOWN = 200  # Characters of a rejected row that are kept.
 
 
 def write_source(
-    importer: Importer,
     opened: Source,
     path: Path,
     output: str | os.PathLike,
@@ -28,13 +26,19 @@ def write_source(
     split: str,
     limit: int | None,
     strict: bool,
+    origin: str = "",
+    license: str = "",
     name: str | None = None,
     shards: int = 1,
     labels: Mapping[str, str] | None = None,
     templates: str | None = None,
     progress: bool = False,
 ) -> dict[str, Any]:
-    """Writes an opened source as a record set."""
+    """Writes an opened source as a record set.
+
+    `origin` and `license` are the format's; the others are those of
+    `import_file`.
+    """
     name = name or opened.name
     rejects: list[dict[str, Any]] = []
     rows = opened.rows
@@ -42,15 +46,14 @@ def write_source(
         rows = (_name_answer(row, labels) for row in rows)
     if progress and sys.stderr.isatty():
         rows = with_progress(rows, name)
-    origin = f"{importer.origin} " if importer.origin else ""
     return write_records(
         _examples(rows, path, name, limit, strict, rejects),
         output,
         name=name,
         split=opened.split or split,
         shards=shards,
-        source=origin + path.name,
-        license=opened.license or importer.license,
+        source=f"{origin} {path.name}".strip(),
+        license=opened.license or license,
         templates=_templates(templates) or opened.templates,
         answer_kind=opened.answer_kind,
         rejects=rejects,
@@ -145,9 +148,12 @@ def _escape(text: str) -> str:
     return text.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
-def with_progress(items: Iterable, name: str) -> Iterable:
+def with_progress(
+    items: Iterable, name: str, total: int | None = None
+) -> Iterable:
     """Returns the items, which move a progress bar as they are taken."""
     from rich.console import Console
     from rich.progress import track
 
-    return track(items, name, console=Console(stderr=True), transient=True)
+    console = Console(stderr=True)
+    return track(items, name, total, console=console, transient=True)
