@@ -54,6 +54,13 @@ class Family:
             `(batch, length, hidden_dim)`, and what the layers' attention
             handed out: here a list, one nest of tensors a layer.
         """
+        if remat and training and getattr(self.backbone, "dropout", 0):
+            # keras-hub's dropout draws anew when a layer runs again.
+            raise ValueError(
+                f"{type(self.backbone).__name__} can't compute activations "
+                "again with dropout on. Expected remat=False or a backbone "
+                f"with dropout=0. Received: dropout={self.backbone.dropout}"
+            )
         outs = []
         for number, layer in enumerate(self.backbone.transformer_layers):
 

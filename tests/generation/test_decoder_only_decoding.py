@@ -1,0 +1,133 @@
+"""Cached decoding of decoder-only models, k paths on one prompt."""
+
+import keras
+import numpy as np
+import pytest
+from keras import ops
+
+from keras_flan.generation import generate
+from keras_flan.models import DecoderOnly
+from keras_flan.models.decoder_only_decoding import start
+from tests.conftest import LetterVocabulary
+from tests.models.decoders import FAMILIES, forward, make_hub
+
+PROMPTS = ["what is the time?", "a", "the quick brown fox"]
+NEW = 10
+
+
+def slow(*values):
+    return [pytest.param(value, marks=pytest.mark.slow) for value in values]
+
+
+@pytest.mark.parametrize(
+    "family",
+    ["mistral", *slow(*(name for name in FAMILIES if name != "mistral"))],
+)
+def test_greedy_tokens_are_those_of_keras_hub(family):
+    hub = make_hub(family, seed=1)
+    vocabulary = LetterVocabulary()
+    paths = generate(
+        DecoderOnly(hub, vocabulary),
+        PROMPTS,
+        max_new_tokens=NEW,
+        batch_paths=3,
+    )
+    ids = [[*vocabulary.encode(prompt), 1] for prompt in PROMPTS]
+    tokens = np.zeros((3, max(map(len, ids)) + NEW), "int32")
+    mask = np.zeros_like(tokens)
+    for row, prompt in enumerate(ids):
+        tokens[row, : len(prompt)], mask[row, : len(prompt)] = prompt, 1
+    hub.compile(sampler="greedy")
+    made = hub.generate(
+        {"token_ids": tokens, "padding_mask": mask}, stop_token_ids=None
+    )["token_ids"]
+    for row, [path] in enumerate(paths):
+        found = path.token_ids + [1] * path.finished
+        begin = len(ids[row])
+        assert found == made[row, begin : begin + len(found)].tolist()
+
+
+def uncached(model, prompt, length):
+    """Greedy tokens and their log-probability by whole forward passes.
+
+    All in one row length, so that nothing is compiled twice.
+    """
+    ids = [*model.vocabulary.encode(prompt), 1]
+    prefix, total = len(ids), 0.0
+    while len(ids) < prefix + length:
+        row = np.zeros((1, 64), "int32")
+        row[0, : len(ids)] = ids
+        place = np.arange(64)[None]
+        logits = forward(
+            model,
+            {
+                "token_ids": row,
+                "segment_ids": (place < len(ids)).astype("int32"),
+                "prefix_mask": (place < prefix).astype("int32"),
+            },
+        )[0, len(ids) - 1]
+        ids.append(int(logits.argmax()))
+        total += logits.max() - np.log(np.exp(logits).sum())
+        if ids[-1] == 1:
+            break
+    return ids[prefix:], total
+
+
+@pytest.mark.parametrize("bidirectional", [True, *slow(False)])
+def test_palm_equals_its_uncached_self(bidirectional):
+    model = DecoderOnly(
+        make_hub("palm", seed=2),
+        LetterVocabulary(),
+        bidirectional_prefix=bidirectional,
+    )
+    outputs = generate(model, PROMPTS, max_new_tokens=NEW, batch_paths=3)
+    for prompt, [path] in zip(PROMPTS, outputs, strict=True):
+        ids, log_probability = uncached(model, prompt, NEW)
+        assert path.token_ids + [1] * path.finished == ids
+        assert abs(path.log_probability - log_probability) < 1e-3
+
+
+@pytest.mark.parametrize("family", [*slow("palm"), "mistral"])
+def test_paths_share_the_prompt_and_nothing_else(family):
+    model = DecoderOnly(make_hub(family, seed=3), LetterVocabulary())
+    settings = {"temperature": 1.0, "seed": 4, "max_new_tokens": NEW}
+    many = generate(model, PROMPTS, samples=4, batch_paths=12, **settings)
+    [alone] = generate(model, PROMPTS[2:], samples=2, **settings)
+    assert [p.token_ids for p in alone] == [p.token_ids for p in many[2][:2]]
+    assert len({tuple(p.token_ids) for p in many[2]}) > 1
+
+    ids = ops.convert_to_tensor([[5, 6, 7, 1]], "int32")
+    state = start(model, ids, ops.convert_to_tensor([4]), 3, 8)
+    for prompt in keras.tree.flatten(state["prompt"]):
+        assert tuple(prompt.shape[-4:-1]) == (1, 4, prompt.shape[-2])
+    for past in keras.tree.flatten(state["past"]):
+        assert tuple(past.shape[-5:-2]) == (1, 3, 8)
+
+
+def test_prompts_end_as_the_model_says():
+    model = DecoderOnly(
+        make_hub("qwen", seed=5), LetterVocabulary(), separate=False
+    )
+    # Going on with one's own words is going on where one stopped.
+    [[whole]] = generate(model, ["tell me"], max_new_tokens=8)
+    first = whole.token_ids[:3]
+    text = model.vocabulary.decode(first)
+    if "_" not in text and len(text) == 3:
+        [[rest]] = generate(model, ["tell me" + text], max_new_tokens=5)
+        assert first + rest.token_ids == whole.token_ids
+    # An empty prompt is the end of another text.
+    assert generate(model, [""], max_new_tokens=2)[0]
+
+
+def test_ids_of_padding_may_be_tokens():
+    """Lengths, not zeros, tell padding: some tokenizers end texts with 0."""
+
+    class EndsWithZero(LetterVocabulary):
+        eos_id = 0
+
+    model = DecoderOnly(make_hub("llama", seed=6), EndsWithZero())
+    short = generate(model, ["a"], max_new_tokens=6)
+    both = generate(
+        model, ["a", "a longer one"], max_new_tokens=6, batch_paths=2
+    )
+    assert short[0][0].token_ids == both[0][0].token_ids
