@@ -196,6 +196,9 @@ FAMILIES = {
     "QwenBackbone": Llama,
 }
 
+# Folders of transformers that keras-hub converts to those backbones.
+TRANSFORMERS_TYPES = ("gemma", "gemma2", "llama", "mistral", "qwen2", "qwen3")
+
 
 def family_of(backbone) -> Family:
     """Returns the way to run a backbone.

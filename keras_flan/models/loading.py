@@ -1,5 +1,6 @@
 """Models on disk: keras-hub presets, which plain keras-hub loads too."""
 
+import contextlib
 import json
 import os
 from pathlib import Path
@@ -13,20 +14,23 @@ _VOCABULARY = Path("assets") / "tokenizer" / "vocabulary.spm"
 
 
 def load(path: str | os.PathLike):
-    """Loads a T5 from a folder or by name.
+    """Loads a model from a folder or by name.
 
     Args:
         path: A folder written by `save`, by `T5.save_to_preset`, by
             keras-hub itself or by transformers; or a name:
             `"hf://google/flan-t5-small"` (either format),
-            `"kaggle://keras/t5/keras/t5_small_multi"` or
-            `"t5_small_multi"` (these two need the package kagglehub).
+            `"kaggle://keras/t5/keras/t5_small_multi"`,
+            `"t5_small_multi"` or `"gemma_2b_en"` (these need the package
+            kagglehub).
 
     Returns:
-        A `keras_flan.models.T5` with its vocabulary.
+        A `keras_flan.models.T5` or, for PaLM and the decoder-only families
+        of keras-hub, a `keras_flan.models.DecoderOnly`; with its vocabulary.
 
     Raises:
-        InputError: If there is no T5 at `path`, or it cannot be fetched.
+        InputError: If there is no such model at `path`, or it cannot be
+            fetched.
 
     Example:
         >>> model = keras_flan.models.load("runs/quickstart/model")
@@ -42,7 +46,10 @@ def load(path: str | os.PathLike):
             f"{path}: not a model folder ({found}); give the folder that "
             "`keras-flan train` or `save_to_preset` wrote"
         )
-    if _is_of_transformers(config):
+    kind = _kind(config)
+    if kind == "decoder-only":
+        return _decoder_only(os.fspath(folder))
+    if kind == "transformers":
         from keras_flan.models.huggingface.convert import (
             from_huggingface,
         )
@@ -62,9 +69,10 @@ def save(model, path: str | os.PathLike) -> None:
     """Writes a model folder; an earlier one is replaced when all is written.
 
     Args:
-        model: A `keras_flan.models.T5`.
+        model: A `keras_flan.models.T5` or `keras_flan.models.DecoderOnly`.
         path: The folder. It loads with `load` and, in plain keras-hub, with
-            `keras_hub.models.T5Seq2SeqLM.from_preset`.
+            `from_preset` of `keras_hub.models.T5Seq2SeqLM` or of the
+            family's `CausalLM`.
 
     Raises:
         InputError: If `path` is a folder of something else.
@@ -84,13 +92,23 @@ def _load_by_name(name: str):
     import keras_hub
 
     from keras_flan.data.tokenizers import Vocabulary
+    from keras_flan.models.families import FAMILIES
     from keras_flan.models.t5 import T5
 
-    known = keras_hub.models.T5Backbone.presets
+    known = list(keras_hub.models.T5Backbone.presets)
+    decoder_only = [
+        preset
+        for family in FAMILIES
+        for preset in getattr(
+            getattr(keras_hub.models, family, None), "presets", ()
+        )
+    ]
+    if name in decoder_only:
+        return _decoder_only(name)
     if "://" not in name and name not in known:
         raise InputError(
-            f"{name}: neither a folder nor a T5 preset of keras-hub."
-            + did_you_mean(name, known)
+            f"{name}: neither a folder nor a preset of keras-hub."
+            + did_you_mean(name, known + decoder_only)
         )
     backbone = _backbone(name)
     tokenizer = keras_hub.models.T5Tokenizer.from_preset(name)
@@ -102,29 +120,56 @@ def _backbone(source: str):
 
     from keras_flan.models.t5 import quiet_masks
 
+    with _naming(source), quiet_masks():
+        return keras_hub.models.T5Backbone.from_preset(source)
+
+
+def _decoder_only(source: str):
+    from keras_flan.models.decoder_only import DecoderOnly
+
+    with _naming(source):
+        return DecoderOnly.from_preset(source)
+
+
+@contextlib.contextmanager
+def _naming(source: str):
+    """Names the source in keras-hub's errors."""
     try:
-        with quiet_masks():
-            return keras_hub.models.T5Backbone.from_preset(source)
+        yield
     except Exception as error:
-        # keras-hub's errors differ by source (Kaggle, h5py, its own).
+        # They differ by source (Kaggle, h5py, its own).
         reason = str(error).strip().split("\n")[0]
         raise InputError(f"{source}: cannot be loaded: {reason}") from error
 
 
-def _is_of_transformers(path: Path) -> bool:
-    """Whether a `config.json` is one of transformers, not of keras-hub."""
+def _kind(path: Path) -> str:
+    """Says whose model a `config.json` describes.
+
+    Returns:
+        `"decoder-only"` (of keras-hub, or one that it converts itself),
+        `"transformers"` or `"t5"`.
+    """
+    from keras_flan.models.families import FAMILIES, TRANSFORMERS_TYPES
+
     try:
         values = json.loads(read_text(path))
     except json.JSONDecodeError as error:
         raise InputError(f"{path}: not JSON ({error.msg})") from None
     if isinstance(values, dict) and "model_type" in values:
-        return True
+        if values["model_type"] in TRANSFORMERS_TYPES:
+            return "decoder-only"
+        return "transformers"
     name = values.get("class_name") if isinstance(values, dict) else None
     if name is None:
         raise InputError(
             f"{path}: not the config of a model (expected a 'class_name', as "
             "keras-hub writes, or a 'model_type', as transformers does)"
         )
+    if name in FAMILIES:
+        return "decoder-only"
     if name != "T5Backbone":
-        raise InputError(f"{path}: found a {name}, expected a T5Backbone")
-    return False
+        raise InputError(
+            f"{path}: found a {name}, expected a T5Backbone or one of "
+            f"{', '.join(FAMILIES)}"
+        )
+    return "t5"
