@@ -6,7 +6,12 @@ from collections.abc import Sequence
 import numpy as np
 
 from keras_flan.data.records import verify_records
-from keras_flan.data.streams import parse_records, stable_seed, task_records
+from keras_flan.data.streams import (
+    chain_task_records,
+    make_keys,
+    parse_records,
+    stable_seed,
+)
 from keras_flan.data.tasks import Task
 from keras_flan.data.tf_runtime import tf
 
@@ -46,24 +51,22 @@ class ExemplarPool:
         field_names: Sequence[str],
         seed: int,
     ):
-        records = []
         self._first = np.zeros(len(tasks), np.int32)
         self._count = np.zeros(len(tasks), np.int32)
         # The position of each exemplar in its task's order of reading.
         self._indices = np.full([len(tasks), POOL_SIZE], -1, np.int64)
+        picks: list[tuple[Task, list[int]]] = []
         for i, task in enumerate(tasks):
             if task is None:
                 continue
             indices = random.Random(
                 stable_seed("pool", seed, task.name)
             ).sample(range(task.num_examples), self._size(task))
-            self._first[i] = len(records)
+            self._first[i] = sum(self._count)
             self._count[i] = len(indices)
             self._indices[i, : len(indices)] = indices
-            records += _pick(task, indices)
-        self._values = parse_records(
-            np.array(records, object), list(field_names)
-        )
+            picks.append((task, indices))
+        self._values = parse_records(_pick(picks), list(field_names))
 
     @staticmethod
     def _size(task: Task) -> int:
@@ -119,19 +122,24 @@ class ExemplarPool:
         }
 
 
-def _pick(task: Task, indices: Sequence[int]) -> list[bytes]:
-    """Returns the records at the given positions, in the order given."""
-    found = {}
+def _pick(picks: Sequence[tuple[Task, Sequence[int]]]) -> np.ndarray:
+    """Returns the records at the given positions of tasks, in this order."""
+    tasks = [task for task, _ in picks]
+    records = chain_task_records(
+        tasks, [max(indices) + 1 for _, indices in picks]
+    )
+    wanted = np.concatenate(
+        [make_keys(i, indices) for i, (_, indices) in enumerate(picks)]
+    )
+    # One more than there can be, so that every key has a place.
+    ordered = np.append(np.sort(wanted), np.iinfo(np.int64).max)
+    found: dict[int, bytes] = {}
     try:
-        for keys, records in (
-            task_records(task).batch(_READ).as_numpy_iterator()
-        ):
-            for index in indices:
-                if keys[0] <= index <= keys[-1]:
-                    found[index] = records[index - keys[0]]
-            if len(found) == len(indices):
-                break
+        for keys, values in records.batch(_READ).as_numpy_iterator():
+            hits = ordered[np.searchsorted(ordered, keys)] == keys
+            found.update(zip(keys[hits], values[hits], strict=True))
     except tf().errors.DataLossError:
-        verify_records(task.directory)  # names the shard and the record
+        for task in tasks:
+            verify_records(task.directory)  # names the shard and the record
         raise
-    return [found[index] for index in indices]
+    return np.array([found[key] for key in wanted], object)

@@ -6,15 +6,16 @@ shuffling and choosing a task. All work on the content is done on batches
 counter, never from TensorFlow's global seed.
 """
 
+import dataclasses
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
 from keras_flan.data.mixtures import Mixture
 from keras_flan.data.records import check_sizes, read_info
 from keras_flan.data.tasks import Task
-from keras_flan.data.tf_runtime import tf
+from keras_flan.data.tf_runtime import allow_open_files, tf
 from keras_flan.errors import InputError
 
 # A key is the task's id and, in the lower bits, the example's position.
@@ -56,36 +57,106 @@ def task_records(
         InputError: If a shard is missing or has not the size it should have,
             or there are fewer shards than hosts.
     """
-    data = tf().data
+    shares = [_share(task, limit, host, hosts)]
+    open_stream = _stream_opener(shares, host, hosts, task_id)
+    return open_stream(tf().constant(0, tf().int64))
+
+
+def chain_task_records(tasks: Sequence[Task], limits: Sequence[int]):
+    """Returns the records of `task_records` of all tasks, task by task.
+
+    Args:
+        tasks: The tasks; a task's id is its place in here.
+        limits: For each task, only its examples before this position.
+    """
+    shares = [
+        _share(task, limit, 0, 1)
+        for task, limit in zip(tasks, limits, strict=True)
+    ]
+    return tf().data.Dataset.range(len(tasks)).flat_map(_stream_opener(shares))
+
+
+@dataclasses.dataclass(frozen=True)
+class _Share:
+    """What a host reads of a task: `number` records of some `files`.
+
+    `shards` counts the files of all hosts.
+    """
+
+    files: list[str]
+    shards: int
+    number: int
+
+
+def _share(task: Task, limit: int | None, host: int, hosts: int) -> _Share:
     info = read_info(task.directory)
     check_sizes(task.directory, info)
     shards = len(info["shards"])
-    mine = range(host, shards, hosts)
     if shards < hosts:
         raise InputError(
             f"{task.directory}: {shards} shard(s) cannot be shared by {hosts} "
             f"hosts; import the task again with `--shards {hosts}` or more"
         )
-    files = [str(task.directory / info["shards"][i]["file"]) for i in mine]
-    # Records were dealt out to the shards in turn, so the k-th record here
-    # is record k // m of shard k % m (of the m shards read).
-    records = data.Dataset.from_tensor_slices(files).interleave(
-        data.TFRecordDataset, cycle_length=len(files), block_length=1
-    )
     limit = task.num_examples if limit is None else limit
-    number = sum(len(range(i, limit, shards)) for i in mine)
-    if hosts == 1:
-        keys = data.Dataset.range(task_id << _INDEX_BITS, _NO_END)
-    else:
-        keys = data.Dataset.range(number).map(
-            lambda k: (
-                (task_id << _INDEX_BITS)
-                + (k // len(mine)) * shards
-                + host
-                + (k % len(mine)) * hosts
-            )
+    mine = range(host, shards, hosts)
+    return _Share(
+        [str(task.directory / info["shards"][i]["file"]) for i in mine],
+        shards,
+        sum(len(range(i, limit, shards)) for i in mine),
+    )
+
+
+def _stream_opener(
+    shares: Sequence[_Share], host: int = 0, hosts: int = 1, first_id: int = 0
+) -> Callable:
+    """Returns a function that opens the records of a share, by its number.
+
+    TensorFlow takes some 0.1 seconds to trace the functions of a dataset.
+    What differs between tasks is therefore in tables, so that a dataset's
+    `map` traces this function once for hundreds of tasks.
+
+    Args:
+        shares: What to read.
+        host: The number of this host.
+        hosts: How many hosts share the reading.
+        first_id: The task id of the first share.
+    """
+    tf_ = tf()
+    data = tf_.data
+    allow_open_files(sum(len(share.files) for share in shares))
+    files = tf_.constant([file for share in shares for file in share.files])
+    ends = tf_.constant(np.cumsum([0] + [len(s.files) for s in shares]))
+    shards = tf_.constant([s.shards for s in shares], tf_.int64)
+    numbers = tf_.constant([s.number for s in shares], tf_.int64)
+
+    def open_stream(place):
+        first, last = ends[place], ends[place + 1]
+        # Records were dealt out to the shards in turn, so the k-th record
+        # here is record k // m of shard k % m (of the m shards read).
+        records = data.Dataset.from_tensor_slices(files[first:last])
+        records = records.interleave(
+            data.TFRecordDataset, cycle_length=last - first, block_length=1
         )
-    return data.Dataset.zip(keys, records).take(number)
+        begin = (place + first_id) * (1 << _INDEX_BITS)
+        if hosts == 1:
+            keys = data.Dataset.range(begin, _NO_END)
+        else:
+            keys = data.Dataset.range(numbers[place]).map(
+                lambda k: (
+                    begin
+                    + k // (last - first) * shards[place]
+                    + host
+                    + k % (last - first) * hosts
+                )
+            )
+        return data.Dataset.zip(keys, records).take(numbers[place])
+
+    return open_stream
+
+
+def make_keys(task_id: int, indices: Sequence[int]) -> np.ndarray:
+    """Returns the keys (int64) of a task's examples, given positions."""
+    return (task_id << _INDEX_BITS) + np.asarray(indices, np.int64)
 
 
 def split_keys(keys):
@@ -134,33 +205,43 @@ def draw_records(
     Returns:
         A dataset of `(key, record)`, as from `task_records`.
     """
-    data = tf().data
-    streams = [
-        _passes(
-            task_records(
-                part.task,
-                i,
-                limit=part.task.num_usable,
-                host=host,
-                hosts=hosts,
-            ),
-            seed=stable_seed("shuffle", seed, part.task.name),
+    tf_ = tf()
+    shares = [
+        _share(part.task, part.task.num_usable, host, hosts)
+        for part in mixture.tasks
+    ]
+    seeds = tf_.constant(
+        [
+            stable_seed("shuffle", seed, part.task.name)
+            for part in mixture.tasks
+        ],
+        tf_.int64,
+    )
+
+    open_stream = _stream_opener(shares, host, hosts)
+
+    def open_passes(place):
+        return _passes(
+            open_stream(place),
+            seed=seeds[place],
             shuffle_buffer=shuffle_buffer,
             repeat=repeat,
         )
-        for i, part in enumerate(mixture.tasks)
-    ]
-    return data.Dataset.choose_from_datasets(
-        streams,
+
+    options = tf_.data.Options()
+    # Rewriting the graph of hundreds of streams takes longer than it saves.
+    options.experimental_optimization.apply_default_optimizations = False
+    return tf_.data.Dataset.choose_from_datasets(
+        list(tf_.data.Dataset.range(len(shares)).map(open_passes)),
         _choices(
             [part.rate for part in mixture.tasks],
             seed if hosts == 1 else stable_seed("host", host, seed),
         ),
         stop_on_empty_dataset=False,
-    )
+    ).with_options(options)
 
 
-def _passes(records, *, seed: int, shuffle_buffer: int, repeat: bool):
+def _passes(records, *, seed, shuffle_buffer: int, repeat: bool):
     """Shuffles every pass over the records with a seed of its own."""
     tf_ = tf()
 
