@@ -161,6 +161,50 @@ def test_fit_trains_the_weights_of_keras_hub(family):
     assert np.abs(forward(hub, x) - before).max() > 1e-3
 
 
+def test_the_pipeline_packs_for_it(tmp_path):
+    """All examples, packed or one a row: the same loss."""
+    from keras_flan.data import (
+        Example,
+        Mixture,
+        build_dataset,
+        train_vocabulary,
+        write_records,
+    )
+
+    examples = [
+        Example(
+            {"question": f"is {i} odd?", "answer": str(i % 2)}, "odd", str(i)
+        )
+        for i in range(30)
+    ]
+    write_records(examples, tmp_path / "odd", name="odd", templates="generic")
+    (tmp_path / "odd.yaml").write_text(
+        "name: odd\nrecords: .\ngroups: {all: {tasks: [odd], "
+        "formats: {zero_shot_direct: 1}}}\n"
+    )
+    texts = [text for e in examples for text in e.fields.values()] * 9
+    vocabulary = train_vocabulary(texts, 276, tmp_path / "v.model")
+    model = DecoderOnly(make_hub("llama", vocabulary_size=276), vocabulary)
+    model.compile(loss=TokenCrossentropy())
+    losses, rows = [], []
+    for pack in (True, False):
+        batches = build_dataset(
+            Mixture.from_yaml(tmp_path / "odd.yaml"),
+            vocabulary,
+            input_length=80,
+            target_length=16,
+            batch_size=30,
+            decoder_only=True,
+            pack=pack,
+            repeat=False,
+        )
+        losses.append(model.evaluate(batches, verbose=0))
+        [(x, _, _)] = batches
+        rows.append(int((x["segment_ids"].numpy().max(axis=1) > 0).sum()))
+    assert rows[0] < rows[1] == 30
+    assert abs(losses[0] - losses[1]) < 1e-4
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("family", ["palm", "qwen"])
 def test_rematerialisation_changes_no_gradient(family):
