@@ -317,9 +317,11 @@ def train(
     if json_:
         _print_json(result)
     else:
+        first, *_, last = [*result["loss"], result["loss"][-1]]
+        change = f"{first:.4f} -> " if len(result["loss"]) > 1 else ""
         print(
-            f"{result['steps']} steps, loss {result['loss'][0]:.4f} -> "
-            f"{result['loss'][-1]:.4f}, model in {result['model']}"
+            f"{result['steps']} steps, loss {change}{last:.4f}, "
+            f"model in {result['model']}"
         )
 
 
@@ -478,10 +480,12 @@ def evaluate(
     quiet: Quiet = False,
 ):
     """Score a model on a benchmark; every example is logged."""
+    from keras_flan.evaluation.benchmarks import load_benchmark
     from keras_flan.evaluation.runner import evaluate
     from keras_flan.evaluation.scoring import print_metrics
     from keras_flan.models.loading import load
 
+    load_benchmark(benchmark, data)  # a wrong one fails before the long load
     metrics = evaluate(
         load(model),
         benchmark,
@@ -576,11 +580,25 @@ def _read_prompts(prompt: str | None, path: Path | None) -> list[dict]:
 def main() -> None:
     """Entry point of `keras-flan`."""
     try:
-        app()
+        sys.exit(app(standalone_mode=False))
     except InputError as error:
         if _debug:
             raise
         print(f"keras-flan: {error}", file=sys.stderr)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        sys.exit(130)
+    except Exception as error:
+        # typer's errors of usage, which it would draw as a box of lines.
+        if _debug or not hasattr(error, "format_message"):
+            raise
+        place = getattr(getattr(error, "ctx", None), "command_path", "")
+        message = " ".join(error.format_message().split())
+        if message:
+            print(
+                f"keras-flan: {message} (see `{place or 'keras-flan'} --help`)",
+                file=sys.stderr,
+            )
         sys.exit(2)
     except BrokenPipeError:
         # `keras-flan ... | head`: nobody listens any more.

@@ -186,6 +186,19 @@ def test_bad_generate_arguments(run, tmp_path):
     )
 
 
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["mixture"], ["path", "mixture --help"]),
+        (["nosuch"], ["nosuch"]),
+        (["import", "gsm8k", "x", "--output", "y", "--limit", 0], ["--limit"]),
+        (["score", "--benchmark", "gsm8k"], ["--predictions"]),
+    ],
+)
+def test_wrong_usage_is_one_line(run, arguments, words):
+    bad(run(*arguments), *words)
+
+
 def test_unknown_names(run, tmp_path):
     bad(run("import", "gsm8", "x", "--output", tmp_path), "gsm8k")
     predictions = tmp_path / "p.jsonl"

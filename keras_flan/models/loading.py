@@ -5,6 +5,7 @@ import json
 import os
 from pathlib import Path
 
+from keras_flan.data.tf_runtime import tf
 from keras_flan.errors import InputError, did_you_mean
 from keras_flan.files import read_text, replace_folder
 from keras_flan.models.huggingface.hub import local_folder
@@ -38,6 +39,7 @@ def load(path: str | os.PathLike):
     """
     folder = local_folder(path)
     if not folder.exists() and _is_name(path):
+        tf()  # first, so that it starts quietly
         return _load_by_name(os.fspath(path))
     config = folder / "config.json"
     if not config.is_file():
@@ -47,6 +49,7 @@ def load(path: str | os.PathLike):
             "`keras-flan train` or `save_to_preset` wrote"
         )
     kind = _kind(config)
+    tf()  # first, so that it starts quietly
     if kind == "decoder-only":
         return _decoder_only(os.fspath(folder))
     if kind == "transformers":

@@ -32,6 +32,10 @@ def train(config: TrainConfig, *, model=None, quiet: bool = False) -> dict:
         [6.91, 5.3, 4.8, 4.4, 4.1]
     """
     from keras_flan.data.mixtures import Mixture
+    from keras_flan.data.tf_runtime import tf
+
+    tf()  # first, so that it starts quietly
+
     from keras_flan.data.pipeline import build_dataset
     from keras_flan.models.loading import save
     from keras_flan.training.adafactor import Adafactor
