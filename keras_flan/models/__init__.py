@@ -12,6 +12,7 @@ __getattr__, __dir__, __all__ = attach(
         "from_huggingface": ".huggingface.convert",
         "load": ".loading",
         "save": ".loading",
+        "smollm2": ".smollm2_gguf",
         "to_huggingface": ".huggingface.convert",
     },
 )

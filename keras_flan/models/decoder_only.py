@@ -14,6 +14,9 @@ from keras_flan.models.attention import attend, block_causal, within_window
 from keras_flan.models.families import family_of
 from keras_flan.models.palm_causal_lm import PaLMTokenizer
 
+# Registers the classes of saved models.
+from keras_flan.models.smollm2_gguf import SmolLM2Backbone  # noqa: F401
+
 # What a folder holds besides keras-hub's own files.
 _FILE = "decoder_only.json"
 _SETTINGS = ("bidirectional_prefix", "separate", "remat")
@@ -168,6 +171,7 @@ class DecoderOnly(keras.Model):
         """
         preset_dir = Path(preset_dir)
         self.backbone.save_to_preset(str(preset_dir))
+        _note_tied_embeddings(self.backbone, preset_dir / "config.json")
         settings = {name: getattr(self, name) for name in _SETTINGS}
         if isinstance(self.vocabulary, HubVocabulary):
             settings["start"] = self.vocabulary.bos_id is not None
@@ -231,6 +235,19 @@ def _vocabulary(tokenizer, start=None):
     if isinstance(inner, PaLMTokenizer):
         return Vocabulary(inner.proto)
     return HubVocabulary(tokenizer, start)
+
+
+def _note_tied_embeddings(backbone, path: Path) -> None:
+    """Completes the config of a Llama.
+
+    keras-hub 0.32 leaves out that a Llama's embeddings are tied, and then
+    cannot load what it saved.
+    """
+    values = json.loads(path.read_text("utf-8"))
+    tied = getattr(backbone, "tie_word_embeddings", False)
+    if tied and "tie_word_embeddings" not in values["config"]:
+        values["config"]["tie_word_embeddings"] = True
+        write_json(path, values)
 
 
 def _segments(inputs):

