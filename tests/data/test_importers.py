@@ -13,6 +13,7 @@ from keras_flan.data.importers import (
     Source,
     describe_formats,
     import_file,
+    import_source,
     task_name,
 )
 from keras_flan.data.records import read_records
@@ -111,6 +112,16 @@ def test_flan_cot(files, tmp_path):
             "text": "an\tempty\t ",
         },
     ]
+
+
+def test_flan_cot_folder(files, tmp_path):
+    files("creak_train.tsv.gz", "q\tyes\tr\n")
+    folder = files("qasc_train.tsv", "q\t(A)\tr\n").parent
+    imported = import_source("flan-cot", folder, tmp_path / "out")
+    assert [info["templates"] for info in imported.tasks] == ["creak", "qasc"]
+    assert fields_of(tmp_path / "out" / "qasc")[0]["answer"] == "(A)"
+    with pytest.raises(InputError, match="a folder holds many tasks"):
+        import_file("flan-cot", folder, tmp_path / "out")
 
 
 @pytest.mark.parametrize(

@@ -4,18 +4,22 @@ No header and no quoting; line breaks in a question or rationale stand as the
 two characters `\n` (google-research/FLAN, `flan/v2/cot_data`).
 """
 
+import functools
 from collections.abc import Iterator
 from pathlib import Path
 
 from keras_flan.data.importers.base import (
     Importer,
     Options,
+    Part,
     Reject,
     Row,
     Source,
+    data_files,
     read_lines,
     task_name,
 )
+from keras_flan.errors import InputError
 
 _COLUMNS = ("question", "answer", "rationale")
 
@@ -55,17 +59,41 @@ def _rows(path: Path) -> Iterator[Row | Reject]:
             yield Row(path, number, fields)
 
 
-def _read(path: Path, options: Options) -> Source:
+def _open(path: Path, other_name: str | None = None) -> Source:
     name = task_name(path, "flan-cot")
-    names = (name, options.name)
+    names = (name, other_name)
     family = next((name for name in names if name in _ANSWER_KINDS), None)
     return Source(_rows(path), name, family, _ANSWER_KINDS.get(family))
 
 
+def _read(path: Path, options: Options) -> Source:
+    if path.is_dir():
+        raise InputError(
+            f"{path}: a folder holds many tasks; import it with "
+            "`import_source`, or name one file"
+        )
+    return _open(path, options.name)
+
+
+def _parts(path: Path, options: Options) -> list[Part] | None:
+    if not path.is_dir():
+        return None
+    files = data_files(path, ".tsv")
+    return [
+        Part(
+            file,
+            task_name(file, "flan-cot"),
+            functools.partial(_open, file),
+        )
+        for file in files
+    ]
+
+
 IMPORTER = Importer(
     format="flan-cot",
-    summary="Flan CoT TSV without header: question, answer, rationale",
+    summary="Flan CoT TSV, or a folder of them: question, answer, rationale",
     read=_read,
     origin="https://github.com/google-research/FLAN",
     license="Apache-2.0",
+    parts=_parts,
 )
