@@ -1,19 +1,12 @@
 """Mixture: tasks, caps and proportions, turned into sampling rates."""
 
 import dataclasses
-import functools
 import os
 from collections.abc import Mapping, Sequence
-from pathlib import Path
-from typing import Annotated
 
-import pydantic
-
-from keras_flan.data.records import INFO_FILE, read_info
 from keras_flan.data.tasks import Task
 from keras_flan.data.templates import BASIC_FORMATS, Format
-from keras_flan.errors import InputError, did_you_mean
-from keras_flan.schema import Strict, read_yaml, validate
+from keras_flan.errors import InputError
 
 DEFAULT_FORMATS = dict.fromkeys(BASIC_FORMATS, 1.0)
 
@@ -31,6 +24,9 @@ class MixtureGroup:
         caps: Caps of single tasks, by name.
         formats: Relative weights of the formats; by default the four basic
             ones alike. Those that a task lacks are left out for that task.
+        skipped: Names of tasks that belong to the group, but have no
+            records. A group may consist of such tasks only; the others then
+            share its proportion.
     """
 
     name: str
@@ -41,6 +37,7 @@ class MixtureGroup:
     formats: Mapping[Format | str, float] = dataclasses.field(
         default_factory=lambda: DEFAULT_FORMATS
     )
+    skipped: Sequence[str] = ()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -78,6 +75,12 @@ class Mixture:
         name: The name of the mixture.
         groups: Its groups of tasks.
         shots: Exemplars in few-shot prompts; 0 leaves those formats out.
+        steps: For how many batches it is used, if another mixture follows.
+        then: The mixture that follows.
+
+    Attributes:
+        groups: The groups that have tasks.
+        tasks: The tasks of all groups, each a `MixtureTask`.
 
     Raises:
         InputError: If names repeat, a group is empty, proportions are given
@@ -94,12 +97,26 @@ class Mixture:
     """
 
     def __init__(
-        self, name: str, groups: Sequence[MixtureGroup], shots: int = 3
+        self,
+        name: str,
+        groups: Sequence[MixtureGroup],
+        shots: int = 3,
+        *,
+        steps: int | None = None,
+        then: "Mixture | None" = None,
     ):
+        if (then is None) != (steps is None) or (then and steps < 1):
+            raise InputError(
+                f"{name}: `steps`, at least 1, and `then` belong together; "
+                "the last stage has neither"
+            )
         self.name = name
-        self.groups = tuple(groups)
         self.shots = shots
-        _check_names(name, self.groups)
+        self.steps = steps
+        self.then = then
+        _check_names(name, groups)
+        self._all_groups = tuple(groups)
+        self.groups = tuple(group for group in groups if group.tasks)
         self._shares = _shares(name, self.groups)
         self.tasks: tuple[MixtureTask, ...] = tuple(
             part
@@ -108,60 +125,86 @@ class Mixture:
         )
 
     @classmethod
-    def from_yaml(cls, path: str | os.PathLike) -> "Mixture":
-        """Reads a mixture from a YAML file.
+    def from_yaml(
+        cls,
+        source: str | os.PathLike,
+        records: str | os.PathLike | None = None,
+        missing: str | None = None,
+    ) -> "Mixture":
+        """Reads a mixture from a YAML file, or one of the library by name.
 
-        Paths in the file are relative to it. `tasks: "*"` takes all tasks
-        found in the folder of records that the file doesn't name elsewhere.
+        Args:
+            source: A file (its form is in `mixture_files`), or a name such
+                as `"flan2022_paper_b"`.
+            records: The folder of records, instead of the file's; for a
+                mixture of the library by default `records`.
+            missing: `"error"` or `"skip"`, instead of the file's choice:
+                what to do about tasks without records.
 
         Raises:
             InputError: If a key is unknown or wrong, or a task isn't there.
 
-        Example of a file:
-            name: small
-            records: ../records     # <records>/<task>/[<split>/]
-            split: train
-            shots: 3
-            groups:
-              cot:
-                proportion: 0.4
-                cap: 100000
-                formats: {zero_shot_cot: 1, few_shot_cot: 1}
-                tasks: [gsm8k, {name: qasc, cap: 500}]
-              direct:
-                proportion: 0.6
-                tasks: [{name: mine, records: ../mine, templates: mine.yaml}]
+        Example:
+            >>> mixture = Mixture.from_yaml("flan2022_paper_b", "records")
+            >>> {g.name: g.proportion for g in mixture.groups}
+            {'muffin': 46.0, 't0_sf': 27.9, 'cot': 1.8, 'niv2': 24.2}
         """
-        path = Path(path)
-        config = validate(_MixtureFile, read_yaml(path), str(path))
-        groups = _Finder(path, config).groups()
-        try:
-            return cls(config.name or path.stem, groups, config.shots)
-        except InputError as error:
-            raise InputError(f"{path}: {error}") from None
+        from keras_flan.data.mixture_files import read_mixture
+
+        return read_mixture(source, records, missing)
+
+    @property
+    def stages(self) -> "tuple[Mixture, ...]":
+        """The mixture and those that follow it, in the order of training."""
+        return (self, *(self.then.stages if self.then else ()))
 
     def rates(self) -> dict[str, float]:
         """Returns the sampling probability of each task; they sum to 1."""
         return {part.task.name: part.rate for part in self.tasks}
 
     def summary(self) -> dict:
-        """Returns the groups, tasks, weights and rates, ready for JSON."""
-        return {
-            "name": self.name,
-            "shots": self.shots,
-            "groups": [
-                {
-                    "name": group.name,
-                    "proportion": share,
-                    "tasks": [
-                        _describe(p)
-                        for p in self.tasks
-                        if p.group == group.name
-                    ],
-                }
-                for group, share in zip(self.groups, self._shares, strict=True)
-            ],
-        }
+        """Returns the groups, tasks, weights and rates, ready for JSON.
+
+        If tasks were skipped, each group has their names under `skipped`,
+        and under `stated` the proportion that it would have if no group had
+        lost all of its tasks. If other mixtures follow, `stages` has them
+        all, each with its `steps`.
+        """
+        summary = {"name": self.name, "shots": self.shots}
+        if self.steps:
+            summary["steps"] = self.steps
+        summary["groups"] = self._summarise_groups()
+        if self.then:
+            stages = [stage.summary() for stage in self.then.stages]
+            for stage in stages:
+                stage.pop("stages", None)
+            summary["stages"] = [dict(summary), *stages]
+        return summary
+
+    def _summarise_groups(self) -> list[dict]:
+        shares = dict(
+            zip((g.name for g in self.groups), self._shares, strict=True)
+        )
+        some_skipped = any(group.skipped for group in self._all_groups)
+        rows = []
+        for group in self._all_groups:
+            row = {"name": group.name, "proportion": shares.get(group.name, 0)}
+            if some_skipped:
+                row["stated"] = self._stated(group)
+                row["skipped"] = list(group.skipped)
+            row["tasks"] = [
+                _describe(part)
+                for part in self.tasks
+                if part.group == group.name
+            ]
+            rows.append(row)
+        return rows
+
+    def _stated(self, group: MixtureGroup) -> float | None:
+        """Returns a group's share of the proportions, skipped or not."""
+        if group.proportion is None:
+            return None
+        return group.proportion / sum(g.proportion for g in self._all_groups)
 
 
 def _describe(part: MixtureTask) -> dict:
@@ -179,9 +222,16 @@ def _describe(part: MixtureTask) -> dict:
 def _check_names(name: str, groups: Sequence[MixtureGroup]) -> None:
     if not groups:
         raise InputError(f"{name}: a mixture needs at least one group")
+    if not any(group.tasks for group in groups):
+        skipped = sum(len(group.skipped) for group in groups)
+        if skipped:
+            raise InputError(
+                f"{name}: none of its {skipped:,} tasks has records; "
+                "`keras-flan tasks` says how to get them"
+            )
     seen: dict[str, str] = {}
     for group in groups:
-        if not group.tasks:
+        if not (group.tasks or group.skipped):
             raise InputError(f"{name}: the group {group.name!r} has no tasks")
         for task in group.tasks:
             if task.name in seen:
@@ -245,142 +295,3 @@ def _formats(
         )
     total = sum(weights.values())
     return {f: weight / total for f, weight in weights.items()}
-
-
-class _TaskEntry(Strict):
-    name: str
-    records: Path | None = None
-    templates: str | None = None
-    cap: pydantic.PositiveInt | None = None
-
-
-def _as_entry(value):
-    return {"name": value} if isinstance(value, str) else value
-
-
-def _as_list(value):
-    return [value] if value == "*" else value
-
-
-class _GroupEntry(Strict):
-    proportion: pydantic.PositiveFloat | None = None
-    cap: pydantic.PositiveInt | None = None
-    formats: dict[Format, pydantic.NonNegativeFloat] = DEFAULT_FORMATS
-    tasks: Annotated[
-        list[Annotated[_TaskEntry, pydantic.BeforeValidator(_as_entry)]],
-        pydantic.BeforeValidator(_as_list),
-    ]
-
-
-class _MixtureFile(Strict):
-    name: str | None = None
-    records: Path | None = None
-    split: str = "train"
-    shots: pydantic.NonNegativeInt = 3
-    groups: dict[str, _GroupEntry]
-
-
-class _Finder:
-    """Finds the tasks of a mixture file on disk."""
-
-    def __init__(self, path: Path, config: _MixtureFile):
-        self._path = path
-        self._config = config
-        self._root = config.records and path.parent / config.records
-
-    def groups(self) -> list[MixtureGroup]:
-        groups = []
-        for name, group in self._config.groups.items():
-            tasks, caps = [], {}
-            for i, entry in enumerate(group.tasks):
-                place = f"{self._path}: groups.{name}.tasks.{i}"
-                for one in self._expand(entry, place):
-                    tasks.append(self._task(one, place))
-                    if one.cap:
-                        caps[one.name] = one.cap
-            groups.append(
-                MixtureGroup(
-                    name,
-                    tasks,
-                    group.proportion,
-                    group.cap,
-                    caps,
-                    group.formats,
-                )
-            )
-        return groups
-
-    def _expand(self, entry: _TaskEntry, place: str) -> list[_TaskEntry]:
-        """Turns `*` into the tasks that the mixture doesn't name."""
-        if entry.name != "*":
-            return [entry]
-        return [
-            entry.model_copy(update={"name": name})
-            for name in self._others(place)
-        ]
-
-    @functools.cached_property
-    def _found(self) -> dict[str, Path]:
-        """Tasks of the mixture's split in the folder of records."""
-        if self._root is None or not self._root.is_dir():
-            return {}
-        folders = {
-            path.name: self._folder(path)
-            for path in sorted(self._root.iterdir())
-            if path.is_dir()
-        }
-        return {name: folder for name, folder in folders.items() if folder}
-
-    def _folder(self, path: Path) -> Path | None:
-        """Returns where under `path` the records of the split are."""
-        split = self._config.split
-        for folder in (path / split, path):
-            if (folder / INFO_FILE).is_file() and (
-                read_info(folder)["split"] == split
-            ):
-                return folder
-        return None
-
-    def _others(self, place: str) -> list[str]:
-        named = {
-            entry.name
-            for group in self._config.groups.values()
-            for entry in group.tasks
-        }
-        others = [name for name in self._found if name not in named]
-        if not others:
-            raise InputError(
-                f"{place}: '*' finds no tasks of the split "
-                f"{self._config.split!r} in {self._root or '(no `records`)'}; "
-                "write some there with `keras-flan import`"
-            )
-        return others
-
-    def _task(self, entry: _TaskEntry, place: str) -> Task:
-        if entry.records is not None:
-            path = self._path.parent / entry.records
-            folder = self._folder(path)
-        else:
-            path = self._root and self._root / entry.name
-            folder = self._found.get(entry.name)
-        split = self._config.split
-        if folder is None:
-            where = f"in {path}" if path else "(the mixture has no `records`)"
-            hint = (
-                did_you_mean(entry.name, self._found)
-                if entry.records is None and self._found
-                else ""
-            )
-            raise InputError(
-                f"{place}: no records of the task {entry.name!r}, split "
-                f"{split!r}, {where}.{hint} Write them with `keras-flan "
-                f"import ... --output {path or 'DIR'} --split {split}`"
-            )
-        templates = entry.templates
-        if templates and Path(templates).suffix in (".yaml", ".yml"):
-            templates = self._path.parent / templates
-        try:
-            task = Task.from_directory(folder, templates)
-        except InputError as error:
-            raise InputError(f"{place}: {error}") from None
-        return dataclasses.replace(task, name=entry.name)

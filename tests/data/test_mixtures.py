@@ -249,7 +249,7 @@ groups:
         ),
         ("shots: many\ngroups: {}", "shots: found 'many'; input should be"),
         ("groups: {a: {tasks: [3]}}", "groups.a.tasks.0: found 3; expected ke"),
-        ("", "expected keys and values (name, records, split, shots, groups)"),
+        ("", "expected keys and values (name, records, split, shots, missing,"),
         ("groups: {a: {tasks: [toy, toy]}}", "m: the task 'toy' is in the mix"),
         (
             "groups: {a: {tasks: [{name: toy, templates: gsm}]}}",
