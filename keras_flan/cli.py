@@ -235,15 +235,47 @@ def inspect(
 @app.command()
 def mixture(
     path: Annotated[Path, typer.Argument(help="A mixture YAML file.")],
+    report: Annotated[
+        Path | None, typer.Option(help="An .html page to write.")
+    ] = None,
+    vocabulary: Annotated[
+        Path | None,
+        typer.Option(help="A .model: count tokens, not characters."),
+    ] = None,
+    input_length: Annotated[
+        int, typer.Option(min=2, help="Input tokens of a row.")
+    ] = 1024,
+    target_length: Annotated[
+        int, typer.Option(min=2, help="Target tokens of a row.")
+    ] = 256,
+    seed: Seed = 0,
     json_: Json = False,
 ):
-    """Show the tasks of a mixture and their sampling rates."""
+    """Show the tasks of a mixture and their sampling rates.
+
+    With --report, draw from it and write a page about what comes.
+    """
     from keras_flan.data.inspection import print_mixture
     from keras_flan.data.mixtures import Mixture
 
-    summary = Mixture.from_yaml(path).summary()
+    loaded = Mixture.from_yaml(path)
+    summary = loaded.summary()
+    if report:
+        from keras_flan.data.mixture_report import write_mixture_report
+        from keras_flan.data.tokenizers import Vocabulary
+
+        summary["realised"] = write_mixture_report(
+            report,
+            loaded,
+            Vocabulary(vocabulary) if vocabulary else None,
+            input_length=input_length,
+            target_length=target_length,
+            seed=seed,
+        )
     if json_:
         _print_json(summary)
+    elif report:
+        print(report)
     else:
         print_mixture(summary)
 

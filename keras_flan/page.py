@@ -5,7 +5,7 @@ on a phone.
 """
 
 import html
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from importlib import resources
 from string import Template
 
@@ -31,6 +31,42 @@ def text(value) -> str:
 def card(title: str, content: str) -> str:
     """Returns a framed section; both arguments are HTML."""
     return f'<section class="card"><h2>{title}</h2>\n{content}\n</section>'
+
+
+def tiles(values: Iterable[tuple[str, str, str]]) -> str:
+    """Returns headline numbers: label, number and note of each, as HTML."""
+    cells = "\n".join(
+        f'<div class="card tile"><span class="label">{label}</span>'
+        f'<b>{value}</b><span class="note">{note}</span></div>'
+        for label, value, note in values
+    )
+    return f'<div class="tiles">\n{cells}\n</div>'
+
+
+def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """Returns a table of HTML cells; all but the first column are numbers."""
+    first, *others = header
+    head = f'<th scope="col">{first}</th>' + "".join(
+        f'<th scope="col" class="number">{name}</th>' for name in others
+    )
+    body = "\n".join(
+        f'<tr><th scope="row">{row[0]}</th>'
+        + "".join(f'<td class="number">{cell}</td>' for cell in row[1:])
+        + "</tr>"
+        for row in rows
+    )
+    return (
+        f"<table><thead><tr>{head}</tr></thead>"
+        f"<tbody>\n{body}\n</tbody></table>"
+    )
+
+
+def folded(summary: str, content: str, is_open: bool = False) -> str:
+    """Returns a part that opens at a click; both arguments are HTML."""
+    state = " open" if is_open else ""
+    return (
+        f"<details{state}><summary>{summary}</summary>\n{content}\n</details>"
+    )
 
 
 def bar(fraction: float, style: str = "") -> str:

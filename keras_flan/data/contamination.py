@@ -9,7 +9,7 @@ import itertools
 import os
 import sys
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 
 import numpy as np
 
@@ -77,7 +77,11 @@ def check_contamination(
         raise InputError(f"alike: expected 0 < alike <= 1, found {alike}")
     benchmark = _Benchmark(against, ngram, alike)
     tasks = []
-    for part in _with_progress(mixture.tasks, mixture.name, progress):
+    # A task may be in several stages.
+    parts = {
+        part.task.name: part for stage in mixture.stages for part in stage.tasks
+    }
+    for part in _with_progress(parts.values(), mixture.name, progress):
         counts = Counter()
         for first, examples in _chunks(part.task):
             counts.update(benchmark.compare(part.task, first, examples))
@@ -105,7 +109,7 @@ def _chunks(task: Task) -> Iterator[tuple[int, list[Example]]]:
         first += len(chunk)
 
 
-def _with_progress(items: Sequence, name: str, progress: bool):
+def _with_progress(items: Collection, name: str, progress: bool):
     if not (progress and sys.stderr.isatty()):
         return items
     from rich.console import Console

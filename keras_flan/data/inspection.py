@@ -17,17 +17,18 @@ _FORMAT_COLUMNS = 4
 
 
 def inspect(
-    source: str | os.PathLike,
+    source: str | os.PathLike | Mixture,
     n: int = 3,
     shots: int = 0,
     cot: bool | None = None,
     seed: int = 0,
+    group: str | None = None,
 ) -> list[dict]:
     """Draws examples and renders them as training would.
 
     Args:
         source: A folder of records, of which `n` different examples are
-            shown, or the YAML file of a mixture, of which `n` draws are
+            shown, or a mixture or its YAML file, of which `n` draws are
             shown: tasks and formats come at the mixture's rates.
         n: How many prompts.
         shots: Exemplars in a prompt; more than 0 asks for few-shot formats
@@ -36,6 +37,7 @@ def inspect(
         cot: Chain of thought or not. By default, a folder is shown with a
             chain of thought if it can be, and a mixture as it draws.
         seed: The seed of the draws.
+        group: Draw from this group of a mixture only.
 
     Returns:
         A dict each, with `task`, `index` (the example's place in the
@@ -49,12 +51,14 @@ def inspect(
         >>> inspect("records/gsm8k", n=1, cot=True)[0]["targets"]
         'Natalia sold 48 / 2 = 24 clips in May. ... The answer is 72.'
     """
-    source = Path(source)
     rng = random.Random(f"inspect/{seed}")
-    if source.suffix in (".yaml", ".yml"):
-        mixture = Mixture.from_yaml(source)
-        draws = _draw_mixture(mixture, n, shots, cot, rng)
-        shots = shots or mixture.shots
+    if not isinstance(source, Mixture):
+        source = Path(source)
+        if source.suffix in (".yaml", ".yml"):
+            source = Mixture.from_yaml(source)
+    if isinstance(source, Mixture):
+        draws = _draw_mixture(source, n, shots, cot, rng, group)
+        shots = shots or source.shots
     else:
         _check_folder(source)
         draws = _draw_task(Task.from_directory(source), n, shots, cot, rng)
@@ -121,13 +125,20 @@ def _format(shots: int, cot: bool) -> Format:
 
 
 def _draw_mixture(
-    mixture: Mixture, n: int, shots: int, cot, rng: random.Random
+    mixture: Mixture,
+    n: int,
+    shots: int,
+    cot,
+    rng: random.Random,
+    group: str | None,
 ):
     choices = [
         (part, format)
         for part in mixture.tasks
         for format in part.formats
-        if (format.few_shot or not shots) and cot in (None, format.cot)
+        if (format.few_shot or not shots)
+        and cot in (None, format.cot)
+        and group in (None, part.group)
     ]
     if not choices:
         kinds = {f.value for part in mixture.tasks for f in part.formats}

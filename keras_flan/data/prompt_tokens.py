@@ -59,17 +59,31 @@ class PromptTokens:
             Two int32 `tf.RaggedTensor` `[m, (tokens)]` without end-of-text;
             `m < n` if prompts were left out.
         """
+        inputs, targets, _, _ = self.examples(number, keys, records)
+        return inputs, targets
+
+    def examples(self, number, keys, records):
+        """Returns what a call does, and what became of each record.
+
+        Returns:
+            Besides the two of a call: the formats, as places in
+            `list(Format)`, int32 of shape `[n]`, and which records were
+            used, booleans of shape `[n]`.
+        """
         task_ids, indices = split_keys(keys)
         values = parse_records(records, self._renderer.field_names)
-        ids = (task_ids, indices, self._draw_formats(number, task_ids))
+        formats = self._draw_formats(number, task_ids)
+        ids = (task_ids, indices, formats)
         headers, inputs, targets = self._renderer.query(*ids, values)
         encode = self._vocabulary.encoder_tf()
         if self._pool is None:
-            return encode(inputs), encode(targets)
-        tokens, usable = self._with_exemplars(
+            used = tf().ones_like(formats, tf().bool)
+            return encode(inputs), encode(targets), formats, used
+        tokens, used = self._with_exemplars(
             number, ids, headers, inputs, encode
         )
-        return tokens, encode(tf().boolean_mask(targets, usable))
+        targets = encode(tf().boolean_mask(targets, used))
+        return tokens, targets, formats, used
 
     def _draw_formats(self, number, task_ids):
         """Draws a format for each example, int32 of shape `[n]`."""

@@ -145,12 +145,7 @@ def _tiles(loss, steps, table, seconds) -> str:
         )
     total = seconds.get("total", sum(seconds.values()))
     tiles.append(("Time", _duration(total), "wall clock, whole run"))
-    cells = "\n".join(
-        f'<div class="card tile"><span class="label">{label}</span>'
-        f'<b>{value}</b><span class="note">{note}</span></div>'
-        for label, value, note in tiles
-    )
-    return f'<div class="tiles">\n{cells}\n</div>'
+    return page.tiles(tiles)
 
 
 def _score_table(table) -> str:

@@ -152,6 +152,25 @@ def test_many_leaks_show_a_few(tmp_path):
     assert kinds.count("overlapping") == kinds.count("near_duplicate") == 20
 
 
+def test_all_stages_are_compared_once(tmp_path):
+    bench = _benchmark(tmp_path, [_text("b")])
+    for name, text in (("one", "b"), ("two", "c")):
+        _mixture(tmp_path / name, [_text(text), _text("d")])
+    stage = "groups: {all: {tasks: [{name: sums, records: two/sums}]}}"
+    path = tmp_path / "m.yaml"
+    path.write_text(
+        "stages:\n"
+        f"- {{steps: 5, {stage}}}\n"
+        f"- {{steps: 5, {stage}}}\n"
+        "- groups: {all: {tasks: [{name: more, records: one/sums}]}}\n"
+    )
+    report = check_contamination(Mixture.from_yaml(path), bench)
+    assert [task["overlapping"] for task in report["mixture"]["tasks"]] == [
+        0,
+        1,
+    ]
+
+
 @pytest.mark.parametrize(
     ("text", "words"),
     [
