@@ -8,6 +8,7 @@ records, its number and the seed, so any number of threads gives the same
 bytes.
 """
 
+import dataclasses
 import functools
 
 from keras_flan.data.feature_converters import DecoderOnly, EncoderDecoder
@@ -116,6 +117,8 @@ def build_dataset(
 class Pipeline:
     """Batches of a mixture that can be resumed at any step.
 
+    The stages of a mixture follow each other after their numbers of batches.
+
     Args:
         mixture: The mixture.
         vocabulary: The vocabulary.
@@ -168,28 +171,31 @@ class Pipeline:
             )
         else:
             self._converter = EncoderDecoder(*sizes)
+        if mixture.then and not repeat:
+            raise InputError(
+                f"{mixture.name}: stages last a number of batches, not a pass "
+                "over the examples; leave `repeat` on, or train on one stage"
+            )
         self._batch_size = batch_size
-        self._pack = pack
-        self._chunk = chunk if pack else min(chunk, _UNPACKED_CHUNK)
         self._prefetch = prefetch
-        self._row_seed = stable_seed("rows", seed)
-        self._tokenise = PromptTokens(
-            mixture, vocabulary, self._converter.longest_input, seed
-        )
-        self._draws = draw_records(
-            mixture,
-            seed=seed,
-            shuffle_buffer=shuffle_buffer,
-            repeat=repeat,
-            host=host,
-            hosts=hosts,
-        )
+        self._stages = [
+            _Stage(
+                stage,
+                vocabulary,
+                self._converter,
+                batch_size=batch_size,
+                # Each stage has draws of its own.
+                seed=stable_seed("stage", i, seed) if i else seed,
+                pack=pack,
+                repeat=repeat,
+                shuffle_buffer=shuffle_buffer,
+                chunk=chunk if pack else min(chunk, _UNPACKED_CHUNK),
+                host=host,
+                hosts=hosts,
+            )
+            for i, stage in enumerate(mixture.stages)
+        ]
         self._start = Position()
-        self._counts = RowCounts()
-        if all(f.few_shot for part in mixture.tasks for f in part.formats):
-            # Nothing else is ever left out, so nothing else can come to
-            # nothing.
-            _check_yield(mixture, self._tokenise, self._chunks(), input_length)
 
     def dataset(self, start: Position = _BEGIN):
         """Returns the batches from a position on, as `build_dataset` does.
@@ -198,9 +204,90 @@ class Pipeline:
         byte for byte. Only reading and drawing are done again for what came
         before (some 5 microseconds an example).
         """
+        data = tf().data
+        self._start = start
+        options = data.Options()
+        options.deterministic = True
+        number, done = self._find_stage(start.batch)
+        batches = self._stages[number].batches(start, done)
+        for stage in self._stages[number + 1 :]:
+            batches = batches.concatenate(stage.batches())
+        return batches.prefetch(self._prefetch).with_options(options)
+
+    def position(self, batches: int) -> Position:
+        """Returns where the latest dataset stands after so many batches.
+
+        Args:
+            batches: Batches taken from it since its start.
+        """
+        begun, done = self._find_stage(self._start.batch)
+        number, now = self._find_stage(self._start.batch + batches)
+        if number == begun:
+            start, now = self._start, now - done
+        else:
+            start = _BEGIN
+        place = self._stages[number].counts.after(start, now * self._batch_size)
+        return dataclasses.replace(place, batch=self._start.batch + batches)
+
+    def _find_stage(self, batch: int) -> tuple[int, int]:
+        """Returns the stage that a batch is in, and its number in there."""
+        for number, stage in enumerate(self._stages):
+            if stage.steps is None or batch < stage.steps:
+                return number, batch
+            batch -= stage.steps
+        raise AssertionError("the last stage has no end")
+
+
+class _Stage:
+    """The batches of one mixture.
+
+    Attributes:
+        steps: How many batches there are; `None` for no end.
+        counts: The rows of each chunk made since the latest start.
+    """
+
+    def __init__(
+        self,
+        mixture: Mixture,
+        vocabulary: Vocabulary,
+        converter: EncoderDecoder | DecoderOnly,
+        *,
+        batch_size: int,
+        seed: int,
+        pack: bool,
+        chunk: int,
+        **draws,
+    ):
+        self.steps = mixture.steps
+        self.counts = RowCounts()
+        self._converter = converter
+        self._batch_size = batch_size
+        self._pack = pack
+        self._chunk = chunk
+        self._row_seed = stable_seed("rows", seed)
+        self._tokenise = PromptTokens(
+            mixture, vocabulary, converter.longest_input, seed
+        )
+        self._draws = draw_records(mixture, seed=seed, **draws)
+        if all(f.few_shot for part in mixture.tasks for f in part.formats):
+            # Nothing else is ever left out, so nothing else can come to
+            # nothing.
+            _check_yield(
+                mixture,
+                self._tokenise,
+                self._chunks(),
+                converter.longest_input,
+            )
+
+    def batches(self, start: Position = _BEGIN, done: int = 0):
+        """Returns the batches from a position in this stage on.
+
+        Args:
+            start: The position.
+            done: Batches of the stage that come before it.
+        """
         tf_ = tf()
-        self._start, self._counts = start, RowCounts()
-        counts = self._counts
+        counts = self.counts = RowCounts()
 
         def make_rows(number, batch):
             rows = self._make_rows(number, batch)
@@ -215,24 +302,13 @@ class Pipeline:
                 lambda rows: _fill_up(rows, self._batch_size), batch
             )
 
-        options = tf_.data.Options()
-        options.deterministic = True
-        return (
+        batches = (
             self._chunks(start.chunk)
             .map(make_rows, num_parallel_calls=tf_.data.AUTOTUNE)
             .rebatch(self._batch_size)
             .map(fill_up)
-            .prefetch(self._prefetch)
-            .with_options(options)
         )
-
-    def position(self, batches: int) -> Position:
-        """Returns where the latest dataset stands after so many batches.
-
-        Args:
-            batches: Batches taken from it since its start.
-        """
-        return self._counts.after(self._start, batches * self._batch_size)
+        return batches.take(self.steps - done) if self.steps else batches
 
     def _chunks(self, first: int = 0):
         draws = self._draws.skip(first * self._chunk)

@@ -2,8 +2,8 @@
 
 A pipeline makes its rows chunk by chunk, and a chunk's rows depend only on
 its number, its records and the seed. So two numbers say where a batch
-begins: the chunk and the row within it. Nothing of what came before has to
-be made again.
+begins, the chunk and the row within it, and the number of the batch says in
+which stage of the mixture. Nothing of what came before has to be made again.
 """
 
 import dataclasses
@@ -17,16 +17,19 @@ class Position:
     """Where a batch begins.
 
     Attributes:
-        chunk: Number of the chunk, from 0.
+        chunk: Number of the chunk, from 0; each stage of a mixture counts
+            its own.
         row: Rows of this chunk that come before.
+        batch: Batches that come before, in all stages.
 
     Example:
-        >>> Position.from_dict({"chunk": 3, "row": 17})
-        Position(chunk=3, row=17)
+        >>> Position.from_dict({"chunk": 3, "row": 17, "batch": 120})
+        Position(chunk=3, row=17, batch=120)
     """
 
     chunk: int = 0
     row: int = 0
+    batch: int = 0
 
     def to_dict(self) -> dict[str, int]:
         """Returns a JSON-able form."""
@@ -48,8 +51,8 @@ class Position:
             for number in dataclasses.astuple(position)
         ):
             raise InputError(
-                "data position: expected {'chunk': n, 'row': n} with numbers "
-                f"from 0, found {value!r}"
+                "data position: expected {'chunk': n, 'row': n, 'batch': n} "
+                f"with numbers from 0, found {value!r}"
             )
         return position
 

@@ -6,6 +6,8 @@ from typing import Annotated
 import pydantic
 import yaml
 
+from keras_flan.data.mixture_files import Missing, is_library_name
+from keras_flan.data.registry import DEFAULT_RECORDS
 from keras_flan.errors import InputError
 from keras_flan.schema import Strict, read_yaml, validate
 
@@ -69,7 +71,11 @@ class TrainConfig(Strict):
 
     Attributes:
         output: The folder to write, relative to the current folder.
-        mixture: A mixture YAML file.
+        mixture: A mixture YAML file, or the name of one of the library, such
+            as `flan2022_paper_b`.
+        records: The folder of records, instead of the mixture's.
+        missing: `error` or `skip`, instead of the mixture's: what to do
+            about tasks without records.
         vocabulary: A SentencePiece model; not needed with `model.init`,
             which brings its own.
         steps: Optimizer steps.
@@ -93,6 +99,8 @@ class TrainConfig(Strict):
 
     output: Path
     mixture: Path
+    records: Path | None = None
+    missing: Missing | None = None
     vocabulary: Path | None = None
     steps: Positive = 1000
     seed: int = 0
@@ -105,9 +113,9 @@ class TrainConfig(Strict):
     def from_yaml(cls, path, overrides: list[str] = ()) -> "TrainConfig":
         """Reads a config file.
 
-        `mixture`, `vocabulary` and `model.init` are relative to the file
-        (`output` to the current folder); in overrides all are relative to
-        the current folder.
+        `mixture`, `records`, `vocabulary` and `model.init` are relative to
+        the file (`output` to the current folder); in overrides all are
+        relative to the current folder.
 
         Args:
             path: A YAML file.
@@ -121,8 +129,8 @@ class TrainConfig(Strict):
         config = validate(cls, read_yaml(path), str(path))
         values = config.model_dump()
         folder = path.parent
-        for key in ("mixture", "vocabulary"):
-            if values[key] is not None:
+        for key in ("mixture", "records", "vocabulary"):
+            if values[key] is not None and not _is_name(key, values[key]):
                 values[key] = folder / values[key]
         init = values["model"]["init"]
         if init is not None and (folder / init).exists():
@@ -142,10 +150,20 @@ class TrainConfig(Strict):
     def to_yaml(self) -> str:
         """Returns the config as YAML, with absolute paths."""
         values = self.model_dump()
-        for key in ("output", "mixture", "vocabulary"):
+        values["missing"] = self.missing and self.missing.value
+        if is_library_name(self.mixture):
+            values["records"] = self.records or DEFAULT_RECORDS
+        for key in ("output", "mixture", "records", "vocabulary"):
             if values[key] is not None:
-                values[key] = str(values[key].absolute())
+                path = values[key]
+                path = path if _is_name(key, path) else path.absolute()
+                values[key] = str(path)
         return yaml.safe_dump(values, sort_keys=False)
+
+
+def _is_name(key: str, path: Path) -> bool:
+    """Whether this is the name of a mixture, not a path."""
+    return key == "mixture" and is_library_name(path)
 
 
 def _override(values: dict, text: str) -> None:

@@ -43,7 +43,7 @@ def train(config: TrainConfig, *, model=None, quiet: bool = False) -> dict:
     from keras_flan.training.losses import TokenCrossentropy
 
     begin = time.monotonic()
-    mixture = Mixture.from_yaml(config.mixture)
+    mixture = Mixture.from_yaml(config.mixture, config.records, config.missing)
     if model is None:
         model = start_model(config)
     dataset = build_dataset(
@@ -115,8 +115,9 @@ def _named_damage(mixture):
     try:
         yield
     except tf().errors.DataLossError:
-        for part in mixture.tasks:
-            verify_records(part.task.directory)
+        for stage in mixture.stages:
+            for part in stage.tasks:
+                verify_records(part.task.directory)
         raise
 
 

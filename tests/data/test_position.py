@@ -98,13 +98,85 @@ def test_resumes_at_any_step(pipeline, threads, places):
         assert digests(again, 39 - step) == whole[step + 1 :]
 
 
+@pytest.fixture(scope="module")
+def staged(mixture, vocabulary):
+    """Words alone; then few-shot sums alone; then both."""
+    sums, words = mixture.groups[0].tasks
+    formats = {"few_shot_direct": 1}
+    last = MixtureGroup("all", [sums, words])
+    middle = MixtureGroup("sums", [sums], formats=formats)
+    return Pipeline(
+        Mixture(
+            "words",
+            [MixtureGroup("words", [words])],
+            steps=13,
+            then=Mixture(
+                "sums", [middle], 2, steps=9, then=Mixture("both", [last])
+            ),
+        ),
+        vocabulary,
+        input_length=256,
+        target_length=96,
+        batch_size=3,
+        chunk=64,
+        seed=7,
+    )
+
+
+def test_stages_follow_each_other(staged, vocabulary):
+    texts = [
+        " ".join(vocabulary.decode(row) for row in x["encoder_token_ids"])
+        for x, _, _ in staged.dataset().take(40).as_numpy_iterator()
+    ]
+    assert len(texts) == 40
+    has = [("words" in text, "sums" in text) for text in texts]
+    assert set(has[:13]) == {(True, False)}
+    assert set(has[13:22]) == {(False, True)}
+    assert (True, True) in has[22:]
+
+
+def test_resumes_in_every_stage(staged):
+    whole = digests(staged.dataset(), 40)
+    assert len(set(whole)) == 40
+    # In the middle of the stages, and at the ends of the first two.
+    for step in (5, 13, 17, 30):
+        digests(staged.dataset(), step)
+        saved = staged.position(step).to_dict()
+        assert saved["batch"] == step
+        resumed = staged.dataset(Position.from_dict(saved))
+        assert digests(resumed, 40 - step) == whole[step:]
+    # Once more, over the end of a stage.
+    digests(staged.dataset(), 5)
+    digests(staged.dataset(staged.position(5)), 12)
+    further = staged.position(12)
+    assert further.batch == 17
+    assert digests(staged.dataset(further), 23) == whole[17:]
+
+
+def test_stages_need_endless_examples(staged, mixture, vocabulary):
+    first = Mixture("m", mixture.groups, steps=1, then=mixture)
+    with pytest.raises(InputError, match="leave `repeat` on"):
+        Pipeline(
+            first,
+            vocabulary,
+            input_length=256,
+            target_length=96,
+            batch_size=3,
+            repeat=False,
+        )
+
+
 def test_position_of_the_beginning(pipeline):
     pipeline.dataset()
     assert pipeline.position(0) == Position(0, 0)
 
 
 @pytest.mark.parametrize(
-    "value", [{}, {"chunk": 1}, {"chunk": -1, "row": 0}, {"chunk": 0, "r": 1}]
+    "value",
+    [
+        *({}, {"chunk": 1}, {"chunk": -1, "row": 0}, {"chunk": 0, "r": 1}),
+        {"chunk": 0, "row": 0, "batch": None},
+    ],
 )
 def test_broken_positions_are_named(value):
     if value == {}:

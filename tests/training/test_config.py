@@ -1,0 +1,51 @@
+import pytest
+
+from keras_flan.errors import InputError
+from keras_flan.training import TrainConfig
+
+
+@pytest.fixture
+def write(tmp_path):
+    def run(text):
+        path = tmp_path / "configs" / "train.yaml"
+        path.parent.mkdir(exist_ok=True)
+        path.write_text("output: run\nvocabulary: v.model\n" + text)
+        return path
+
+    return run
+
+
+def again(config, tmp_path):
+    path = tmp_path / "again.yaml"
+    path.write_text(config.to_yaml())
+    return TrainConfig.from_yaml(path)
+
+
+def test_a_mixture_by_name(write, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    text = "mixture: cot_only\nrecords: ../r\nmissing: skip\n"
+    config = TrainConfig.from_yaml(write(text))
+    assert str(config.mixture) == "cot_only"
+    assert config.records.resolve() == tmp_path / "r"
+    back = again(config, tmp_path)
+    assert str(back.mixture) == "cot_only"
+    assert back.missing == "skip"
+    assert back.records.resolve() == tmp_path / "r"
+    # The default folder of records is one of the current folder.
+    config = TrainConfig.from_yaml(write("mixture: cot_only\n"))
+    assert again(config, tmp_path).records == tmp_path / "records"
+
+
+def test_a_mixture_by_its_file(write, tmp_path):
+    config = TrainConfig.from_yaml(write("mixture: ../m.yaml\n"))
+    assert config.mixture.resolve() == tmp_path / "m.yaml"
+    assert (config.records, config.missing) == (None, None)
+    back = again(config, tmp_path)
+    assert back.mixture.resolve() == tmp_path / "m.yaml"
+    assert back.records is None
+
+
+def test_a_wrong_choice_is_named(write):
+    path = write("mixture: cot_only\nmissing: skipp\n")
+    with pytest.raises(InputError, match=r"missing: 'skipp'.*'skip'"):
+        TrainConfig.from_yaml(path)
