@@ -14,6 +14,8 @@ from keras_flan.errors import InputError
 
 # A table shows so many formats in columns of their own.
 _FORMAT_COLUMNS = 4
+# Names of skipped tasks that are printed of a group.
+_SKIPPED_NAMES = 3
 
 
 def inspect(
@@ -211,14 +213,38 @@ def print_prompts(rows: Sequence[dict]) -> None:
 
 
 def print_mixture(summary: dict) -> None:
-    """Prints what `Mixture.summary` returned, as a table."""
-    from rich import box
+    """Prints what `Mixture.summary` returned, a table a stage."""
     from rich.console import Console
+
+    console = Console()
+    for stage in summary.get("stages", [summary]):
+        console.print(_mixture_table(stage))
+        for group in stage["groups"]:
+            if group.get("skipped"):
+                console.print(_skipped(group), markup=False, highlight=False)
+
+
+def _skipped(group: dict) -> str:
+    """Says which tasks of a group have no records."""
+    names = group["skipped"]
+    more = ", ..." if len(names) > _SKIPPED_NAMES else ""
+    became = ""
+    if group["stated"] is not None:
+        became = f"{group['proportion']:.2%} (stated {group['stated']:.2%}); "
+    return (
+        f"{group['name']}: {became}{len(names):,} tasks without records "
+        "skipped: " + ", ".join(names[:_SKIPPED_NAMES]) + more
+    )
+
+
+def _mixture_table(summary: dict):
+    from rich import box
     from rich.table import Table
     from rich.text import Text
 
+    steps = f" ({summary['steps']:,} batches)" if "steps" in summary else ""
     table = Table(
-        title=Text(summary["name"]),
+        title=Text(summary["name"] + steps),
         title_justify="left",
         box=box.SIMPLE_HEAD,
         padding=(0, 1, 0, 0),
@@ -261,4 +287,4 @@ def print_mixture(summary: dict) -> None:
                 ),
             )
         table.add_section()
-    Console().print(table)
+    return table

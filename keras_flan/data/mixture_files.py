@@ -167,8 +167,8 @@ def read_mixture(
         root = path.parent / config.records
     else:
         root = DEFAULT_RECORDS if is_library_name(source) else None
-    update = {"missing": Missing(missing or config.missing)}
-    config = config.model_copy(update=update)
+    if missing is not None:
+        config = config.model_copy(update={"missing": _missing(missing)})
     stages = config.stages or [_Stage(groups=config.groups)]
     found = find_records(root, config.split) if root else {}
     mixture = None
@@ -189,6 +189,14 @@ def read_mixture(
         except InputError as error:
             raise InputError(f"{path}: {error}") from None
     return mixture
+
+
+def _missing(choice: str) -> Missing:
+    if choice not in list(Missing):
+        raise InputError(
+            f"missing: expected error or skip, found {str(choice)!r}"
+        )
+    return Missing(choice)
 
 
 def _find(source: str | os.PathLike) -> Path:

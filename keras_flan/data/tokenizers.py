@@ -19,6 +19,7 @@ import sentencepiece
 from sentencepiece.sentencepiece_model_pb2 import ModelProto
 
 from keras_flan.data.inspection import inspect
+from keras_flan.data.mixtures import Mixture
 from keras_flan.data.records import read_records
 from keras_flan.data.tf_runtime import tf
 from keras_flan.errors import InputError
@@ -222,9 +223,9 @@ def train_vocabulary_from(
 
     Args:
         sources: Mixture files (`.yaml`), of which 5,000 drawn prompts and
-            targets are used; folders, searched for records at any depth
-            (every field of every example is used); or text files (`.gz`
-            too).
+            targets are used, of each stage; folders, searched for records at
+            any depth (every field of every example is used); or text files
+            (`.gz` too).
         size: Number of pieces.
         output: The `.model` file.
 
@@ -239,7 +240,11 @@ def train_vocabulary_from(
 def _texts(source: Path) -> Iterator[str]:
     """Yields the texts of a source; a wrong source fails at once."""
     if source.suffix in (".yaml", ".yml"):
-        rows = inspect(source, n=_PROMPTS_OF_A_MIXTURE)
+        rows = [
+            row
+            for stage in Mixture.from_yaml(source).stages
+            for row in inspect(stage, n=_PROMPTS_OF_A_MIXTURE)
+        ]
         return (row[side] for row in rows for side in ("inputs", "targets"))
     if not source.is_dir():
         return iter([read_text(source)])

@@ -7,7 +7,7 @@ from keras import ops
 
 from keras_flan.generation import generate
 from keras_flan.models import DecoderOnly
-from keras_flan.models.decoder_only_decoding import start
+from keras_flan.models.decoder_only_decoding import frame, start
 from tests.conftest import LetterVocabulary
 from tests.models.decoders import FAMILIES, forward, make_hub
 
@@ -104,19 +104,30 @@ def test_paths_share_the_prompt_and_nothing_else(family):
         assert tuple(past.shape[-5:-2]) == (1, 3, 8)
 
 
-def test_prompts_end_as_the_model_says():
-    model = DecoderOnly(
-        make_hub("qwen", seed=5), LetterVocabulary(), separate=False
-    )
-    # Going on with one's own words is going on where one stopped.
-    [[whole]] = generate(model, ["tell me"], max_new_tokens=8)
-    first = whole.token_ids[:3]
-    text = model.vocabulary.decode(first)
-    if "_" not in text and len(text) == 3:
-        [[rest]] = generate(model, ["tell me" + text], max_new_tokens=5)
-        assert first + rest.token_ids == whole.token_ids
+def test_a_pretrained_model_goes_on_with_a_text():
+    """Going on with one's own words is going on where one stopped."""
+
+    class Characters(LetterVocabulary):
+        def encode(self, text):
+            return [ord(character) - 256 for character in text]
+
+        def decode(self, ids):
+            return "".join(chr(256 + i) for i in ids)
+
+    vocabulary = Characters()
+    model = DecoderOnly(make_hub("qwen", seed=5), vocabulary, separate=False)
+    prompt = vocabulary.decode([20, 30, 40])
+    [[whole]] = generate(model, [prompt], max_new_tokens=8)
+    assert len(whole.token_ids) > 4
+    begun = prompt + whole.text[:3]
+    [[rest]] = generate(model, [begun], max_new_tokens=8)
+    assert whole.token_ids[3:] == rest.token_ids[: len(whole.token_ids) - 3]
     # An empty prompt is the end of another text.
-    assert generate(model, [""], max_new_tokens=2)[0]
+    assert frame(model, [], 9) == [vocabulary.eos_id]
+    model.separate = True
+    assert frame(model, [20, 30, 40], 3) == [30, 40, vocabulary.eos_id]
+    vocabulary.bos_id = 2
+    assert frame(model, [20, 30, 40], 3) == [2, 40, vocabulary.eos_id]
 
 
 def test_ids_of_padding_may_be_tokens():
