@@ -76,9 +76,7 @@ dataset = build_dataset(
     target_length=args.target_length,
     batch_size=args.batch_size,
 )
-model.compile(
-    optimizer=Adafactor(args.learning_rate), loss=TokenCrossentropy()
-)
+model.compile(optimizer=Adafactor(args.learning_rate), loss=TokenCrossentropy())
 model.fit(dataset, steps_per_epoch=args.steps, shuffle=False)
 save(model, os.path.join(args.output, "model"))
 

@@ -71,9 +71,7 @@ dataset = build_dataset(
 )
 
 # === Training ===
-model.compile(
-    optimizer=Adafactor(args.learning_rate), loss=TokenCrossentropy()
-)
+model.compile(optimizer=Adafactor(args.learning_rate), loss=TokenCrossentropy())
 model.fit(dataset, steps_per_epoch=args.steps, shuffle=False)
 save(model, os.path.join(args.output, "model"))
 

@@ -1,6 +1,7 @@
 """The command line as its user sees it: exit codes, messages, JSON."""
 
 import json
+import os
 import subprocess
 import sys
 import time
@@ -322,3 +323,17 @@ def test_the_commands_fit_together(run, tmp_path, monkeypatch):
     assert scored == {key: metrics[key] for key in scored}
     assert run(*evaluation)[0] == 0
     assert Path("scores/predictions.jsonl").read_bytes() == first
+
+
+def test_a_closed_pipe_is_no_error():
+    """`keras-flan formats | head -0`: nobody listens any more."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "keras_flan.cli", "formats"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "PYTHONUNBUFFERED": "1"},
+    )
+    process.stdout.close()
+    assert process.stderr.read() == ""
+    assert process.wait() == 1

@@ -1,0 +1,68 @@
+"""The command line: a thin layer that parses, calls and prints.
+
+Nothing heavy is imported before a command needs it, so `--help` answers at
+once. Bad input ends with exit code 2 and one message on stderr.
+"""
+
+import os
+import sys
+from typing import Annotated
+
+import typer
+
+from keras_flan.cli import data, evaluation, generation, training
+from keras_flan.errors import InputError
+
+app = typer.Typer(
+    name="keras-flan",
+    help="Instruction and chain-of-thought finetuning with Keras.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+_debug = False
+
+
+@app.callback()
+def _options(
+    debug: Annotated[
+        bool, typer.Option("--debug", help="Show tracebacks.")
+    ] = False,
+):
+    global _debug
+    _debug = debug
+
+
+# In the order of the recipe, which is how `--help` lists them.
+for part in (training, data, generation, evaluation):
+    app.add_typer(part.app)
+
+
+def main() -> None:
+    """Entry point of `keras-flan`."""
+    try:
+        sys.exit(app(standalone_mode=False))
+    except InputError as error:
+        if _debug:
+            raise
+        print(f"keras-flan: {error}", file=sys.stderr)
+        sys.exit(2)
+    except BrokenPipeError:
+        # `keras-flan ... | head`: nobody listens any more.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
+    except KeyboardInterrupt:
+        sys.exit(130)
+    except Exception as error:
+        # typer's errors of usage, which it would draw as a box of lines.
+        if _debug or not hasattr(error, "format_message"):
+            raise
+        place = getattr(getattr(error, "ctx", None), "command_path", "")
+        message = " ".join(error.format_message().split())
+        if message:
+            print(
+                f"keras-flan: {message} (see `{place or 'keras-flan'} --help`)",
+                file=sys.stderr,
+            )
+        sys.exit(2)

@@ -1,0 +1,308 @@
+"""Commands about data: records, tasks, mixtures, vocabularies."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from keras_flan.cli.options import Json, Quiet, Seed, parse_pairs, print_json
+from keras_flan.errors import InputError
+
+app = typer.Typer()
+
+
+@app.command("import")
+def import_(
+    format: Annotated[str, typer.Argument(help="See `keras-flan formats`.")],
+    source: Annotated[Path, typer.Argument(help="The file, or its folder.")],
+    output: Annotated[Path, typer.Option(help="The folder to write.")],
+    name: Annotated[
+        str | None, typer.Option(help="Task name; default: from the file.")
+    ] = None,
+    split: Annotated[str, typer.Option(help="Name of the split.")] = "train",
+    limit: Annotated[
+        int | None, typer.Option(min=1, help="Import the first N rows.")
+    ] = None,
+    shards: Annotated[int, typer.Option(min=1, help="Number of files.")] = 1,
+    strict: Annotated[
+        bool, typer.Option("--strict", help="Fail at the first bad row.")
+    ] = False,
+    map: Annotated[
+        list[str] | None,
+        typer.Option(help="FIELD=COLUMN; may repeat, see the docs."),
+    ] = None,
+    label: Annotated[
+        list[str] | None,
+        typer.Option(help="ANSWER=NAME, such as 0=negative; may repeat."),
+    ] = None,
+    keep_mmlu: Annotated[
+        bool,
+        typer.Option(
+            "--keep-mmlu", help="Keep Natural Instructions made of MMLU."
+        ),
+    ] = False,
+    templates: Annotated[
+        str | None,
+        typer.Option(help="Template family: a name or a YAML file."),
+    ] = None,
+    runner: Annotated[
+        str, typer.Option(help="local, or beam for Apache Beam.")
+    ] = "local",
+    processes: Annotated[
+        int | None,
+        typer.Option(min=1, help="Default: as many as make it faster."),
+    ] = None,
+    beam_option: Annotated[
+        list[str] | None,
+        typer.Option(help="Such as --runner=FlinkRunner; may repeat."),
+    ] = None,
+    json_: Json = False,
+    quiet: Quiet = False,
+):
+    """Turn public task files into checksummed TFRecords."""
+    from keras_flan.data.importers import import_source
+
+    imported = import_source(
+        format,
+        source,
+        output,
+        name=name,
+        split=split,
+        limit=limit,
+        shards=shards,
+        strict=strict,
+        columns=_columns(map or []),
+        labels=parse_pairs(label or [], "--label"),
+        keep_mmlu=keep_mmlu,
+        templates=templates,
+        runner=runner,
+        processes=processes,
+        beam_options=beam_option or [],
+        progress=not (quiet or json_),
+    )
+    one, *more = imported.tasks
+    if not (more or imported.rejected or imported.left_out):
+        if json_:
+            print_json(one)
+        else:
+            _print_import(one, output)
+    elif json_:
+        print_json(vars(imported))
+    else:
+        examples = sum(info["num_examples"] for info in imported.tasks)
+        for problem in imported.rejected:
+            print(f"rejected: {problem['reason']}")
+        print(
+            f"{len(imported.tasks)} tasks, {examples} examples -> {output}; "
+            f"{len(imported.rejected)} tasks rejected, "
+            f"{len(imported.left_out)} left out"
+        )
+
+
+def _print_import(info: dict, output: Path) -> None:
+    rejected = info["num_rejected"]
+    print(
+        f"{info['name']}: {info['num_examples']} examples in "
+        f"{len(info['shards'])} shard(s), {rejected} rejected -> {output}"
+        + (f" (see {output / 'rejects.jsonl'})" if rejected else "")
+    )
+
+
+@app.command()
+def formats(json_: Json = False):
+    """List the formats that `keras-flan import` reads."""
+    from keras_flan.data.importers import describe_formats
+
+    rows = describe_formats()
+    if json_:
+        print_json(rows)
+    else:
+        for row in rows:
+            print(f"{row['format']:24} {row['summary']}")
+
+
+@app.command()
+def universe(
+    output: Annotated[Path, typer.Option(help="The folder to write.")] = Path(
+        "tf_records/quickstart"
+    ),
+    quiet: Quiet = False,
+):
+    """Rebuild the shipped synthetic task records, byte for byte."""
+    from keras_flan.data.universe import build_records
+
+    for info in build_records(output, progress=not quiet):
+        print(f"{info['name']} {info['split']}: {info['num_examples']}")
+
+
+@app.command()
+def inspect(
+    source: Annotated[
+        Path, typer.Argument(help="A task folder or a mixture YAML file.")
+    ],
+    n: Annotated[int, typer.Option("-n", min=1, help="How many.")] = 3,
+    shots: Annotated[int, typer.Option(min=0, help="Exemplars.")] = 0,
+    cot: Annotated[
+        bool | None,
+        typer.Option("--cot/--direct", help="Chain of thought, or direct."),
+    ] = None,
+    seed: Seed = 0,
+    json_: Json = False,
+):
+    """Show rendered prompts of a task or a mixture."""
+    from keras_flan.data.inspection import inspect as run
+    from keras_flan.data.inspection import print_prompts
+
+    rows = run(source, n=n, shots=shots, cot=cot, seed=seed)
+    if json_:
+        print_json(rows)
+    else:
+        print_prompts(rows)
+
+
+@app.command()
+def tasks(
+    mixture: Annotated[
+        str | None,
+        typer.Option(help="Only of muffin, t0_sf, niv2 or cot."),
+    ] = None,
+    category: Annotated[
+        str | None, typer.Option(help="Only with this in the category.")
+    ] = None,
+    records: Annotated[
+        Path, typer.Option(help="The folder of records.")
+    ] = Path("records"),
+    json_: Json = False,
+):
+    """List the tasks of the Flan 2022 paper, and which have records."""
+    from keras_flan.data.registry import list_tasks, print_tasks
+
+    rows = list_tasks(mixture, category, records)
+    if json_:
+        print_json(rows)
+    else:
+        print_tasks(rows)
+
+
+@app.command()
+def mixture(
+    path: Annotated[
+        Path, typer.Argument(help="A mixture YAML file, or a known name.")
+    ],
+    records: Annotated[
+        Path | None,
+        typer.Option(help="The folder of records; default: the file's."),
+    ] = None,
+    missing: Annotated[
+        str | None,
+        typer.Option(help="Tasks without records: error or skip."),
+    ] = None,
+    report: Annotated[
+        Path | None, typer.Option(help="An .html page to write.")
+    ] = None,
+    vocabulary: Annotated[
+        Path | None,
+        typer.Option(help="A .model: count tokens, not characters."),
+    ] = None,
+    input_length: Annotated[
+        int, typer.Option(min=2, help="Input tokens of a row.")
+    ] = 1024,
+    target_length: Annotated[
+        int, typer.Option(min=2, help="Target tokens of a row.")
+    ] = 256,
+    seed: Seed = 0,
+    json_: Json = False,
+):
+    """Show the tasks of a mixture and their sampling rates.
+
+    With --report, draw from it and write a page about what comes.
+    """
+    from keras_flan.data.inspection import print_mixture
+    from keras_flan.data.mixtures import Mixture
+
+    loaded = Mixture.from_yaml(path, records, missing)
+    summary = loaded.summary()
+    if report:
+        from keras_flan.data.mixture_report import write_mixture_report
+        from keras_flan.data.tokenizers import Vocabulary
+
+        summary["realised"] = write_mixture_report(
+            report,
+            loaded,
+            Vocabulary(vocabulary) if vocabulary else None,
+            input_length=input_length,
+            target_length=target_length,
+            seed=seed,
+        )
+    if json_:
+        print_json(summary)
+    elif report:
+        print(report)
+    else:
+        print_mixture(summary)
+
+
+@app.command()
+def contamination(
+    path: Annotated[Path, typer.Argument(help="A mixture YAML file.")],
+    against: Annotated[
+        Path, typer.Option(help="The benchmark's folder or file.")
+    ],
+    ngram: Annotated[
+        int, typer.Option(min=1, help="Words in a row that tell.")
+    ] = 13,
+    json_: Json = False,
+    quiet: Quiet = False,
+):
+    """Look for a benchmark's texts in the records of a mixture."""
+    from keras_flan.data.contamination import (
+        check_contamination,
+        print_contamination,
+    )
+    from keras_flan.data.mixtures import Mixture
+
+    report = check_contamination(
+        Mixture.from_yaml(path),
+        against,
+        ngram=ngram,
+        progress=not (quiet or json_),
+    )
+    if json_:
+        print_json(report)
+    else:
+        print_contamination(report)
+
+
+@app.command()
+def vocabulary(
+    source: Annotated[
+        list[Path], typer.Argument(help="Mixtures, record folders or texts.")
+    ],
+    size: Annotated[int, typer.Option(min=32, help="Number of pieces.")],
+    output: Annotated[Path, typer.Option(help="The .model file to write.")],
+    json_: Json = False,
+):
+    """Train a SentencePiece vocabulary on records or text."""
+    from keras_flan.data.tokenizers import train_vocabulary_from
+
+    vocabulary = train_vocabulary_from(source, size, output)
+    if json_:
+        print_json({"path": str(output), "size": vocabulary.size})
+    else:
+        print(f"{output}: {vocabulary.size} pieces")
+
+
+def _columns(texts: list[str]) -> dict[str, str | list[str]]:
+    """Parses `--map` texts; a field that is given again has several."""
+    columns: dict[str, str | list[str]] = {}
+    for text in texts:
+        field, equals, column = text.partition("=")
+        if not equals or not field:
+            raise InputError(f"--map: expected FIELD=COLUMN, found {text!r}")
+        if field in columns:
+            before = columns[field]
+            before = [before] if isinstance(before, str) else before
+            columns[field] = [*before, column]
+        else:
+            columns[field] = column
+    return columns
