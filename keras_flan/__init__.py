@@ -25,6 +25,7 @@ __getattr__, __dir__, __all__ = attach(
         "data": "",
         "models": "",
         "training": "",
+        "distribution": "",
         "generation": "",
         "evaluation": "",
     },

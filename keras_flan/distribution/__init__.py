@@ -1,0 +1,16 @@
+"""Meshes of devices, layouts of weights, and runs on many hosts."""
+
+from keras_flan.lazy import attach
+
+__getattr__, __dir__, __all__ = attach(
+    __name__,
+    {
+        "Layouts": ".layouts",
+        "Mesh": ".mesh",
+        "ModelParallel": ".parallel",
+        "device_mesh": ".mesh",
+        "layout_map": ".layouts",
+        "layout_table": ".table",
+        "print_layouts": ".table",
+    },
+)

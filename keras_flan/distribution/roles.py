@@ -1,0 +1,121 @@
+"""What each axis of a weight means, whatever the path's numbers are.
+
+Paths of keras-hub can't be trusted to name a weight: norms carry numbers
+that count the whole process, encoder and decoder share names, and a LoRA
+weight made later has lost what its layer is in. The names that the layers
+are given in code can; they say what a weight is for, which is all that a
+layout needs.
+"""
+
+import functools
+import re
+from collections.abc import Iterable
+from pathlib import Path
+
+from keras_flan.errors import InputError, did_you_mean
+from keras_flan.schema import read_yaml
+
+Axes = tuple[str, ...]
+
+_ROLES = Path(__file__).with_name("roles.yaml")
+_NUMBER = re.compile(r"_\d+$")
+# The second factor of a LoRA pair has the last axis of the weight it is for,
+# the first one all others.
+_LORA = re.compile(r"lora_(kernel|embeddings)_([ab])")
+
+
+@functools.cache
+def roles() -> dict[str, dict[str, Axes]]:
+    """Returns the axes of each role, for each family."""
+    return {
+        family: {role: tuple(axes) for role, axes in table.items()}
+        for family, table in read_yaml(_ROLES).items()
+    }
+
+
+def family_roles(family: str | None = None) -> dict[str, Axes]:
+    """Returns the roles of a family, or of all.
+
+    Args:
+        family: `"t5"`, `"palm"`, `"llama"`, `"mistral"`, `"qwen"`,
+            `"gemma"`, or `None` for all: no role means one thing in one
+            family and another in the next.
+
+    Raises:
+        InputError: If there is no such family.
+    """
+    if family is None:
+        return {r: a for table in roles().values() for r, a in table.items()}
+    if family not in roles():
+        raise InputError(
+            f"family {family!r} has no layouts.{did_you_mean(family, roles())}"
+        )
+    return roles()[family]
+
+
+class Roles:
+    """Finds the axes of weights by path and shape.
+
+    A LoRA weight has the axes of the weight that it is for, which therefore
+    has to be looked up first (it is made first, too).
+
+    Args:
+        family: As for `family_roles`.
+
+    Example:
+        >>> find = Roles("t5").axes
+        >>> find("transformer_decoder_layer_3/t5_layer_norm_71/weight", (8,))
+        ('norm',)
+        >>> find("transformer_decoder_layer_3/output_projector/kernel", (2, 8))
+        ('mlp', 'embed')
+    """
+
+    def __init__(self, family: str | None = None):
+        self._table = family_roles(family)
+        # Layer name and the weight's shape to axes, of what was looked up.
+        self._seen: dict[tuple[str, tuple[int, ...]], Axes] = {}
+
+    def axes(self, path: str, shape: Iterable[int]) -> Axes | None:
+        """Returns what each axis of a weight is; `None` for an unknown one.
+
+        Args:
+            path: The variable's `path`.
+            shape: The variable's `shape`. `layers` is put in front of the
+                axes of a weight that holds all layers.
+
+        Raises:
+            InputError: If the path is known but not with so many axes.
+        """
+        shape = tuple(shape)
+        names = [_NUMBER.sub("", name) for name in path.split("/")]
+        lora = _LORA.fullmatch(names[-1])
+        if lora and len(names) > 1:
+            return self._lora_axes(names[-2], lora[2], shape)
+        found = {
+            axes
+            for role, axes in self._table.items()
+            if names[-role.count("/") - 1 :] == role.split("/")
+        }
+        if not found:
+            return None
+        (axes,) = found  # The tests hold the table to it.
+        if len(shape) == len(axes) + 1:
+            axes = ("layers", *axes)
+        if len(shape) != len(axes):
+            raise InputError(
+                f"{path}: expected the axes {axes}, found shape {shape}; give "
+                "this weight a layout of its own"
+            )
+        self._seen[names[-2], shape] = axes
+        return axes
+
+    def _lora_axes(self, layer: str, factor: str, shape) -> Axes | None:
+        for (name, base_shape), axes in self._seen.items():
+            if name != layer:
+                continue
+            if factor == "a" and base_shape[:-1] == shape[:-1]:
+                return (*axes[:-1], "rank")
+            if factor == "b" and base_shape[-1] == shape[-1]:
+                stacked = len(shape) == 3 and axes[0] == "layers"
+                return (*(axes[:1] if stacked else ()), "rank", axes[-1])
+        return None
