@@ -1,7 +1,6 @@
 """PaLM as a keras-hub backbone, its layers stacked and run by one scan."""
 
 import functools
-import math
 from pathlib import Path
 
 import keras
@@ -10,7 +9,7 @@ from keras import ops
 
 from keras_flan.errors import InputError
 from keras_flan.models.attention import attend, block_causal
-from keras_flan.models.stacking import scan_layers
+from keras_flan.models.stacking import StackedKernel, scan_layers
 from keras_flan.schema import read_yaml
 
 _SIZES = Path(__file__).with_name("palm_sizes.yaml")
@@ -221,19 +220,26 @@ class PaLMDecoder(keras.layers.Layer):
         self.dropout = dropout
         self.remat = remat
         heads, inner = (num_heads, head_dim), intermediate_dim
-        # Shape of a layer's kernel, and how many numbers each output sums.
+        # What a layer computes with its kernel, and the kernel's shape.
         self.kernels = {
             name: StackedKernel(
-                (num_layers, *shape), fan_in, dtype=self.dtype_policy, name=name
+                (num_layers, *shape),
+                equation,
+                dtype=self.dtype_policy,
+                name=name,
             )
-            for name, shape, fan_in in (
-                ("query", (hidden_dim, *heads), hidden_dim),
-                ("key", (hidden_dim, head_dim), hidden_dim),
-                ("value", (hidden_dim, head_dim), hidden_dim),
-                ("attention_output", (*heads, hidden_dim), math.prod(heads)),
-                ("feedforward_gate", (hidden_dim, inner), hidden_dim),
-                ("feedforward_intermediate", (hidden_dim, inner), hidden_dim),
-                ("feedforward_output", (inner, hidden_dim), inner),
+            for name, equation, shape in (
+                ("query", "btd,dhw->bthw", (hidden_dim, *heads)),
+                ("key", "btd,dw->btw", (hidden_dim, head_dim)),
+                ("value", "btd,dw->btw", (hidden_dim, head_dim)),
+                ("attention_output", "bthw,hwd->btd", (*heads, hidden_dim)),
+                ("feedforward_gate", "btd,df->btf", (hidden_dim, inner)),
+                (
+                    "feedforward_intermediate",
+                    "btd,df->btf",
+                    (hidden_dim, inner),
+                ),
+                ("feedforward_output", "btf,fd->btd", (inner, hidden_dim)),
             )
         }
         self.rotary_embedding = keras_hub.layers.RotaryEmbedding(
@@ -290,8 +296,7 @@ class PaLMDecoder(keras.layers.Layer):
             `(batch, length, hidden_dim)`, and the layers' tensors stacked.
         """
         weights = {
-            name: ops.convert_to_tensor(layer.kernel)
-            for name, layer in self.kernels.items()
+            name: layer.tensors() for name, layer in self.kernels.items()
         }
         weights["scale"] = ops.convert_to_tensor(self.scale)
         if self.dropout and training:
@@ -305,19 +310,16 @@ class PaLMDecoder(keras.layers.Layer):
         return scan_layers(step, x, (weights, caches))
 
     def _block(self, x, weights, cache, positions, attention):
-        def project(equation, inputs, name):
-            # Cast one layer at a time: the stack is never held twice.
-            kernel = ops.cast(weights[name], x.dtype)
-            return ops.einsum(equation, inputs, kernel)
+        def project(inputs, name):
+            return self.kernels[name].project(inputs, weights[name])
 
         def rotate(inputs):
             rotated = self.rotary_embedding(inputs, positions=positions)
             return ops.cast(rotated, x.dtype)
 
         normed = _layer_norm(x, weights["scale"])
-        query = rotate(project("btd,dhw->bthw", normed, "query"))
-        key = project("btd,dw->btw", normed, "key")
-        value = project("btd,dw->btw", normed, "value")
+        query = rotate(project(normed, "query"))
+        key, value = project(normed, "key"), project(normed, "value")
         attended, out = attention(
             query,
             rotate(key[:, :, None]),
@@ -325,12 +327,10 @@ class PaLMDecoder(keras.layers.Layer):
             cache,
             scale=self.head_dim**-0.5,
         )
-        gate = project("btd,df->btf", normed, "feedforward_gate")
-        hidden = project("btd,df->btf", normed, "feedforward_intermediate")
-        added = project("bthw,hwd->btd", attended, "attention_output")
-        added = added + project(
-            "btf,fd->btd", ops.silu(gate) * hidden, "feedforward_output"
-        )
+        gate = project(normed, "feedforward_gate")
+        hidden = project(normed, "feedforward_intermediate")
+        added = project(attended, "attention_output")
+        added = added + project(ops.silu(gate) * hidden, "feedforward_output")
         if "seed" in weights:
             added = _dropout(added, self.dropout, weights["seed"])
         return x + added, out
@@ -340,21 +340,6 @@ class PaLMDecoder(keras.layers.Layer):
         seed = self.seed_generator.next()
         layer = ops.cast(ops.arange(self.num_layers), seed.dtype)
         return ops.stack([seed[0] + layer, seed[1] + layer * 0], axis=1)
-
-
-class StackedKernel(keras.layers.Layer):
-    """The kernels of the same name of all layers, N(0, 1 / fan_in)."""
-
-    def __init__(self, shape, fan_in, **kwargs):
-        super().__init__(**kwargs)
-        self.shape = shape
-        self.fan_in = fan_in
-
-    def build(self, input_shape=None):
-        normal = keras.initializers.RandomNormal(stddev=self.fan_in**-0.5)
-        self.kernel = self.add_weight(
-            name="kernel", shape=self.shape, initializer=normal, autocast=False
-        )
 
 
 class _GivenSeed(keras.random.SeedGenerator):

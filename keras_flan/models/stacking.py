@@ -1,7 +1,51 @@
 """Running layers whose weights are stacked, `(num_layers, ...)`."""
 
+import math
+
 import keras
 from keras import ops, tree
+
+
+class StackedKernel(keras.layers.Layer):
+    """The kernels of the same name of all layers, drawn from N(0, 1 / fan_in).
+
+    A scan takes `tensors()` apart, and each layer gives its own part to
+    `project`. An adapter (`keras_flan.models.adapters`) takes the place of
+    both, so nothing else need know of it.
+
+    Args:
+        shape: Of the stack, `(num_layers, ...)`.
+        equation: What a layer computes, as for `keras.ops.einsum`: of its
+            inputs and its kernel, such as `"btd,dhw->bthw"`.
+    """
+
+    def __init__(self, shape, equation, **kwargs):
+        super().__init__(**kwargs)
+        self.shape = shape
+        self.equation = equation
+
+    def build(self, input_shape=None):
+        _, axes, output = self.equation.replace("->", ",").split(",")
+        summed = [
+            size
+            for axis, size in zip(axes, self.shape[1:], strict=True)
+            if axis not in output
+        ]
+        normal = keras.initializers.RandomNormal(
+            stddev=math.prod(summed) ** -0.5
+        )
+        self.kernel = self.add_weight(
+            name="kernel", shape=self.shape, initializer=normal, autocast=False
+        )
+
+    def tensors(self):
+        """Returns what `project` needs, of all layers."""
+        return ops.convert_to_tensor(self.kernel)
+
+    def project(self, x, tensors):
+        """Returns a layer's output for its part of `tensors`."""
+        # Cast one layer at a time: the stack is never held twice.
+        return ops.einsum(self.equation, x, ops.cast(tensors, x.dtype))
 
 
 def scan_layers(step, x, stacked):
