@@ -8,6 +8,7 @@ __getattr__, __dir__, __all__ = attach(
         "Layouts": ".layouts",
         "Mesh": ".mesh",
         "ModelParallel": ".parallel",
+        "build_abstract": ".abstract",
         "device_mesh": ".mesh",
         "layout_map": ".layouts",
         "layout_table": ".table",

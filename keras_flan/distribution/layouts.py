@@ -6,6 +6,7 @@ from collections.abc import Iterable
 
 import keras
 
+from keras_flan.distribution.abstract import build_abstract
 from keras_flan.distribution.mesh import BATCH, MODEL, Mesh
 from keras_flan.distribution.roles import Roles
 from keras_flan.errors import InputError, did_you_mean
@@ -18,14 +19,12 @@ PRESETS: dict[str, dict[str, str]] = {
 }
 PRESETS["fsdp+model"] = {**PRESETS["fsdp"], **PRESETS["model"]}
 
-# Activations by the names that the models give them: what goes from layer to
-# layer `(batch, length, embed)`, the inside of a feed-forward block
-# `(batch, length, mlp)`, queries, keys and values `(batch, length, heads,
-# head)`, and logits `(batch, length, vocab)`.
+# Activations by the names that the models give to `constrain`: what goes from
+# layer to layer and what a block reads, both `(batch, length, embed)`, and
+# logits `(batch, length, vocab)`.
 _ACTIVATIONS = {
     "residual": (None, None),
-    "hidden": (None, "mlp"),
-    "heads": (None, "heads", None),
+    "block_input": (None, None),
     "logits": (None, "vocab"),
 }
 
@@ -105,12 +104,10 @@ class Layouts(keras.distribution.LayoutMap):
         }
         batch = BATCH if BATCH in self.mesh else None
         for name, axes in _ACTIVATIONS.items():
-            axes = tuple(
-                self._split.get(a) if a != "embed" else a for a in axes
-            )
+            axes = tuple(self._split.get(axis) for axis in axes)
             if name == "residual" and sequence and self.uses(MODEL):
                 axes = (MODEL, None)
-            self[f"activation/{name}"] = (batch, *axes)
+            self[f"activations/{name}"] = (batch, *axes)
 
     def uses(self, axis: str) -> bool:
         """Whether weights are split over an axis of the mesh."""
@@ -120,9 +117,9 @@ class Layouts(keras.distribution.LayoutMap):
         """Returns the axes of the mesh that an activation is split over.
 
         Args:
-            name: `"residual"`, `"hidden"`, `"heads"` or `"logits"`.
+            name: `"residual"`, `"block_input"` or `"logits"`.
         """
-        return self[f"activation/{name}"].axes
+        return self[f"activations/{name}"].axes
 
     def layout_of(self, path: str, shape: Iterable[int], dtype="float32"):
         """Returns the `Layout` of a weight; `None` if its role is unknown.
@@ -151,15 +148,23 @@ class Layouts(keras.distribution.LayoutMap):
 
     def _place(self, axes, shape):
         """Returns the mesh axes of a weight, and what couldn't be split."""
-        placed, notes = [], []
-        for axis, size in zip(axes, shape, strict=True):
+        sizes = dict(zip(axes, shape, strict=True))
+        split, notes = {}, []
+        for axis, size in sizes.items():
             over = self._split.get(axis)
-            parts = self.mesh.size(over) if over else 1
-            if size % parts:
-                notes.append(f"{axis} {size} not divisible by {over}={parts}")
-                over = None
-            placed.append(over)
-        return tuple(placed), "; ".join(notes)
+            if over is None:
+                continue
+            parts = self.mesh.size(over)
+            if size % parts == 0:
+                split[axis] = over
+                continue
+            note = f"{axis} {size} not divisible by {over}={parts}"
+            # The largest kernels are not left whole: PaLM 540B has 48 heads.
+            if axis == "heads" and sizes.get("head", 1) % parts == 0:
+                split["head"] = over
+                note += ", head split instead"
+            notes.append(note)
+        return tuple(split.get(axis) for axis in axes), "; ".join(notes)
 
     def __getitem__(self, path):
         given = super().__getitem__(path)
@@ -240,8 +245,7 @@ def layout_map(
     if isinstance(model, str):
         return Layouts(mesh, preset, family=model, sequence=sequence)
     if not isinstance(model, keras.layers.Layer):
-        with keras.StatelessScope(initialize_variables=False):
-            model = model()
+        model = build_abstract(model)
     return Layouts(mesh, preset, sequence=sequence).check(model)
 
 

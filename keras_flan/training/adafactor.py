@@ -100,8 +100,8 @@ class Adafactor(keras.optimizers.Optimizer):
             else:
                 row, column = axes
                 moments = (
-                    self._slot(_without(shape, column), variable, "row_moment"),
-                    self._slot(_without(shape, row), variable, "column_moment"),
+                    self._slot(shape, variable, "row_moment", lost=column),
+                    self._slot(shape, variable, "column_moment", lost=row),
                 )
             self._moments.append(moments)
             self._first_moments.append(
@@ -110,10 +110,18 @@ class Adafactor(keras.optimizers.Optimizer):
                 else self._slot(shape, variable, "first_moment")
             )
 
-    def _slot(self, shape, variable, name):
+    def _slot(self, shape, variable, name, lost=None):
+        """Makes a slot without the axis `lost`, on its variable's devices."""
         path = variable.path.replace("/", "_")
+        layout = _layout(variable)
+        if lost is not None:
+            shape = _without(shape, lost)
+        if layout is not None and lost is not None:
+            layout = keras.distribution.TensorLayout(
+                _without(layout.axes, lost), layout.device_mesh
+            )
         return self.add_variable(
-            shape=shape, dtype="float32", name=f"{path}_{name}"
+            shape=shape, dtype="float32", name=f"{path}_{name}", layout=layout
         )
 
     def update_step(self, gradient, variable, learning_rate):
@@ -175,6 +183,17 @@ class Adafactor(keras.optimizers.Optimizer):
             }
         )
         return config
+
+
+def _layout(variable):
+    """Returns the layout of a variable, if there is a distribution."""
+    distribution = keras.distribution.distribution()
+    if distribution is None:
+        return None
+    layout = distribution.get_variable_layout(variable)
+    # The alternative is a layout of the backend's, given by hand.
+    is_axes = isinstance(layout, keras.distribution.TensorLayout)
+    return layout if is_axes else None
 
 
 def _without(shape, axis):

@@ -12,6 +12,7 @@ from keras_flan.distribution import (
     Layouts,
     Mesh,
     ModelParallel,
+    build_abstract,
     device_mesh,
     layout_map,
     print_layouts,
@@ -73,8 +74,28 @@ BUILDERS = {
 @functools.cache
 def abstract(name):
     """A model without weights; T5 alone takes a second to build."""
-    with keras.StatelessScope(initialize_variables=False):
-        return BUILDERS[name]()
+    return build_abstract(BUILDERS[name])
+
+
+def test_abstract_models_are_never_given_weights():
+    """Keras would draw 540 billion numbers at its next chance."""
+    backbone = build_abstract(
+        lambda: PaLMBackbone.from_preset(
+            "palm_540b", load_weights=False, dtype="bfloat16"
+        )
+    )
+    assert backbone.count_params() == 540_356_474_880
+    with keras.StatelessScope():
+        pass
+    layouts = layout_map(backbone, "batch=32,model=32", "fsdp+model")
+    held = [v.bytes_per_device(layouts.mesh) for v in layouts.found.values()]
+    assert 2.0 * 2**30 > sum(held) > 540e9 * 2 / 1024
+    # 48 heads over 32 devices can't be, which has to be said.
+    query = layouts.found["decoder/query/kernel"]
+    assert query.axes == (None, "batch", None, "model")
+    assert query.note == (
+        "heads 48 not divisible by model=32, head split instead"
+    )
 
 
 @pytest.mark.parametrize("name", BUILDERS)
@@ -194,6 +215,18 @@ def test_what_cannot_be_divided_is_said():
     assert "kv_heads 2" in text
 
 
+def test_activations():
+    layouts = Layouts("batch=4,model=2", "fsdp+model")
+    assert layouts.activation("residual") == ("batch", None, None)
+    assert layouts.activation("logits") == ("batch", None, "model")
+    layouts = Layouts("batch=4,model=2", "model", sequence=True)
+    assert layouts.activation("residual") == ("batch", "model", None)
+    assert layouts.activation("block_input") == ("batch", None, None)
+    layouts = Layouts("batch=4,model=2", "fsdp", sequence=True)
+    assert layouts.activation("residual") == ("batch", None, None)
+    assert layouts.activation("logits") == ("batch", None, None)
+
+
 def test_the_table_counts_bytes():
     layouts = layout_map(abstract("palm"), "batch=4,model=2", "fsdp+model")
     assert len(layouts.found) == 10
@@ -219,8 +252,7 @@ def test_a_weight_without_a_role_is_refused_and_can_be_given_one():
     layouts = Layouts("batch=2", "fsdp")
     layouts["head/.*"] = (None,)
     layouts["head/kernel"] = (None, "batch")
-    with keras.StatelessScope(initialize_variables=False):
-        layouts.check(Extra())
+    layouts.check(build_abstract(Extra))
     assert layouts.found["head/kernel"].axes == (None, "batch")
     assert not layouts.unknown
 
@@ -295,5 +327,5 @@ def test_keras_own_distribution_takes_the_map():
         seed = keras.random.SeedGenerator(0).state
         assert distribution.get_variable_layout(seed).axes == (None,)
         assert distribution.get_tensor_layout("query/output") is None
-        residual = distribution.get_tensor_layout("activation/residual")
+        residual = distribution.get_tensor_layout("activations/residual")
         assert residual.axes == ("batch", None, None)

@@ -1,0 +1,47 @@
+"""Building a model of any size without its weights."""
+
+import concurrent.futures
+
+import keras
+
+
+def build_abstract(build):
+    """Returns what `build()` makes, without making any weights.
+
+    Its variables have paths, shapes and dtypes, and no values: a model of
+    540 billion parameters takes seconds and no memory. It can't be called,
+    but with `stateless_call` on abstract values it can be traced.
+
+    Args:
+        build: A function without arguments that returns a model or layer.
+
+    Example:
+        >>> model = build_abstract(
+        ...     lambda: PaLMBackbone.from_preset("palm_540b", False))
+        >>> f"{model.count_params():,}"
+        '540,356,474,880'
+    """
+    policy = keras.config.dtype_policy()
+
+    def run():
+        keras.config.set_dtype_policy(policy)
+        with keras.StatelessScope(initialize_variables=False):
+            return _without_values(build)
+
+    # Keras keeps a list, for each thread, of variables to give values to at
+    # the next chance; that of a thread that ends is never seen again. The
+    # distribution in use stays behind as well.
+    with concurrent.futures.ThreadPoolExecutor(1) as pool:
+        return pool.submit(run).result()
+
+
+def _without_values(build):
+    """Calls `build` so that what it computes is not computed."""
+    if keras.backend.backend() != "jax":
+        return build()
+    import jax
+
+    built = []
+    # A T5 draws its embeddings anew after Keras.
+    jax.eval_shape(lambda: built.append(build()))
+    return built[0]
