@@ -9,6 +9,7 @@ from keras import ops
 
 from keras_flan.errors import InputError
 from keras_flan.models.attention import attend, block_causal
+from keras_flan.models.constraints import constrain
 from keras_flan.models.stacking import StackedKernel, scan_layers
 from keras_flan.schema import read_yaml
 
@@ -303,11 +304,12 @@ class PaLMDecoder(keras.layers.Layer):
             weights["seed"] = self._seeds()
 
         def step(x, layer):
-            return self._block(x, *layer, positions, attention)
+            x, out = self._block(x, *layer, positions, attention)
+            return constrain(x, "residual"), out
 
         if self.remat if remat is None else remat:
             step = keras.remat(step)
-        return scan_layers(step, x, (weights, caches))
+        return scan_layers(step, constrain(x, "residual"), (weights, caches))
 
     def _block(self, x, weights, cache, positions, attention):
         def project(inputs, name):
@@ -317,8 +319,11 @@ class PaLMDecoder(keras.layers.Layer):
             rotated = self.rotary_embedding(inputs, positions=positions)
             return ops.cast(rotated, x.dtype)
 
-        normed = _layer_norm(x, weights["scale"])
-        query = rotate(project(normed, "query"))
+        # Norms work on a part of the sequence, products on all of it and a
+        # part of the kernel, attention on a part of the queries: so any
+        # number of heads can be split, and one key head serves them all.
+        normed = constrain(_layer_norm(x, weights["scale"]), "block_input")
+        query = rotate(constrain(project(normed, "query"), "queries"))
         key, value = project(normed, "key"), project(normed, "value")
         attended, out = attention(
             query,

@@ -1,0 +1,57 @@
+"""Asking for the layout of an activation by its name."""
+
+import keras
+
+
+def constrain(x, name):
+    """Lays a tensor out as the distribution in use says for its name.
+
+    Models name the activations that matter (`"residual"`, `"queries"`, ...);
+    a layout map says how to split each, under the key `activations/NAME`, as
+    Keras does for the outputs of layers. Without such a key, or without a
+    `keras.distribution.ModelParallel`, nothing happens. A mesh axis that
+    doesn't divide its dimension is left out, so that one map serves training
+    and decoding, where the length is a single token.
+
+    Args:
+        x: A tensor.
+        name: Its name.
+
+    Returns:
+        `x`.
+
+    Example:
+
+    ```python
+    layout_map["activations/residual"] = ("batch", "model", None)
+    ```
+    """
+    distribution = keras.distribution.distribution()
+    if not isinstance(distribution, keras.distribution.ModelParallel):
+        return x
+    layout = distribution.get_tensor_layout(f"activations/{name}")
+    if layout is None:
+        return x
+    mesh = layout.device_mesh
+    sizes = dict(zip(mesh.axis_names, mesh.shape, strict=True))
+    axes = dividing_axes(layout.axes, x.shape, sizes)
+    fitting = keras.distribution.TensorLayout(axes, mesh)
+    return keras.distribution.distribute_tensor(x, fitting)
+
+
+def dividing_axes(axes, shape, sizes):
+    """Leaves out the mesh axes that don't divide their dimension.
+
+    Args:
+        axes: A mesh axis or `None` for each dimension.
+        shape: The sizes of the dimensions.
+        sizes: Mesh axis to its size.
+
+    Example:
+        >>> dividing_axes(("batch", "model"), (8, 1), {"batch": 4, "model": 2})
+        ('batch', None)
+    """
+    return tuple(
+        axis if axis and size is not None and size % sizes[axis] == 0 else None
+        for axis, size in zip(axes, shape, strict=True)
+    )
