@@ -5,7 +5,7 @@ from keras_flan.data.records import INFO_FILE, Example
 from keras_flan.data.tasks import Task
 from keras_flan.data.templates import record_fields
 from keras_flan.errors import InputError
-from keras_flan.evaluation.benchmarks import Benchmark, Item
+from keras_flan.evaluation.base import Benchmark, Item
 from keras_flan.evaluation.sources import Question, by_task, draw, task_kind
 
 _SPLIT = "test"
@@ -16,8 +16,6 @@ class RecordsBenchmark(Benchmark):
 
     Question k is asked with template k mod T of its task, as in training.
     """
-
-    name = "records"
 
     def _find(self):
         found = [

@@ -1,16 +1,13 @@
-"""What benchmarks share: finding files, reading questions, drawing."""
+"""What benchmarks share: questions, finding files, drawing."""
 
 import dataclasses
-import json
 import random
 import re
 import string
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
-from keras_flan.data.importers import IMPORTERS, Options, Reject
 from keras_flan.errors import InputError
-from keras_flan.files import read_text
 from keras_flan.generation.answers import answer_kind
 
 
@@ -21,10 +18,12 @@ class Question:
     Args:
         id: Where it came from.
         fields: Field name to text; `answer` is the target.
+        references: All right answers, where there may be several.
     """
 
     id: str
     fields: Mapping[str, str]
+    references: tuple[str, ...] = ()
 
     @property
     def options(self) -> tuple[str, ...]:
@@ -33,27 +32,7 @@ class Question:
         return tuple(options.split("\n")) if options else ()
 
 
-def read_questions(format: str, path: Path) -> list[Question]:
-    """Returns the questions of a file, read by the importer of the format.
-
-    Raises:
-        InputError: If a row can't be used: a score must not leave it out.
-    """
-    questions = []
-    for row in IMPORTERS[format].read(path, Options()).rows:
-        if isinstance(row, Reject):
-            raise InputError(
-                f"{path}:{row.number}: {row.reason}; mend the row: a score "
-                "counts every one"
-            )
-        source_id = row.source_id or f"{path.name}:{row.number}"
-        questions.append(Question(source_id, _layout_fields(row.fields)))
-    if not questions:
-        raise InputError(f"{path}: the file is empty; download it again")
-    return questions
-
-
-def _layout_fields(fields: Mapping[str, str]) -> dict[str, str]:
+def laid_out(fields: Mapping[str, str]) -> dict[str, str]:
     r"""Adds the options as lines "A. ..." and as a row "(A) ... (B) ..."."""
     if "options" not in fields:
         return dict(fields)
@@ -98,24 +77,70 @@ def require_shots(shots: int, available: int, place: str) -> None:
         )
 
 
-def list_tasks(path: Path, suffix: str) -> dict[str, Path]:
-    """Returns task and file for a file, or for each file of a folder.
+def find_tasks(
+    name: str,
+    data: Path,
+    patterns: Sequence[str],
+    splits: Sequence[str] = ("test",),
+) -> tuple[list[tuple[str, Path]] | None, Path]:
+    """Finds the files of a benchmark.
 
-    The task is the file's name without suffixes and split.
+    Args:
+        name: The benchmark.
+        data: A file, or the folder to look in.
+        patterns: Paths below the folder, with `{task}` and `{split}`.
+        splits: The splits; of the first that is there all files are taken.
+
+    Returns:
+        Pairs of task and file, and one of the files; None instead of pairs
+        if a single file holds the whole benchmark.
+
+    Raises:
+        InputError: If there are none.
     """
-    names = (f"*.{suffix}", f"*.{suffix}.gz")
-    files = (
-        [path] if path.is_file() else [f for n in names for f in path.glob(n)]
+    several = any("{task}" in pattern for pattern in patterns)
+    if data.is_file():
+        if not several:
+            return None, data
+        for pattern in patterns:
+            last = pattern.rpartition("/")[2]
+            if "{task}" in last and (
+                match := _shape(last).fullmatch(data.name)
+            ):
+                return [(match["task"], data)], data
+        if any("{task}" not in pattern for pattern in patterns):
+            return None, data
+        stem = re.sub(r"(_(test|val|dev))?(\.\w+)+$", "", data.name)
+        return [(stem, data)], data
+    for split in splits:
+        for pattern in patterns:
+            path = pattern.replace("{split}", split)
+            files = [
+                file
+                for end in ("", ".gz")
+                for file in data.glob(path.replace("{task}", "*") + end)
+                if file.is_file()
+            ]
+            if files and "{task}" not in path:
+                return None, files[0]
+            if files:
+                shape = _shape(path.rpartition("/")[2])
+                return [
+                    (shape.fullmatch(file.name)["task"], file)
+                    for file in sorted(files)
+                ], files[0]
+    places = ", ".join(patterns)
+    raise InputError(
+        f"{data}: expected the files of {name} ({places}; .gz too), found "
+        "none; give the folder as published, or one file"
     )
-    if not files:
-        raise InputError(
-            f"{path}: expected .{suffix} or .{suffix}.gz files, found none; "
-            "give the folder as published, or one file"
-        )
-    return by_task(
-        (re.sub(r"(_(test|val|dev))?(\.\w+)+$", "", file.name), file)
-        for file in sorted(files)
-    )
+
+
+def _shape(name: str) -> re.Pattern:
+    """Returns a pattern for file names."""
+    shape = re.escape(name).replace(r"\{task\}", r"(?P<task>.+?)")
+    shape = shape.replace(r"\{split\}", r"(?:test|val|dev)")
+    return re.compile(shape + r"(?:\.gz)?")
 
 
 def by_task(pairs: Iterable[tuple[str, Path]]) -> dict[str, Path]:
@@ -131,31 +156,17 @@ def by_task(pairs: Iterable[tuple[str, Path]]) -> dict[str, Path]:
     return sources
 
 
-def first_file(folders: Sequence[Path], name: str, purpose: str) -> Path:
-    """Returns the first `name` or `name.gz`, or says what is missing."""
+def first_file(
+    folders: Sequence[Path], names: Sequence[str], purpose: str
+) -> Path:
+    """Returns the first file of these names, or says what is missing."""
     for folder in folders:
-        for path in (folder / name, folder / f"{name}.gz"):
-            if path.is_file():
-                return path
-    places = " or ".join(str(folder) for folder in folders)
+        for name in names:
+            for path in (folder / name, folder / f"{name}.gz"):
+                if path.is_file():
+                    return path
     raise InputError(
-        f"{places}: no {name} (nor {name}.gz), needed for {purpose}; put it "
-        "there as published"
+        f"{folders[0]}: no {' or '.join(names)} (nor .gz) in it or the two "
+        f"folders above, needed for {purpose}; put it there as published"
         + (", or give --shots 0" if "exemplars" in purpose else "")
     )
-
-
-def read_json(path: Path) -> dict:
-    """Returns the object in a JSON file; InputError if there is none."""
-    try:
-        value = json.loads(read_text(path))
-    except json.JSONDecodeError as error:
-        raise InputError(
-            f"{path}:{error.lineno}: not JSON ({error.msg}); download it again"
-        ) from None
-    if not isinstance(value, dict):
-        raise InputError(
-            f"{path}: expected a JSON object, subject to prompt, found a "
-            f"{type(value).__name__}; download it again"
-        )
-    return value

@@ -12,7 +12,11 @@ from keras_flan.evaluation.layouts import (
     cut_at_stop,
     load_protocol,
     parse_exemplars,
+    protocol_names,
 )
+from keras_flan.generation.answers import BENCHMARKS
+from tests.golden.make_prompts import cases, prompts
+from tests.golden.make_prompts import load as load_golden
 
 STEPS = "A: Let's think step by step."
 
@@ -264,7 +268,7 @@ def test_the_kind_of_a_task_does_not_depend_on_the_limit(bbh):
 @pytest.mark.parametrize(
     ("remove", "settings", "message"),
     [
-        ("gsm8k/test.jsonl", {}, r"gsm8k: no test.jsonl \(nor test.jsonl.gz\)"),
+        ("gsm8k/test.jsonl", {}, r"expected the files of gsm8k \(test.jsonl"),
         ("gsm8k/train.jsonl.gz", {"shots": 1}, r"train.jsonl.*--shots 0"),
     ],
 )
@@ -279,15 +283,15 @@ def test_missing_files(tmp_path, bbh, mmlu):
         load_benchmark("bbh", tmp_path / "nowhere")
     with pytest.raises(InputError, match=r"no benchmark 'bhb'.*'bbh'"):
         load_benchmark("bhb", tmp_path)
-    with pytest.raises(InputError, match=r"expected .json or .json.gz files"):
+    with pytest.raises(InputError, match=r"expected the files of bbh"):
         load_benchmark("bbh", bbh / "cot-prompts")
     with pytest.raises(InputError, match=r"expected dataset_info.json"):
         load_benchmark("records", bbh)
     (bbh / "cot-prompts" / "logic.txt").unlink()
-    with pytest.raises(InputError, match=r"no logic.txt.*bbh exemplars"):
+    with pytest.raises(InputError, match=r"logic.txt.*bbh exemplars"):
         prompt("bbh", bbh, shots=1)
     (mmlu / "dev" / "world_facts_dev.csv").unlink()
-    with pytest.raises(InputError, match=r"no world_facts_dev.csv"):
+    with pytest.raises(InputError, match=r"world_facts_dev.csv"):
         prompt("mmlu", mmlu, shots=1)
     (mmlu / "mmlu-cot.json").write_text('{"world_fact": ""}')
     with pytest.raises(InputError, match=r"no prompt for 'world_facts'"):
@@ -296,7 +300,9 @@ def test_missing_files(tmp_path, bbh, mmlu):
     with pytest.raises(InputError, match=r"mmlu-cot.json:1: not JSON"):
         prompt("mmlu", mmlu, shots=1, mode="cot")
     (mmlu / "mmlu-cot.json").unlink()
-    with pytest.raises(InputError, match=r"mmlu_cot: no mmlu-cot.json"):
+    with pytest.raises(
+        InputError, match=r"no mmlu-cot.json or mmlu_cot/mmlu-cot.json"
+    ):
         prompt("mmlu", mmlu, shots=1, mode="cot")
 
 
@@ -338,15 +344,104 @@ def test_stop_texts():
     assert cut_at_stop("x", []) == "x"
 
 
-@pytest.mark.parametrize("name", ["gsm8k", "bbh", "mmlu", "records"])
+@pytest.mark.parametrize("name", protocol_names())
 def test_protocols_are_valid(name):
     protocol = load_protocol(name)
     assert protocol.name == name and protocol.version >= 1
     for format, layout in protocol.formats.items():
         assert bool(layout.exemplar) == format.few_shot
+    # The extraction of answers is its own module, which knows benchmarks too.
+    reading = BENCHMARKS[name]
+    assert protocol.extractor == reading.kind
+    assert protocol.letters == reading.letters
+    grouped = [task for tasks in protocol.groups.values() for task in tasks]
+    assert len(grouped) == len(set(grouped))
+    assert set(protocol.baselines) <= set(grouped)
+
+
+def test_protocols_are_those_of_the_paper():
+    mmlu, bbh = load_protocol("mmlu"), load_protocol("bbh")
+    assert [len(tasks) for tasks in mmlu.groups.values()] == [18, 13, 12, 14]
+    assert {g: len(t) for g, t in bbh.groups.items()} == {
+        "NLP": 12,
+        "algorithmic": 15,
+    }
+    assert len(bbh.baselines) == 27
+    assert load_protocol("tydiqa").headline == tuple(
+        ["ar", "bn", "fi", "id", "ko", "ru", "sw", "te"]
+    )
+    assert len(load_protocol("mgsm").headline) == 10
+    shots = {"mmlu": 5, "bbh": 3, "tydiqa": 1, "mgsm": 8}
+    assert {n: load_protocol(n).shots for n in shots} == shots
+
+
+def test_every_prompt_has_a_golden_one():
+    golden = load_golden()
+    assert set(golden) == {" ".join(map(str, case)) for case in cases()}
+    empty = [case for case, rows in golden.items() if len(rows) != 3]
+    assert empty == ["tydiqa direct 1"]
 
 
 # === The published files ===
+
+
+@pytest.mark.realdata
+def test_prompts_equal_the_golden_ones(realdata):
+    golden = load_golden()
+    for case in cases():
+        made = prompts(realdata, *case)
+        assert made == golden[" ".join(map(str, case))], case
+
+
+@pytest.mark.realdata
+def test_no_question_is_its_own_exemplar(realdata):
+    for name in ("strategyqa", "xquad", "commonsenseqa", "aqua"):
+        for item in load_benchmark(name, realdata).items(
+            mode="cot", shots=None, limit=100
+        ):
+            query = item.prompt.rpartition("Q: ")[2].partition("\nA")[0]
+            assert item.prompt.count(query) == 1, item.prompt
+
+
+@pytest.mark.realdata
+def test_mgsm_prompts_hold_the_published_exemplars(realdata):
+    path = realdata / "mgsm" / "mgsm_exemplars.json"
+    published = json.loads(path.read_bytes())["MGSM_EXEMPLARS"]
+    benchmark = load_benchmark("mgsm", realdata / "mgsm")
+    assert len(benchmark.tasks) == 11
+    for item in benchmark.items(mode="cot", shots=8, limit=1):
+        exemplars = "".join(
+            f"{e['q']}\n{e['a']}\n\n" for e in published[item.task].values()
+        )
+        assert item.prompt.startswith(exemplars)
+        question, label = published[item.task]["1"].values()
+        rest = item.prompt.removeprefix(exemplars)
+        assert rest[:3] == question[:3] and label.startswith(
+            rest.rpartition("\n")[2]
+        )
+
+
+@pytest.mark.realdata
+def test_benchmarks_are_whole(realdata):
+    sizes = {
+        "multiarith": 600,
+        "svamp": 1000,
+        "asdiv": 2084,
+        "addsub": 395,
+        "singleeq": 508,
+        "aqua": 254,
+        "commonsenseqa": 1221,
+        "strategyqa": 2290,
+        "last_letters": 500,
+        "coin_flip": 500,
+        "mgsm": 2750,
+        "xquad": 3570,
+        "tydiqa": 9,
+    }
+    for name, size in sizes.items():
+        assert len(load_benchmark(name, realdata).items()) == size, name
+    mmlu = load_benchmark("mmlu", realdata, split="val")
+    assert len(mmlu.items()) == 1531
 
 
 @pytest.mark.realdata

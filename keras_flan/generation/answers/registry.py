@@ -9,6 +9,7 @@ from keras_flan.generation.answers import (
     numbers,
     options,
     published,
+    spans,
     words,
 )
 from keras_flan.generation.answers.cues import clip
@@ -118,6 +119,11 @@ KINDS = {
         words.normalise_brackets,
         "a string of brackets",
     ),
+    "span": Kind(
+        lambda text, choices: spans.find_span(text),
+        lambda value: spans.normalise_span(value) or None,
+        "a line, compared as SQuAD does",
+    ),
     "program": Kind(
         _find_program,
         _normalise_program,
@@ -140,6 +146,8 @@ BENCHMARKS = {
     "strategyqa": Protocol("yes_no"),
     "coin_flip": Protocol("coin"),
     "last_letters": Protocol("letters"),
+    "tydiqa": Protocol("span"),
+    "xquad": Protocol("span"),
     "bbh": Protocol(None, kinds={"word_sorting": "list"}),
     "records": Protocol(None),
 }

@@ -1,0 +1,76 @@
+"""Remakes prompts.json: `python -m tests.golden.make_prompts DATA`.
+
+Three prompts for each benchmark, mode and number of exemplars (none, and that
+of the published protocol), as the public files under DATA give them. A prompt
+that begins like the one before it is stored from where it differs.
+"""
+
+import itertools
+import json
+import sys
+from pathlib import Path
+
+from keras_flan.evaluation.benchmarks import load_benchmark
+from keras_flan.evaluation.layouts import load_protocol, protocol_names
+
+GOLDEN = Path(__file__).with_name("prompts.json")
+# Benchmarks whose questions are the user's own, or ours.
+OTHERS = ("records",)
+
+
+def cases():
+    """Yields benchmark, mode and number of exemplars."""
+    for name in protocol_names():
+        protocol = load_protocol(name)
+        if name in OTHERS or not protocol.files:
+            continue
+        for mode in ("direct", "cot"):
+            if mode == "cot" and protocol.metric == "squad":
+                continue  # there is no such form
+            for shots in (0, protocol.shots):
+                yield name, mode, shots
+
+
+def prompts(data: Path, name: str, mode: str, shots: int) -> list[list[str]]:
+    """Returns task, id, prompt and target of three items."""
+    # The public sample of TyDiQA has one question a language, and so no
+    # exemplar: XQuAD has the same layout.
+    if name == "tydiqa" and shots:
+        return []
+    benchmark = load_benchmark(name, data)
+    tasks = benchmark.tasks[:3]
+    items = benchmark.items(
+        mode=mode, shots=shots, tasks=tasks, limit=3 if len(tasks) == 1 else 1
+    )
+    return [[i.task, i.id, i.prompt, i.target] for i in items[:3]]
+
+
+def load() -> dict[str, list[list[str]]]:
+    """Returns the stored prompts, whole."""
+    stored = json.loads(GOLDEN.read_text(encoding="utf-8"))
+    whole = {}
+    for case, rows in stored.items():
+        before, whole[case] = "", []
+        for task, id, same, rest, target in rows:
+            before = before[:same] + rest
+            whole[case].append([task, id, before, target])
+    return whole
+
+
+def main(data: str) -> None:
+    """Writes the file."""
+    stored = {}
+    for name, mode, shots in cases():
+        before, rows = "", []
+        for task, id, prompt, target in prompts(Path(data), name, mode, shots):
+            equal = (a == b for a, b in zip(before, prompt, strict=False))
+            same = sum(itertools.takewhile(bool, equal))
+            rows.append([task, id, same, prompt[same:], target])
+            before = prompt
+        stored[f"{name} {mode} {shots}"] = rows
+    text = json.dumps(stored, ensure_ascii=False, indent=0)
+    GOLDEN.write_text(text + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
