@@ -12,6 +12,7 @@ from keras_flan.data.tokenizers import Vocabulary
 from keras_flan.files import write_json
 from keras_flan.models.attention import attend, block_causal, within_window
 from keras_flan.models.families import family_of
+from keras_flan.models.language_model import LanguageModel
 from keras_flan.models.palm_causal_lm import PaLMTokenizer
 
 # Registers the classes of saved models.
@@ -23,7 +24,7 @@ _SETTINGS = ("bidirectional_prefix", "separate", "remat")
 
 
 @keras.saving.register_keras_serializable(package="keras_flan")
-class DecoderOnly(keras.Model):
+class DecoderOnly(LanguageModel):
     """A causal language model that keeps packed examples apart.
 
     The weights belong to a keras-hub backbone with rotary positions: Llama
@@ -103,9 +104,6 @@ class DecoderOnly(keras.Model):
         self.separate = separate
         self.remat = remat
         self.built = True
-
-    def call(self, inputs, training=False):
-        return self.logits(self.hidden(inputs, training=training))
 
     def hidden(self, inputs, training=False):
         """Returns what `logits` takes, `(batch, length, hidden_dim)`."""

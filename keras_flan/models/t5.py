@@ -8,10 +8,11 @@ import keras_hub
 from keras import ops
 
 from keras_flan.models.attention import MASKED, same_segment
+from keras_flan.models.language_model import LanguageModel
 
 
 @keras.saving.register_keras_serializable(package="keras_flan")
-class T5(keras.Model):
+class T5(LanguageModel):
     """An encoder-decoder that keeps packed examples apart.
 
     The weights belong to a `keras_hub.models.T5Backbone`; this model only
@@ -123,7 +124,8 @@ class T5(keras.Model):
         _draw_embeddings(backbone)
         return cls(backbone, vocabulary=vocabulary, dtype=dtype)
 
-    def call(self, inputs, training=False):
+    def hidden(self, inputs, training=False):
+        """Returns what `logits` takes, `(batch, target_length, hidden_dim)`."""
         encoder_segments = _segments(inputs, "encoder")
         decoder_segments = _segments(inputs, "decoder")
         encoded = self.encode(
@@ -161,7 +163,7 @@ class T5(keras.Model):
     def decode(
         self, token_ids, segment_ids, encoded, encoder_segments, training=False
     ):
-        """Returns float32 logits, `(batch, target_length, vocabulary_size)`.
+        """Returns the decoder's output, `(batch, target_length, hidden_dim)`.
 
         Args:
             token_ids: int `(batch, target_length)`, shifted right within
@@ -186,8 +188,7 @@ class T5(keras.Model):
             x = x + _cross_attention(layer, x, encoded, cross_mask, training)
             x = x + feed_forward(layer, x, training)
         x = rms_norm(backbone.decoder_layer_norm, x)
-        x = backbone.decoder_dropout(x, training=training)
-        return self.logits(x)
+        return backbone.decoder_dropout(x, training=training)
 
     def logits(self, x):
         """Projects decoder outputs `(..., hidden_dim)` to float32 logits."""

@@ -3,6 +3,9 @@
 import keras
 from keras import ops
 
+from keras_flan.errors import InputError
+from keras_flan.models.stacking import scan_layers
+
 
 @keras.saving.register_keras_serializable(package="keras_flan")
 class TokenCrossentropy(keras.losses.Loss):
@@ -16,31 +19,43 @@ class TokenCrossentropy(keras.losses.Loss):
     Args:
         z_loss: float. Weight of `log(Z) ** 2`, which keeps the logits from
             drifting; T5X and PaLM use 1e-4.
+        chunk: int or `None`. How many positions of each row are projected
+            at a time. The logits of a batch, `(batch, length,
+            vocabulary_size)`, are the largest tensor of a training step;
+            with a chunk, the models of `keras_flan.models` never hold more
+            than `(batch, chunk, vocabulary_size)` of them in `fit` and
+            `evaluate`, forward or backward, and compute them twice. Rows
+            must have a static length. The loss is the same.
         name: The name of the loss.
 
     Call arguments:
         y_true: int `(batch, length)` token ids.
-        y_pred: `(batch, length, vocabulary_size)` logits.
+        y_pred: `(batch, length, vocabulary_size)` logits, or
+            `(batch, length)` losses that `by_chunks` has computed.
         sample_weight: float `(batch, length)`; 0 drops a position.
 
     Example:
 
     ```python
-    model.compile(optimizer=Adafactor(1e-3), loss=TokenCrossentropy())
+    model.compile(optimizer=Adafactor(1e-3), loss=TokenCrossentropy(chunk=64))
     ```
     """
 
     def __init__(
         self,
         z_loss=0.0,
+        chunk=None,
         reduction="mean_with_sample_weight",
         name="token_crossentropy",
         **kwargs,
     ):
         super().__init__(name=name, reduction=reduction, **kwargs)
         self.z_loss = z_loss
+        self.chunk = chunk
 
     def call(self, y_true, y_pred):
+        if len(y_pred.shape) == len(y_true.shape):
+            return y_pred
         logits = ops.cast(y_pred, "float32")
         log_z = ops.logsumexp(logits, axis=-1)
         index = ops.expand_dims(ops.cast(y_true, "int32"), -1)
@@ -50,5 +65,52 @@ class TokenCrossentropy(keras.losses.Loss):
             loss = loss + self.z_loss * ops.square(log_z)
         return loss
 
+    def by_chunks(self, y_true, hidden, project):
+        """Returns the loss of each position, its logits made by chunks.
+
+        Args:
+            y_true: int `(batch, length)` token ids.
+            hidden: `(batch, length, hidden_dim)`.
+            project: A function of hidden states to logits.
+
+        Returns:
+            float32 `(batch, length)`, to be given to the loss as `y_pred`.
+        """
+        # Remat: the backward pass makes a chunk's logits again.
+        losses = keras.remat(lambda x, y: self.call(y, project(x)))
+        y_true = ops.convert_to_tensor(y_true)
+        batch, length = ops.shape(hidden)[:2]
+        if not isinstance(length, int):
+            raise InputError(
+                f"TokenCrossentropy: chunk={self.chunk} needs rows of a static "
+                "length; found an unknown one; give the batches one shape, as "
+                "`keras_flan.data.build_dataset` does, or leave out the chunk"
+            )
+        count = length // self.chunk
+        scanned = count * self.chunk
+
+        def split(x):
+            """`(batch, length, ...)` to `(count, batch, chunk, ...)`."""
+            shape = (batch, count, self.chunk, *ops.shape(x)[2:])
+            return ops.moveaxis(ops.reshape(x[:, :scanned], shape), 1, 0)
+
+        parts = []
+        if count:
+            _, made = scan_layers(
+                lambda carry, part: (carry, losses(*part)),
+                ops.zeros(()),
+                (split(hidden), split(y_true)),
+            )
+            parts.append(
+                ops.reshape(ops.moveaxis(made, 0, 1), (batch, scanned))
+            )
+        if scanned < length:
+            parts.append(losses(hidden[:, scanned:], y_true[:, scanned:]))
+        return ops.concatenate(parts, axis=1)
+
     def get_config(self):
-        return {**super().get_config(), "z_loss": self.z_loss}
+        return {
+            **super().get_config(),
+            "z_loss": self.z_loss,
+            "chunk": self.chunk,
+        }
