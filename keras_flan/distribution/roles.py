@@ -19,18 +19,29 @@ Axes = tuple[str, ...]
 
 _ROLES = Path(__file__).with_name("roles.yaml")
 _NUMBER = re.compile(r"_\d+$")
-# The second factor of a LoRA pair has the last axis of the weight it is for,
-# the first one all others.
-_LORA = re.compile(r"lora_(kernel|embeddings)_([ab])")
+# Keras's own LoRA: the second factor has the last axis of the weight it is
+# for, the first one all others.
+_KERAS_LORA = re.compile(r"lora_(?:kernel|embeddings)_([ab])")
+# Adapters of `keras_flan.models`: what they join and what the weight is.
+_ADAPTER = re.compile(
+    r"(?:encoder|decoder)_(?:\d+_)?(?:self_|cross_)?"
+    r"((?:attention|feedforward)_\w+)/(\w+)"
+)
 
 
 @functools.cache
-def roles() -> dict[str, dict[str, Axes]]:
-    """Returns the axes of each role, for each family."""
+def _tables() -> dict[str, dict[str, Axes]]:
     return {
         family: {role: tuple(axes) for role, axes in table.items()}
         for family, table in read_yaml(_ROLES).items()
     }
+
+
+def roles() -> dict[str, dict[str, Axes]]:
+    """Returns the axes of each role, for each family."""
+    tables = dict(_tables())
+    del tables["lora"], tables["houlsby"]
+    return tables
 
 
 def family_roles(family: str | None = None) -> dict[str, Axes]:
@@ -72,8 +83,9 @@ class Roles:
 
     def __init__(self, family: str | None = None):
         self._table = family_roles(family)
-        # Layer name and the weight's shape to axes, of what was looked up.
-        self._seen: dict[tuple[str, tuple[int, ...]], Axes] = {}
+        # A layer's name and the shape of its kernel, of what was looked up,
+        # to the kernel's axes.
+        self._kernels: dict[tuple[str, tuple[int, ...]], Axes] = {}
 
     def axes(self, path: str, shape: Iterable[int]) -> Axes | None:
         """Returns what each axis of a weight is; `None` for an unknown one.
@@ -88,9 +100,14 @@ class Roles:
         """
         shape = tuple(shape)
         names = [_NUMBER.sub("", name) for name in path.split("/")]
-        lora = _LORA.fullmatch(names[-1])
-        if lora and len(names) > 1:
-            return self._lora_axes(names[-2], lora[2], shape)
+        if len(names) < 2:
+            return None
+        adapter = _ADAPTER.fullmatch("/".join(path.split("/")[-2:]))
+        if adapter:
+            return self._adapter_axes(*adapter.groups(), shape)
+        lora = _KERAS_LORA.fullmatch(names[-1])
+        if lora:
+            return self._keras_lora_axes(names[-2], lora[1], shape)
         found = {
             axes
             for role, axes in self._table.items()
@@ -99,23 +116,58 @@ class Roles:
         if not found:
             return None
         (axes,) = found  # The tests hold the table to it.
-        if len(shape) == len(axes) + 1:
-            axes = ("layers", *axes)
-        if len(shape) != len(axes):
-            raise InputError(
-                f"{path}: expected the axes {axes}, found shape {shape}; give "
-                "this weight a layout of its own"
-            )
-        self._seen[names[-2], shape] = axes
+        axes = _stacked(axes, shape, path)
+        self._kernels[names[-2], shape] = axes
         return axes
 
-    def _lora_axes(self, layer: str, factor: str, shape) -> Axes | None:
-        for (name, base_shape), axes in self._seen.items():
+    def _adapter_axes(self, joined: str, weight: str, shape) -> Axes | None:
+        if weight in _tables()["houlsby"]:
+            return _stacked(_tables()["houlsby"][weight], shape, joined)
+        layers = _tables()["lora"].get(joined, ())
+        for (name, kernel_shape), axes in self._kernels.items():
+            if name not in layers:
+                continue
+            # A kernel ends at the width of the model if it is an output's.
+            ends = joined.endswith("_output")
+            sides = {"lora_a": [], "lora_b": []}
+            stack = []
+            for axis, size in zip(axes, kernel_shape, strict=True):
+                if axis == "layers":
+                    stack = [(axis, size)]
+                else:
+                    is_input = (axis == "embed") != ends
+                    side = "lora_a" if is_input else "lora_b"
+                    sides[side].append((axis, size))
+            rank = ("rank", None)
+            full = {
+                "lora_a": [*stack, *sides["lora_a"], rank],
+                "lora_b": [*stack, rank, *sides["lora_b"]],
+            }.get(weight, [])
+            if len(full) == len(shape) and all(
+                wanted in (None, size)
+                for (_, wanted), size in zip(full, shape, strict=True)
+            ):
+                return tuple(axis for axis, _ in full)
+        return None
+
+    def _keras_lora_axes(self, layer: str, factor: str, shape) -> Axes | None:
+        for (name, kernel_shape), axes in self._kernels.items():
             if name != layer:
                 continue
-            if factor == "a" and base_shape[:-1] == shape[:-1]:
+            if factor == "a" and kernel_shape[:-1] == shape[:-1]:
                 return (*axes[:-1], "rank")
-            if factor == "b" and base_shape[-1] == shape[-1]:
-                stacked = len(shape) == 3 and axes[0] == "layers"
-                return (*(axes[:1] if stacked else ()), "rank", axes[-1])
+            if factor == "b" and kernel_shape[-1] == shape[-1]:
+                return ("rank", axes[-1])
         return None
+
+
+def _stacked(axes: Axes, shape, path: str) -> Axes:
+    """Returns the axes with `layers` in front if the shape has one more."""
+    if len(shape) == len(axes) + 1:
+        axes = ("layers", *axes)
+    if len(shape) != len(axes):
+        raise InputError(
+            f"{path}: expected the axes {axes}, found shape {shape}; give "
+            "this weight a layout of its own"
+        )
+    return axes

@@ -200,6 +200,34 @@ def test_lora_follows_the_weight_that_it_is_for():
     assert find("token_embedding/lora_embeddings_a", (9, 2)) is None
 
 
+def test_adapters_follow_the_weight_that_they_are_for():
+    """The names and shapes of `keras_flan.models.add_lora`."""
+    layouts = Layouts("batch=4,model=2", "fsdp+model")
+    find = layouts.layout_of
+    find("decoder_block_0/attention/query/kernel", (4, 32, 8))
+    name = "decoder_7_self_attention_query"
+    assert find(f"{name}/lora_a", (32, 2)).axes == ("batch", None)
+    assert find(f"{name}/lora_b", (2, 4, 8)).axes == (None, "model", None)
+    find("decoder/attention_output/kernel", (3, 4, 8, 32))
+    name = "decoder_self_attention_output"
+    assert find(f"{name}/lora_a", (3, 4, 8, 2)).axes == (
+        None,
+        "model",
+        None,
+        None,
+    )
+    assert find(f"{name}/lora_b", (3, 2, 32)).axes == (None, None, "batch")
+    find("transformer_encoder_layer_0/input_projector/kernel", (32, 64))
+    name = "encoder_0_feedforward_intermediate"
+    assert find(f"{name}/lora_a", (32, 2)).axes == ("batch", None)
+    assert find(f"{name}/lora_b", (2, 64)).axes == (None, "model")
+    assert find("encoder_0_feedforward_gate/lora_b", (2, 64)) is None
+    name = "decoder_0_feedforward_output"
+    assert find(f"{name}/down", (32, 4)).axes == ("batch", None)
+    assert find(f"{name}/up", (3, 4, 32)).axes == (None, None, "batch")
+    assert find(f"{name}/up_bias", (32,)).axes == (None,)
+
+
 def test_what_cannot_be_divided_is_said():
     layouts = layout_map(abstract("gemma"), "batch=2,model=4", "model")
     key = layouts.found["decoder_block_0/attention/key/kernel"]
