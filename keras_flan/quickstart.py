@@ -1,7 +1,7 @@
 """The whole recipe in a few minutes: `keras-flan quickstart`.
 
 Records, vocabulary, mixture, training, chain-of-thought generation, votes,
-scores and a report, on the shipped tasks. Every stage is what the other
+scores and a report, on tasks of the universe. Every stage is what the other
 commands run, and leaves its files behind: `mixture.yaml` and `train.yaml`
 can be edited and run again.
 """
@@ -17,12 +17,11 @@ import yaml
 
 from keras_flan.files import atomic_write, write_json
 
-SHIPPED = Path("tf_records") / "quickstart"
-
 # Long enough for every task to be learned past guessing, short enough for a
 # coffee break on two cores.
 STEPS = 3000
 VOCABULARY_SIZE = 704
+TRAIN_EXAMPLES = 2000
 TEST_EXAMPLES = 50
 SAMPLES = 8
 MODEL = {
@@ -49,10 +48,11 @@ def quickstart(
     output: str | os.PathLike = "runs/quickstart",
     *,
     steps: int = STEPS,
+    train_examples: int = TRAIN_EXAMPLES,
     test_examples: int = TEST_EXAMPLES,
     quiet: bool = False,
 ) -> dict:
-    """Trains a small T5 on the shipped tasks and measures what it learned.
+    """Trains a small T5 on synthetic tasks and measures what it learned.
 
     The model is asked before and after training, on unseen examples of the
     trained tasks and on tasks that it never saw (held out): for the answer
@@ -63,6 +63,7 @@ def quickstart(
         output: The folder to write: `metrics.json`, `report.html`, `model/`
             and what led to them.
         steps: Optimizer steps.
+        train_examples: Training examples a task, made on the fly.
         test_examples: Examples a task in each evaluation.
         quiet: Whether to print nothing.
 
@@ -86,10 +87,10 @@ def quickstart(
     output = Path(output)
     clock = _Clock(quiet)
     with clock.stage("records"):
-        # A checkout brings the records; anywhere else they are made, the
-        # same bytes.
-        here = SHIPPED.is_dir()
-        records = ensure_records(SHIPPED if here else output / "records")
+        records = ensure_records(
+            output / "records",
+            sizes={"train": train_examples, "test": test_examples},
+        )
     with clock.stage("vocabulary"):
         _write_yaml(output / "mixture.yaml", _mixture(records))
         _write_yaml(output / "train.yaml", _train(output, steps))
@@ -140,10 +141,10 @@ def quickstart(
 
 def _task_names(reasoning: bool = False) -> dict[str, list[str]]:
     """Names of the trained and the held-out tasks of the universe."""
-    from keras_flan.data.universe import TASKS
+    from keras_flan.data.universe import CORE
 
     names: dict[str, list[str]] = {"trained": [], "held_out": []}
-    for task in TASKS.values():
+    for task in CORE.values():
         if task.reasoning or not reasoning:
             names["held_out" if task.held_out else "trained"].append(task.name)
     return names

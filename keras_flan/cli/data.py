@@ -126,12 +126,26 @@ def universe(
     output: Annotated[Path, typer.Option(help="The folder to write.")] = Path(
         "tf_records/quickstart"
     ),
+    all_: Annotated[
+        bool, typer.Option("--all", help="All tasks, not only the core's.")
+    ] = False,
+    train: Annotated[
+        int, typer.Option(min=1, help="Training examples a task.")
+    ] = 200,
+    test: Annotated[
+        int, typer.Option(min=1, help="Test examples a task.")
+    ] = 50,
     quiet: Quiet = False,
 ):
-    """Rebuild the shipped synthetic task records, byte for byte."""
-    from keras_flan.data.universe import build_records
+    """Write synthetic task records; by default those that are shipped."""
+    from keras_flan.data.universe import TASKS, build_records
 
-    for info in build_records(output, progress=not quiet):
+    for info in build_records(
+        output,
+        tasks=TASKS if all_ else None,
+        sizes={"train": train, "test": test},
+        progress=not quiet,
+    ):
         print(f"{info['name']} {info['split']}: {info['num_examples']}")
 
 

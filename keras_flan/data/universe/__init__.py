@@ -14,11 +14,15 @@ __getattr__, __dir__, __all__ = attach(
     __name__,
     {
         "TASKS": ".registry",
+        "CORE": ".registry",
+        "HELD_OUT_FAMILIES": ".registry",
         "TaskSpec": ".specs",
         "Draws": ".specs",
         "generate": ".build",
         "build_records": ".build",
         "ensure_records": ".build",
         "GENERATOR_VERSION": ".build",
+        "SAMPLE_SIZES": ".build",
+        "SPLIT_SIZES": ".build",
     },
 )

@@ -160,7 +160,7 @@ TASKS = (
         make=one_step,
         summary="word problems with one addition or subtraction",
         answer_kind="number",
-        random_baseline=0.12,
+        chance=0.12,
     ),
     TaskSpec(
         name="two_step_arithmetic",
@@ -168,7 +168,7 @@ TASKS = (
         make=two_steps,
         summary="word problems with two additions or subtractions",
         answer_kind="number",
-        random_baseline=0.07,
+        chance=0.07,
     ),
     TaskSpec(
         name="three_step_arithmetic",
@@ -176,7 +176,7 @@ TASKS = (
         make=three_steps,
         summary="word problems with three additions or subtractions",
         answer_kind="number",
-        random_baseline=0.09,
+        chance=0.09,
     ),
     TaskSpec(
         name="money_change",
@@ -184,7 +184,7 @@ TASKS = (
         make=change,
         summary="change of a payment in whole dollars",
         answer_kind="number",
-        random_baseline=0.12,
+        chance=0.12,
         held_out=True,
     ),
 )

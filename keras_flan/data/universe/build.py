@@ -1,7 +1,8 @@
 """Writing the universe as record sets, the same bytes every time."""
 
+import dataclasses
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,29 +12,38 @@ from keras_flan.data.records import (
     verify_records,
     write_records,
 )
-from keras_flan.data.universe.registry import TASKS
+from keras_flan.data.universe.registry import CORE, TASKS
 from keras_flan.data.universe.specs import Draws, TaskSpec
-from keras_flan.errors import InputError
+from keras_flan.errors import InputError, did_you_mean
 from keras_flan.progress import track
 
 # Raise it with every change of the examples: sets on disk that carry another
 # number are then made anew by `ensure_records`.
-GENERATOR_VERSION = 1
+GENERATOR_VERSION = 2
 SPLIT_SIZES = {"train": 2000, "test": 200}
+# What the repository ships, of the tasks of `CORE`.
+SAMPLE_SIZES = {"train": 200, "test": 50}
 # So many repeats in a row mean that a task has no further questions.
 _PATIENCE = 2000
 
 
-def generate(spec: TaskSpec, split: str) -> list[Example]:
+def generate(
+    spec: TaskSpec,
+    split: str,
+    number: int | None = None,
+    templates: int | None = None,
+) -> list[Example]:
     """Makes one split of a task; no question occurs twice in a task.
 
     The test split is drawn first, and the training split leaves its
     questions out, so the test examples do not depend on how many training
-    examples are made.
+    examples are made. A smaller split is the beginning of a larger one.
 
     Args:
         spec: The task.
         split: `"train"` or `"test"`.
+        number: How many; default: that of `SPLIT_SIZES`.
+        templates: Ask in the first so many of the task's own ways only.
 
     Raises:
         ValueError: If the task has too few different questions.
@@ -42,6 +52,8 @@ def generate(spec: TaskSpec, split: str) -> list[Example]:
         >>> generate(TASKS["calendar"], "test")[0].fields["question"]
         'Today is Sunday. What day is it in 2 days?'
     """
+    if number is None:
+        number = SPLIT_SIZES[split]
     taken: set[str] = set()
     if split == "train":
         taken = {e.fields["question"] for e in generate(spec, "test")}
@@ -49,18 +61,22 @@ def generate(spec: TaskSpec, split: str) -> list[Example]:
     return [
         Example(fields, spec.name, f"{split}/{i}")
         for i, fields in enumerate(
-            _distinct(spec, draws, SPLIT_SIZES[split], taken)
+            _distinct(spec, draws, number, taken, templates)
         )
     ]
 
 
 def _distinct(
-    spec: TaskSpec, draws: Draws, number: int, taken: set[str]
+    spec: TaskSpec,
+    draws: Draws,
+    number: int,
+    taken: set[str],
+    templates: int | None,
 ) -> Iterator[dict[str, str]]:
     """Yields examples whose questions are not in `taken`, and adds them."""
     for i in range(number):
         for _ in range(_PATIENCE):
-            fields = spec.make(draws)
+            fields = spec.example(draws, templates)
             if fields["question"] not in taken:
                 break
         else:
@@ -73,72 +89,143 @@ def _distinct(
 
 
 def build_records(
-    output: str | os.PathLike, *, progress: bool = False
+    output: str | os.PathLike,
+    *,
+    tasks: Iterable[str] | None = None,
+    sizes: Mapping[str, int] = SPLIT_SIZES,
+    templates: int | None = None,
+    progress: bool = False,
 ) -> list[dict[str, Any]]:
-    """Writes every set of the universe to `output/<task>/<split>`.
+    """Writes sets of the universe to `output/<task>/<split>`.
 
     Args:
         output: The folder to write; sets that are there are replaced.
+        tasks: Names of tasks; default: those of `CORE`.
+        sizes: Examples of each split. (Few tasks have more than 2,000
+            different training questions.)
+        templates: Ask in the first so many of each task's own ways only.
         progress: Show a progress bar on stderr.
 
     Returns:
         The `dataset_info.json` of each set.
 
+    Raises:
+        InputError: If a task is unknown.
+
     Example:
-        >>> infos = build_records("tf_records/quickstart")
+        >>> infos = build_records("runs/records")
         >>> infos[0]["name"], infos[0]["split"], infos[0]["num_examples"]
         ('one_step_arithmetic', 'train', 2000)
     """
-    return _write(_sets(Path(output)), progress)
+    sets = _sets(Path(output), tasks, sizes, templates)
+    return _write(sets, progress)
 
 
 def ensure_records(
-    directory: str | os.PathLike, *, progress: bool = False
+    directory: str | os.PathLike,
+    *,
+    tasks: Iterable[str] | None = None,
+    sizes: Mapping[str, int] = SPLIT_SIZES,
+    templates: int | None = None,
+    progress: bool = False,
 ) -> Path:
     """Makes the sets of the universe that are not in `directory` as built.
 
-    Sets that are missing, damaged or of another generator version are
-    written; valid ones are left alone.
+    Sets that are missing, damaged or of another size, generator version or
+    number of templates are written; valid ones are left alone.
 
     Args:
-        directory: The folder to complete, as `build_records` writes it.
+        directory: The folder to complete.
+        tasks: See `build_records`; so are the others.
+        sizes: Examples of each split.
+        templates: A bound on each task's own ways of asking.
         progress: Show a progress bar on stderr.
 
     Returns:
         The folder.
 
     Example:
-        >>> ensure_records("tf_records/quickstart")
+        >>> ensure_records("tf_records/quickstart", sizes=SAMPLE_SIZES)
         PosixPath('tf_records/quickstart')
     """
-    directory = Path(directory)
-    _write([s for s in _sets(directory) if not _valid(s[2])], progress)
-    return directory
+    sets = _sets(Path(directory), tasks, sizes, templates)
+    _write([one for one in sets if not one.valid()], progress)
+    return Path(directory)
 
 
-def _sets(output: Path) -> list[tuple[TaskSpec, str, Path]]:
-    """Lists task, split and folder of every set."""
+@dataclasses.dataclass(frozen=True)
+class _Set:
+    """A set to be written."""
+
+    spec: TaskSpec
+    split: str
+    number: int
+    templates: int | None
+    directory: Path
+
+    def valid(self) -> bool:
+        """Whether it is on disk as `write` leaves it."""
+        try:
+            info = read_info(self.directory)
+            verify_records(self.directory)
+        except InputError:
+            return False
+        return info["num_examples"] == self.number and all(
+            info.get(key) == value for key, value in self._origin().items()
+        )
+
+    def write(self) -> dict[str, Any]:
+        spec = self.spec
+        return write_records(
+            generate(spec, self.split, self.number, self.templates),
+            self.directory,
+            name=spec.name,
+            split=self.split,
+            source="keras_flan.data.universe",
+            license="Apache-2.0",
+            templates="generic",
+            answer_kind=spec.answer_kind,
+            extra={
+                **self._origin(),
+                "family": spec.family,
+                "summary": spec.summary,
+                "reasoning": spec.reasoning,
+                "held_out": spec.held_out,
+                "random_baseline": round(spec.random_baseline, 4),
+            },
+        )
+
+    def _origin(self) -> dict[str, Any]:
+        return {
+            "generator_version": GENERATOR_VERSION,
+            "own_templates": self.templates,
+        }
+
+
+def _sets(
+    output: Path,
+    tasks: Iterable[str] | None,
+    sizes: Mapping[str, int],
+    templates: int | None,
+) -> list[_Set]:
+    """Lists the sets of tasks."""
+    names = list(CORE if tasks is None else tasks)
+    for name in names:
+        if name not in TASKS:
+            raise InputError(
+                f"{name}: no such task of the universe."
+                + did_you_mean(name, TASKS)
+            )
     return [
-        (spec, split, output / spec.name / split)
-        for spec in TASKS.values()
-        for split in spec.splits
+        _Set(TASKS[name], split, sizes[split], templates, output / name / split)
+        for name in names
+        for split in TASKS[name].splits
     ]
 
 
-def _valid(directory: Path) -> bool:
-    try:
-        info = read_info(directory)
-        verify_records(directory)
-    except InputError:
-        return False
-    return info.get("generator_version") == GENERATOR_VERSION
-
-
-def _write(
-    sets: list[tuple[TaskSpec, str, Path]], progress: bool
-) -> list[dict[str, Any]]:
+def _write(sets: list[_Set], progress: bool) -> list[dict[str, Any]]:
     return [
-        _write_set(*one)
+        one.write()
         for one in track(
             sets,
             "generating tasks",
@@ -147,24 +234,3 @@ def _write(
             enabled=progress and bool(sets),
         )
     ]
-
-
-def _write_set(spec: TaskSpec, split: str, directory: Path) -> dict[str, Any]:
-    return write_records(
-        generate(spec, split),
-        directory,
-        name=spec.name,
-        split=split,
-        source="keras_flan.data.universe",
-        license="Apache-2.0",
-        templates="generic",
-        answer_kind=spec.answer_kind,
-        extra={
-            "generator_version": GENERATOR_VERSION,
-            "family": spec.family,
-            "summary": spec.summary,
-            "reasoning": spec.reasoning,
-            "held_out": spec.held_out,
-            "random_baseline": round(spec.random_baseline, 4),
-        },
-    )

@@ -100,7 +100,7 @@ TASKS = (
         make=compare_numbers,
         summary="the larger or the smaller of two numbers",
         answer_kind="number",
-        random_baseline=0.5,
+        chance=0.5,
     ),
     TaskSpec(
         name="parity",
@@ -108,7 +108,7 @@ TASKS = (
         make=parity,
         summary="whether a number is odd or even",
         answer_kind="text",
-        random_baseline=0.5,
+        chance=0.5,
     ),
     TaskSpec(
         name="ordering",
@@ -117,7 +117,7 @@ TASKS = (
         summary="who is tallest (oldest, fastest ...) of three, from two "
         "comparisons",
         answer_kind="text",
-        random_baseline=1 / 3,
+        chance=1 / 3,
         held_out=True,
     ),
 )

@@ -133,7 +133,7 @@ TASKS = (
         make=nth_word,
         summary="the first, second or last word of three",
         answer_kind="text",
-        random_baseline=1 / 3,
+        chance=1 / 3,
     ),
     TaskSpec(
         name="count_kind",
@@ -141,7 +141,7 @@ TASKS = (
         make=count_kind,
         summary="how many words of a kind are among four",
         answer_kind="number",
-        random_baseline=1 / 3,
+        chance=1 / 3,
     ),
     TaskSpec(
         name="letter",
@@ -149,7 +149,7 @@ TASKS = (
         make=letter,
         summary="the first or the last letter of a word",
         answer_kind="text",
-        random_baseline=0.1,
+        chance=0.1,
     ),
     TaskSpec(
         name="last_letters",
@@ -157,7 +157,7 @@ TASKS = (
         make=last_letters,
         summary="the last letters of two words",
         answer_kind="text",
-        random_baseline=0.04,
+        chance=0.04,
     ),
     TaskSpec(
         name="reverse_list",
@@ -165,7 +165,7 @@ TASKS = (
         make=reverse_list,
         summary="three or four words in reverse order",
         answer_kind="text",
-        random_baseline=0.1,
+        chance=0.1,
         held_out=True,
     ),
 )

@@ -99,7 +99,7 @@ TASKS = (
         make=syllogism,
         summary="whether a conclusion follows, with made-up classes",
         answer_kind="yes_no",
-        random_baseline=0.5,
+        chance=0.5,
     ),
     TaskSpec(
         name="boolean",
@@ -107,6 +107,6 @@ TASKS = (
         make=boolean,
         summary="the value of an expression of True, False, and, or, not",
         answer_kind="text",
-        random_baseline=0.5,
+        chance=0.5,
     ),
 )

@@ -158,7 +158,7 @@ TASKS = (
         make=category,
         summary="which of three words is of a kind",
         answer_kind="option",
-        random_baseline=1 / 3,
+        chance=1 / 3,
     ),
     TaskSpec(
         name="word_kind",
@@ -166,7 +166,7 @@ TASKS = (
         make=word_kind,
         summary="of which of three kinds a word is",
         answer_kind="text",
-        random_baseline=1 / 3,
+        chance=1 / 3,
         reasoning=False,
     ),
     TaskSpec(
@@ -175,7 +175,7 @@ TASKS = (
         make=odd_one_out,
         summary="which of three words is not of the others' kind",
         answer_kind="text",
-        random_baseline=1 / 3,
+        chance=1 / 3,
     ),
     TaskSpec(
         name="opposites",
@@ -183,7 +183,7 @@ TASKS = (
         make=opposites,
         summary="the opposite of a common word",
         answer_kind="text",
-        random_baseline=0.04,
+        chance=0.04,
         reasoning=False,
     ),
     TaskSpec(
@@ -192,6 +192,6 @@ TASKS = (
         make=sentiment,
         summary="whether a review is positive or negative, by its words",
         answer_kind="text",
-        random_baseline=0.5,
+        chance=0.5,
     ),
 )

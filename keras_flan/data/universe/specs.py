@@ -1,11 +1,17 @@
 """What a task of the universe is: a generator and its facts."""
 
+import collections
 import dataclasses
+import functools
 import random
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
 T = TypeVar("T")
+
+_BASELINE_DRAWS = 500
+# Of a share of so many draws: about two standard deviations.
+_NOISE = 0.05
 
 
 class Draws:
@@ -44,8 +50,9 @@ class Draws:
     def sample(self, items: Sequence[T], k: int) -> list[T]:
         """Returns k different items, in random order."""
         pool = list(items)
+        size, uniform = len(pool), self._uniform
         for i in range(k):
-            j = i + self.below(len(pool) - i)
+            j = i + int(uniform() * (size - i))
             pool[i], pool[j] = pool[j], pool[i]
         return pool[:k]
 
@@ -63,14 +70,17 @@ class TaskSpec:
         family: The family it belongs to; tasks of one family share a skill.
         make: Draws one example: a dict with `question`, `answer` and, where
             the task has them, `rationale` (the steps, without the answer
-            phrase, which templates add) and `options` (one a line).
+            phrase, which templates add) and `options` (one a line). With
+            `templates`, a dict of what these show instead of `question`.
         summary: One line on what is asked.
         answer_kind: `"number"`, `"option"`, `"yes_no"` or `"text"`.
-        random_baseline: Exact match, between 0 and 1, of a guesser who
-            knows the question's form and what may be answered to it.
+        chance: Exact match, between 0 and 1, of a guesser who knows the
+            question's form and what may be answered to it.
         reasoning: Whether the examples have rationales.
         held_out: Whether the task is kept out of training; it then has a
             test split only.
+        templates: The task's ways of asking, as format strings; empty if
+            `make` words the question itself.
     """
 
     name: str
@@ -78,11 +88,44 @@ class TaskSpec:
     make: Callable[[Draws], dict[str, str]]
     summary: str
     answer_kind: str
-    random_baseline: float
+    chance: float
     reasoning: bool = True
     held_out: bool = False
+    templates: tuple[str, ...] = ()
 
     @property
     def splits(self) -> tuple[str, ...]:
         """The splits that are written."""
         return ("test",) if self.held_out else ("train", "test")
+
+    @functools.cached_property
+    def random_baseline(self) -> float:
+        """`chance`, or the share of the commonest answer if that is higher."""
+        draws = Draws(f"{self.name}/baseline")
+        answers = collections.Counter(
+            self.make(draws)["answer"] for _ in range(_BASELINE_DRAWS)
+        )
+        share = max(answers.values()) / _BASELINE_DRAWS
+        return share if share > self.chance + _NOISE else self.chance
+
+    def example(
+        self, draws: Draws, templates: int | None = None
+    ) -> dict[str, str]:
+        """Draws the fields of one example.
+
+        Args:
+            draws: The source of chance.
+            templates: Ask in the first so many of `templates` only.
+        """
+        made = self.make(draws)
+        if not self.templates:
+            return made
+        template = draws.pick(self.templates[:templates])
+        question = template.format_map(made)
+        fields = {
+            "question": question[0].upper() + question[1:],
+            "answer": made["answer"],
+        }
+        if self.reasoning:
+            fields["rationale"] = made["rationale"]
+        return fields

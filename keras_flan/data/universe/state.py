@@ -128,7 +128,7 @@ TASKS = (
         make=coin_flip,
         summary="whether a coin is heads up after one to three people",
         answer_kind="yes_no",
-        random_baseline=0.5,
+        chance=0.5,
     ),
     TaskSpec(
         name="swaps",
@@ -136,7 +136,7 @@ TASKS = (
         make=swaps,
         summary="what one of three people holds after one or two swaps",
         answer_kind="text",
-        random_baseline=1 / 3,
+        chance=1 / 3,
     ),
     TaskSpec(
         name="calendar",
@@ -144,7 +144,7 @@ TASKS = (
         make=calendar,
         summary="the day of the week 1 to 5 days later",
         answer_kind="text",
-        random_baseline=1 / 7,
+        chance=1 / 7,
     ),
     TaskSpec(
         name="clock",
@@ -152,7 +152,7 @@ TASKS = (
         make=clock,
         summary="the hour on a clock 1 to 6 hours later",
         answer_kind="number",
-        random_baseline=1 / 12,
+        chance=1 / 12,
         held_out=True,
     ),
 )

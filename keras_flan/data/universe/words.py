@@ -45,6 +45,12 @@ KINDS = {
 KIND_OF = {word: kind for kind, words in KINDS.items() for word in words}
 WORDS = tuple(KIND_OF)
 
+# Words that take "an".
+AN = (
+    "ant", "apple", "arm", "axe", "egg", "elephant", "island", "onion",
+    "orange", "oven", "owl", "umbrella",
+)  # fmt: skip
+
 DAYS = (
     "Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday",
     "Sunday",
