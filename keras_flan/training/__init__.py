@@ -6,8 +6,10 @@ __getattr__, __dir__, __all__ = attach(
     __name__,
     {
         "Adafactor": ".adafactor",
+        "HeldOutLoss": ".held_out",
         "TokenCrossentropy": ".losses",
         "TrainConfig": ".config",
+        "held_out_loss": ".held_out",
         "train": ".runner",
     },
 )

@@ -11,6 +11,7 @@ import numpy as np
 from keras_flan.data.tokenizers import Vocabulary
 from keras_flan.errors import InputError, did_you_mean
 from keras_flan.files import read_text, replace_folder, write_json
+from keras_flan.models.adapters import merged
 from keras_flan.models.huggingface import t5_config, tokenizer_json
 from keras_flan.models.huggingface.checkpoint import (
     DTYPES,
@@ -89,7 +90,7 @@ def to_huggingface(
     The folder holds `config.json`, `generation_config.json`, the weights as
     safetensors and, if the model has a vocabulary, `spiece.model` and a
     `tokenizer.json` that gives the same ids. It takes its place when all is
-    written.
+    written. A LoRA adapter is merged into the written weights.
 
     Args:
         model: A `keras_flan.models.T5`.
@@ -134,7 +135,8 @@ def to_huggingface(
         )
         if model.vocabulary is not None:
             _write_tokenizer(folder, model.vocabulary, config["vocab_size"])
-        write_checkpoint(folder, t5_tensors(backbone), dtype, shard_bytes)
+        with merged(model):
+            write_checkpoint(folder, t5_tensors(backbone), dtype, shard_bytes)
 
 
 def _read_weights(backbone, checkpoint):

@@ -1,0 +1,315 @@
+"""LoRA and Houlsby adapters: they start as nothing, train, save and merge."""
+
+import keras
+import numpy as np
+import pytest
+
+from keras_flan.errors import InputError
+from keras_flan.models import (
+    DecoderOnly,
+    add_houlsby,
+    add_lora,
+    load,
+    load_adapter,
+    merge_adapter,
+    remove_adapter,
+    save,
+    save_adapter,
+    to_huggingface,
+)
+from keras_flan.models.adapter_files import read_adapter, write_adapter
+from keras_flan.models.adapter_targets import norms, projections
+from keras_flan.models.adapters import adapter_of
+from keras_flan.training import TokenCrossentropy
+from tests.conftest import make_t5
+from tests.models.decoders import (
+    FAMILIES,
+    make_hub,
+    numpy,
+    packed,
+    unpacked,
+)
+
+# Stacked kernels, dense layers, einsum layers; the default tests do without
+# the rest.
+MANY = [
+    "palm",
+    *(
+        pytest.param(name, marks=pytest.mark.slow)
+        for name in ("t5", *FAMILIES)
+        if name != "palm"
+    ),
+]
+
+
+def make(family):
+    if family == "t5":
+        return make_t5()
+    return DecoderOnly(make_hub(family))
+
+
+def batch(family):
+    """A packed batch `(x, y, sample_weight)`."""
+    row = packed(unpacked(np.random.default_rng(0)))
+    tokens, segments = row["token_ids"], row["segment_ids"]
+    weight = (segments > 0).astype("float32")
+    if family != "t5":
+        return row, np.roll(tokens, -1, axis=1), weight
+    x = {"encoder_token_ids": tokens, "encoder_segment_ids": segments}
+    x |= {"decoder_token_ids": tokens, "decoder_segment_ids": segments}
+    return x, tokens, weight
+
+
+def draw(model, seed=1):
+    """Gives an adapter that changes something; returns its values."""
+    rng = np.random.default_rng(seed)
+    for variable in adapter_of(model).state().values():
+        noise = rng.normal(scale=0.2, size=variable.shape).astype("float32")
+        variable.assign(numpy(variable) + noise)
+    return {k: numpy(v) for k, v in adapter_of(model).state().items()}
+
+
+def base_of(model):
+    return [numpy(w) for w in model.backbone.weights]
+
+
+def close(one, other):
+    np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-5)
+
+
+def same(one, other):
+    for a, b in zip(one, other, strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+@pytest.mark.parametrize("family", MANY)
+def test_every_projection_is_known(family):
+    """All weights are projections, norms, or embeddings."""
+    model = make(family)
+    found = [id(layer.kernel) for layer in projections(model.backbone).values()]
+    for norm in norms(model.backbone).values():
+        found += [id(w) for w in getattr(norm, "weights", [norm])]
+    rest = [
+        w
+        for w in model.backbone.weights
+        if id(w) not in found
+        and not any(part in w.path for part in ("embedding", "bias"))
+    ]
+    assert len(found) == len(set(found))
+    assert not [w.path for w in rest if w.trainable]
+
+
+@pytest.mark.parametrize(
+    ("family", "add"),
+    [
+        ("t5", add_lora),
+        ("palm", add_houlsby),
+        *(
+            pytest.param(family, add, marks=pytest.mark.slow)
+            for family, add in (
+                ("t5", add_houlsby),
+                ("palm", add_lora),
+                ("llama", add_lora),
+                ("llama", add_houlsby),
+            )
+        ),
+    ],
+)
+def test_trains_alone_is_saved_and_reproduces(family, add, tmp_path):
+    model = make(family)
+    x, y, weight = batch(family)
+    base, start = base_of(model), model.predict_on_batch(x)
+    add(model, 4)
+    close(model.predict_on_batch(x), start)
+    model.compile(keras.optimizers.Adam(0.02), TokenCrossentropy())
+    state = adapter_of(model).state()
+    assert {id(v) for v in model.trainable_variables} == {
+        id(v) for v in state.values()
+    }
+    history = model.fit(x, y, sample_weight=weight, epochs=8, verbose=0)
+    losses = history.history["loss"]
+    assert losses[-1] < losses[0] - 0.05
+    tuned = model.predict_on_batch(x)
+    save_adapter(model, tmp_path / "a.safetensors")
+    size = sum(numpy(v).nbytes for v in state.values())
+    assert (tmp_path / "a.safetensors").stat().st_size < size + 20_000
+    # The file alone, on a fresh base.
+    again = make(family)
+    load_adapter(again, tmp_path / "a.safetensors")
+    np.testing.assert_array_equal(again.predict_on_batch(x), tuned)
+    assert len(again.trainable_variables) == len(state)
+    # And without it the base is as it was.
+    remove_adapter(model)
+    same(base_of(model), base)
+    assert all(v.trainable for v in model.backbone.weights)
+    close(model.predict_on_batch(x), start)
+
+
+@pytest.mark.parametrize("family", MANY)
+def test_lora_merges_into_every_kernel(family):
+    model = make(family)
+    x, _, _ = batch(family)
+    add_lora(model, rank=3, alpha=6, targets="all")
+    assert len(adapter_of(model).parts) == len(projections(model.backbone))
+    draw(model)
+    tuned, base = model.predict_on_batch(x), base_of(model)
+    trainable = len(model.backbone.variables)
+    merge_adapter(model)
+    assert adapter_of(model) is None
+    assert len(model.variables) == trainable
+    difference = np.abs(model.predict_on_batch(x) - tuned).max()
+    assert difference < 1e-4 * np.abs(tuned).max()
+    kernels = [numpy(p.kernel) for p in projections(model.backbone).values()]
+    assert not any(np.array_equal(k, b) for k in kernels for b in base)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("family", ["t5", "palm"])
+def test_saving_merges_and_leaves_the_base(family, tmp_path):
+    model = make(family)
+    model.vocabulary = None
+    x, _, _ = batch(family)
+    add_lora(model, 2, targets=["query", "feedforward.*"])
+    draw(model)
+    tuned, base = model.predict_on_batch(x), base_of(model)
+    save(model, tmp_path / "m")
+    same(base_of(model), base)
+    np.testing.assert_array_equal(model.predict_on_batch(x), tuned)
+    np.testing.assert_allclose(
+        load(tmp_path / "m").predict_on_batch(x), tuned, rtol=1e-3, atol=1e-3
+    )
+    if family == "t5":
+        to_huggingface(model, tmp_path / "hf")
+        np.testing.assert_allclose(
+            load(tmp_path / "hf").predict_on_batch(x),
+            tuned,
+            rtol=1e-3,
+            atol=1e-3,
+        )
+
+
+def test_generation_follows_the_adapter():
+    from keras_flan.generation import generate
+
+    model = make_t5()
+
+    def ask():
+        return generate(model, ["abc def"], max_new_tokens=8)[0][0].token_ids
+
+    before = ask()
+    add_lora(model, 4, targets="all")
+    assert ask() == before
+    draw(model)
+    after = ask()
+    assert after != before
+    merge_adapter(model)
+    assert ask() == after
+
+
+def test_load_finds_the_base(tmp_path):
+    model = make_t5(num_layers=1)
+    model.vocabulary = None
+    x, _, _ = batch("t5")
+    save(model, tmp_path / "base")
+    add_lora(model, 2)
+    draw(model)
+    save_adapter(model, tmp_path / "a.safetensors", base="base")
+    again = load(tmp_path / "a.safetensors")
+    np.testing.assert_array_equal(
+        again.predict_on_batch(x), model.predict_on_batch(x)
+    )
+    save_adapter(model, tmp_path / "b.safetensors")
+    with pytest.raises(InputError, match="does not say what its base is"):
+        load(tmp_path / "b.safetensors")
+
+
+@pytest.mark.slow
+def test_half_precision_keeps_the_adapter_in_float32():
+    model = make_t5(dtype="bfloat16")
+    x, y, weight = batch("t5")
+    add_lora(model, 2)
+    model.compile(keras.optimizers.Adam(0.01), TokenCrossentropy())
+    loss = model.train_on_batch(x, y, sample_weight=weight)
+    assert np.isfinite(loss)
+    assert {str(v.dtype) for v in model.trainable_variables} == {"float32"}
+
+
+@pytest.fixture(scope="module")
+def shallow():
+    model = make_t5(num_layers=1)
+    model.vocabulary = None
+    return model
+
+
+@pytest.fixture
+def small(shallow):
+    """A model of one layer; a test may leave an adapter behind."""
+    yield shallow
+    if adapter_of(shallow) is not None:
+        remove_adapter(shallow)
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda m: add_lora(m, targets="qerry"), "matches no layer of a T5"),
+        (lambda m: add_lora(m, targets=["all", "x"]), "'x' matches no layer"),
+        (lambda m: add_lora(m, targets=[]), "at least one"),
+        (lambda m: add_lora(m, rank=0), "rank: expected at least 1"),
+        (lambda m: add_houlsby(m, width=0), "width: expected at least 1"),
+        (lambda m: add_houlsby(m, activation="x"), "keras has no 'x'"),
+        (lambda m: (add_lora(m), add_lora(m)), "it has a lora adapter"),
+        (merge_adapter, "it has no adapter"),
+        (lambda m: (add_houlsby(m), merge_adapter(m)), "can't be merged"),
+        (lambda m: (add_houlsby(m), save(m, "never")), "can't be merged"),
+    ],
+)
+def test_errors(call, message, small, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(InputError, match=message) as error:
+        call(small)
+    assert "\n" not in str(error.value)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.slow
+def test_houlsby_refuses_heads():
+    with pytest.raises(InputError, match="splits its output into heads"):
+        add_houlsby(make("llama"), targets="query")
+
+
+def test_file_errors(small, tmp_path):
+    path = tmp_path / "a.safetensors"
+    add_lora(small, 2)
+    save_adapter(small, path)
+    remove_adapter(small)
+    settings, state = read_adapter(path)
+
+    def broken(settings, state):
+        write_adapter(path, settings, state)
+        with pytest.raises(InputError) as error:
+            load_adapter(small, path)
+        assert adapter_of(small) is None
+        assert all(v.trainable for v in small.backbone.weights)
+        return str(error.value)
+
+    assert "with the layer 'encoder.7.query'" in broken(
+        {**settings, "targets": ["encoder.7.query"]}, state
+    )
+    assert "settings" in broken({**settings, "extra": 1}, state)
+    assert "in only one of file and model" in broken(
+        settings, dict(list(state.items())[1:])
+    )
+    name = "encoder.0.self_attention.query.lora_a"
+    assert "has the shape (40, 2), the model expects (32, 2)" in broken(
+        settings, {**state, name: np.ones((40, 2), "float32")}
+    )
+    assert "is not finite" in broken(
+        settings, {**state, name: state[name] * np.nan}
+    )
+    assert "not of an adapter" in broken({**settings, "kind": "x"}, state)
+    with pytest.raises(InputError, match="no such file"):
+        load_adapter(small, tmp_path / "none.safetensors")
+    path.write_bytes(path.read_bytes()[:500])
+    with pytest.raises(InputError, match="not a safetensors file"):
+        load_adapter(small, path)
