@@ -9,6 +9,7 @@ __getattr__, __dir__, __all__ = attach(
         "HeldOutLoss": ".held_out",
         "TokenCrossentropy": ".losses",
         "TrainConfig": ".config",
+        "TrainingCheckpoint": ".checkpoints",
         "held_out_loss": ".held_out",
         "train": ".runner",
     },

@@ -1,0 +1,239 @@
+"""Checkpoints that a training goes on from as if it had never stopped."""
+
+import os
+from pathlib import Path
+
+import keras
+import numpy as np
+
+from keras_flan.data.position import Position
+from keras_flan.errors import InputError
+
+_GROUPS = ("model", "optimizer", "metrics")
+
+
+class TrainingCheckpoint(keras.callbacks.Callback):
+    """Saves all that a training needs to go on, every so many steps.
+
+    A checkpoint holds the weights, the states of optimizer, dropout and
+    metrics, where the data stand, and what other callbacks ask to keep. It
+    is an Orbax checkpoint, as that of `keras.callbacks.OrbaxCheckpoint`: it
+    is there whole or not at all, each host writes its own shards, and it is
+    restored onto the devices that the model now has. (Keras's own names
+    variables by their paths, of which a T5 has some twice; here they are
+    numbered.) A training that was killed at any step and restored has the
+    same losses, bit for bit, on the same kind of device.
+
+    Args:
+        directory: The folder of the checkpoints.
+        pipeline: The `keras_flan.data.Pipeline` whose `dataset(...)` is
+            trained on, or `None` for other data.
+        every: int. Steps (calls of the training step) between two.
+        keep: int. How many of the latest stay.
+        states: Dictionary of other objects with `state()`, which returns
+            something JSON-able, and `set_state(value)`.
+
+    Attributes:
+        step: int. Steps trained so far.
+        position: Where the data stood at the restored checkpoint, or the
+            beginning.
+
+    Example:
+
+    ```python
+    pipeline = Pipeline(mixture, vocabulary, ...)
+    model.compile(optimizer=Adafactor(1e-3), loss=TokenCrossentropy())
+    checkpoint = TrainingCheckpoint("run/checkpoints", pipeline, every=500)
+    done = checkpoint.restore(model)  # 0 in a new folder
+    model.fit(
+        pipeline.dataset(checkpoint.position),
+        steps_per_epoch=10_000 - done,
+        shuffle=False,
+        callbacks=[checkpoint],
+    )
+    ```
+    """
+
+    # The weights are read at some steps, which waits for the device.
+    async_safe = False
+
+    def __init__(self, directory, pipeline=None, every=1000, keep=2, states=()):
+        super().__init__()
+        # Absolute, as Orbax wants it.
+        self.directory = Path(os.path.abspath(directory))
+        self.every = every
+        self.step = self._begun = 0
+        self.position = Position()
+        self._pipeline = pipeline
+        self._states = dict(states)
+        self._metrics = None
+        ocp = _orbax()
+        self._checkpointer = ocp.training.Checkpointer(
+            self.directory,
+            preservation_policy=ocp.training.preservation_policies.LatestN(
+                keep
+            ),
+            save_decision_policy=(
+                ocp.training.save_decision_policies.FixedIntervalPolicy(1)
+            ),
+        )
+
+    def restore(self, model) -> int:
+        """Gives a compiled model the latest state, if there is one.
+
+        Args:
+            model: The model, built and compiled as it was.
+
+        Returns:
+            How many steps it was trained.
+
+        Raises:
+            InputError: If the checkpoint is of another model or is damaged.
+        """
+        latest = self._checkpointer.latest
+        if latest is None:
+            return 0
+        place = self.directory / str(latest.step)
+        model.optimizer.build(model.trainable_variables)
+        try:
+            run = self._checkpointer.load_checkpointables(
+                latest.step, {"run": None}
+            )["run"]
+            groups = _variables(model)
+            _check(place, run["shapes"], groups)
+            state = self._checkpointer.load_checkpointables(
+                latest.step, {"pytree": _abstract(groups)}
+            )["pytree"]
+        except InputError:
+            raise
+        except Exception as error:  # Orbax's depend on what is broken.
+            reason = str(error).strip().split("\n")[0]
+            raise InputError(
+                f"{place}: cannot be restored ({reason}); remove this folder "
+                "to go on from the checkpoint before it"
+            ) from error
+        for group, variables in groups.items():
+            for i, variable in enumerate(variables):
+                variable.assign(_native(state[group][_key(i)]))
+        # `fit` sets the metrics to zero at its begin.
+        self._metrics = [np.asarray(v) for v in groups["metrics"]]
+        self.step = self._begun = run["step"]
+        self.position = Position.from_dict(run["position"])
+        for name, value in run["states"].items():
+            if name in self._states:
+                self._states[name].set_state(value)
+        return self.step
+
+    def on_epoch_begin(self, epoch, logs=None):
+        if self._metrics is None:
+            return
+        variables = self.model.metrics_variables
+        for variable, value in zip(variables, self._metrics, strict=True):
+            variable.assign(value)
+        self._metrics = None
+
+    def on_train_batch_end(self, batch, logs=None):
+        self.step += 1
+        if self.step % self.every == 0:
+            self.save()
+
+    def on_train_end(self, logs=None):
+        self._checkpointer.close()
+
+    def save(self) -> None:
+        """Writes a checkpoint of the current step."""
+        position = Position(batch=self.step)
+        if self._pipeline is not None:
+            position = self._pipeline.position(self.step - self._begun)
+        groups = _variables(self.model)
+        run = {
+            "step": self.step,
+            "position": position.to_dict(),
+            "states": {k: v.state() for k, v in self._states.items()},
+            "shapes": _shapes(groups),
+        }
+        # Not in the background: the next step takes over the buffers that
+        # would still be written.
+        self._checkpointer.save_checkpointables(
+            self.step, {"pytree": _values(groups), "run": run}, overwrite=True
+        )
+
+
+def _orbax():
+    try:
+        from orbax.checkpoint import v1
+    except ImportError as error:
+        raise InputError(
+            "checkpoints need the package orbax-checkpoint; "
+            "pip install 'orbax-checkpoint>=0.12'"
+        ) from error
+    return v1
+
+
+def _variables(model) -> dict[str, list]:
+    return {
+        "model": model.variables,
+        "optimizer": model.optimizer.variables,
+        "metrics": model.metrics_variables,
+    }
+
+
+def _key(number: int) -> str:
+    return f"{number:05}"
+
+
+def _shapes(groups) -> dict[str, list]:
+    return {
+        name: [list(v.shape) for v in variables]
+        for name, variables in groups.items()
+    }
+
+
+def _values(groups):
+    # On JAX as they are, sharded or not; Orbax knows no other tensors.
+    as_is = keras.backend.backend() == "jax"
+    return {
+        name: {
+            _key(i): v.value if as_is else keras.ops.convert_to_numpy(v)
+            for i, v in enumerate(variables)
+        }
+        for name, variables in groups.items()
+    }
+
+
+def _abstract(groups):
+    """What to restore: shapes, dtypes, and the devices of the variables."""
+    import jax
+
+    here = jax.sharding.SingleDeviceSharding(jax.devices()[0])
+
+    def describe(variable):
+        if keras.backend.backend() == "jax":
+            here_ = variable.value.sharding
+        else:
+            here_ = here
+        dtype = keras.backend.standardize_dtype(variable.dtype)
+        return jax.ShapeDtypeStruct(
+            tuple(variable.shape), dtype, sharding=here_
+        )
+
+    return {
+        name: {_key(i): describe(v) for i, v in enumerate(variables)}
+        for name, variables in groups.items()
+    }
+
+
+def _native(value):
+    return value if keras.backend.backend() == "jax" else np.asarray(value)
+
+
+def _check(place, found, groups) -> None:
+    expected = _shapes(groups)
+    for name in _GROUPS:
+        if found.get(name) != expected[name]:
+            raise InputError(
+                f"{place}: the {name} has {len(found.get(name, ()))} "
+                f"variables of other shapes than this {name}'s "
+                f"{len(expected[name])}; restore with the settings that it "
+                "was saved with, or give another folder"
+            )

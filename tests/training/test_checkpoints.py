@@ -1,0 +1,108 @@
+"""A training that is stopped and restored is the same, bit for bit."""
+
+import keras
+import numpy as np
+import pytest
+
+from keras_flan.data import Position
+from keras_flan.errors import InputError
+from keras_flan.training import Adafactor, TrainingCheckpoint
+
+
+class Data:
+    """Stands in for a `Pipeline`: batches of random numbers, by number."""
+
+    def dataset(self, start=None):
+        number = start.batch if start else 0
+        self.begun = number
+        while True:
+            rng = np.random.default_rng(number)
+            yield (
+                rng.normal(size=(4, 8)).astype("float32"),
+                rng.normal(size=(4, 3)).astype("float32"),
+            )
+            number += 1
+
+    def position(self, batches):
+        return Position(batch=self.begun + batches)
+
+
+class Losses(keras.callbacks.Callback):
+    """The loss of every step; dies at one, as if killed."""
+
+    def __init__(self, die_at=None):
+        super().__init__()
+        self.seen, self.die_at = [], die_at
+
+    def on_train_batch_end(self, batch, logs=None):
+        self.seen.append(float(logs["loss"]))
+        if len(self.seen) == self.die_at:
+            raise KeyboardInterrupt
+
+    def state(self):
+        return self.seen
+
+    def set_state(self, seen):
+        self.seen = seen
+
+
+def make(units=3):
+    keras.utils.set_random_seed(0)
+    model = keras.Sequential(
+        [
+            keras.Input((8,)),
+            keras.layers.Dense(8),
+            keras.layers.Dropout(0.3),
+            keras.layers.Dense(units),
+        ]
+    )
+    model.compile(Adafactor(0.05, momentum=0.9), "mse")
+    return model
+
+
+def train(folder, steps=12, die_at=None, every=5, model=None):
+    model, data, losses = model or make(), Data(), Losses(die_at)
+    checkpoint = TrainingCheckpoint(
+        folder, data, every=every, states={"losses": losses}
+    )
+    done = checkpoint.restore(model)
+    try:
+        model.fit(
+            data.dataset(checkpoint.position),
+            steps_per_epoch=steps - done,
+            callbacks=[losses, checkpoint],
+            verbose=0,
+        )
+    except KeyboardInterrupt:
+        return done, losses.seen, None
+    return done, losses.seen, [np.asarray(w) for w in model.variables]
+
+
+def test_goes_on_as_if_never_stopped(tmp_path):
+    _, straight, weights = train(tmp_path / "a")
+    assert len(set(straight)) == 12
+    done, first, _ = train(tmp_path / "b", die_at=8)
+    assert (done, first) == (0, straight[:8])
+    # On from step 5; what came after it is done again.
+    done, second, again = train(tmp_path / "b")
+    assert (done, second) == (5, straight)
+    for one, other in zip(weights, again, strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+@pytest.mark.slow
+def test_another_model_is_refused(tmp_path):
+    train(tmp_path, steps=5)
+    with pytest.raises(InputError, match="5: the model has 5 variables"):
+        train(tmp_path, model=make(units=2))
+
+
+@pytest.mark.slow
+def test_a_damaged_checkpoint_is_named(tmp_path):
+    train(tmp_path, steps=10)
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["10", "5"]
+    for path in (tmp_path / "10" / "pytree").rglob("*"):
+        if path.is_file():
+            path.write_bytes(b"")
+    with pytest.raises(InputError, match="10: cannot be restored"):
+        train(tmp_path)
