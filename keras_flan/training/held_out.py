@@ -21,7 +21,8 @@ def held_out_loss(model, dataset) -> float:
     """
     kept = [(v, np.asarray(v)) for v in model.metrics_variables]
     total = tokens = 0.0
-    for x, y, weight in dataset:
+    for batch in dataset:
+        x, y, weight = keras.tree.map_structure(np.asarray, batch)
         model.reset_metrics()
         logs = model.test_on_batch(x, y, weight, return_dict=True)
         count = float(np.sum(weight))
