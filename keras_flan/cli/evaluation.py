@@ -1,4 +1,4 @@
-"""Commands that score: evaluate, score."""
+"""Commands that score: evaluate, score, compare."""
 
 import enum
 from pathlib import Path
@@ -12,27 +12,56 @@ app = typer.Typer()
 
 
 class Mode(str, enum.Enum):
-    """How a benchmark is asked: answer at once, or reason first."""
+    """How a benchmark is asked."""
 
     direct = "direct"
     cot = "cot"
+    vote = "cot-vote"
+    rank = "rank"
+
+
+def _shots(text: str) -> int | None:
+    if text == "protocol":
+        return None
+    if not text.isdecimal():
+        raise typer.BadParameter(f"expected a number or 'protocol': {text!r}")
+    return int(text)
 
 
 @app.command()
 def evaluate(
     model: Annotated[
-        str, typer.Option(help="A model folder, hf://NAME or kaggle://NAME.")
+        str,
+        typer.Option(
+            help="A model folder, hf://NAME, kaggle://NAME, a preset of "
+            "keras-hub, or a Python callable as module:function."
+        ),
     ],
     benchmark: Annotated[
-        str, typer.Option(help="gsm8k, bbh, mmlu or records.")
+        list[str],
+        typer.Option(help="mmlu, bbh, tydiqa, mgsm, gsm8k, ...; repeatable."),
     ],
-    data: Annotated[Path, typer.Option(help="The benchmark's files.")],
+    data: Annotated[
+        list[str],
+        typer.Option(
+            help="The benchmark's files, or a folder of such folders; or "
+            "NAME=PATH, repeatable."
+        ),
+    ],
     output: Annotated[Path, typer.Option(help="The folder to write.")],
     mode: Annotated[
-        Mode, typer.Option(help="Answer at once, or reason first.")
-    ] = Mode.direct,
-    shots: Annotated[int, typer.Option(min=0, help="Exemplars.")] = 0,
-    samples: Annotated[int, typer.Option(min=1, help="Paths to vote.")] = 1,
+        list[Mode] | None,
+        typer.Option(
+            help="Answer at once, reason first, reason on several paths that "
+            "vote, or compare likelihoods; repeatable. [default: direct]"
+        ),
+    ] = None,
+    shots: Annotated[
+        str, typer.Option(help="Exemplars; 'protocol': as published.")
+    ] = "0",
+    samples: Annotated[
+        int, typer.Option(min=1, help="Paths to vote; cot-vote: 8.")
+    ] = 1,
     temperature: Annotated[
         float | None,
         typer.Option(min=0, help="Default: 0 for one path, else 0.7."),
@@ -44,59 +73,111 @@ def evaluate(
     tasks: Annotated[
         list[str] | None, typer.Option(help="Only these tasks.")
     ] = None,
+    split: Annotated[
+        str | None, typer.Option(help="Of mmlu: test or val.")
+    ] = None,
     max_new_tokens: Annotated[
         int, typer.Option(min=1, help="Longest output, in tokens.")
     ] = 256,
+    batch_paths: Annotated[
+        int | None,
+        typer.Option(min=1, help="Paths decoded, and journaled, at a time."),
+    ] = None,
     seed: Seed = 0,
+    fresh: Annotated[
+        bool, typer.Option("--fresh", help="Don't go on with a journal.")
+    ] = False,
     json_: Json = False,
     quiet: Quiet = False,
 ):
-    """Score a model on a benchmark; every example is logged."""
-    from keras_flan.evaluation.benchmarks import load_benchmark
-    from keras_flan.evaluation.runner import evaluate
+    """Score a model on benchmarks; every example is logged.
+
+    A run that was cut short, even by kill -9, goes on where it was.
+    """
+    from keras_flan.evaluation.identity import is_callable_name, load_callable
     from keras_flan.evaluation.scoring import print_metrics
+    from keras_flan.evaluation.suite import check, plan, run_all
     from keras_flan.models.loading import load
 
-    load_benchmark(benchmark, data)  # a wrong one fails before the long load
-    metrics = evaluate(
-        load(model),
-        benchmark,
-        data,
-        output=output,
-        mode=mode.value,
-        shots=shots,
-        samples=samples,
+    ways = [one.value for one in mode or [Mode.direct]]
+    runs = plan(benchmark, ways, data, output, samples)
+    check(runs, split)  # what is wrong fails before the long load
+
+    def done(run, metrics):
+        if not json_:
+            print_metrics(metrics)
+
+    named = is_callable_name(model) and not Path(model).exists()
+    results = run_all(
+        load_callable(model) if named else load(model),
+        runs,
+        split=split,
+        done=done,
+        shots=_shots(shots),
         temperature=temperature,
         top_k=top_k,
         limit=limit,
         tasks=tasks,
         max_new_tokens=max_new_tokens,
+        batch_paths=batch_paths,
         seed=seed,
+        resume=not fresh,
         progress=not (quiet or json_),
     )
     if json_:
-        print_json(metrics)
-    else:
-        print_metrics(metrics)
+        print_json(results[0] if len(results) == 1 else results)
 
 
 @app.command()
 def score(
-    benchmark: Annotated[str, typer.Option(help="Name of the benchmark.")],
     predictions: Annotated[
         Path, typer.Option(help="JSONL: task, target, output or outputs.")
     ],
+    benchmark: Annotated[
+        str | None,
+        typer.Option(help="Its name; default: what the log says."),
+    ] = None,
     rules: Annotated[
         str | None,
         typer.Option(help="Read answers as a published pipeline did."),
     ] = None,
     json_: Json = False,
 ):
-    """Score recorded outputs; no model needed."""
-    from keras_flan.evaluation.scoring import print_metrics, score_file
+    """Score recorded outputs without a model; say which answers changed."""
+    from keras_flan.evaluation.judging import judge
+    from keras_flan.evaluation.scoring import (
+        benchmark_of,
+        changes,
+        print_changes,
+        print_metrics,
+        summarise,
+    )
+    from keras_flan.files import read_jsonl
 
-    metrics = score_file(benchmark, predictions, rules=rules)
+    rows = read_jsonl(predictions)
+    source = str(predictions)
+    benchmark = benchmark or benchmark_of(rows, source)
+    results = judge(benchmark, rows, rules=rules, source=source)
+    metrics = summarise(benchmark, results, rules=rules)
     if json_:
         print_json(metrics)
+        return
+    print_metrics(metrics)
+    if any("correct" in row for row in rows):
+        print_changes(changes(rows, results), len(rows))
+
+
+@app.command()
+def compare(
+    first: Annotated[Path, typer.Argument(help="The folder of a run.")],
+    second: Annotated[Path, typer.Argument(help="Another, same questions.")],
+    json_: Json = False,
+):
+    """Compare two runs example by example: is the difference real?"""
+    from keras_flan.evaluation.comparing import compare_runs, print_comparison
+
+    comparison = compare_runs(first, second)
+    if json_:
+        print_json(comparison)
     else:
-        print_metrics(metrics)
+        print_comparison(comparison)

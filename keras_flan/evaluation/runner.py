@@ -1,27 +1,28 @@
 """Evaluation: prompts out, outputs in, answers, votes, scores, files."""
 
+import dataclasses
+import hashlib
+import json
 import os
+import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from keras_flan.errors import InputError
-from keras_flan.evaluation.benchmarks import Item, load_benchmark
-from keras_flan.evaluation.layouts import cut_at_stop
+from keras_flan.evaluation.base import Item
+from keras_flan.evaluation.benchmarks import load_benchmark
+from keras_flan.evaluation.identity import model_hash
+from keras_flan.evaluation.journal import JOURNAL_FILE, Journal
+from keras_flan.evaluation.judging import judge, ranked
 from keras_flan.evaluation.scoring import score
-from keras_flan.files import write_json, write_jsonl
-from keras_flan.generation.answers import (
-    EXTRACTOR_VERSION,
-    extract_answer,
-    is_correct,
-    normalise_answer,
-    protocol,
-)
-from keras_flan.generation.voting import vote
-from keras_flan.progress import track
+from keras_flan.files import read_text, write_json, write_jsonl
+from keras_flan.generation.answers import EXTRACTOR_VERSION
+from keras_flan.progress import Progress
 
 PREDICTIONS_FILE = "predictions.jsonl"
 METRICS_FILE = "metrics.json"
+TIMING_FILE = "timing.json"
 
 # Self-consistency samples at this temperature (arXiv:2203.11171, PaLM).
 VOTING_TEMPERATURE = 0.7
@@ -36,49 +37,67 @@ def evaluate(
     *,
     output: str | os.PathLike,
     mode: str = "direct",
-    shots: int = 0,
+    shots: int | None = 0,
     samples: int = 1,
     temperature: float | None = None,
     top_k: int = 40,
     limit: int | None = None,
     tasks: Iterable[str] | None = None,
+    split: str | None = None,
     max_new_tokens: int = 256,
+    batch_paths: int | None = None,
     seed: int = 0,
+    resume: bool = False,
     progress: bool = False,
 ) -> dict[str, Any]:
     """Scores a model on a benchmark and logs every example.
 
-    Writes `predictions.jsonl` (one line an example: prompt, outputs,
-    extracted answers with the rules that found them, votes, target) and
-    `metrics.json` to `output`. Both take the place of earlier ones only when
-    the whole run went well. `keras-flan score` gives the same scores for the
-    predictions.
+    Writes `predictions.jsonl` (one line an example: prompt, raw outputs, log
+    probabilities, extracted answers with the rules that found them, votes,
+    target, versions, model hash), `metrics.json` and `timing.json` to
+    `output`. They take the place of earlier ones only when the whole run
+    went well. The same run writes the same bytes, but for `timing.json`.
+    `keras-flan score` gives the same scores for the predictions.
+
+    Until then finished examples are kept in `journal.jsonl`, batch by batch:
+    after a crash, or `kill -9`, the same call with `resume` goes on.
 
     Args:
         model: A model with a vocabulary, as `keras_flan.models.load` returns
             it, or a callable that is called like
-            `keras_flan.generation.generate`, without the model.
-        benchmark: `"gsm8k"`, `"bbh"`, `"mmlu"` or `"records"`.
+            `keras_flan.generation.generate`, without the model; its paths
+            may be plain texts. For the mode `rank` a callable needs a method
+            `log_likelihoods(prompts, continuations)`.
+        benchmark: `"mmlu"`, `"bbh"`, `"gsm8k"`, ..., see `load_benchmark`.
         data: The benchmark's file or folder, see `load_benchmark`.
         output: The folder to write.
-        mode: `"direct"`, or `"cot"` to let the model reason first.
-        shots: Number of exemplars in the prompt.
+        mode: `"direct"`, `"cot"` to let the model reason first, or `"rank"`
+            to compare the likelihoods of given answers.
+        shots: Number of exemplars in the prompt; None is as many as the
+            published protocol has.
         samples: Paths an example; their answers are put to the vote.
         temperature: Of the sampling; default: 0 (greedy) for one path, else
             0.7.
         top_k: Sample from the k most probable tokens; 0 is all.
         limit: Only the first so many examples of each task.
         tasks: Only these tasks.
+        split: Of the benchmarks that have several.
         max_new_tokens: Longest output, in tokens.
+        batch_paths: Paths that are decoded, and put into the journal, at a
+            time. Default: as generation does.
         seed: Seed of the exemplars and of the sampling.
-        progress: Show progress on stderr.
+        resume: Go on with the journal of a run that was cut short; of a
+            finished run with the same settings, model and data, return the
+            metrics.
+        progress: Show progress and the time left on stderr.
 
     Returns:
         The content of `metrics.json`: what `score` returns, and under `run`
         the settings.
 
     Raises:
-        InputError: If data are missing or broken; nothing is written.
+        InputError: If data are missing or broken (nothing is written), or
+            the journal is of another run.
 
     Example:
         >>> metrics = evaluate(
@@ -95,51 +114,146 @@ def evaluate(
 
     Reference: arXiv:2210.11416, section 3; arXiv:2203.11171.
     """
-    output = Path(output)
+    output, begin = Path(output), time.monotonic()
     if output.exists() and not output.is_dir():
         raise InputError(f"{output}: expected a folder to write, found a file")
     if temperature is None:
         temperature = VOTING_TEMPERATURE if samples > 1 else 0.0
-    source = load_benchmark(benchmark, data)
+    source = load_benchmark(benchmark, data, split)
+    tasks = None if tasks is None else list(tasks)
+    shots = source.protocol.shots if shots is None else shots
     items = source.items(
         mode=mode, shots=shots, limit=limit, tasks=tasks, seed=seed
     )
-    paths = _generate(
-        _generator(model),
-        items,
-        progress=progress,
-        samples=samples,
-        temperature=temperature,
-        top_k=top_k,
-        seed=seed,
-        max_new_tokens=max_new_tokens,
-    )
-    run = {
-        "protocol": source.protocol.name,
+    settings = {
+        "samples": samples,
+        "temperature": temperature,
+        "top_k": top_k,
+        "seed": seed,
+        "max_new_tokens": max_new_tokens,
+    }
+    if batch_paths is not None:
+        settings["batch_paths"] = batch_paths
+    make = _maker(model, mode, settings)
+    row_fields = {
+        "protocol": benchmark,
         "protocol_version": source.protocol.version,
         "extractor_version": EXTRACTOR_VERSION,
         "mode": mode,
         "seed": seed,
+        "model": model_hash(model),
     }
+    run = {
+        **row_fields,
+        "shots": shots,
+        "vote": "majority",
+        **settings,
+        "limit": limit,
+        "tasks": tasks,
+        "split": split,
+        "data": _digest(items),
+    }
+    if resume and (finished := _finished(output, run)):
+        return finished
+    journal = Journal(output / JOURNAL_FILE, run, resume)
+    before = len(journal.rows)
+    size = max(1, (batch_paths or _PATHS_PER_CALL) // samples)
+    _fill(journal, benchmark, items, make, size, row_fields, progress)
     rows = [
-        {**_judge(benchmark, item, made), **run}
-        for item, made in zip(items, paths, strict=True)
+        {k: v for k, v in journal.rows[index].items() if k != "index"}
+        for index in range(len(items))
     ]
-    metrics = {
-        **score(benchmark, rows),
-        "run": {
-            **run,
-            "shots": shots,
-            "samples": samples,
-            "temperature": temperature,
-            "top_k": top_k,
-            "max_new_tokens": max_new_tokens,
-            "limit": limit,
-        },
-    }
+    metrics = {**score(benchmark, rows), "run": run}
     write_jsonl(output / PREDICTIONS_FILE, rows)
     write_json(output / METRICS_FILE, metrics)
+    timing = {
+        "seconds": round(time.monotonic() - begin, 3),
+        "examples": len(items) - before,
+        "resumed": before,
+    }
+    write_json(output / TIMING_FILE, timing)
+    journal.close()
     return metrics
+
+
+def _digest(items: Sequence[Item]) -> str:
+    """Returns 16 hexadecimal digits that change when the questions do."""
+    digest = hashlib.sha256()
+    for item in items:
+        row = dataclasses.asdict(item)
+        digest.update(json.dumps(row, sort_keys=True).encode())
+    return digest.hexdigest()[:16]
+
+
+def _finished(output: Path, run: dict) -> dict | None:
+    """Returns the metrics of the same run, if it is there already."""
+    files = [output / name for name in (METRICS_FILE, PREDICTIONS_FILE)]
+    if not all(file.is_file() for file in files):
+        return None
+    if (output / JOURNAL_FILE).exists():
+        return None
+    metrics = json.loads(read_text(files[0]))
+    return metrics if metrics.get("run") == run else None
+
+
+def _fill(
+    journal: Journal,
+    benchmark: str,
+    items: Sequence[Item],
+    make: Callable,
+    size: int,
+    fields: dict,
+    progress: bool,
+) -> None:
+    """Generates what the journal lacks."""
+    # Prompts of like length are asked together: little padding, and the
+    # longest batch, which needs the most memory, comes first. A batch that
+    # was cut short is made again as it was, so that its rows are the same.
+    order = sorted(range(len(items)), key=lambda i: -len(items[i].prompt))
+    left = [
+        batch
+        for batch in _chunks(order, size)
+        if any(i not in journal.rows for i in batch)
+    ]
+    with Progress(
+        f"evaluating {benchmark}",
+        total=sum(map(len, left)),
+        unit="examples",
+        enabled=progress,
+    ) as bar:
+        for batch in left:
+            made = make([items[i] for i in batch])
+            logged = [
+                {**_log(items[i], one), "index": i}
+                for i, one in zip(batch, made, strict=True)
+            ]
+            judged = judge(benchmark, logged)
+            journal.add(
+                {**row, **_verdict(found), **fields}
+                for row, found in zip(logged, judged, strict=True)
+            )
+            bar.advance(len(batch))
+
+
+def _chunks(values: list[int], size: int) -> Iterator[list[int]]:
+    for start in range(0, len(values), size):
+        yield values[start : start + size]
+
+
+# === Asking the model ===
+
+
+def _maker(model: Any, mode: str, settings: dict) -> Callable:
+    """Returns a function of items to what the log says of their outputs."""
+    if mode == "rank":
+        return lambda items: _rank(model, items)
+    generate = _generator(model)
+
+    def make(items: Sequence[Item]) -> list[dict]:
+        paths = generate([item.prompt for item in items], **settings)
+        return [_outputs(of_item) for of_item in paths]
+
+    return make
 
 
 def _generator(model: Any) -> Callable:
@@ -156,45 +270,51 @@ def _generator(model: Any) -> Callable:
     )
 
 
-def _generate(
-    generate: Callable, items: Sequence[Item], *, progress: bool, **settings
-) -> list[Sequence[Any]]:
-    """Returns the paths of each item, in order."""
-    # Prompts of like length are asked together: little padding, and the
-    # longest batch, which needs the most memory, comes first.
-    order = sorted(range(len(items)), key=lambda i: -len(items[i].prompt))
-    size = max(1, _PATHS_PER_CALL // settings["samples"])
-    paths: list[Sequence[Any]] = [()] * len(items)
-    for batch in track(
-        list(_chunks(order, size)),
-        "evaluating",
-        total=len(items),
-        unit="examples",
-        size=len,
-        enabled=progress,
-    ):
-        made = generate([items[i].prompt for i in batch], **settings)
-        for i, of_item in zip(batch, made, strict=True):
-            paths[i] = of_item
-    return paths
+def _outputs(paths: Sequence[Any]) -> dict:
+    logged = {"outputs": [p if isinstance(p, str) else p.text for p in paths]}
+    if not any(isinstance(path, str) for path in paths):
+        logged["log_probabilities"] = [p.log_probability for p in paths]
+        logged["token_counts"] = [len(p.token_ids) for p in paths]
+    return logged
 
 
-def _chunks(values: list[int], size: int) -> Iterator[list[int]]:
-    for start in range(0, len(values), size):
-        yield values[start : start + size]
+def _rank(model: Any, items: Sequence[Item]) -> list[dict]:
+    prompts = [item.prompt for item in items]
+    continuations = [item.continuations for item in items]
+    if hasattr(model, "log_likelihoods"):
+        found = model.log_likelihoods(prompts, continuations)
+    elif getattr(model, "vocabulary", None) is not None:
+        from keras_flan.evaluation.likelihood import log_likelihoods
+
+        found = log_likelihoods(model, prompts, continuations)
+    else:
+        raise InputError(
+            f"the mode 'rank' needs a model, or a callable with a method "
+            f"log_likelihoods, found {type(model).__name__}; give the mode "
+            "'direct' or 'cot'"
+        )
+    made = []
+    for item, scores in zip(items, found, strict=True):
+        ranking = {
+            "choices": list(item.choices),
+            "log_probabilities": [s.log_probability for s in scores],
+            "token_counts": [s.token_count for s in scores],
+        }
+        best = ranked(ranking)
+        made.append(
+            {
+                "outputs": [item.choices[best]],
+                "log_probabilities": [scores[best].log_probability],
+                "token_counts": [scores[best].token_count],
+                "ranking": ranking,
+            }
+        )
+    return made
 
 
-def _judge(benchmark: str, item: Item, paths: Sequence[Any]) -> dict[str, Any]:
-    """Returns the row of an example: outputs, answers, votes, verdict."""
-    outputs = [cut_at_stop(path.text, item.stop) for path in paths]
-    choices = list(item.options) or protocol(benchmark).letters
-    found = [
-        extract_answer(text, item.answer_kind, choices) for text in outputs
-    ]
-    answers = [answer and answer.value for answer in found]
-    elected = vote(answers)
-    target = normalise_answer(item.target, item.answer_kind)
-    return {
+def _log(item: Item, made: dict) -> dict[str, Any]:
+    """Returns what the log says before anything is judged."""
+    row = {
         "task": item.task,
         "id": item.id,
         "prompt": item.prompt,
@@ -202,14 +322,13 @@ def _judge(benchmark: str, item: Item, paths: Sequence[Any]) -> dict[str, Any]:
         "target": item.target,
         "answer_kind": item.answer_kind,
         "options": list(item.options),
-        "outputs": outputs,
-        "log_probabilities": [path.log_probability for path in paths],
-        "token_counts": [len(path.token_ids) for path in paths],
-        "answers": answers,
-        "rules": [answer and answer.rule for answer in found],
-        "spans": [answer and [answer.start, answer.end] for answer in found],
-        "votes": elected.counts,
-        "answer": elected.winner,
-        "confidence": elected.confidence,
-        "correct": is_correct(elected.winner, target),
+        "stop": list(item.stop),
     }
+    if item.references:
+        row["references"] = list(item.references)
+    return {**row, **made}
+
+
+def _verdict(found: dict) -> dict[str, Any]:
+    keys = ("answers", "rules", "spans", "votes", "answer", "confidence")
+    return {key: found[key] for key in (*keys, "correct")}

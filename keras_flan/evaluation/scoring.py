@@ -1,26 +1,23 @@
 """Scoring what a model wrote; no model needed."""
 
-import math
 import os
-from collections.abc import Iterable
-from typing import Any
+from collections.abc import Iterable, Sequence
 
-from keras_flan.errors import InputError, did_you_mean
-from keras_flan.files import read_jsonl
-from keras_flan.generation.answers import (
-    EXTRACTOR_VERSION,
-    KINDS,
-    answer_kind,
-    extract_answer,
-    is_correct,
-    normalise_answer,
-    protocol,
-    rule_set,
+from keras_flan.errors import InputError
+from keras_flan.evaluation.judging import judge
+from keras_flan.evaluation.layouts import load_protocol
+from keras_flan.evaluation.paper import normalise
+from keras_flan.evaluation.statistics import (
+    bootstrap_interval,
+    exact_interval,
 )
+from keras_flan.files import read_jsonl
+from keras_flan.generation.answers import EXTRACTOR_VERSION, rule_set
 from keras_flan.generation.calibration import expected_calibration_error
-from keras_flan.generation.voting import path_weights, vote
 
-_VOTE_KEYS = ("single", "vote", "weighted", "abstained", "ece")
+# What a task may have besides its accuracy: the mean over its examples.
+_MEANS = ("f1", "per_token", "single", "vote", "weighted", "abstained")
+_EXTRAS = (*_MEANS, "ece")
 
 
 def score(
@@ -36,22 +33,26 @@ def score(
         benchmark: A name in `keras_flan.generation.answers.BENCHMARKS`.
         rows: Dicts with `target` and `output` (a text) or `outputs` (texts
             of several paths, which vote); optionally `task` (default: the
-            benchmark), `options` (texts of the choices), `answer_kind`,
-            `log_probabilities` (one a path, summed over its tokens) and
-            `token_counts` (one a path; then the weights are
-            length-normalised).
+            benchmark), `references` (all right answers), `options` (texts
+            of the choices), `answer_kind`, `stop` (an output ends before
+            the first of these), `log_probabilities` (one a path, summed
+            over its tokens) and `token_counts` (one a path; then the
+            weights are length-normalised).
         rules: A name in `keras_flan.generation.answers.RULE_SETS`, to read
             and compare answers as a published pipeline did.
         source: What errors call the rows, for example a file name.
 
     Returns:
-        `{"accuracy", "tasks": {name: {"accuracy", "n", "unparsed"}}, ...}`,
-        fractions between 0 and 1; the first is the mean over tasks, and
-        `unparsed` counts the rows without any answer. Where rows have
-        several paths, each level also has `single` (mean over paths),
-        `vote`, `weighted` (vote by the sum of path probabilities, where they
-        are given), `abstained` (share of the paths) and `ece` (expected
-        calibration error of the share of votes).
+        Fractions between 0 and 1: `accuracy`, the mean over the headline
+        tasks, with its bootstrap `interval` (95%); `unparsed`, which counts
+        the rows without any answer; `normalised`, the mean over tasks of how
+        far each is above guessing; `tasks` (`accuracy`, `n`, `unparsed` and
+        the exact `interval` of each) and `groups`. Where they apply, each
+        level also has `f1` (SQuAD), `per_token` (ranking by the mean log
+        probability), and of several paths `single` (mean over paths),
+        `vote`, `weighted` (vote by the sum of path probabilities),
+        `abstained` (share of the paths) and `ece` (expected calibration
+        error of the share of votes).
 
     Raises:
         InputError: If the benchmark is unknown, there are no rows, or a row
@@ -62,42 +63,8 @@ def score(
         >>> score("gsm8k", rows)["accuracy"]
         1.0
     """
-    protocol(benchmark)
-    rows = [
-        _checked(row, benchmark, f"{source}:{number}")
-        for number, row in enumerate(rows, 1)
-    ]
-    if not rows:
-        raise InputError(f"{source}: no rows to score")
-    kinds = _kinds(benchmark, rows)
-    tasks: dict[str, list[dict]] = {}
-    for row in rows:
-        kind = row["answer_kind"] or kinds[row["task"]]
-        tasks.setdefault(row["task"], []).append(
-            _score_row(row, kind, protocol(benchmark).letters, rules)
-        )
-    several = any(row["several"] for row in rows)
-    weighted = all(row["log_probabilities"] is not None for row in rows)
-    summaries = {
-        task: _summary(results, several, several and weighted)
-        for task, results in tasks.items()
-    }
-    everything = [result for results in tasks.values() for result in results]
-    special = rule_set(rules)
-    metrics = {
-        "benchmark": benchmark,
-        "accuracy": _mean(s["accuracy"] for s in summaries.values()),
-        "n": len(rows),
-        "unparsed": sum(s["unparsed"] for s in summaries.values()),
-        "rules": rules or "default",
-        "rules_version": special.version if special else EXTRACTOR_VERSION,
-    }
-    if several:
-        for key in _VOTE_KEYS:
-            if key != "ece" and all(key in s for s in summaries.values()):
-                metrics[key] = _mean(s[key] for s in summaries.values())
-        metrics["ece"] = _ece(everything)
-    return {**metrics, "tasks": summaries}
+    results = judge(benchmark, rows, rules=rules, source=source)
+    return summarise(benchmark, results, rules=rules)
 
 
 def score_file(
@@ -107,73 +74,207 @@ def score_file(
     return score(benchmark, read_jsonl(path), rules=rules, source=str(path))
 
 
+def benchmark_of(rows: Sequence[dict], source: str) -> str:
+    """Returns the benchmark that a log of `evaluate` is of.
+
+    Raises:
+        InputError: If its rows don't say.
+    """
+    names = {row.get("protocol") for row in rows}
+    if len(names) != 1 or None in names:
+        raise InputError(
+            f"{source}: the rows don't name one benchmark under 'protocol'; "
+            "give --benchmark"
+        )
+    return names.pop()
+
+
+def changes(rows: Sequence[dict], results: Sequence[dict]) -> list[dict]:
+    """Returns the rows of a log that are judged otherwise than they were.
+
+    Args:
+        rows: A log of `evaluate`, with the answers it found.
+        results: What `judge` finds now.
+
+    Returns:
+        A dict a changed row: `row` (its number, from 1), `task`, `id`,
+        `target`, and `answer` and `correct` `before` and `after`.
+    """
+    found = []
+    for number, (row, now) in enumerate(zip(rows, results, strict=True), 1):
+        if "answer" not in row or "correct" not in row:
+            continue
+        before = {key: row[key] for key in ("answer", "correct")}
+        after = {key: now[key] for key in ("answer", "correct")}
+        if before != after:
+            found.append(
+                {
+                    "row": number,
+                    **{key: row.get(key) for key in ("task", "id", "target")},
+                    "before": before,
+                    "after": after,
+                }
+            )
+    return found
+
+
+def summarise(
+    benchmark: str, results: Sequence[dict], *, rules: str | None = None
+) -> dict:
+    """Sums up what `judge` returned; see `score`."""
+    tasks: dict[str, list[dict]] = {}
+    for result in results:
+        tasks.setdefault(result["task"], []).append(result)
+    special, protocol = rule_set(rules), load_protocol(benchmark)
+    several = any(result["several"] for result in results)
+    summaries = {
+        name: _summary(found, several) for name, found in tasks.items()
+    }
+    headline = [t for t in protocol.headline if t in tasks] or list(tasks)
+    metrics = {
+        "benchmark": benchmark,
+        **_level(headline, tasks, summaries),
+        "n": len(results),
+        "unparsed": sum(s["unparsed"] for s in summaries.values()),
+        "normalised": _mean(
+            normalise(
+                100 * summaries[task]["accuracy"], protocol.baseline_of(task)
+            )
+            / 100
+            for task in headline
+        ),
+        "rules": rules or "default",
+        "rules_version": special.version if special else EXTRACTOR_VERSION,
+    }
+    if several:
+        metrics["ece"] = _ece(results)
+    groups = {
+        name: _level(within, tasks, summaries)
+        for name, members in protocol.groups.items()
+        if (within := [task for task in members if task in tasks])
+    }
+    return {**metrics, "groups": groups, "tasks": summaries}
+
+
 def print_metrics(metrics: dict) -> None:
     """Prints a table of metrics, with the unparsed share at each accuracy."""
     from rich.console import Console
     from rich.table import Table
 
-    extra = [key for key in _VOTE_KEYS if key in metrics]
+    extra = [key for key in _EXTRAS if key in metrics]
     table = Table(title=metrics.get("benchmark"))
     table.add_column("task")
-    for name in ("n", "accuracy", "unparsed", *extra):
+    for name in ("n", "accuracy", "95%", "unparsed", *extra):
         table.add_column(name, justify="right")
     for name, task in metrics["tasks"].items():
         table.add_row(name, *_cells(task, extra))
+    levels = {**metrics.get("groups", {}), "mean": metrics}
     if len(metrics["tasks"]) > 1:
         table.add_section()
-        table.add_row("mean", *_cells(metrics, extra))
-    Console().print(table)
+        for name, level in levels.items():
+            table.add_row(name, *_cells(level, extra))
+    console = Console()
+    console.print(table)
+    if metrics.get("normalised") is not None:
+        console.print(
+            f"normalised (0 is guessing): {metrics['normalised']:.1%}",
+            highlight=False,
+        )
+
+
+def print_changes(found: Sequence[dict], number: int, most: int = 20) -> None:
+    """Prints what `changes` returned.
+
+    Args:
+        found: The changes.
+        number: Of how many rows.
+        most: Show so many.
+    """
+    from rich.console import Console
+    from rich.text import Text
+
+    console = Console(highlight=False)
+    gained = sum(
+        row["after"]["correct"] and not row["before"]["correct"]
+        for row in found
+    )
+    lost = sum(
+        row["before"]["correct"] and not row["after"]["correct"]
+        for row in found
+    )
+    console.print(
+        f"{len(found):,} of {number:,} answers changed: {gained:,} are right "
+        f"now and were wrong, {lost:,} are wrong now and were right"
+    )
+    for row in found[:most]:
+        before, after = row["before"], row["after"]
+        console.print(
+            Text(
+                f"  line {row['row']} ({row['task']}): {before['answer']!r} -> "
+                f"{after['answer']!r}, target {row['target']!r}"
+            )
+        )
+    if len(found) > most:
+        console.print(f"  ... {len(found) - most:,} more")
 
 
 def _cells(row: dict, extra: list[str]) -> list[str]:
-    shares = [row["accuracy"], row["unparsed"] / row["n"]]
-    shares += [row[key] for key in extra if key != "ece"]
-    cells = [str(row["n"]), *(f"{share:.1%}" for share in shares)]
-    return cells + ([f"{row['ece']:.3f}"] if "ece" in extra else [])
-
-
-def _score_row(
-    row: dict, kind: str, letters: str | None, rules: str | None
-) -> dict:
-    found = [
-        extract_answer(text, kind, row["options"] or letters, rules)
-        for text in row["outputs"]
+    low, high = row["interval"]
+    cells = [
+        str(row["n"]),
+        f"{row['accuracy']:.1%}",
+        f"{100 * low:.1f}-{100 * high:.1f}",
+        f"{row['unparsed'] / row['n']:.1%}",
     ]
-    answers = [answer and answer.value for answer in found]
-    target = normalise_answer(row["target"], kind, rules)
-    elected = vote(answers)
-    result = {
-        "correct": is_correct(elected.winner, target, rules),
-        "unparsed": elected.winner is None,
-        "confidence": elected.confidence,
-        "single": _mean(is_correct(a, target, rules) for a in answers),
-        "abstained": elected.abstained / len(answers),
+    for key in extra:
+        value = row.get(key)
+        form = ".3f" if key == "ece" else ".1%"
+        cells.append("" if value is None else f"{value:{form}}")
+    return cells
+
+
+def _level(
+    names: Sequence[str],
+    tasks: dict[str, list[dict]],
+    summaries: dict[str, dict],
+) -> dict:
+    """Returns the unweighted mean over tasks, and its interval."""
+    chosen = [summaries[name] for name in names]
+    low, high = bootstrap_interval(
+        [[r["correct"] for r in tasks[name]] for name in names]
+    )
+    level = {
+        "accuracy": _mean(s["accuracy"] for s in chosen),
+        "interval": [low, high],
+        "n": sum(s["n"] for s in chosen),
+        "unparsed": sum(s["unparsed"] for s in chosen),
     }
-    if row["log_probabilities"] is not None:
-        weights = path_weights(row["log_probabilities"], row["token_counts"])
-        winner = vote(answers, weights, "sum").winner
-        result["weighted"] = is_correct(winner, target, rules)
-    return result
+    for key in _MEANS:
+        if all(key in s for s in chosen):
+            level[key] = _mean(s[key] for s in chosen)
+    return level
 
 
-def _summary(results: list[dict], several: bool, weighted: bool) -> dict:
-    accuracy = _mean(result["correct"] for result in results)
+def _summary(results: list[dict], several: bool) -> dict:
+    right = sum(result["correct"] for result in results)
     summary = {
-        "accuracy": accuracy,
+        "accuracy": right / len(results),
         "n": len(results),
         "unparsed": sum(result["unparsed"] for result in results),
+        "interval": list(exact_interval(right, len(results))),
     }
+    keys = ["f1", "per_token"]
     if several:
-        summary["single"] = _mean(result["single"] for result in results)
-        summary["vote"] = accuracy
-        if weighted:
-            summary["weighted"] = _mean(r["weighted"] for r in results)
-        summary["abstained"] = _mean(r["abstained"] for r in results)
+        summary["vote"] = summary["accuracy"]
         summary["ece"] = _ece(results)
+        keys += ["single", "weighted", "abstained"]
+    for key in keys:
+        if all(key in result for result in results):
+            summary[key] = _mean(result[key] for result in results)
     return summary
 
 
-def _ece(results: list[dict]) -> float:
+def _ece(results: Sequence[dict]) -> float:
     return expected_calibration_error(
         [result["confidence"] for result in results],
         [result["correct"] for result in results],
@@ -183,81 +284,3 @@ def _ece(results: list[dict]) -> float:
 def _mean(values: Iterable[float]) -> float:
     values = list(values)
     return sum(values) / len(values)
-
-
-def _kinds(benchmark: str, rows: list[dict]) -> dict[str, str]:
-    """Returns one kind a task: text if its targets look different."""
-    seen: dict[str, set[str]] = {}
-    for row in rows:
-        kind = answer_kind(benchmark, row["task"], row["target"])
-        seen.setdefault(row["task"], set()).add(kind)
-    return {
-        task: kinds.pop() if len(kinds) == 1 else "text"
-        for task, kinds in seen.items()
-    }
-
-
-def _checked(row: dict, benchmark: str, place: str) -> dict[str, Any]:
-    """Returns the fields of a row in one form, or says what is wrong."""
-    target = row.get("target")
-    if isinstance(target, bool) or not isinstance(target, str | int | float):
-        raise InputError(
-            f"{place}: expected a text or number under 'target', found "
-            f"{target!r:.60}"
-            + ("" if "target" in row else did_you_mean("target", row))
-        )
-    several = "outputs" in row
-    if several == ("output" in row):
-        raise InputError(
-            f"{place}: expected either 'output' or 'outputs', found the keys "
-            f"{sorted(row)}"
-        )
-    outputs = row["outputs"] if several else [row["output"]]
-    if (
-        not isinstance(outputs, list)
-        or not outputs
-        or not all(isinstance(text, str) for text in outputs)
-    ):
-        expected = "a list of texts" if several else "a text"
-        raise InputError(
-            f"{place}: expected {expected} under "
-            f"{'outputs' if several else 'output'!r}, found {outputs!r:.60}"
-        )
-    kind = row.get("answer_kind")
-    if kind is not None and kind not in KINDS:
-        raise InputError(
-            f"{place}: no answer kind {kind!r}." + did_you_mean(kind, KINDS)
-        )
-    return {
-        "task": str(row.get("task", benchmark)),
-        "target": target if isinstance(target, str) else repr(target),
-        "outputs": outputs,
-        "several": several,
-        "answer_kind": kind,
-        "options": _options(row.get("options")),
-        "log_probabilities": _numbers(row, "log_probabilities", place),
-        "token_counts": _numbers(row, "token_counts", place),
-    }
-
-
-def _options(options: Any) -> list[str] | None:
-    if isinstance(options, str):
-        options = options.split("\n")
-    return [str(option) for option in options] if options else None
-
-
-def _numbers(row: dict, key: str, place: str) -> list[float] | None:
-    values = row.get(key)
-    if values is None:
-        return None
-    n = len(row["outputs"]) if "outputs" in row else 1
-    values = values if isinstance(values, list) else [values]
-    if len(values) != n or not all(
-        isinstance(value, int | float) and math.isfinite(value)
-        for value in values
-    ):
-        raise InputError(
-            f"{place}: expected {n} finite numbers under {key!r}, found "
-            f"{values!r:.60}"
-        )
-    return values

@@ -12,6 +12,7 @@ import re
 import sys
 from pathlib import Path
 
+from keras_flan.evaluation.judging import judge
 from keras_flan.evaluation.scoring import score
 
 OTHER = {
@@ -51,11 +52,11 @@ class Replay:
     def differences(self) -> list[dict]:
         """The examples that the default rules judge otherwise."""
         found = []
-        for number, (row, published) in enumerate(
-            zip(self.rows, self.correct, strict=True)
+        judged = judge(self.benchmark, self.rows)
+        for number, (row, result, published) in enumerate(
+            zip(self.rows, judged, self.correct, strict=True)
         ):
-            metrics = score(self.benchmark, [row])
-            if (metrics["accuracy"] == 1) != published:
+            if result["correct"] != published:
                 text = row.get("output") or row["outputs"][0]
                 found.append(
                     {

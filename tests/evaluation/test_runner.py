@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 import pytest
 
 from keras_flan.errors import InputError
+from keras_flan.evaluation.identity import model_hash
 from keras_flan.evaluation.runner import evaluate
 from keras_flan.evaluation.scoring import score_file
 from keras_flan.files import read_jsonl
@@ -78,6 +79,7 @@ def test_rows_metrics_and_score_agree(tmp_path, gsm8k):
         "target": "3",
         "answer_kind": "number",
         "options": [],
+        "stop": ["\nQ:"],
         "outputs": TEXTS["1 + 2"],
         "log_probabilities": [-2.0, -2.0, -2.0],
         "token_counts": [2, 2, 2],
@@ -93,9 +95,11 @@ def test_rows_metrics_and_score_agree(tmp_path, gsm8k):
         "extractor_version": 1,
         "mode": "cot",
         "seed": 5,
+        "model": model_hash(model),
     }
-    # The output ends where the model begins a question of its own.
-    assert second["outputs"][2] == "The answer is 10."
+    # The output is logged whole, and read to where the model begins a
+    # question of its own.
+    assert second["outputs"][2] == "The answer is 10.\nQ: 9"
     assert second["answers"][1:] == [None, "10"]
     assert third["answer"] is None and not third["correct"]
     assert third["votes"] == {} and third["spans"] == [None] * 3
@@ -117,7 +121,9 @@ def test_one_path_is_greedy_and_runs_are_the_same(tmp_path, gsm8k):
         evaluate(model, "gsm8k", gsm8k, output=tmp_path / name, limit=2)
         assert model.calls[0][1]["temperature"] == 0.0
         folder = tmp_path / name
+        (folder / "timing.json").unlink()
         files.append([p.read_bytes() for p in sorted(folder.iterdir())])
+    assert len(files[0]) == 2
     assert files[0] == files[1]
 
 

@@ -23,11 +23,17 @@ def test_accuracy_is_the_mean_over_tasks():
         {"task": "b", "target": 4.0, "output": "4"},
     ]
     metrics = score("svamp", rows)
-    assert metrics["tasks"]["a"] == {"accuracy": 0.5, "n": 2, "unparsed": 0}
+    assert metrics["tasks"]["a"] == {
+        "accuracy": 0.5,
+        "n": 2,
+        "unparsed": 0,
+        "interval": pytest.approx([0.01258, 0.98742], abs=1e-5),
+    }
     assert metrics["tasks"]["b"] == {
         "accuracy": pytest.approx(2 / 3),
         "n": 3,
         "unparsed": 1,
+        "interval": pytest.approx([0.09430, 0.99160], abs=1e-5),
     }
     assert metrics["accuracy"] == pytest.approx((0.5 + 2 / 3) / 2)
     assert "single" not in metrics

@@ -1,0 +1,96 @@
+"""What a model is, in a few letters: to know whose outputs a log holds."""
+
+import hashlib
+import importlib
+import inspect
+import os
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from keras_flan.errors import InputError
+
+
+def model_hash(model: Any) -> str:
+    """Returns 16 hexadecimal digits that change when the model does.
+
+    Of a Keras model these are a SHA-256 of its weights, in order, with their
+    shapes and dtypes; of a callable, one of its name and of the source file
+    that defines it. What a callable reads elsewhere is not covered.
+
+    Args:
+        model: A Keras model, or a callable.
+
+    Example:
+        >>> model_hash(keras_flan.models.load("runs/quickstart/model"))
+        '5f0c6a1d2b3e4f90'
+    """
+    digest = hashlib.sha256()
+    if hasattr(model, "variables"):
+        digest.update(type(model).__name__.encode())
+        for variable in model.variables:
+            digest.update(f"{variable.shape} {variable.dtype};".encode())
+            value = np.ascontiguousarray(_as_numpy(variable))
+            digest.update(value.view(np.uint8).data)
+    else:
+        kind = model if hasattr(model, "__qualname__") else type(model)
+        digest.update(f"{kind.__module__}:{kind.__qualname__}".encode())
+        try:
+            source = inspect.getsourcefile(kind)
+        except TypeError:
+            source = None
+        if source and os.path.isfile(source):
+            with open(source, "rb") as f:
+                digest.update(f.read())
+    return digest.hexdigest()[:16]
+
+
+def _as_numpy(variable) -> np.ndarray:
+    from keras import ops
+
+    value = ops.convert_to_numpy(variable.value)
+    # bfloat16 is no dtype of NumPy's own; a scalar has no last axis to view.
+    return np.atleast_1d(value)
+
+
+def is_callable_name(name: str) -> bool:
+    """Whether a text names a Python callable, as `module:function` does.
+
+    Example:
+        >>> is_callable_name("my_models:ask"), is_callable_name("hf://a/b")
+        (True, False)
+    """
+    module, colon, function = name.partition(":")
+    parts = [*module.split("."), *function.split(".")]
+    return bool(colon) and all(part.isidentifier() for part in parts)
+
+
+def load_callable(name: str) -> Callable:
+    """Imports a callable that is named as `module:function`.
+
+    Modules are also looked for in the working directory.
+
+    Raises:
+        InputError: If there is no such module or name, or it isn't callable.
+    """
+    module, _, function = name.partition(":")
+    if os.getcwd() not in sys.path:
+        sys.path.insert(0, os.getcwd())
+    try:
+        found = importlib.import_module(module)
+    except ModuleNotFoundError as error:
+        raise InputError(
+            f"{name}: cannot import {module!r} ({error}); give it as "
+            "module:function, from a folder where it can be imported"
+        ) from None
+    for part in function.split("."):
+        if not hasattr(found, part):
+            raise InputError(f"{name}: {module} has no {function!r}")
+        found = getattr(found, part)
+    if not callable(found):
+        raise InputError(
+            f"{name}: expected a callable, found a {type(found).__name__}"
+        )
+    return found

@@ -1,0 +1,107 @@
+"""The journal of a run: nothing that was generated is lost or repeated."""
+
+import json
+import os
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from keras_flan.errors import InputError
+
+JOURNAL_FILE = "journal.jsonl"
+
+
+class Journal:
+    """A file of finished examples that only grows.
+
+    The first line says what run it is; then comes a line an example. Lines
+    are on disk (fsync) before `add` returns. After a crash the last line may
+    be torn: it is cut off, and its example is generated again.
+
+    Args:
+        path: The file.
+        identity: What the run is, JSON-able. Only a run with the same
+            identity goes on with a journal.
+        resume: Whether to go on with a journal; else it is replaced when
+            the first example is done.
+
+    Raises:
+        InputError: If the journal is of another run, or broken before its
+            last line.
+
+    Example:
+        >>> journal = Journal(Path("run/journal.jsonl"), {"seed": 0}, True)
+        >>> journal.add([{"index": 0, "outputs": ["4"]}])
+        >>> Journal(journal.path, {"seed": 0}, True).rows[0]["outputs"]
+        ['4']
+    """
+
+    def __init__(self, path: Path, identity: Mapping[str, Any], resume: bool):
+        self.path = path
+        self._identity = json.loads(json.dumps(identity))
+        self.rows: dict[int, dict] = {}
+        self._begun = False
+        if resume and path.is_file():
+            self._read()
+
+    def add(self, rows: Iterable[dict]) -> None:
+        """Appends examples; each has its `index` in the run."""
+        rows = [row for row in rows if row["index"] not in self.rows]
+        lines = [json.dumps(row, ensure_ascii=False) for row in rows]
+        if not self._begun:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            self.path.unlink(missing_ok=True)
+            head = {"run": self._identity}
+            lines.insert(0, json.dumps(head, ensure_ascii=False))
+            self._begun = True
+        data = "".join(f"{line}\n" for line in lines).encode()
+        with open(self.path, "ab") as f:
+            f.write(data)
+            f.flush()
+            os.fsync(f.fileno())
+        self.rows |= {row["index"]: row for row in rows}
+
+    def close(self) -> None:
+        """Removes the file: its rows are kept elsewhere by now."""
+        self.path.unlink(missing_ok=True)
+
+    def _read(self) -> None:
+        data = self.path.read_bytes()
+        whole = data.rfind(b"\n") + 1
+        lines = data[:whole].split(b"\n")[:-1]
+        parsed = []
+        for number, line in enumerate(lines, 1):
+            try:
+                parsed.append(json.loads(line))
+            except ValueError:
+                # A block of the last write may be missing on disk.
+                if number < len(lines):
+                    raise InputError(
+                        f"{self.path}:{number}: not JSON; remove the file to "
+                        "begin anew"
+                    ) from None
+                whole -= len(line) + 1
+        if not parsed:
+            return
+        self._check(parsed[0].get("run"))
+        if whole < len(data):
+            with open(self.path, "r+b") as f:
+                f.truncate(whole)
+        self._begun = True
+        for row in parsed[1:]:
+            self.rows.setdefault(row["index"], row)
+
+    def _check(self, found: Any) -> None:
+        if found == self._identity:
+            return
+        found = found if isinstance(found, dict) else {}
+        differing = [
+            f"{key} {found.get(key)!r:.40} -> {self._identity.get(key)!r:.40}"
+            for key in {**found, **self._identity}
+            if found.get(key) != self._identity.get(key)
+        ]
+        raise InputError(
+            f"{self.path}: the journal of another run ("
+            f"{', '.join(differing[:4])}); give another --output, or --fresh "
+            "to begin anew"
+        )

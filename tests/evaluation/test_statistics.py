@@ -1,0 +1,82 @@
+import random
+
+import numpy as np
+import pytest
+
+from keras_flan.evaluation.statistics import (
+    bootstrap_interval,
+    exact_interval,
+    mcnemar,
+    paired_difference,
+)
+
+
+@pytest.mark.parametrize(
+    ("right", "number", "low", "high"),
+    [
+        (0, 10, 0.0, 0.308497),
+        (10, 10, 0.691503, 1.0),
+        (8, 10, 0.443905, 0.974789),
+        (1, 1, 0.025, 1.0),
+        (50, 100, 0.398321, 0.601679),
+    ],
+)
+def test_exact_intervals_equal_the_tables(right, number, low, high):
+    found = exact_interval(right, number)
+    assert found == pytest.approx((low, high), abs=1e-5)
+
+
+def test_exact_intervals_cover_what_they_promise():
+    """The sum over all outcomes of a binomial, not a simulation."""
+    from scipy.stats import binom
+
+    for share in (0.02, 0.25, 0.5, 0.9):
+        covered = sum(
+            binom.pmf(right, 30, share)
+            for right in range(31)
+            if exact_interval(right, 30)[0]
+            <= share
+            <= exact_interval(right, 30)[1]
+        )
+        assert covered >= 0.95
+
+
+def test_bootstrap_of_a_mean_over_tasks():
+    values = [[0, 1] * 50, [1] * 100, [0.25, 0.75] * 20]
+    low, high = bootstrap_interval(values)
+    error = np.sqrt((0.25 / 100 + 0.0625 / 40) / 9)
+    mean = (0.5 + 1 + 0.5) / 3
+    assert low == pytest.approx(mean - 1.96 * error, abs=0.004)
+    assert high == pytest.approx(mean + 1.96 * error, abs=0.004)
+    assert bootstrap_interval(values) == (low, high)
+    assert bootstrap_interval(values, seed=1) != (low, high)
+    assert bootstrap_interval([[1], [0]]) == (0.5, 0.5)
+
+
+def test_mcnemar_equals_the_binomial_test():
+    from scipy.stats import binomtest
+
+    drawn = random.Random(0)
+    for _ in range(20):
+        first = [drawn.random() < 0.5 for _ in range(40)]
+        second = [drawn.random() < 0.6 for _ in range(40)]
+        gained = sum(b > a for a, b in zip(first, second, strict=True))
+        lost = sum(a > b for a, b in zip(first, second, strict=True))
+        expected = binomtest(gained, gained + lost).pvalue
+        assert mcnemar(first, second) == pytest.approx(expected)
+    assert mcnemar([True, False], [True, False]) == 1.0
+
+
+def test_paired_runs_differ_less_by_chance_than_two_alone():
+    drawn = random.Random(1)
+    first = [float(drawn.random() < 0.5) for _ in range(200)]
+    second = [max(x, float(drawn.random() < 0.1)) for x in first]
+    found = paired_difference({"a": first}, {"a": second})
+    low, high = found["interval"]
+    assert 0 < low < found["difference"] < high
+    assert found["lost"] == 0 and found["mcnemar"] < 0.01
+    assert found["difference"] == pytest.approx(found["gained"] / 200)
+    width = np.subtract(*bootstrap_interval([second]))
+    assert high - low < abs(width)
+    with pytest.raises(ValueError, match="the same tasks"):
+        paired_difference({"a": first}, {"b": second})
