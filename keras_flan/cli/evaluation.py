@@ -181,3 +181,25 @@ def compare(
         print_json(comparison)
     else:
         print_comparison(comparison)
+
+
+@app.command()
+def report(
+    runs: Annotated[
+        list[Path], typer.Argument(help="Folders of runs, or of such folders.")
+    ],
+    output: Annotated[Path, typer.Option(help="The folder to write.")],
+    title: Annotated[str, typer.Option(help="Heading.")] = "Evaluation",
+    contamination: Annotated[
+        list[Path] | None,
+        typer.Option(help="What `contamination --json` printed; repeatable."),
+    ] = None,
+):
+    """Write one offline page about runs, with plots and tables."""
+    from keras_flan.evaluation.runs_report import report_runs
+
+    print(
+        report_runs(
+            runs, output, title=title, contamination=contamination or ()
+        )
+    )

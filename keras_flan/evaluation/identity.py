@@ -28,9 +28,10 @@ def model_hash(model: Any) -> str:
         '5f0c6a1d2b3e4f90'
     """
     digest = hashlib.sha256()
-    if hasattr(model, "variables"):
+    if hasattr(model, "weights"):
         digest.update(type(model).__name__.encode())
-        for variable in model.variables:
+        # Not `variables`: those of seeds differ each time a model is loaded.
+        for variable in model.weights:
             digest.update(f"{variable.shape} {variable.dtype};".encode())
             value = np.ascontiguousarray(_as_numpy(variable))
             digest.update(value.view(np.uint8).data)

@@ -75,7 +75,6 @@ def _judge(
     elected = vote(answers)
     result = {
         "task": row["task"],
-        "several": row["several"],
         "answer_kind": kind,
         "answers": answers,
         "rules": [answer and answer.rule for answer in found],
@@ -178,7 +177,6 @@ def _checked(row: dict, benchmark: str, place: str) -> dict[str, Any]:
         "target": target if isinstance(target, str) else repr(target),
         "references": row.get("references") or [],
         "outputs": outputs,
-        "several": several,
         "stop": row.get("stop") or (),
         "answer_kind": kind,
         "options": _options(row.get("options")),

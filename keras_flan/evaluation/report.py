@@ -1,25 +1,16 @@
 """One offline HTML page that shows what a run learned."""
 
-import io
 import os
-import re
 from collections.abc import Mapping, Sequence
 
 from keras_flan import page
 from keras_flan.errors import InputError
+from keras_flan.evaluation.plots import ACCENT, clean, inline_svg
+from keras_flan.evaluation.predictions_page import render_prediction
 from keras_flan.files import atomic_write
 
 GROUPS = {"trained": "Trained tasks", "held_out": "Held-out tasks"}
 MODES = {"direct": "Direct", "cot": "CoT", "cot_vote": "CoT + vote"}
-
-# Colours that no theme uses: they mark what follows the page's own palette.
-_INK, _SOFT, _LINE, _ACCENT = "#010101", "#020202", "#030303", "#040404"
-_PALETTE = {
-    _INK: "var(--ink)",
-    _SOFT: "var(--soft)",
-    _LINE: "var(--line)",
-    _ACCENT: "var(--accent)",
-}
 
 
 def write_report(
@@ -79,7 +70,7 @@ def write_report(
             page.card("Training loss", _loss_plot(loss, steps)),
             page.card("Exact match, before and after", _score_table(table)),
             "</div>",
-            *(_prediction(row) for row in predictions),
+            *(render_prediction(row) for row in predictions),
             '<div class="pair">',
             page.card("Settings", page.pairs(settings)),
             page.card("Time", _durations(seconds)),
@@ -193,34 +184,17 @@ def _loss_plot(loss: Sequence[float], steps: Sequence[int]) -> str:
     """Returns the loss curve as inline SVG in the page's colours."""
     if not loss:
         return "<p>No training step was recorded.</p>"
-    import matplotlib
-    from matplotlib.figure import Figure
-    from matplotlib.ticker import MaxNLocator
 
-    # Text stays text (it follows the page's font), and ids are stable, so
-    # that the same run gives the same page.
-    style = {
-        "svg.fonttype": "none",
-        "svg.hashsalt": "keras_flan",
-        "font.size": 11,
-        "text.color": _SOFT,
-        "axes.labelcolor": _SOFT,
-        "axes.edgecolor": _LINE,
-        "xtick.color": _LINE,
-        "ytick.color": _LINE,
-        "xtick.labelcolor": _SOFT,
-        "ytick.labelcolor": _SOFT,
-    }
-    with matplotlib.rc_context(style):
-        figure = Figure(figsize=(5.0, 4.0), layout="constrained")
-        axes = figure.add_subplot()
+    def draw(axes):
+        from matplotlib.ticker import MaxNLocator
+
         smooth = _smooth(loss, reach=len(loss) // 60)
         if len(loss) >= 60:
-            axes.plot(steps, loss, color=_ACCENT, alpha=0.3, linewidth=1)
+            axes.plot(steps, loss, color=ACCENT, alpha=0.3, linewidth=1)
         axes.plot(
             steps,
             smooth,
-            color=_ACCENT,
+            color=ACCENT,
             linewidth=2,
             marker="o" if len(loss) == 1 else None,
         )
@@ -229,34 +203,18 @@ def _loss_plot(loss: Sequence[float], steps: Sequence[int]) -> str:
         axes.set_ylim(bottom=0)
         axes.margins(x=0.02)
         axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
-        axes.grid(axis="y", color=_LINE, linewidth=0.8)
-        axes.set_axisbelow(True)
-        axes.spines[["top", "right", "left"]].set_visible(False)
-        axes.tick_params(length=0)
-        buffer = io.StringIO()
-        figure.savefig(
-            buffer, format="svg", transparent=True, metadata={"Date": None}
-        )
-    svg = buffer.getvalue()
-    svg = svg[svg.index("<svg") :]
-    # The viewBox keeps the proportions; the page sets the size.
-    svg = re.sub(r'(<svg[^>]*?) width="[^"]*"', r"\1", svg, count=1)
-    svg = re.sub(r'(<svg[^>]*?) height="[^"]*"', r"\1", svg, count=1)
-    svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
-    svg = re.sub(r" ?font-family: [^;\"]*;?", "", svg)
-    for colour, variable in _PALETTE.items():
-        svg = svg.replace(colour, variable)
+        clean(axes)
+
     label = (
         f"Training loss from {loss[0]:.3f} to {loss[-1]:.3f} over "
         f"{steps[-1]} steps"
     )
-    svg = svg.replace("<svg", f'<svg role="img" aria-label="{label}"', 1)
     note = (
         '<p class="key">Thin: as measured. Bold: moving average.</p>'
         if len(loss) >= 60
         else ""
     )
-    return f'<div class="plot">{svg}</div>{note}'
+    return inline_svg(draw, (5.0, 4.0), label) + note
 
 
 def _smooth(values: Sequence[float], reach: int) -> list[float]:
@@ -265,38 +223,3 @@ def _smooth(values: Sequence[float], reach: int) -> list[float]:
         values[max(0, i - reach) : i + reach + 1] for i in range(len(values))
     )
     return [sum(window) / len(window) for window in windows]
-
-
-# === Predictions ===
-
-
-def _prediction(row: Mapping) -> str:
-    """One example: prompt, verdict, votes and the sampled paths."""
-    right = row["correct"]
-    verdict = (
-        '<span class="verdict right">✓ right</span>'
-        if right
-        else '<span class="verdict wrong">✗ wrong</span>'
-    )
-    answer = row["answer"]
-    facts = page.facts(
-        {
-            "Target": row["target"],
-            "Answer": "no answer found" if answer is None else answer,
-        }
-    )
-    votes = page.votes(row["votes"], answer, len(row["outputs"]))
-    paths = "\n".join(
-        page.path(number, *path)
-        for number, path in enumerate(
-            zip(row["outputs"], row["spans"], row["rules"], strict=True), 1
-        )
-    )
-    return (
-        '<article class="card example"><header>'
-        f'<span class="task">{page.text(row["task"])}</span>'
-        f'<span class="id">{page.text(row["id"])}</span>{verdict}</header>\n'
-        f'<div class="split"><div>{page.prompt(row["prompt"])}</div>\n'
-        f"<div>{facts}{votes}</div></div>\n"
-        f'<div class="paths">\n{paths}\n</div></article>'
-    )

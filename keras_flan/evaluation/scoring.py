@@ -126,7 +126,7 @@ def summarise(
     for result in results:
         tasks.setdefault(result["task"], []).append(result)
     special, protocol = rule_set(rules), load_protocol(benchmark)
-    several = any(result["several"] for result in results)
+    several = any(len(result["answers"]) > 1 for result in results)
     summaries = {
         name: _summary(found, several) for name, found in tasks.items()
     }
@@ -158,14 +158,20 @@ def summarise(
 
 def print_metrics(metrics: dict) -> None:
     """Prints a table of metrics, with the unparsed share at each accuracy."""
+    from rich import box
     from rich.console import Console
     from rich.table import Table
 
     extra = [key for key in _EXTRAS if key in metrics]
-    table = Table(title=metrics.get("benchmark"))
-    table.add_column("task")
+    table = Table(
+        title=metrics.get("benchmark"),
+        title_justify="left",
+        box=box.SIMPLE_HEAD,
+        padding=(0, 1, 0, 0),
+    )
+    table.add_column("task", overflow="fold", min_width=8)
     for name in ("n", "accuracy", "95%", "unparsed", *extra):
-        table.add_column(name, justify="right")
+        table.add_column(name, justify="right", no_wrap=True)
     for name, task in metrics["tasks"].items():
         table.add_row(name, *_cells(task, extra))
     levels = {**metrics.get("groups", {}), "mean": metrics}

@@ -5,6 +5,9 @@ from keras_flan.errors import InputError
 from keras_flan.evaluation.likelihood import log_likelihoods
 from tests.conftest import LetterVocabulary
 
+# Each forward pass by hand compiles for its own lengths.
+pytestmark = pytest.mark.slow
+
 PROMPTS = [
     "is fire hot?",
     "which of the two is the longer one, a or b, and why is that so?",

@@ -1,0 +1,133 @@
+"""Plots in the page's own colours, as inline SVG and as PNG files."""
+
+import contextlib
+import io
+import os
+import re
+from collections.abc import Callable, Iterator
+
+from keras_flan.files import atomic_write
+
+# Colours that no theme uses: they mark what follows the page's own palette.
+INK, SOFT, LINE, ACCENT, BEFORE = (
+    "#010101",
+    "#020202",
+    "#030303",
+    "#040404",
+    "#050505",
+)
+GOOD, BAD = "#060606", "#070707"
+_PALETTE = {
+    INK: "var(--ink)",
+    SOFT: "var(--soft)",
+    LINE: "var(--line)",
+    ACCENT: "var(--accent)",
+    BEFORE: "var(--before)",
+    GOOD: "var(--good)",
+    BAD: "var(--bad)",
+}
+# The same in a picture file, which has no theme.
+_PRINTED = {
+    INK: "#1a1f29",
+    SOFT: "#5b6472",
+    LINE: "#e2e5ea",
+    ACCENT: "#2459c9",
+    BEFORE: "#a9b1bd",
+    GOOD: "#17703c",
+    BAD: "#b3261e",
+}
+# Text stays text (it follows the page's font), and ids are stable, so that
+# the same run gives the same page.
+_STYLE = {
+    "svg.fonttype": "none",
+    "svg.hashsalt": "keras_flan",
+    "font.size": 11,
+    "text.color": SOFT,
+    "axes.labelcolor": SOFT,
+    "axes.edgecolor": LINE,
+    "xtick.color": LINE,
+    "ytick.color": LINE,
+    "xtick.labelcolor": SOFT,
+    "ytick.labelcolor": SOFT,
+    "axes.titlecolor": INK,
+}
+# Draws on matplotlib axes, in colours of this module.
+Draw = Callable[..., None]
+
+
+def inline_svg(draw: Draw, size: tuple[float, float], label: str) -> str:
+    """Returns a plot as SVG that follows the page: its width, font, colours.
+
+    Args:
+        draw: Called with the axes.
+        size: Width and height in inches; the page keeps the proportions.
+        label: What a screen reader says.
+    """
+    buffer = io.StringIO()
+    with _figure(draw, size) as figure:
+        figure.savefig(
+            buffer, format="svg", transparent=True, metadata={"Date": None}
+        )
+    svg = buffer.getvalue()
+    svg = svg[svg.index("<svg") :]
+    # The viewBox keeps the proportions; the page sets the size.
+    svg = re.sub(r'(<svg[^>]*?) width="[^"]*"', r"\1", svg, count=1)
+    svg = re.sub(r'(<svg[^>]*?) height="[^"]*"', r"\1", svg, count=1)
+    svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
+    svg = re.sub(r" ?font-family: [^;\"]*;?", "", svg)
+    for colour, variable in _PALETTE.items():
+        svg = svg.replace(colour, variable)
+    svg = svg.replace("<svg", f'<svg role="img" aria-label="{label}"', 1)
+    return f'<div class="plot">{svg}</div>'
+
+
+def write_png(
+    draw: Draw, size: tuple[float, float], path: str | os.PathLike
+) -> None:
+    """Writes a plot as a PNG file, atomically."""
+    with _figure(draw, size) as figure, atomic_write(path, "wb") as f:
+        _recolour(figure)
+        figure.savefig(f, format="png", dpi=160, metadata={"Software": None})
+
+
+def clean(axes, grid: str = "y") -> None:
+    """Takes away what is no data: frame, ticks; leaves a light grid."""
+    axes.grid(axis=grid, color=LINE, linewidth=0.8)
+    axes.set_axisbelow(True)
+    axes.spines[["top", "right", "left"]].set_visible(False)
+    axes.tick_params(length=0)
+
+
+@contextlib.contextmanager
+def _figure(draw: Draw, size: tuple[float, float]) -> Iterator:
+    """Yields a figure; it has to be saved within the style."""
+    import matplotlib
+    from matplotlib.figure import Figure
+
+    with matplotlib.rc_context(_STYLE):
+        figure = Figure(figsize=size, layout="constrained")
+        draw(figure.add_subplot())
+        yield figure
+
+
+def _recolour(figure) -> None:
+    """Gives every artist the printed colour for its marker colour."""
+    from matplotlib.colors import to_hex
+
+    figure.set_facecolor("white")
+    for artist in figure.findobj():
+        for kind in ("color", "edgecolor", "facecolor"):
+            get = getattr(artist, f"get_{kind}", None)
+            put = getattr(artist, f"set_{kind}", None)
+            if get is None or put is None:
+                continue
+            value = get()
+            try:
+                found = to_hex(value)
+            except (ValueError, TypeError):
+                try:  # of a collection, a row a member
+                    found = to_hex(value[0])
+                except (ValueError, TypeError, IndexError):
+                    continue
+            if found in _PRINTED:
+                put(_PRINTED[found])
