@@ -12,6 +12,8 @@ __getattr__, __dir__, __all__ = attach(
         "device_mesh": ".mesh",
         "layout_map": ".layouts",
         "layout_table": ".table",
+        "plan": ".planning",
         "print_layouts": ".table",
+        "suggest_plans": ".planning",
     },
 )

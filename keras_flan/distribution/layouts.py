@@ -7,24 +7,19 @@ from collections.abc import Iterable
 import keras
 
 from keras_flan.distribution.abstract import build_abstract
-from keras_flan.distribution.mesh import BATCH, MODEL, Mesh
+from keras_flan.distribution.mesh import BATCH, MODEL, PRESETS, Mesh
 from keras_flan.distribution.roles import Roles
 from keras_flan.errors import InputError, did_you_mean
 
-# Which axes of weights are split, over which axis of the mesh.
-PRESETS: dict[str, dict[str, str]] = {
-    "data": {},
-    "fsdp": {"embed": BATCH},
-    "model": dict.fromkeys(("vocab", "heads", "kv_heads", "mlp"), MODEL),
-}
-PRESETS["fsdp+model"] = {**PRESETS["fsdp"], **PRESETS["model"]}
-
 # Activations by the names that the models give to `constrain`: what goes from
-# layer to layer and what a block reads, both `(batch, length, embed)`, and
-# logits `(batch, length, vocab)`.
+# layer to layer and what a block reads, both `(batch, length, embed)`; queries
+# `(batch, length, heads, head)`, and those that all share one key head, whose
+# attention is split by length; and logits `(batch, length, vocab)`.
 _ACTIVATIONS = {
     "residual": (None, None),
     "block_input": (None, None),
+    "queries": (None, "heads", None),
+    "one_key_queries": (None, None, None),
     "logits": (None, "vocab"),
 }
 
@@ -105,8 +100,11 @@ class Layouts(keras.distribution.LayoutMap):
         batch = BATCH if BATCH in self.mesh else None
         for name, axes in _ACTIVATIONS.items():
             axes = tuple(self._split.get(axis) for axis in axes)
-            if name == "residual" and sequence and self.uses(MODEL):
-                axes = (MODEL, None)
+            by_length = name == "one_key_queries" or (
+                name == "residual" and sequence
+            )
+            if by_length and self.uses(MODEL):
+                axes = (MODEL, *axes[1:])
             self[f"activations/{name}"] = (batch, *axes)
 
     def uses(self, axis: str) -> bool:
@@ -117,7 +115,8 @@ class Layouts(keras.distribution.LayoutMap):
         """Returns the axes of the mesh that an activation is split over.
 
         Args:
-            name: `"residual"`, `"block_input"` or `"logits"`.
+            name: `"residual"`, `"block_input"`, `"queries"`,
+                `"one_key_queries"` or `"logits"`.
         """
         return self[f"activations/{name}"].axes
 

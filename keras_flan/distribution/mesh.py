@@ -7,6 +7,15 @@ from collections.abc import Mapping
 from keras_flan.errors import InputError
 
 BATCH, MODEL = "batch", "model"
+
+# Which axes of weights are split, over which axis of the mesh.
+PRESETS: dict[str, dict[str, str]] = {
+    "data": {},
+    "fsdp": {"embed": BATCH},
+    "model": dict.fromkeys(("vocab", "heads", "kv_heads", "mlp"), MODEL),
+}
+PRESETS["fsdp+model"] = {**PRESETS["fsdp"], **PRESETS["model"]}
+
 _AXIS = re.compile(r"\s*([a-z][a-z_]*)\s*=\s*(-?\d+)\s*")
 
 

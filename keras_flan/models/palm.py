@@ -323,7 +323,7 @@ class PaLMDecoder(keras.layers.Layer):
         # part of the kernel, attention on a part of the queries: so any
         # number of heads can be split, and one key head serves them all.
         normed = constrain(_layer_norm(x, weights["scale"]), "block_input")
-        query = rotate(constrain(project(normed, "query"), "queries"))
+        query = rotate(constrain(project(normed, "query"), "one_key_queries"))
         key, value = project(normed, "key"), project(normed, "value")
         attended, out = attention(
             query,
