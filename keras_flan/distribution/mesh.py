@@ -58,7 +58,8 @@ class Mesh(dict):
             raise self._error("expected axes such as 'batch=64,model=8'")
         # The batch comes first: neighbours in a mesh are neighbours on the
         # chip, and weights need the faster links.
-        super().__init__({n: sizes[n] for n in (BATCH, MODEL) if n in sizes})
+        # It is always there, as Keras splits the batch over the first axis.
+        super().__init__({BATCH: 1, **sizes})
         self._fill(devices)
 
     def _fill(self, devices: int | None) -> None:

@@ -1,7 +1,7 @@
 """The settings of a training run, read from YAML."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import pydantic
 import yaml
@@ -66,6 +66,25 @@ class OptimizerConfig(Strict):
     z_loss: Annotated[float, pydantic.Field(ge=0)] = 0.0
 
 
+class DistributionConfig(Strict):
+    """The devices of a run; see `keras_flan.distribution.setup`.
+
+    Attributes:
+        mesh: Such as `batch=4,model=2`; default: the batch over all devices.
+        preset: `data`, `fsdp`, `model` or `fsdp+model`.
+        sequence: Whether activations are split along the length too.
+        multi_host: Whether this is one of many processes; default: if the
+            environment says so.
+        cache: A folder for compiled programs.
+    """
+
+    mesh: str = "batch=-1"
+    preset: Literal["data", "fsdp", "model", "fsdp+model"] | None = None
+    sequence: bool = False
+    multi_host: bool | None = None
+    cache: str | None = None
+
+
 class TrainConfig(Strict):
     """A training run.
 
@@ -84,6 +103,7 @@ class TrainConfig(Strict):
         model: See `ModelConfig`.
         data: See `DataConfig`.
         optimizer: See `OptimizerConfig`.
+        distribution: See `DistributionConfig`; default: one device.
 
     Example:
 
@@ -108,6 +128,7 @@ class TrainConfig(Strict):
     model: ModelConfig = ModelConfig()
     data: DataConfig = DataConfig()
     optimizer: OptimizerConfig = OptimizerConfig()
+    distribution: DistributionConfig | None = None
 
     @classmethod
     def from_yaml(cls, path, overrides: list[str] = ()) -> "TrainConfig":

@@ -1,6 +1,7 @@
 """A training run from a config: data, model, `fit`, files."""
 
 import contextlib
+import sys
 import time
 
 from keras_flan.files import atomic_write, write_json
@@ -11,7 +12,8 @@ def train(config: TrainConfig, *, model=None, quiet: bool = False) -> dict:
     """Finetunes a model as `config` says and writes it.
 
     The output folder gets `model/` (a keras-hub preset), `config.yaml`,
-    `loss.csv` and `metrics.json`.
+    `loss.csv` and `metrics.json`. With `distribution` in the config every
+    process calls this, and the first one writes.
 
     Args:
         config: The settings.
@@ -37,12 +39,15 @@ def train(config: TrainConfig, *, model=None, quiet: bool = False) -> dict:
     tf()  # first, so that it starts quietly
 
     from keras_flan.data.pipeline import build_dataset
+    from keras_flan.distribution.hosts import ending_together, gathered
+    from keras_flan.distribution.table import print_layouts
     from keras_flan.models.loading import save
     from keras_flan.training.adafactor import Adafactor
     from keras_flan.training.callbacks import StepLog
     from keras_flan.training.losses import TokenCrossentropy
 
     begin = time.monotonic()
+    run = start_devices(config)
     mixture = Mixture.from_yaml(config.mixture, config.records, config.missing)
     if model is None:
         model = start_model(config)
@@ -51,7 +56,7 @@ def train(config: TrainConfig, *, model=None, quiet: bool = False) -> dict:
         model.vocabulary,
         input_length=config.data.input_length,
         target_length=config.data.target_length,
-        batch_size=config.data.batch_size,
+        **run.pipeline_settings(config.data.batch_size),
         pack=config.data.pack,
         seed=config.seed,
     )
@@ -59,9 +64,15 @@ def train(config: TrainConfig, *, model=None, quiet: bool = False) -> dict:
         optimizer=Adafactor(config.optimizer.learning_rate),
         loss=TokenCrossentropy(z_loss=config.optimizer.z_loss),
     )
+    quiet = quiet or not run.writes
+    if not quiet and run.layouts is not None:
+        print_layouts(run.layouts.check(model), file=sys.stderr)
     log = StepLog(config.log_every, total=config.steps, progress=not quiet)
     fit_begin = time.monotonic()
-    with _named_damage(mixture):
+    with (
+        ending_together(run.process, run.processes),
+        _named_damage(mixture),
+    ):
         model.fit(
             dataset,
             steps_per_epoch=config.steps,
@@ -78,9 +89,24 @@ def train(config: TrainConfig, *, model=None, quiet: bool = False) -> dict:
         "seconds": {"fit": seconds, "total": time.monotonic() - begin},
         "model": str(config.output / "model"),
     }
-    save(model, config.output / "model")
-    _write(config, metrics)
+    whole = gathered(model)
+    if run.writes:
+        save(whole, config.output / "model")
+        _write(config, metrics)
     return metrics
+
+
+def start_devices(config: TrainConfig):
+    """Returns the `keras_flan.distribution.Setup` that a run asks for.
+
+    To be called before the model is made; without `distribution` in the
+    config it is that of one device.
+    """
+    from keras_flan.distribution.start import Setup, setup
+
+    if config.distribution is None:
+        return Setup()
+    return setup(**config.distribution.model_dump(), seed=config.seed)
 
 
 def start_model(config: TrainConfig):

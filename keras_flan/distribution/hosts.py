@@ -1,0 +1,187 @@
+"""Many processes as one: starting, sharing the data, and losing a host."""
+
+import contextlib
+import os
+import sys
+import traceback
+
+from keras_flan.errors import InputError
+
+# What users of `keras.distribution.initialize` and Cloud TPU set.
+_ADDRESSES = "KERAS_DISTRIBUTION_JOB_ADDRESSES"
+_PROCESSES = "KERAS_DISTRIBUTION_NUM_PROCESSES"
+_PROCESS = "KERAS_DISTRIBUTION_PROCESS_ID"
+_TPU_WORKERS = "TPU_WORKER_HOSTNAMES"
+# What JAX's messages say when another process has gone: collectives over TCP
+# and the service that all processes report to.
+_GONE = (
+    "Connection closed by peer",
+    "Connection reset by peer",
+    "Connection refused",
+    "Timed out waiting",
+    "heartbeat",
+    "coordination service",
+    "CoordinationService",
+    "Barrier failed",
+)
+
+
+def is_many(addresses: str | None = None) -> bool:
+    """Whether the arguments or the environment speak of several processes."""
+    workers = os.environ.get(_TPU_WORKERS, "")
+    return bool(addresses or os.environ.get(_ADDRESSES) or "," in workers)
+
+
+def join_hosts(
+    addresses: str | None = None,
+    processes: int | None = None,
+    process: int | None = None,
+    patience: int = 100,
+) -> None:
+    """Joins the other processes of a run; before JAX is used.
+
+    Does what `keras.distribution.initialize` does, and reads the same
+    environment, but lets you say when a host counts as gone.
+
+    Args:
+        addresses: As for `setup`; `None` on a TPU slice.
+        processes: As for `setup`; `None` on a TPU slice.
+        process: As for `setup`; `None` on a TPU slice.
+        patience: Seconds after which a silent host counts as gone.
+
+    Raises:
+        InputError: If the processes can't find each other.
+    """
+    import jax
+
+    addresses = addresses or os.environ.get(_ADDRESSES)
+    processes = _number(_PROCESSES, processes)
+    process = _number(_PROCESS, process)
+    try:
+        jax.distributed.initialize(
+            addresses.split(",")[0] if addresses else None,
+            processes,
+            process,
+            heartbeat_timeout_seconds=patience,
+            shutdown_timeout_seconds=patience,
+            initialization_timeout=max(patience, 60),
+        )
+    except (RuntimeError, TypeError, ValueError) as error:
+        raise InputError(
+            f"process {process} of {processes} at {addresses}: can't join the "
+            f"others ({' '.join(str(error).split())}); start every process, "
+            f"with the same {_ADDRESSES} and {_PROCESSES} and each its own "
+            f"{_PROCESS}"
+        ) from None
+
+
+def _number(name: str, value: int | None) -> int | None:
+    if value is None and name in os.environ:
+        try:
+            value = int(os.environ[name])
+        except ValueError:
+            raise InputError(
+                f"{name}: expected a number, found {os.environ[name]!r}"
+            ) from None
+    return value
+
+
+def data_part(mesh) -> tuple[int, int]:
+    """Returns which part of a batch this process makes, and how many.
+
+    Args:
+        mesh: A `keras.distribution.DeviceMesh` with the batch axis first.
+
+    Raises:
+        InputError: If processes would hold overlapping parts of a batch.
+    """
+    import jax
+
+    devices = mesh.backend_mesh.devices
+    devices = devices.reshape(len(devices), -1)
+    rows: dict[int, set[int]] = {}
+    for row, row_devices in enumerate(devices):
+        for device in row_devices:
+            rows.setdefault(device.process_index, set()).add(row)
+    parts = sorted({tuple(sorted(part)) for part in rows.values()})
+    if sum(map(len, parts)) != len(devices) or len(set(map(len, parts))) != 1:
+        raise InputError(
+            f"mesh batch={len(devices)}: the rows of the mesh don't fall "
+            f"evenly on the {len(rows)} processes; choose a batch axis that "
+            "their number divides, or that divides it"
+        )
+    own = tuple(sorted(rows[jax.process_index()]))
+    return parts.index(own), len(parts)
+
+
+@contextlib.contextmanager
+def ending_together(process: int, processes: int):
+    """Ends this process at once when it fails, or another one has.
+
+    A process that ends with an exception would wait for the others, which
+    wait for it. Without others this does nothing.
+
+    Args:
+        process: The number of this process.
+        processes: How many there are.
+
+    Example:
+        >>> with ending_together(run.process, run.processes):
+        ...     model.fit(dataset, steps_per_epoch=1000)
+    """
+    try:
+        yield
+    except Exception as error:
+        if processes == 1:
+            raise
+        place = f"process {process} of {processes}"
+        reason = " ".join(str(error).split())
+        if any(sign in reason for sign in _GONE):
+            message = (
+                f"{place}: another process is gone ({reason:.200}); see its "
+                "own output, and start all of them again with the same "
+                "command"
+            )
+        elif isinstance(error, InputError):
+            message = f"{place}: {reason}"
+        else:
+            message = f"{place}: {traceback.format_exc()}"
+        print(f"keras-flan: {message}", file=sys.stderr, flush=True)
+        sys.stdout.flush()
+        os._exit(3)
+
+
+def gathered(model):
+    """Returns a copy of a model in the memory of process 0, to be saved.
+
+    Every process has to call it, as each has a part of the weights; process 0
+    returns a model whose weights are all there, without a distribution, the
+    others `None`. With one process it is the model itself.
+
+    Args:
+        model: A `keras_flan.models.T5` or `DecoderOnly`.
+    """
+    import jax
+    import keras
+    from jax.experimental import multihost_utils
+
+    if jax.process_count() == 1:
+        return model
+    values = [
+        multihost_utils.process_allgather(variable.value, tiled=True)
+        for variable in model.variables
+    ]
+    if jax.process_index() != 0:
+        return None
+    before = keras.distribution.distribution()
+    keras.distribution.set_distribution(None)
+    try:
+        # The weights may be more than an accelerator of this host can hold.
+        with jax.default_device(jax.local_devices(backend="cpu")[0]):
+            copy = type(model).from_config(model.get_config())
+            copy.vocabulary = model.vocabulary
+            for variable, value in zip(copy.variables, values, strict=True):
+                variable.assign(value)
+    finally:
+        keras.distribution.set_distribution(before)
+    return copy

@@ -1,0 +1,173 @@
+"""One call that readies a process, or one of many, for distributed runs."""
+
+import dataclasses
+import os
+from pathlib import Path
+from typing import Any
+
+from keras_flan.distribution.hosts import data_part, is_many, join_hosts
+from keras_flan.distribution.layouts import Layouts
+from keras_flan.distribution.mesh import MODEL, Mesh, device_mesh
+from keras_flan.distribution.parallel import ModelParallel
+from keras_flan.errors import InputError
+
+
+@dataclasses.dataclass(frozen=True)
+class Setup:
+    """How this process takes part in a run; by default, alone.
+
+    Attributes:
+        distribution: The `keras.distribution.Distribution` in use, or `None`.
+        layouts: Its layouts; `None` if all weights are on every device.
+        process: The number of this process, from 0.
+        processes: How many processes there are.
+        host: Which part of each batch this process makes, from 0.
+        hosts: How many parts there are. Processes that hold parts of one
+            copy of the model make the same part.
+    """
+
+    distribution: Any = None
+    layouts: Layouts | None = None
+    process: int = 0
+    processes: int = 1
+    host: int = 0
+    hosts: int = 1
+
+    @property
+    def writes(self) -> bool:
+        """Whether this process is the one that writes files and messages."""
+        return self.process == 0
+
+    def batch_size(self, whole: int) -> int:
+        """Returns the rows of a batch that this process makes.
+
+        Args:
+            whole: Rows of a batch over all devices.
+
+        Raises:
+            InputError: If the mesh can't divide them.
+        """
+        parts = 1
+        if self.distribution is not None:
+            parts = self.distribution.num_model_replicas
+        if whole % parts:
+            raise InputError(
+                f"batch_size {whole} can't be divided by the {parts} parts "
+                "of the mesh's batch axis; use a multiple"
+            )
+        return whole // self.hosts
+
+    def pipeline_settings(self, batch_size: int) -> dict[str, int]:
+        """Returns `batch_size`, `host` and `hosts` for `build_dataset`.
+
+        Args:
+            batch_size: Rows of a batch over all devices.
+        """
+        return {
+            "batch_size": self.batch_size(batch_size),
+            "host": self.host,
+            "hosts": self.hosts,
+        }
+
+
+def setup(
+    mesh="batch=-1",
+    preset: str | None = None,
+    *,
+    sequence: bool = False,
+    multi_host: bool | None = None,
+    addresses: str | None = None,
+    processes: int | None = None,
+    process: int | None = None,
+    patience: int = 100,
+    cache: str | os.PathLike | None = None,
+    seed: int = 0,
+) -> Setup:
+    """Readies this process; call it once, before anything is built.
+
+    The same script runs on every host. The model is built as usual
+    afterwards, its weights straight onto their devices. TensorFlow is kept
+    off the accelerators.
+
+    Args:
+        mesh: Over the devices of all hosts, as in `"batch=64,model=8"`; see
+            `Mesh`. The default splits the batch over all of them.
+        preset: Where weights lie: `"data"`, `"fsdp"`, `"model"` or
+            `"fsdp+model"`; see `layout_map`. Default: `"fsdp+model"` if the
+            mesh has an axis `model`, else `"data"`.
+        sequence: See `layout_map`.
+        multi_host: Whether this is one of many processes. Default: if
+            `addresses` or the environment say so. On a TPU slice with
+            several hosts nothing else is needed.
+        addresses: `"10.0.0.1:1234"`, of process 0; also read from
+            `KERAS_DISTRIBUTION_JOB_ADDRESSES`.
+        processes: How many there are; also read from
+            `KERAS_DISTRIBUTION_NUM_PROCESSES`.
+        process: The number of this one; also read from
+            `KERAS_DISTRIBUTION_PROCESS_ID`.
+        patience: Seconds after which a silent host counts as gone.
+        cache: A folder for compiled programs, so that a restart need not
+            compile again. May be `gs://`.
+        seed: Seeds Keras, the same on every host.
+
+    Returns:
+        A `Setup`.
+
+    Raises:
+        InputError: If the mesh doesn't fit the devices, or the backend is
+            not JAX.
+
+    Example:
+
+    ```python
+    run = keras_flan.distribution.setup("batch=4,model=2", "fsdp+model")
+    model = keras_flan.models.load("flan_t5_small")
+    dataset = build_dataset(
+        mixture, model.vocabulary, input_length=512, target_length=256,
+        **run.pipeline_settings(batch_size=64),
+    )
+    model.fit(dataset, steps_per_epoch=1000)
+    ```
+    """
+    import keras
+
+    if keras.backend.backend() != "jax":
+        raise InputError(
+            f"distribution needs JAX, found KERAS_BACKEND="
+            f"{keras.backend.backend()}; set KERAS_BACKEND=jax"
+        )
+    import jax
+
+    from keras_flan.data.tf_runtime import tf
+
+    tf()  # Before JAX claims the devices, and without claiming them itself.
+    if cache is not None:
+        cache = str(cache)
+        if "://" not in cache:
+            Path(cache).mkdir(parents=True, exist_ok=True)
+        jax.config.update("jax_compilation_cache_dir", cache)
+    if is_many(addresses) if multi_host is None else multi_host:
+        join_hosts(addresses, processes, process, patience)
+    keras.utils.set_random_seed(seed)
+    devices = device_mesh(mesh)
+    if preset is None:
+        preset = "fsdp+model" if MODEL in Mesh(devices) else "data"
+    if preset == "data" and MODEL not in Mesh(devices):
+        layouts = None
+        distribution = keras.distribution.DataParallel(
+            device_mesh=devices, auto_shard_dataset=False
+        )
+    else:
+        # Weights of any family are looked up as they are made.
+        layouts = Layouts(devices, preset, sequence=sequence)
+        distribution = ModelParallel(layouts)
+    keras.distribution.set_distribution(distribution)
+    host, hosts = data_part(devices)
+    return Setup(
+        distribution,
+        layouts,
+        jax.process_index(),
+        jax.process_count(),
+        host,
+        hosts,
+    )
