@@ -61,8 +61,8 @@ class Layouts(keras.distribution.LayoutMap):
 
     Works wherever `keras.distribution.LayoutMap` does. Entries that are
     added (`layouts["my_head/kernel"] = (None, "model")`, a regular
-    expression) win over the preset. Weights of unknown roles are replicated,
-    and listed in `unknown`.
+    expression) win over the preset. What has no role is on every device:
+    counters, seeds, and weights that `check` will name.
 
     Args:
         mesh: A `keras.distribution.DeviceMesh`, or whatever `Mesh` takes;
@@ -75,7 +75,7 @@ class Layouts(keras.distribution.LayoutMap):
         mesh: The `Mesh`.
         preset: The preset's name.
         found: Path to `Layout`, of all weights that were looked up.
-        unknown: Path to shape, of those whose role is not known.
+        unknown: Path to shape, of weights that `check` found no role for.
     """
 
     def __init__(self, mesh, preset="fsdp", family=None, sequence=False):
@@ -138,7 +138,6 @@ class Layouts(keras.distribution.LayoutMap):
         else:
             axes = self._roles.axes(path, shape)
             if axes is None:
-                self.unknown[path] = shape
                 return None
             layout = Layout(path, shape, dtype, *self._place(axes, shape))
         # T5 has two weights of one path; they also share a layout.
@@ -183,9 +182,14 @@ class Layouts(keras.distribution.LayoutMap):
         Raises:
             InputError: If a weight that is trained has no role.
         """
-        for variable in model.variables:
-            if _is_weight(variable):
-                self.layout_of(variable.path, variable.shape, variable.dtype)
+        self.unknown = {
+            variable.path: tuple(variable.shape)
+            for variable in model.variables
+            if _is_weight(variable)
+            and not self.layout_of(
+                variable.path, variable.shape, variable.dtype
+            )
+        }
         if self.unknown:
             path, shape = next(iter(self.unknown.items()))
             raise InputError(

@@ -1,0 +1,199 @@
+"""Runs cases on eight simulated devices; prints what they gave as JSON.
+
+Run by `test_eight_devices.py` in one process of its own: how many devices
+there are is settled when JAX starts, and starting is what costs most.
+"""
+
+import contextlib
+import json
+import os
+import sys
+import tempfile
+
+os.environ["XLA_FLAGS"] = "--xla_force_host_platform_device_count=8"
+os.environ["KERAS_BACKEND"] = "jax"
+
+import keras
+import keras_hub
+import numpy as np
+
+from keras_flan.distribution import Layouts, ModelParallel, device_mesh
+from keras_flan.models import T5, DecoderOnly, PaLMBackbone, add_lora
+from keras_flan.models.adapters import adapter_of
+from keras_flan.training import Adafactor, TokenCrossentropy
+
+VOCABULARY, BATCH, LENGTH, STEPS = 128, 8, 12, 5
+
+
+def t5():
+    return T5.from_config_values(
+        vocabulary_size=VOCABULARY,
+        num_layers=1,
+        num_heads=4,
+        hidden_dim=32,
+        intermediate_dim=64,
+        dropout=0.0,
+    )
+
+
+def palm():
+    backbone = PaLMBackbone(VOCABULARY, 2, 4, 32, 64, head_dim=8)
+    return DecoderOnly(backbone)
+
+
+def llama():
+    backbone = keras_hub.models.LlamaBackbone(
+        vocabulary_size=VOCABULARY,
+        num_layers=1,
+        num_query_heads=4,
+        num_key_value_heads=2,
+        hidden_dim=32,
+        intermediate_dim=64,
+    )
+    return DecoderOnly(backbone)
+
+
+FAMILIES = {"t5": t5, "palm": palm, "llama": llama}
+
+
+def batches(family):
+    """Packed batches of random ids."""
+    rng = np.random.default_rng(7)
+    shape = (BATCH, LENGTH)
+    for _ in range(STEPS):
+        segments = np.sort(rng.integers(1, 3, shape), axis=1).astype("int32")
+        ids = rng.integers(2, VOCABULARY, (3, *shape)).astype("int32")
+        if family == "t5":
+            x = {
+                "encoder_token_ids": ids[0],
+                "encoder_segment_ids": segments,
+                "decoder_token_ids": ids[1],
+                "decoder_segment_ids": segments,
+            }
+        else:
+            x = {"token_ids": ids[0], "segment_ids": segments}
+        yield x, ids[2], rng.integers(0, 2, shape).astype("float32")
+
+
+def start(family, lora=False):
+    """The same model in every case."""
+    keras.utils.set_random_seed(3)
+    model = FAMILIES[family]()
+    if lora:
+        add_lora(model, rank=2, targets="all")
+        # Else the second factor is zero and the first learns nothing.
+        for part in adapter_of(model).parts.values():
+            part.b.assign(part.b + 0.01)
+    model.compile(
+        optimizer=Adafactor(1e-2, min_dim_to_factor=16),
+        loss=TokenCrossentropy(),
+    )
+    return model
+
+
+class Losses(keras.callbacks.Callback):
+    """The loss of each step; Keras shows the mean since the epoch's begin."""
+
+    def __init__(self):
+        super().__init__()
+        self.sums = []
+
+    def on_train_batch_end(self, batch, logs=None):
+        self.sums.append(float(logs["loss"]) * (batch + 1))
+
+    def each(self):
+        return np.diff([0.0, *self.sums]).tolist()
+
+
+def fit(model, family, skip=0):
+    losses = Losses()
+    data = list(batches(family))[skip:]
+    model.fit(
+        (batch for batch in data),
+        steps_per_epoch=len(data),
+        callbacks=[losses],
+        shuffle=None,
+        verbose=0,
+    )
+    return losses.each()
+
+
+def parallel(mesh, preset, **kwargs):
+    return ModelParallel(Layouts(device_mesh(mesh), preset, **kwargs))
+
+
+def cases(family, lora, presets):
+    """Losses of every preset, and how much of a weight a device holds."""
+    found = {"one": {"losses": fit(start(family, lora), family)}}
+    for name, mesh, preset, kwargs in presets:
+        distribution = parallel(mesh, preset, **kwargs)
+        with distribution.scope():
+            model = start(family, lora)
+            losses = fit(model, family)
+        distribution.layouts.check(model)
+        held = {}
+        for variable in model.variables:
+            value = variable.value
+            shard = value.addressable_shards[0].data
+            held[variable.path] = [value.size, shard.size]
+        slots = {
+            v.path: [str(v.value.sharding.spec), list(v.shape)]
+            for v in model.optimizer.variables
+            if len(v.shape) > 0
+        }
+        found[name] = {"losses": losses, "held": held, "slots": slots}
+    return found
+
+
+def checkpoints(family):
+    """Losses after a checkpoint of a 2 x 4 mesh, on other meshes."""
+    folder = tempfile.mkdtemp()
+    with parallel("batch=2,model=4", "fsdp+model").scope():
+        model = start(family)
+        saving = keras.callbacks.OrbaxCheckpoint(
+            folder, save_freq=3, save_on_background=False
+        )
+        model.fit(
+            (batch for batch in list(batches(family))[:3]),
+            steps_per_epoch=3,
+            callbacks=[saving],
+            shuffle=None,
+            verbose=0,
+        )
+    found = {}
+    for name, mesh, preset in (
+        ("one", None, None),
+        ("4x2", "batch=4,model=2", "fsdp+model"),
+    ):
+        scope = contextlib.nullcontext()
+        if mesh:
+            scope = parallel(mesh, preset).scope()
+        with scope:
+            model = start(family)
+            model.optimizer.build(model.trainable_variables)
+            model.load_weights(folder)
+            found[name] = fit(model, family, skip=3)
+    return found
+
+
+PRESETS = [
+    ("data", "batch=8", "data", {}),
+    ("fsdp", "batch=8", "fsdp", {}),
+    ("model", "batch=4,model=2", "model", {}),
+    ("fsdp+model", "batch=2,model=4", "fsdp+model", {}),
+]
+
+
+def main():
+    """Prints a line of JSON for each case, as it is done."""
+    for family in sys.argv[1:]:
+        for name, run in (
+            (family, lambda f: cases(f, False, PRESETS)),
+            (f"{family} lora", lambda f: cases(f, True, PRESETS[-1:])),
+            (f"{family} checkpoints", checkpoints),
+        ):
+            print(json.dumps([name, run(family)]), flush=True)
+
+
+if __name__ == "__main__":
+    main()
