@@ -37,9 +37,9 @@ def compile_job(
         host_bytes: Or when it takes so much memory.
 
     Returns:
-        A dictionary: `fits`; `bytes_per_device`, what the largest program
-        takes (`arguments`, `outputs`, `temporaries`, `program`, `total`), of
-        one that doesn't fit only `total`; `seconds`, `cpu_seconds` and
+        A dictionary: `fits`; `bytes_per_device` of the largest program
+        (`arguments`, `outputs`, `temporaries`, `program`, and `total`, its
+        peak; only that of one that doesn't fit); `seconds`, `cpu_seconds` and
         `host_bytes` of compiling; `message`, what the compiler said against
         it; `programs`, the same of each.
 

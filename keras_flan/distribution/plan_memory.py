@@ -157,5 +157,20 @@ def usable(chip) -> float:
     return 0.95 * chip.memory_per_device
 
 
-def _decoding(job, held):
-    return Memory(weights=held)
+def _decoding(job: Job, held: float) -> Memory:
+    """Returns the bytes of decoding: weights, and keys and values.
+
+    Those of a prompt are there once for all its paths.
+    """
+    size = job.size
+    rows = -(-job.batch // job.axes.size(BATCH))
+    width = size.head_dim if job.family == "palm" else size.attention_dim
+    tokens = rows * (job.input_length + job.paths * job.target_length)
+    parts = job.axes.size(MODEL) if MODEL in PRESETS[job.layout].values() else 1
+    return Memory(
+        weights=held,
+        cache=tokens * size.num_layers * 2 * width * BFLOAT16,
+        logits=FLOAT32 * rows * job.paths * size.vocabulary_size / parts,
+        gathered=_gathered(job, parts) / 2,
+        layer=_stacks(job, rows, parts)[0].layer / 2,
+    )

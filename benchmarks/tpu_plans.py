@@ -1,0 +1,129 @@
+"""Compiles the paper's jobs with the TPU's own compiler, without a TPU.
+
+    python benchmarks/tpu_plans.py            # all, about half an hour
+    python benchmarks/tpu_plans.py flan_t5_small flan_palm_8b
+
+Each job is a training step that `fit` runs, on the smallest slice that the
+planner finds and the compiler accepts (PaLM 540B on the paper's own 512
+chips); rows of 2,048 + 512 tokens, the paper's batch. The table goes to
+`docs/tpu_plans.md`, the numbers to `docs/tpu_plans.json`, which keeps what
+other runs have found. Needs the extra [tpu] and a Linux machine of 8 GiB.
+"""
+
+import argparse
+import json
+import sys
+from pathlib import Path
+
+from keras_flan.distribution.plan_compile import compile_job
+from keras_flan.distribution.plan_jobs import models
+from keras_flan.distribution.planning import plan, suggest_plans
+from keras_flan.files import atomic_write, write_json
+
+DOCS = Path(__file__).parents[1] / "docs"
+JOBS = {
+    "flan_t5_small": None,
+    "flan_t5_base": None,
+    "flan_t5_large": None,
+    "flan_t5_xl": None,
+    "flan_t5_xxl": None,
+    "flan_palm_8b": None,
+    "flan_palm_62b": None,
+    # What the paper had.
+    "flan_palm_540b": ("v4:8x8x8", "batch=32,model=32"),
+}
+CHIP = "v4"
+GIB = 2**30
+# What the issue of this table allows.
+CLOSE = 0.2
+SECONDS = {"t5": 900, "palm": 300}
+HOST_BYTES = 8 * GIB
+
+
+def measure(name):
+    """Returns the plan of a job and the compiler's word, as a dictionary."""
+    if JOBS[name]:
+        made = plan(name, *JOBS[name])
+    else:
+        made = suggest_plans(name, CHIP)["smallest"]
+    said = compile_job(made.job)
+    values = made.as_dict()
+    values["compiler"] = {
+        key: said[key]
+        for key in (
+            "fits",
+            "bytes_per_device",
+            "seconds",
+            "cpu_seconds",
+            "host_bytes",
+            "message",
+        )
+    }
+    return values
+
+
+def row(values):
+    """Returns a line of the table."""
+    job, said = values["job"], values["compiler"]
+    held = said["bytes_per_device"]["total"]
+    estimate = values["bytes_per_device"]["total"]
+    published = values["published"]
+    hours = published.get("hours")
+    return (
+        f"| {values['preset']} | {job['topology']} | {job['mesh']} | "
+        f"{'yes' if said['fits'] else 'no'} | {held / GIB:.2f} | "
+        f"{estimate / GIB:.2f} ({100 * (estimate / held - 1):+.0f}%) | "
+        f"{values['total_flops']:.2g} | {published['finetuning_flops']:.2g} | "
+        f"{values['seconds_per_step']:.2f} | {values['hours']:.1f}"
+        + (f" (paper: {hours:.0f})" if hours else "")
+        + f" | {said['seconds']:.0f} s, {said['cpu_seconds']:.0f} s, "
+        f"{said['host_bytes'] / GIB:.1f} |"
+    )
+
+
+def table(measured):
+    """Returns the page."""
+    lines = (DOCS / "tpu_plans.head.md").read_text("utf-8").rstrip()
+    rows = [row(measured[name]) for name in JOBS if name in measured]
+    return "\n".join([lines, *rows, ""])
+
+
+def check(values):
+    """Yields what isn't as it should be."""
+    said = values["compiler"]
+    held = said["bytes_per_device"]["total"]
+    estimate = values["bytes_per_device"]["total"]
+    name, family = values["preset"], values["job"]["family"]
+    if not said["fits"]:
+        yield f"{name}: does not fit: {said['message'][:300]}"
+    elif abs(estimate / held - 1) > CLOSE:
+        yield f"{name}: estimate {estimate / held - 1:+.0%} off"
+    if said["seconds"] > SECONDS[family]:
+        yield f"{name}: compiled in {said['seconds']:.0f} s"
+    if said["host_bytes"] > HOST_BYTES:
+        yield f"{name}: compiling took {said['host_bytes'] / GIB:.1f} GiB"
+
+
+def main():
+    """Measures, writes, and fails if something isn't as it should be."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("names", nargs="*", default=list(JOBS))
+    names = parser.parse_args().names
+    path = DOCS / "tpu_plans.json"
+    measured = json.loads(path.read_text("utf-8")) if path.is_file() else {}
+    problems = []
+    for name in names:
+        if name not in models():
+            sys.exit(f"{name}: choose from {', '.join(JOBS)}")
+        measured[name] = measure(name)
+        problems += check(measured[name])
+        print(row(measured[name]), flush=True)
+        write_json(path, measured)
+        with atomic_write(DOCS / "tpu_plans.md") as file:
+            file.write(table(measured))
+    if problems:
+        sys.exit("\n".join(problems))
+
+
+if __name__ == "__main__":
+    main()
