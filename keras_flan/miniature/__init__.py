@@ -1,0 +1,12 @@
+"""The paper in miniature: a pretrained nano, and the paper's experiments."""
+
+from keras_flan.lazy import attach
+
+__getattr__, __dir__, __all__ = attach(
+    __name__,
+    {
+        "documents": ".corpus",
+        "pretrain": ".pretrain",
+        "PretrainConfig": ".pretrain",
+    },
+)

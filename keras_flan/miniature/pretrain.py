@@ -1,0 +1,333 @@
+"""Pretraining the nano model: span corruption and a prefix language model.
+
+`python -m keras_flan.miniature.pretrain --output runs/nano` goes on where it
+was killed, and ends with a folder for `keras_flan.models`' presets.
+"""
+
+import argparse
+import dataclasses
+import itertools
+import json
+import os
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+
+from keras_flan.data.packing import fill_rows, pack
+from keras_flan.data.universe.specs import Draws
+from keras_flan.files import atomic_write, write_json
+from keras_flan.miniature.corpus import documents
+
+# Documents that the vocabulary is trained on, and that make one chunk.
+_VOCABULARY_DOCUMENTS = 30_000
+_EVERY_SPAN = 3.0
+
+
+@dataclasses.dataclass(frozen=True)
+class PretrainConfig:
+    """What is pretrained, and how.
+
+    Attributes:
+        vocabulary_size: SentencePiece pieces.
+        rows: Rows of the embedding; those beyond the pieces mark the spans
+            of span corruption, the last row the first span, as in T5.
+        num_layers: Layers of the encoder, and of the decoder.
+        num_heads: Attention heads.
+        hidden_dim: Width of the model.
+        intermediate_dim: Width inside the feed-forward block.
+        input_length: Encoder tokens a row.
+        target_length: Decoder tokens a row.
+        batch_size: Packed rows a step.
+        steps: Optimizer steps.
+        chunk: Steps between two checkpoints.
+        learning_rate: Adafactor's, relative to the size of a weight.
+        warmdown: Share of the steps in which the rate falls to a tenth.
+        corrupted: Share of a document's tokens that span corruption hides.
+        spans: Share of the plain documents that are corrupted; of the others
+            the rest is to be told from the beginning.
+        seed: Of weights and documents.
+    """
+
+    vocabulary_size: int = 1536
+    rows: int = 1664
+    num_layers: int = 3
+    num_heads: int = 5
+    hidden_dim: int = 160
+    intermediate_dim: int = 448
+    input_length: int = 96
+    target_length: int = 48
+    batch_size: int = 8
+    steps: int = 20_000
+    chunk: int = 100
+    learning_rate: float = 0.01
+    warmdown: float = 0.2
+    corrupted: float = 0.2
+    spans: float = 0.6
+    seed: int = 0
+
+    def rate(self, step: int) -> float:
+        """The learning rate at a step."""
+        left = (1 - step / self.steps) / self.warmdown
+        return self.learning_rate * (0.1 + 0.9 * min(1.0, max(0.0, left)))
+
+
+def pretrain(
+    output: str | os.PathLike,
+    config: PretrainConfig = PretrainConfig(),
+    *,
+    quiet: bool = False,
+) -> Path:
+    """Pretrains a T5 on generated text; goes on from a checkpoint.
+
+    Args:
+        output: The folder to write: `vocabulary.model`, `loss.csv`,
+            `checkpoint.npz` and, at each checkpoint, `preset/`.
+        config: The settings; those of a checkpoint must be the same but for
+            `steps` and `warmdown`.
+        quiet: Whether to print nothing.
+
+    Returns:
+        The folder of the preset.
+
+    Example:
+        >>> pretrain("runs/nano", PretrainConfig(steps=100))
+        PosixPath('runs/nano/preset')
+
+    Source: arXiv:1910.10683, section 3.1.4, and the T5-LM of
+    arXiv:2104.08691.
+    """
+    import keras
+
+    from keras_flan.models.presets import write_preset
+    from keras_flan.models.t5 import T5
+    from keras_flan.training.adafactor import Adafactor
+    from keras_flan.training.losses import TokenCrossentropy
+
+    output = Path(output)
+    vocabulary = _vocabulary(output, config)
+    keras.utils.set_random_seed(config.seed)
+    model = T5.from_config_values(
+        vocabulary_size=config.rows,
+        num_layers=config.num_layers,
+        num_heads=config.num_heads,
+        hidden_dim=config.hidden_dim,
+        intermediate_dim=config.intermediate_dim,
+        dropout=0.0,
+        vocabulary=vocabulary,
+    )
+    optimizer = Adafactor(config.learning_rate)
+    optimizer.build(model.trainable_variables)
+    model.compile(optimizer=optimizer, loss=TokenCrossentropy())
+    variables = [*model.variables, *optimizer.variables]
+    checkpoint = output / "checkpoint.npz"
+    step, losses = _restore(checkpoint, variables)
+    while step < config.steps:
+        begin = time.monotonic()
+        x, y, weight = rows_of(config, vocabulary, step)
+        optimizer.learning_rate = config.rate(step)
+        history = model.fit(
+            x,
+            y,
+            sample_weight=weight,
+            batch_size=config.batch_size,
+            shuffle=False,
+            verbose=0,
+        )
+        step += len(y) // config.batch_size
+        losses.append((step, history.history["loss"][0]))
+        _save(checkpoint, variables, step, losses)
+        write_preset(model, output / "preset")
+        _write_losses(output / "loss.csv", losses)
+        if not quiet:
+            seconds = time.monotonic() - begin
+            print(
+                f"step {step}: loss {losses[-1][1]:.4f}, {seconds:.1f} s",
+                flush=True,
+            )
+    write_preset(model, output / "preset")
+    return output / "preset"
+
+
+def _vocabulary(output: Path, config: PretrainConfig):
+    from keras_flan.data.tokenizers import Vocabulary, train_vocabulary
+
+    path = output / "vocabulary.model"
+    if path.is_file():
+        return Vocabulary(path)
+    texts = itertools.islice(
+        documents(f"{config.seed}/vocabulary"), _VOCABULARY_DOCUMENTS
+    )
+    return train_vocabulary(
+        (text for text, _ in texts), config.vocabulary_size, path
+    )
+
+
+def rows_of(config: PretrainConfig, vocabulary, step: int):
+    """Returns the rows of the chunk that begins at a step.
+
+    Returns:
+        `(x, y, sample_weight)` as arrays, see `packing.fill_rows`, of
+        `config.chunk * config.batch_size` rows.
+    """
+    from keras_flan.data.tf_runtime import tf
+
+    number = config.chunk * config.batch_size
+    pairs: list[tuple[list[int], list[int]]] = []
+    source = pairs_of(config, vocabulary, f"{config.seed}/{step}")
+    used = np.zeros(2)
+    capacity = (config.input_length, config.target_length)
+    # Packing leaves a few rows half empty at the end; they are dropped.
+    while (used < 1.1 * number * np.array(capacity)).all():
+        inputs, targets = next(source)
+        pairs.append((inputs, targets))
+        used += (len(inputs) + 1, len(targets) + 1)
+    lengths = np.array([(len(i) + 1, len(t) + 1) for i, t in pairs])
+    rows = pack(lengths, capacity)
+    inputs, targets = (
+        tf().ragged.constant([pair[side] for pair in pairs], "int32")
+        for side in (0, 1)
+    )
+    x, y, weight = fill_rows(
+        inputs,
+        targets,
+        rows,
+        input_length=config.input_length,
+        target_length=config.target_length,
+        eos_id=vocabulary.eos_id,
+    )
+    order = np.random.default_rng(step).permutation(len(y))[:number]
+    order = order[: len(order) // config.batch_size * config.batch_size]
+    return (
+        {name: np.asarray(value)[order] for name, value in x.items()},
+        np.asarray(y)[order],
+        np.asarray(weight)[order],
+    )
+
+
+def pairs_of(
+    config: PretrainConfig, vocabulary, seed: str
+) -> Iterator[tuple[list[int], list[int]]]:
+    """Yields inputs and targets, in tokens without the end of text.
+
+    A document of two parts is asked for its second. Of the others, some are
+    cut at a random place, and some have spans hidden.
+    """
+    draws = Draws(f"{seed}/objective")
+    for text, split in documents(seed):
+        if split is not None and draws.chance(0.8):
+            inputs = vocabulary.encode(text[:split].rstrip(" "))
+            targets = vocabulary.encode(text[split:])
+        else:
+            ids = vocabulary.encode(text)
+            if len(ids) < 8:
+                continue
+            if draws.chance(config.spans):
+                inputs, targets = hide_spans(
+                    ids, draws, config.corrupted, config.rows
+                )
+            else:
+                at = draws.between(3, len(ids) - 3)
+                inputs, targets = ids[:at], ids[at:]
+        fits = (
+            0 < len(inputs) < config.input_length
+            and 0 < len(targets) < config.target_length
+        )
+        if fits:
+            yield inputs, targets
+
+
+def hide_spans(
+    ids: list[int], draws: Draws, share: float, rows: int
+) -> tuple[list[int], list[int]]:
+    """Hides spans of about 3 tokens behind sentinels.
+
+    Args:
+        ids: The document.
+        draws: The source of chance.
+        share: Of the tokens, hidden.
+        rows: Rows of the embedding; the last is the first sentinel.
+
+    Returns:
+        The document with a sentinel for each span; and the spans, each after
+        its sentinel, with a sentinel at the end.
+
+    Example:
+        >>> hide_spans([5, 6, 7, 8, 9, 10], Draws("1"), 0.3, 100)
+        ([5, 99, 8, 9, 10], [99, 6, 7, 98])
+
+    Source: T5 (arXiv:1910.10683), section 3.1.4.
+    """
+    hidden = max(1, round(share * len(ids)))
+    count = max(1, round(hidden / _EVERY_SPAN))
+    # Lengths of spans and gaps: random parts of the two numbers of tokens.
+    spans = _parts(hidden, count, draws)
+    gaps = _parts(len(ids) - hidden, count + 1, draws)
+    inputs, targets, at = [], [], 0
+    for number, (gap, span) in enumerate(zip(gaps, spans, strict=False)):
+        sentinel = rows - 1 - number
+        inputs += [*ids[at : at + gap], sentinel]
+        at += gap
+        targets += [sentinel, *ids[at : at + span]]
+        at += span
+    return [*inputs, *ids[at:]], [*targets, rows - 1 - count]
+
+
+def _parts(total: int, count: int, draws: Draws) -> list[int]:
+    """Splits a number into positive parts at random places."""
+    count = min(count, total)
+    cuts = sorted(draws.sample(range(1, total), count - 1))
+    edges = [0, *cuts, total]
+    return [b - a for a, b in itertools.pairwise(edges)]
+
+
+# === Checkpoints ===
+
+
+def _restore(path: Path, variables) -> tuple[int, list[tuple[int, float]]]:
+    if not path.is_file():
+        return 0, []
+    with np.load(path, allow_pickle=False) as saved:
+        for number, variable in enumerate(variables):
+            variable.assign(saved[str(number)])
+        return int(saved["step"]), [
+            (int(step), float(loss)) for step, loss in saved["losses"]
+        ]
+
+
+def _save(path: Path, variables, step: int, losses) -> None:
+    with atomic_write(path, "wb") as f:
+        np.savez(
+            f,
+            step=step,
+            losses=np.array(losses, np.float64),
+            **{str(n): np.asarray(v) for n, v in enumerate(variables)},
+        )
+
+
+def _write_losses(path: Path, losses) -> None:
+    with atomic_write(path) as f:
+        f.write("step,loss\n")
+        f.writelines(f"{step},{loss:.5f}\n" for step, loss in losses)
+
+
+def main() -> None:
+    """Reads the command line and pretrains."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--output", default="runs/nano")
+    parser.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        help="a setting of PretrainConfig, such as steps=500",
+    )
+    args = parser.parse_args()
+    values = dict(text.split("=", 1) for text in args.set)
+    config = PretrainConfig(**{k: json.loads(v) for k, v in values.items()})
+    write_json(Path(args.output) / "config.json", dataclasses.asdict(config))
+    print(pretrain(args.output, config))
+
+
+if __name__ == "__main__":
+    main()

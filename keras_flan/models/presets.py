@@ -1,0 +1,91 @@
+"""Models that ship with the package: their weights in half precision."""
+
+import json
+import os
+from pathlib import Path
+
+import numpy as np
+
+from keras_flan.errors import InputError
+from keras_flan.files import atomic_write, read_text, write_json
+
+# A folder here for each: config.json, vocabulary.model, weights.npz.
+_FOLDER = Path(__file__).parent / "preset_weights"
+_SIZES = (
+    "vocabulary_size", "num_layers", "num_heads", "hidden_dim",
+    "intermediate_dim", "key_value_dim",
+)  # fmt: skip
+
+
+def shipped() -> list[str]:
+    """Returns the names of the presets in the package.
+
+    Example:
+        >>> shipped()
+        ['flan_nano']
+    """
+    return sorted(p.parent.name for p in _FOLDER.glob("*/weights.npz"))
+
+
+def load_shipped(name: str):
+    """Loads a preset of the package by its name.
+
+    Returns:
+        A `keras_flan.models.T5` with its vocabulary, in float32.
+    """
+    return read_preset(_FOLDER / name)
+
+
+def read_preset(folder: str | os.PathLike):
+    """Loads what `write_preset` wrote.
+
+    Raises:
+        InputError: If a file is missing or does not fit.
+    """
+    from keras_flan.data.tokenizers import Vocabulary
+    from keras_flan.models.huggingface.t5_tensors import t5_tensors
+    from keras_flan.models.t5 import T5
+
+    folder = Path(folder)
+    sizes = json.loads(read_text(folder / "config.json"))
+    model = T5.from_config_values(
+        **sizes,
+        dropout=0.0,
+        vocabulary=Vocabulary(folder / "vocabulary.model"),
+    )
+    try:
+        with np.load(folder / "weights.npz", allow_pickle=False) as arrays:
+            for tensor in t5_tensors(model.backbone):
+                tensor.variable.assign(arrays[tensor.name].astype("float32"))
+    except (OSError, KeyError, ValueError) as error:
+        raise InputError(
+            f"{folder / 'weights.npz'}: not the weights of this model "
+            f"({error}); install the package again"
+        ) from None
+    return model
+
+
+def write_preset(model, folder: str | os.PathLike) -> None:
+    """Writes sizes, vocabulary and weights (float16) of a T5.
+
+    Args:
+        model: A `keras_flan.models.T5` with a vocabulary.
+        folder: The folder, made if missing. The same weights give the same
+            bytes.
+    """
+    from keras_flan.models.huggingface.t5_tensors import t5_tensors
+
+    folder = Path(folder)
+    backbone = model.backbone
+    values = backbone.get_config()
+    write_json(folder / "config.json", {key: values[key] for key in _SIZES})
+    with atomic_write(folder / "vocabulary.model", "wb") as f:
+        f.write(model.vocabulary.proto)
+    with atomic_write(folder / "weights.npz", "wb") as f:
+        np.savez(
+            f,
+            **{
+                tensor.name: np.asarray(tensor.variable).astype(np.float16)
+                for tensor in t5_tensors(backbone)
+            },
+        )
