@@ -1,5 +1,6 @@
 """Judging rows of outputs: answers, votes, and whether they are right."""
 
+import functools
 import math
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -93,6 +94,11 @@ def _judge(
             span_f1(elected.winner or "", reference)
             for reference in row["references"] or [row["target"]]
         )
+    if kind == "whole":
+        result["rouge_l"] = max(
+            rouge_l(elected.winner or "", reference)
+            for reference in row["references"] or [row["target"]]
+        )
     if row["log_probabilities"] is not None:
         weights = path_weights(row["log_probabilities"], row["token_counts"])
         result["weighted"] = right(vote(answers, weights, "sum").winner)
@@ -101,6 +107,35 @@ def _judge(
         picked = normalise_answer(row["ranking"]["choices"][best], kind, rules)
         result["per_token"] = right(picked)
     return result
+
+
+@functools.cache
+def _rouge():
+    try:
+        from rouge_score import rouge_scorer
+    except ModuleNotFoundError:
+        raise InputError(
+            "ROUGE needs the package rouge-score; pip install "
+            "'keras_flan[rouge]'"
+        ) from None
+    return rouge_scorer.RougeScorer(["rougeL"], use_stemmer=True)
+
+
+def rouge_l(text: str, reference: str) -> float:
+    """Returns the ROUGE-L F1 of a text, with stemming.
+
+    Args:
+        text: What a model wrote.
+        reference: What is expected.
+
+    Raises:
+        InputError: If the package rouge-score is missing.
+
+    Example:
+        >>> rouge_l("He likes cats.", "she likes a cat")
+        0.5714285714285715
+    """
+    return _rouge().score(reference, text)["rougeL"].fmeasure
 
 
 def ranked(ranking: dict, by_token: bool = False) -> int:

@@ -103,8 +103,9 @@ class PromptProtocol(Strict):
         extractor: The kind of the answers, see
             `keras_flan.generation.extract_answer`; None if targets decide.
         letters: The letters of the options, if all questions have as many.
-        metric: `"accuracy"` (the canonical answers are equal) or `"squad"`
-            (exact match and F1 over several references).
+        metric: `"accuracy"` (the canonical answers are equal), `"squad"`
+            (exact match and F1 over several references) or `"rouge"` (also
+            ROUGE-L).
         baseline: What guessing scores, in percent, where `baselines` is
             silent.
         baselines: The same for single tasks.
@@ -133,7 +134,7 @@ class PromptProtocol(Strict):
     fields: dict[str, dict[str, str]] = pydantic.Field(default_factory=dict)
     extractor: str | None = None
     letters: str | None = None
-    metric: Literal["accuracy", "squad"] = "accuracy"
+    metric: Literal["accuracy", "squad", "rouge"] = "accuracy"
     baseline: float = 0.0
     baselines: dict[str, float] = pydantic.Field(default_factory=dict)
     aggregation: str = "mean over tasks"

