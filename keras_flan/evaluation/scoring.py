@@ -57,7 +57,8 @@ def score(
         far each is above guessing; `tasks` (`accuracy`, `n`, `unparsed` and
         the exact `interval` of each) and `groups`. Where they apply, each
         level also has `f1` (SQuAD), `rouge_l` (free text), `per_token`
-        (ranking by the mean log probability), and of several paths `single` (mean over paths),
+        (ranking by the mean log probability), and of several paths
+        `single` (mean over paths),
         `vote`, `weighted` (vote by the sum of path probabilities),
         `abstained` (share of the paths) and `ece` (expected calibration
         error of the share of votes).
