@@ -6,6 +6,7 @@ __getattr__, __dir__, __all__ = attach(
     __name__,
     {
         "Path": ".engine",
+        "compilations": ".rounds",
         "ask": ".prompting",
         "generate": ".engine",
         "stream": ".engine",

@@ -1,9 +1,9 @@
 """Choosing the next token.
 
 Sampling is by inverse distribution function from uniform numbers that are
-drawn outside the compiled program, one stream a path. So temperature, top-k
-and seed are ordinary arguments, all backends draw the same tokens, and a
-path depends on its prompt, its number and the seed alone: not on the other
+drawn outside the compiled program, one stream a path. So temperature, top-k,
+top-p and seed are ordinary arguments, all backends draw the same tokens, and
+a path depends on its prompt, its number and the seed alone: not on the other
 prompts of its batch, nor on how many paths are drawn.
 """
 
@@ -12,78 +12,181 @@ import hashlib
 import numpy as np
 from keras import ops
 
-# Top-k sampling looks at this many logits, so that k can vary at run time.
-MAX_TOP_K = 64
+# Up to this k, the most probable tokens are sorted out; beyond, and without
+# top-k, the whole vocabulary is weighed.
+SORTED_TOP_K = 64
+
+# A long distribution is searched block by block.
+_BLOCK = 128
 
 
-def uniforms(prompt: str, paths: int, length: int, seed: int) -> np.ndarray:
-    """Returns float32 uniform numbers in [0, 1) of shape `(paths, length)`.
+def uniforms(prompt: str, number: int, length: int, seed: int) -> np.ndarray:
+    """Returns the float32 uniform numbers in [0, 1) of a path, `(length)`.
 
     Args:
         prompt: The text of the prompt; it names the stream.
-        paths: How many paths.
-        length: Tokens a path. A longer draw begins with the shorter one.
+        number: The number of the path.
+        length: Tokens of the path. A longer draw begins with the shorter.
         seed: Any int.
     """
     name = f"{seed}\n{prompt}".encode("utf-8", "surrogatepass")
     digest = hashlib.sha256(name).digest()
     key = int.from_bytes(digest[:8], "little")
-    rows = [
-        np.random.Generator(np.random.Philox(key=[key, path])).random(
-            length, dtype=np.float32
-        )
-        for path in range(paths)
-    ]
-    return np.stack(rows)
+    generator = np.random.Generator(np.random.Philox(key=[key, number]))
+    return generator.random(length, dtype=np.float32)
 
 
-def greedy(logits):
-    """Returns the most probable token of each row, int32."""
+def choose(logits, uniform, temperature, top_k, top_p):
+    """Chooses a token of each row; all settings are run-time values.
+
+    First `top_k` of the tokens are kept, then of these the fewest, most
+    probable first, whose share reaches `top_p`; one of them is drawn.
+
+    Args:
+        logits: float32 `(..., vocabulary_size)`.
+        uniform: float32 `(...)` in [0, 1).
+        temperature: float32 scalar tensor; 0 takes the most probable token.
+        top_k: int32 scalar tensor; 0 keeps all.
+        top_p: float32 scalar tensor, above 0; 1 keeps all.
+
+    Returns:
+        int32 token ids `(...)`, and their float32 log-probabilities (at
+        temperature 1, of the whole vocabulary) `(...)`.
+    """
+    best = ops.logical_or(temperature == 0, top_k == 1)
+    few = ops.logical_and(top_k > 0, top_k <= SORTED_TOP_K)
+    temperature = ops.where(temperature == 0, 1.0, temperature)
+    tokens = ops.switch(
+        ops.where(best, 0, ops.where(few, 1, 2)),
+        [
+            lambda logits, *_: _greedy(logits),
+            _sample_sorted,
+            _sample_all,
+        ],
+        logits,
+        uniform,
+        temperature,
+        top_k,
+        top_p,
+    )
+    picked = ops.take_along_axis(logits, tokens[..., None], axis=-1)[..., 0]
+    return tokens, picked - ops.logsumexp(logits, axis=-1)
+
+
+def _greedy(logits):
     return ops.cast(ops.argmax(logits, axis=-1), "int32")
 
 
-def sample(logits, uniform, temperature):
-    """Samples from the softmax at a temperature.
-
-    Args:
-        logits: float32 `(..., vocabulary_size)`.
-        uniform: float32 `(...)` in [0, 1).
-        temperature: float scalar tensor, above 0.
-
-    Returns:
-        int32 token ids `(...)`.
-    """
-    return _inverse_cdf(ops.softmax(logits / temperature, axis=-1), uniform)
-
-
-def sample_top_k(logits, uniform, temperature, top_k):
-    """Samples from the `top_k` most probable tokens.
-
-    Args:
-        logits: float32 `(..., vocabulary_size)`.
-        uniform: float32 `(...)` in [0, 1).
-        temperature: float scalar tensor, above 0.
-        top_k: int scalar tensor, 1 to `MAX_TOP_K`.
-
-    Returns:
-        int32 token ids `(...)`.
-    """
-    size = min(MAX_TOP_K, logits.shape[-1])
+def _sample_sorted(logits, uniform, temperature, top_k, top_p):
+    """Draws among the first few tokens, most probable first."""
+    size = min(SORTED_TOP_K, logits.shape[-1])
     best, tokens = ops.top_k(logits, size)
     kept = ops.arange(size) < top_k
     best = ops.where(kept, best / temperature, -np.inf)
-    rank = _inverse_cdf(ops.softmax(best, axis=-1), uniform)
-    token = ops.take_along_axis(tokens, ops.expand_dims(rank, -1), axis=-1)
-    return ops.cast(ops.squeeze(token, -1), "int32")
+    shares = ops.softmax(best, axis=-1)
+    # A token is kept if those before it don't reach the share yet.
+    before = ops.cumsum(shares, axis=-1) - shares
+    shares = ops.where(before < top_p, shares, 0.0)
+    rank = _inverse_cdf(shares, uniform)
+    token = ops.take_along_axis(tokens, rank[..., None], axis=-1)
+    return ops.cast(token[..., 0], "int32")
 
 
-def _inverse_cdf(probabilities, uniform):
-    """Index of the first entry whose cumulated probability passes `uniform`.
+def _sample_all(logits, uniform, temperature, top_k, top_p):
+    """Draws from the whole vocabulary, in its order."""
+    shares = ops.softmax(logits / temperature, axis=-1)
+    limited = ops.logical_or(top_k > 0, top_p < 1)
+    shares = ops.cond(
+        limited,
+        lambda: _limit(shares, top_k, top_p),
+        lambda: shares,
+    )
+    return _inverse_cdf(shares, uniform)
+
+
+def _limit(shares, top_k, top_p):
+    """Keeps the shares of the first tokens by `top_k` and `top_p`.
+
+    The smallest share that is kept is found by bisection, which is cheaper
+    than to sort a vocabulary. Tokens of equal share are kept or dropped
+    together.
+    """
+    size = shares.shape[-1]
+    most = ops.where(top_k > 0, ops.minimum(top_k, size), size)
+
+    def at_least(shares, threshold):
+        return ops.where(shares >= threshold[..., None], shares, 0.0)
+
+    def by_count(threshold):
+        kept = ops.cast(shares >= threshold[..., None], "int32")
+        return ops.sum(kept, axis=-1) >= most
+
+    shares = at_least(shares, _bisect(by_count, shares))
+    wanted = top_p * ops.sum(shares, axis=-1)
+
+    def by_share(threshold):
+        return ops.sum(at_least(shares, threshold), axis=-1) >= wanted
+
+    return at_least(shares, _bisect(by_share, shares))
+
+
+def _bisect(holds, shares):
+    """The largest threshold that `holds`, one a row.
+
+    Args:
+        holds: A function of thresholds to bools: true at 0, false above the
+            largest share.
+        shares: float32 `(..., vocabulary_size)`.
+    """
+    low = ops.zeros_like(shares[..., 0])
+    high = ops.max(shares, axis=-1) * 1.000001
+
+    # Down by hundredths until one holds, then by halves: 50 steps reach the
+    # last bit of any share above 1e-30.
+    def narrow(_, bounds):
+        low, high = bounds
+        middle = ops.where(
+            low > 0, (low + high) / 2, ops.maximum(high * 1e-2, 1e-38)
+        )
+        held = holds(middle)
+        return ops.where(held, middle, low), ops.where(held, high, middle)
+
+    low, _ = ops.fori_loop(0, 50, narrow, (low, high))
+    return low
+
+
+def _inverse_cdf(shares, uniform):
+    """Index of the first entry whose cumulated share passes `uniform`.
 
     The total is cumulated too (not taken as 1), so that rounding can't lead
-    past the last entry with any probability.
+    past the last entry with any share.
     """
-    cumulated = ops.cumsum(probabilities, axis=-1)
-    target = ops.expand_dims(uniform, -1) * cumulated[..., -1:]
-    passed = ops.cast(cumulated <= target, "int32")
+    size = shares.shape[-1]
+    if size <= 2 * _BLOCK:
+        cumulated = ops.cumsum(shares, axis=-1)
+        return _passed(cumulated, uniform * cumulated[..., -1])
+    # First the block, then the place in it: long sums are slow, and inexact.
+    short = -size % _BLOCK
+    padding = [(0, 0)] * (len(shares.shape) - 1) + [(0, short)]
+    shape = (*shares.shape[:-1], (size + short) // _BLOCK, _BLOCK)
+    blocks = ops.reshape(ops.pad(shares, padding), shape)
+    sums = ops.sum(blocks, axis=-1)
+    cumulated = ops.cumsum(sums, axis=-1)
+    target = uniform * cumulated[..., -1]
+    block = _passed(cumulated, target)
+
+    def of_block(values):
+        return ops.take_along_axis(values, block[..., None], axis=-1)[..., 0]
+
+    inside = ops.take_along_axis(blocks, block[..., None, None], axis=-2)
+    within = ops.cumsum(inside[..., 0, :], axis=-1)
+    # What is left of the target; never the whole of the block.
+    rest = (target - of_block(cumulated) + of_block(sums)) / of_block(sums)
+    rest = ops.clip(rest, 0.0, 1 - 2.0**-24)
+    return block * _BLOCK + _passed(within, rest * within[..., -1])
+
+
+def _passed(cumulated, target):
+    """How many entries, int32, don't pass the target."""
+    passed = ops.cast(cumulated <= target[..., None], "int32")
     return ops.sum(passed, axis=-1)

@@ -1,14 +1,21 @@
-"""Cached decoding of k paths for each prompt with a decoder-only model.
+"""Cached decoding of many paths for each prompt with a decoder-only model.
 
-The keys and values of a prompt are computed and stored once; its k paths are
-k queries of the same memory. Only what a path itself has said is stored per
-path. The last token of the prompt is the first that is fed: its key and value
-in the prompt's memory stay hidden, and are the first of each path's own.
+The keys and values of a prompt are computed and stored once; its paths are
+queries of the same memory. Only what a path itself has said is stored per
+path, see `keras_flan.models.path_attention`. The last token of the prompt is
+the first that a path is fed: its key and value in the prompt's memory stay
+hidden, and are the first of each path's own.
 """
 
-from keras import ops, tree
+from keras import ops
 
-from keras_flan.models.attention import attend, block_causal, within_window
+from keras_flan.models.attention import MASKED, block_causal
+from keras_flan.models.path_attention import (
+    attend_paths,
+    each_layer,
+    prompt_memory,
+    write_past,
+)
 
 
 def frame(model, token_ids, limit):
@@ -28,86 +35,93 @@ def frame(model, token_ids, limit):
     return [*head, *token_ids[-room:], *tail] or [vocabulary.eos_id]
 
 
-def start(model, token_ids, lengths, paths, length):
-    """Reads the prompts and makes empty caches.
+def first_token(model, token_ids):
+    """Returns what a path is fed first: the prompt's last token."""
+    return token_ids[-1]
+
+
+def read(model, token_ids, lengths):
+    """Computes the keys and values of prompts.
 
     Args:
         model: A `keras_flan.models.DecoderOnly`.
-        token_ids: int `(batch, prompt_length)`.
+        token_ids: int `(batch, input_length)`.
         lengths: int `(batch)`, tokens of each prompt; the rest is padding.
-        paths: int. Paths a prompt, k.
-        length: int. The largest number of new tokens.
 
     Returns:
-        A dictionary: `token` int `(batch, paths)`, the first to feed;
-        `lengths`; `prompt`, keys and values `(batch, prompt_length,
-        key_heads, width)` of each layer; `past`, the same `(batch, paths,
-        length, key_heads, width)`.
+        Keys `(batch, key_heads, width, input_length)` and values `(batch,
+        key_heads, input_length, width)`: a list of them, one a layer, or,
+        where a family stacks its layers, `(num_layers, batch, ...)`.
     """
-    place = ops.arange(ops.shape(token_ids)[1])
+    place = ops.arange(token_ids.shape[1])
     segments = ops.cast(place[None] < lengths[:, None], "int32")
     prefix = segments if model.bidirectional_prefix else None
     mask = block_causal(segments, prefix)
     _, prompt = model.run_packed(token_ids, mask, keep=True)
-
-    def empty(cache):
-        shape = ops.shape(cache)
-        shape = (*shape[:-3], paths, length, *shape[-2:])
-        return ops.zeros(shape, cache.dtype)
-
-    last = ops.maximum(lengths - 1, 0)
-    token = ops.take_along_axis(token_ids, last[:, None], axis=1)
-    return {
-        "token": ops.tile(token, (1, paths)),
-        "lengths": lengths,
-        "prompt": prompt,
-        "past": tree.map_structure(empty, prompt),
-    }
+    return each_layer(lambda pair: prompt_memory(*pair), prompt)
 
 
-def step(model, state, tokens, index):
+def prepare(model, length):
+    """Returns what all steps share: how many places the ring has."""
+    return length
+
+
+def step(model, state, prepared, lengths, tokens, ages, clock):
     """Feeds one token a path; returns the logits of the next one.
 
     Args:
         model: A `keras_flan.models.DecoderOnly`.
-        state: From `start`, or from the step before.
-        tokens: int `(batch, paths)`; at first `state["token"]`.
-        index: int scalar tensor, the number of the step, from 0.
+        state: `{"memory": ..., "past": ...}`, see
+            `keras_flan.models.path_attention.cache_shapes`.
+        prepared: From `prepare`.
+        lengths: int `(slots)`, tokens of each prompt.
+        tokens: int `(slots, lanes)`.
+        ages: int `(slots, lanes)`, tokens each path was fed before.
+        clock: int scalar tensor, steps since the caches were empty.
 
     Returns:
-        float32 logits `(batch, paths, vocabulary_size)`, and the new state.
+        float32 logits `(slots, lanes, vocabulary_size)`, and the new past.
     """
     family = model.family
-    before = state["lengths"] - 1  # what is visible of the prompt
-    positions = ops.tile((before + index)[:, None], (1, tokens.shape[1]))
+    before = ops.maximum(lengths - 1, 0)  # what is seen of the prompt
 
-    def attention(query, key, value, cache, window=None, **settings):
-        sources = []
-        for (keys, values), first, seen in zip(
-            cache,
-            (0 * before, before),
-            (before, index + 0 * before),
-            strict=True,
-        ):
-            place = ops.arange(ops.shape(keys)[-3])[None]
-            mask = (place < seen[:, None])[:, None]
-            place = place + first[:, None]
-            mask = within_window(mask, positions, place, window)
-            sources.append((keys, values, mask))
-        own = (key[:, :, None], value[:, :, None], ops.ones((1, 1, 1), "bool"))
-        return attend(query, [*sources, own], **settings), (key, value)
+    def attention(query, key, value, caches, scale, **settings):
+        memory, past = caches
+        out = attend_paths(
+            query,
+            past,
+            ages,
+            clock,
+            adjust=_adjustment(scale, **settings),
+            prompt=(*memory, before),
+            new=(key, value),
+        )
+        return out, (key, value)
 
     x, new = family.run(
         family.embed(tokens),
-        positions,
+        before[:, None] + ages,
         attention,
-        family.join(state["prompt"], state["past"]),
+        family.join(state["memory"], state["past"]),
     )
+    # Written when all layers are done: where they are stacked and scanned,
+    # handing out whole caches would copy them.
+    place = ops.mod(clock, prepared)
+    past = each_layer(
+        lambda past, pair: write_past(past, *pair, place), state["past"], new
+    )
+    return model.logits(family.normalise(x)), past
 
-    def store(cache, item):
-        where = [0] * len(cache.shape)
-        where[-3] = index
-        return ops.slice_update(cache, where, ops.expand_dims(item, -3))
 
-    past = tree.map_structure(store, state["past"], new)
-    return model.logits(family.normalise(x)), {**state, "past": past}
+def _adjustment(scale, soft_cap=None, window=None, dropout=None):
+    """Returns what a family's settings make of scores at distances."""
+
+    def adjust(scores, distance):
+        scores = scores * scale
+        if soft_cap is not None:
+            scores = ops.tanh(scores / soft_cap) * soft_cap
+        if window is not None:
+            scores = ops.where(distance < window, scores, MASKED)
+        return scores
+
+    return adjust

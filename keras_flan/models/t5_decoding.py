@@ -1,15 +1,19 @@
-"""Cached decoding of k paths for each prompt with a T5.
+"""Cached decoding of many paths for each prompt with a T5.
 
 The prompt is encoded once, and its cross-attention keys and values are
-stored once: the k paths of a prompt are k queries of the same memory. Only
-the self-attention cache is per path. Caches are one array a layer, so that
-an update touches one position of one array.
+stored once: the paths of a prompt are queries of the same memory. Only the
+self-attention cache is per path, see `keras_flan.models.path_attention`.
 """
 
 from keras import ops
 
 from keras_flan.models.attention import MASKED
-from keras_flan.models.t5 import attend, feed_forward, rms_norm, split_heads
+from keras_flan.models.path_attention import (
+    attend_paths,
+    prompt_memory,
+    write_past,
+)
+from keras_flan.models.t5 import feed_forward, rms_norm, split_heads
 
 
 def frame(model, token_ids, limit):
@@ -24,117 +28,109 @@ def frame(model, token_ids, limit):
     return [*kept, model.vocabulary.eos_id]
 
 
-def start(model, token_ids, lengths, paths, length):
-    """Encodes the prompts and makes empty caches.
+def first_token(model, token_ids):
+    """Returns what a path is fed first: the padding id."""
+    return 0
+
+
+def read(model, token_ids, lengths):
+    """Encodes prompts.
 
     Args:
         model: A `keras_flan.models.T5`.
         token_ids: int `(batch, input_length)`.
         lengths: int `(batch)`, tokens of each prompt; the rest is padding.
-        paths: int. Paths a prompt, k.
-        length: int. The largest number of new tokens.
 
     Returns:
-        A dictionary of arrays: `token` int `(batch, paths)`, the first to
-        feed; `mask` bool `(batch, 1, input_length)`,
-        `cross` a list (one a layer) of key and value
-        `(batch, input_length, heads, width)`, `past` a list of key and value
-        `(batch, paths, length, heads, width)`, `bias` `(length, heads,
-        length)`.
+        A list (one a layer) of keys `(batch, heads, width, input_length)`
+        and values `(batch, heads, input_length, width)`.
     """
-    place = ops.arange(ops.shape(token_ids)[1])
+    place = ops.arange(token_ids.shape[1])
     segments = ops.cast(place[None] < lengths[:, None], "int32")
     encoded = model.encode(token_ids, segments)
-    layers = model.backbone.decoder_transformer_layers
-    cross, past = [], []
-    for layer in layers:
+    memory = []
+    for layer in model.backbone.decoder_transformer_layers:
         attention = layer.cross_attention
         key = split_heads(attention, attention.key_projector(encoded))
         value = split_heads(attention, attention.value_projector(encoded))
-        cross.append((key, value))
-        shape = (
-            ops.shape(token_ids)[0],
-            paths,
-            length,
-            attention.num_heads,
-            attention.key_value_dim,
-        )
-        zeros = ops.zeros(shape, dtype=key.dtype)
-        past.append((zeros, zeros))
-    bias = layers[0].self_attention.compute_bias(length, length)
-    return {
-        # The decoder's texts start with the padding id.
-        "token": ops.zeros((ops.shape(token_ids)[0], paths), "int32"),
-        "mask": ops.cast(segments, "bool")[:, None, :],
-        "cross": cross,
-        "past": past,
-        "bias": ops.transpose(ops.cast(bias[0], "float32"), (1, 0, 2)),
-    }
+        memory.append(prompt_memory(key, value))
+    return memory
 
 
-def step(model, state, tokens, index):
+def prepare(model, length):
+    """Returns what all steps share: the bias by distance, `(heads, length)`."""
+    attention = model.backbone.decoder_transformer_layers[0].self_attention
+    # The last of `length` places looks back to all distances.
+    bias = attention.compute_bias(length, length)[0, :, -1]
+    return ops.flip(ops.cast(bias, "float32"), axis=-1)
+
+
+def step(model, state, prepared, lengths, tokens, ages, clock):
     """Feeds one token a path; returns the logits of the next one.
 
     Args:
         model: A `keras_flan.models.T5`.
-        state: From `start`, or from the step before.
-        tokens: int `(batch, paths)`, the tokens at position `index`.
-        index: int scalar tensor, the position, from 0.
+        state: `{"memory": ..., "past": ...}`, see
+            `keras_flan.models.path_attention.cache_shapes`.
+        prepared: From `prepare`.
+        lengths: int `(slots)`, tokens of each prompt.
+        tokens: int `(slots, lanes)`.
+        ages: int `(slots, lanes)`, tokens each path was fed before.
+        clock: int scalar tensor, steps since the caches were empty.
 
     Returns:
-        float32 logits `(batch, paths, vocabulary_size)`, and the new state.
+        float32 logits `(slots, lanes, vocabulary_size)`, and the new past.
     """
     backbone = model.backbone
-    bias = ops.take(state["bias"], index, axis=0)
-    length = ops.shape(bias)[-1]
-    visible = ops.arange(length) <= index
-    bias = ops.where(visible, bias, MASKED)
+    length = prepared.shape[-1]
+    place = ops.mod(clock, length)
+
+    def biased(scores, distance):
+        bias = ops.take(prepared, distance, axis=-1)
+        return scores + bias[None, None, :, None]
+
     past = []
     x = backbone.token_embedding(tokens)
-    for layer, cross, cache in zip(
+    for layer, memory, cache in zip(
         backbone.decoder_transformer_layers,
-        state["cross"],
+        state["memory"],
         state["past"],
         strict=True,
     ):
+        attention = layer.self_attention
         hidden = rms_norm(layer.self_attention_layer_norm, x)
-        hidden, cache = _past_attention(
-            layer.self_attention, hidden, cache, bias, index
+        query, key, value = (
+            split_heads(attention, projector(hidden))
+            for projector in (
+                attention.query_projector,
+                attention.key_projector,
+                attention.value_projector,
+            )
         )
+        cache = write_past(cache, key, value, place)
         past.append(cache)
-        x = x + hidden
-        attention = layer.cross_attention
-        hidden = rms_norm(layer.cross_attention_layer_norm, x)
-        query = split_heads(attention, attention.query_projector(hidden))
-        hidden = attend(query, *cross, None, state["mask"])
-        x = x + attention.output_projector(hidden)
+        hidden = attend_paths(query, cache, ages, clock, adjust=biased)
+        x = x + attention.output_projector(_merge_heads(hidden))
+        x = x + _cross_attention(layer, x, memory, lengths)
         x = x + feed_forward(layer, x)
     x = rms_norm(backbone.decoder_layer_norm, x)
-    return model.logits(x), {**state, "past": past}
+    return model.logits(x), past
 
 
-def _past_attention(attention, x, cache, bias, index):
-    """Attends from one new position to the path's own past.
+def _cross_attention(layer, x, memory, lengths):
+    attention = layer.cross_attention
+    hidden = rms_norm(layer.cross_attention_layer_norm, x)
+    query = split_heads(attention, attention.query_projector(hidden))
+    keys, values = memory
+    # All paths of a prompt are queries of one product.
+    scores = ops.cast(ops.einsum("slnd,sndt->snlt", query, keys), "float32")
+    seen = ops.arange(keys.shape[-1]) < lengths[:, None]
+    scores = ops.where(seen[:, None, None], scores, MASKED)
+    weights = ops.cast(ops.softmax(scores, axis=-1), values.dtype)
+    hidden = ops.einsum("snlt,sntd->slnd", weights, values)
+    return attention.output_projector(_merge_heads(hidden))
 
-    Args:
-        attention: A keras-hub `T5MultiHeadAttention`.
-        x: `(batch, paths, hidden_dim)`.
-        cache: Key and value `(batch, paths, length, heads, width)`.
-        bias: `(heads, length)`, already masked.
-        index: int scalar tensor, where the new key and value go.
 
-    Returns:
-        `(batch, paths, hidden_dim)` and the updated cache.
-    """
-    query = split_heads(attention, attention.query_projector(x))
-    key = split_heads(attention, attention.key_projector(x))
-    value = split_heads(attention, attention.value_projector(x))
-    where = (0, 0, index, 0, 0)
-    keys = ops.slice_update(cache[0], where, key[:, :, None])
-    values = ops.slice_update(cache[1], where, value[:, :, None])
-    scores = ops.cast(ops.einsum("bpnd,bptnd->bpnt", query, keys), "float32")
-    weights = ops.cast(ops.softmax(scores + bias, axis=-1), values.dtype)
-    output = ops.einsum("bpnt,bptnd->bpnd", weights, values)
-    batch, paths, heads, width = ops.shape(output)
-    output = ops.reshape(output, (batch, paths, heads * width))
-    return attention.output_projector(output), (keys, values)
+def _merge_heads(x):
+    slots, lanes, heads, width = x.shape
+    return ops.reshape(x, (slots, lanes, heads * width))

@@ -3,11 +3,11 @@
 import keras
 import numpy as np
 import pytest
-from keras import ops
 
 from keras_flan.generation import generate
+from keras_flan.generation.rounds import Bucket, Program
 from keras_flan.models import DecoderOnly
-from keras_flan.models.decoder_only_decoding import frame, start
+from keras_flan.models.decoder_only_decoding import frame
 from tests.conftest import LetterVocabulary
 from tests.models.decoders import FAMILIES, forward, make_hub
 
@@ -96,12 +96,13 @@ def test_paths_share_the_prompt_and_nothing_else(family):
     assert [p.token_ids for p in alone] == [p.token_ids for p in many[2][:2]]
     assert len({tuple(p.token_ids) for p in many[2]}) > 1
 
-    ids = ops.convert_to_tensor([[5, 6, 7, 1]], "int32")
-    state = start(model, ids, ops.convert_to_tensor([4]), 3, 8)
-    for prompt in keras.tree.flatten(state["prompt"]):
-        assert tuple(prompt.shape[-4:-1]) == (1, 4, prompt.shape[-2])
-    for past in keras.tree.flatten(state["past"]):
-        assert tuple(past.shape[-5:-2]) == (1, 3, 8)
+    # The prompt is held once for all lanes.
+    state = Program(model, Bucket(2, 3, 4, 8)).empty_state()
+    for array in keras.tree.flatten(state["memory"]):
+        assert tuple(array.shape[-4:-2]) == (2, array.shape[-3])
+        assert array.shape[-3] <= 2
+    for array in keras.tree.flatten(state["past"]):
+        assert tuple(array.shape[-5:-3]) == (2, 3)
 
 
 def test_a_pretrained_model_goes_on_with_a_text():

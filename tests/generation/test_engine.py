@@ -6,30 +6,31 @@ import numpy as np
 import pytest
 
 from keras_flan.errors import InputError
-from keras_flan.generation import generate
+from keras_flan.generation import compilations, generate
 from keras_flan.generation.engine import stream
 from tests.conftest import LetterVocabulary, make_t5
 
-PROMPTS = ["what is the time?", "a", "the quick brown fox jumps over 3 dogs"]
+# All in the shortest bucket: few programs.
+PROMPTS = ["what is the time?", "a", "the quick brown fox, 3 dogs"]
 
 
 def forward(model, prompt, decoder_ids):
     """float32 logits `(length, vocabulary)` of the uncached model."""
-    # Padded to one shape: eager JAX compiles every operation once a shape.
+    # Padded to one shape, which is compiled once.
     ids = [*model.vocabulary.encode(prompt), model.vocabulary.eos_id]
     length = len(decoder_ids)
     x = {
-        "encoder_token_ids": np.zeros((1, 48), "int32"),
-        "encoder_padding_mask": np.zeros((1, 48), "int32"),
-        "decoder_token_ids": np.zeros((1, 16), "int32"),
-        "decoder_padding_mask": np.zeros((1, 16), "int32"),
+        "encoder_token_ids": np.zeros((1, 32), "int32"),
+        "encoder_padding_mask": np.zeros((1, 32), "int32"),
+        "decoder_token_ids": np.zeros((1, 32), "int32"),
+        "decoder_padding_mask": np.zeros((1, 32), "int32"),
     }
     x["encoder_token_ids"][0, : len(ids)] = ids
     x["encoder_padding_mask"][0, : len(ids)] = 1
     x["decoder_token_ids"][0, :length] = decoder_ids
     x["decoder_padding_mask"][0, :length] = 1
-    logits = np.asarray(keras.ops.convert_to_numpy(model(x)))
-    return logits[0, :length]
+    # Compiled, unlike a call of the model.
+    return model.predict_on_batch(x)[0, :length]
 
 
 @pytest.fixture(scope="module")
@@ -62,7 +63,7 @@ def test_greedy_equals_the_uncached_model(model):
 def test_greedy_equals_keras_hub(model):
     hub = keras_hub.models.T5Seq2SeqLM(model.backbone)
     hub.compile(sampler="greedy")
-    [path] = generate(model, [PROMPTS[0]], max_new_tokens=11)[0]
+    [[path], *_] = generate(model, PROMPTS, max_new_tokens=11)
     ids = [*model.vocabulary.encode(PROMPTS[0]), 1]
     inputs = {
         "encoder_token_ids": np.array([ids]),
@@ -80,6 +81,7 @@ def test_greedy_equals_keras_hub(model):
 def test_a_path_depends_on_prompt_number_and_seed_only(model, top_k):
     settings = dict(temperature=0.8, top_k=top_k, seed=5)
     many = generate(model, PROMPTS, samples=4, max_new_tokens=10, **settings)
+    # Other k, batch, slots, lanes and length.
     alone = generate(
         model, PROMPTS[2:], samples=2, max_new_tokens=16, **settings
     )
@@ -101,19 +103,94 @@ def test_a_path_depends_on_prompt_number_and_seed_only(model, top_k):
     assert other != many
 
 
-def test_new_weights_need_no_new_program(model):
+def test_one_compilation_a_bucket_whatever_is_asked(model):
     fresh = make_t5(seed=4)
     before = generate(fresh, ["hello"], max_new_tokens=8)
-    programs = dict(fresh._decoding_programs)
+    assert list(compilations(fresh).values()) == [1]
+    for settings in (
+        dict(max_new_tokens=5),
+        dict(temperature=0.7, seed=3),
+        dict(temperature=1.3, top_k=7, seed=4, max_new_tokens=32),
+        dict(temperature=1.0, top_k=60),
+        dict(temperature=1.0, top_k=65, top_p=0.5),
+        dict(temperature=1.0, top_p=0.9, stop=["a", "bc"]),
+    ):
+        generate(fresh, ["another"], **{"max_new_tokens": 8, **settings})
     fresh.set_weights(model.get_weights())
     after = generate(fresh, ["hello"], max_new_tokens=8)
-    assert after == generate(model, ["hello"], max_new_tokens=8)
     assert after != before
-    assert fresh._decoding_programs == programs
+    [[path], *_] = generate(model, ["hello", *PROMPTS[1:]], max_new_tokens=8)
+    assert after[0][0].token_ids == path.token_ids
+    assert list(compilations(fresh).values()) == [1]
+
+
+def test_paths_that_are_done_make_room_for_others(model):
+    """A small grid gives the paths of a large one, and is kept busy."""
+    settings = dict(
+        samples=4, temperature=1.2, max_new_tokens=32, stop=["a", "e"], seed=2
+    )
+    whole = generate(model, PROMPTS, **settings)
+    lengths = [len(p.token_ids) for paths in whole for p in paths]
+    assert min(lengths) < 16 < max(lengths)
+    events = list(stream(model, PROMPTS, batch_paths=2, **settings))
+    order = [event[:2] for event in events]
+    assert sorted(order) == [(row, n) for row in range(3) for n in range(4)]
+    assert order != sorted(order)  # as they finish
+    for row, number, path in events:
+        expected = whole[row][number]
+        assert path.token_ids == expected.token_ids
+        assert path.text == expected.text
+        assert path.log_probability == pytest.approx(
+            expected.log_probability, abs=1e-3
+        )
+
+
+def test_log_probabilities_of_tokens_are_those_of_the_model(model):
+    settings = dict(temperature=0.7, top_k=5, top_p=0.9, max_new_tokens=12)
+    paths, *_ = generate(model, PROMPTS, samples=4, **settings)
+    for path in paths:
+        made = path.token_ids + [1] * path.finished
+        logits = forward(model, PROMPTS[0], [0, *made[:-1]])
+        log_p = logits - np.log(np.exp(logits).sum(-1, keepdims=True))
+        np.testing.assert_allclose(
+            path.token_log_probabilities,
+            log_p[np.arange(len(made)), made],
+            atol=1e-4,
+        )
+        assert path.log_probability == sum(path.token_log_probabilities)
+
+
+def test_stop_strings_cut_the_text(model):
+    settings = dict(samples=4, temperature=1.0, max_new_tokens=30, seed=1)
+    free, *_ = generate(model, PROMPTS, **settings)
+    stops = [path.text[5:7] for path in free[:2]]
+    cut, *_ = generate(model, PROMPTS, stop=stops, **settings)
+    for path, whole in zip(cut, free, strict=True):
+        ends = [whole.text.find(s) for s in stops if s in whole.text]
+        assert path.text == whole.text[: min(ends, default=None)]
+        if ends:
+            assert path.finished
+            # Up to the token that completes the string; one a letter.
+            assert len(path.token_ids) == min(ends) + 2
+        tokens = path.token_ids
+        assert tokens == whole.token_ids[: len(tokens)]
+        assert path.log_probability == sum(path.token_log_probabilities)
+
+
+def test_enough_paths_drop_the_rest(model):
+    seen = [0, 0, 0]
+
+    def enough(row):
+        seen[row] += 1
+        return row == 0 and seen[0] == 2
+
+    settings = dict(samples=4, temperature=1.0, max_new_tokens=6)
+    paths = generate(model, PROMPTS, enough=enough, **settings)
+    assert list(map(len, paths)) == seen == [2, 4, 4]
 
 
 def test_greedy_samples_are_one_path(model):
-    [paths] = generate(model, ["hello"], samples=3, max_new_tokens=4)
+    paths, *_ = generate(model, PROMPTS, samples=3, max_new_tokens=4)
     assert len(paths) == 3
     assert paths[0] == paths[1] == paths[2]
 
@@ -125,8 +202,12 @@ def test_no_prompts(model):
 def test_bad_settings_are_named(model):
     with pytest.raises(InputError, match="samples=0"):
         generate(model, ["a"], samples=0)
-    with pytest.raises(InputError, match="top_k"):
-        generate(model, ["a"], top_k=100)
+    with pytest.raises(InputError, match="top_k=-1"):
+        generate(model, ["a"], top_k=-1)
+    with pytest.raises(InputError, match="top_p=0"):
+        generate(model, ["a"], top_p=0)
+    with pytest.raises(InputError, match="stop strings"):
+        generate(model, ["a"], stop="Q:")
     bare = make_t5()
     bare.vocabulary = None
     with pytest.raises(InputError, match="vocabulary"):
@@ -136,20 +217,9 @@ def test_bad_settings_are_named(model):
 def test_ask_votes(model):
     from keras_flan.generation import ask
 
-    [answered] = ask(model, ["what?"], cot=True, samples=4, max_new_tokens=8)
+    [answered] = ask(model, ["what?"], cot=True, samples=2, max_new_tokens=8)
     assert "step by step" in answered.prompt
-    assert len(answered.paths) == 4
+    assert len(answered.paths) == 2
     shown = answered.to_dict()
-    assert sum(shown["votes"].values()) + shown["abstained"] == 4
+    assert sum(shown["votes"].values()) + shown["abstained"] == 2
     assert isinstance(model.vocabulary, LetterVocabulary)
-
-
-def test_stream_yields_what_generate_collects(model):
-    settings = {"samples": 3, "temperature": 1.0, "max_new_tokens": 6}
-    events = list(stream(model, PROMPTS, batch_paths=3, **settings))
-    assert sorted(event[:2] for event in events) == [
-        (row, number) for row in range(len(PROMPTS)) for number in range(3)
-    ]
-    collected = generate(model, PROMPTS, **settings)
-    for row, number, path in events:
-        assert path.token_ids == collected[row][number].token_ids

@@ -1,5 +1,9 @@
+import functools
+
+import keras
 import numpy as np
 import pytest
+from keras.ops import convert_to_numpy
 
 from keras_flan.generation import sampling
 
@@ -18,38 +22,94 @@ def chi_square(counts, expected):
     ).sum(), seen.sum() - 1
 
 
-@pytest.mark.parametrize(("top_k", "temperature"), [(0, 1.0), (0, 0.5), (5, 1)])
-def test_frequencies_match_the_softmax(top_k, temperature):
-    logits, _ = probabilities()
-    scaled = logits / temperature
+@functools.cache
+def compiled():
+    """All settings are run-time values: one program a shape."""
+    if keras.backend.backend() != "jax":
+        return sampling.choose
+    import jax
+
+    return jax.jit(sampling.choose)
+
+
+def choose(logits, uniform, temperature, top_k=0, top_p=1.0):
+    tokens, log_probabilities = compiled()(
+        np.asarray(logits, "float32"),
+        np.asarray(uniform, "float32"),
+        np.float32(temperature),
+        np.int32(top_k),
+        np.float32(top_p),
+    )
+    return convert_to_numpy(tokens), convert_to_numpy(log_probabilities)
+
+
+def kept(logits, temperature, top_k, top_p):
+    """The distribution that is drawn from, by sorting; float64."""
+    shares = np.exp(logits.astype("float64") / temperature)
+    order = np.argsort(-shares)
     if top_k:
-        scaled[np.argsort(-logits)[top_k:]] = -np.inf
-    expected = np.exp(scaled - scaled.max())
-    expected /= expected.sum()
+        shares[order[top_k:]] = 0
+    shares /= shares.sum()
+    before = np.cumsum(shares[order]) - shares[order]
+    shares[order[before >= top_p]] = 0
+    return shares / shares.sum()
+
+
+@pytest.mark.parametrize(
+    ("size", "temperature", "top_k", "top_p"),
+    [
+        (20, 1.0, 0, 1.0),
+        (20, 0.5, 5, 1.0),
+        (20, 1.0, 5, 0.7),
+        (20, 1.5, 0, 0.8),
+        (300, 1.0, 0, 1.0),
+        (300, 1.0, 90, 1.0),
+        (300, 1.0, 90, 0.6),
+    ],
+)
+def test_frequencies_match_the_softmax(size, temperature, top_k, top_p):
+    logits, _ = probabilities(size=size)
+    expected = kept(logits, temperature, top_k, top_p)
     draws = 20_000
     uniform = np.random.default_rng(1).random(draws, dtype="float32")
     many = np.tile(logits, (draws, 1))
-    if top_k:
-        tokens = sampling.sample_top_k(many, uniform, temperature, top_k)
-    else:
-        tokens = sampling.sample(many, uniform, temperature)
-    counts = np.bincount(np.asarray(tokens), minlength=len(logits))
+    tokens, log_probabilities = choose(many, uniform, temperature, top_k, top_p)
+    counts = np.bincount(tokens, minlength=len(logits))
     statistic, freedom = chi_square(counts, expected * draws)
     # The mean of the statistic is `freedom`; 4 standard deviations above.
     assert statistic < freedom + 4 * np.sqrt(2 * freedom)
+    model = np.log(np.exp(logits) / np.exp(logits).sum())
+    np.testing.assert_allclose(log_probabilities, model[tokens], atol=1e-4)
 
 
-def test_extreme_uniforms_stay_inside():
-    logits = np.array([[-1e9, 0.0, 0.0, -1e9]] * 2, "float32")
-    uniform = np.array([0.0, np.nextafter(1, 0, dtype="float32")], "float32")
-    assert np.asarray(sampling.sample(logits, uniform, 1.0)).tolist() == [1, 2]
+def test_greedy_is_temperature_0_or_top_1():
+    logits = np.random.default_rng(0).normal(size=(50, 30))
+    uniform = np.random.default_rng(1).random(50)
+    best = logits.argmax(-1).tolist()
+    assert choose(logits, uniform, 0.0, 0)[0].tolist() == best
+    assert choose(logits, uniform, 0.0, 9)[0].tolist() == best
+    assert choose(logits, uniform, 5.0, 1)[0].tolist() == best
+    assert choose(logits, uniform, 5.0, 0, 1e-6)[0].tolist() == best
+    assert choose(logits, uniform, 5.0, 9, 1e-6)[0].tolist() == best
+
+
+@pytest.mark.parametrize("top_k", [0, 3])
+def test_extreme_uniforms_stay_inside(top_k):
+    logits = np.array([[-1e9, 0.0, 0.0, -1e9]] * 2)
+    uniform = [0.0, np.nextafter(1, 0, dtype="float32")]
+    assert choose(logits, uniform, 1.0, top_k)[0].tolist() == [1, 2]
+    # The same in a vocabulary that is searched block by block.
+    logits = np.full((2, 1000), -1e9)
+    logits[:, [130, 400, 890]] = 0.0
+    expected = [130, 890]
+    assert choose(logits, uniform, 1.0, top_k)[0].tolist() == expected
 
 
 def test_streams_are_named_by_prompt_path_and_seed():
-    a = sampling.uniforms("a prompt", 3, 10, seed=1)
-    np.testing.assert_array_equal(
-        a, sampling.uniforms("a prompt", 8, 20, seed=1)[:3, :10]
-    )
-    assert (a[0] != a[1]).any()
-    assert (a != sampling.uniforms("a prompt", 3, 10, seed=2)).any()
-    assert (a != sampling.uniforms("other", 3, 10, seed=1)).any()
+    a = sampling.uniforms("a prompt", 2, 10, seed=1)
+    longer = sampling.uniforms("a prompt", 2, 20, seed=1)
+    np.testing.assert_array_equal(a, longer[:10])
+    assert a.dtype == np.float32
+    assert (a != sampling.uniforms("a prompt", 3, 10, seed=1)).any()
+    assert (a != sampling.uniforms("a prompt", 2, 10, seed=2)).any()
+    assert (a != sampling.uniforms("other", 2, 10, seed=1)).any()

@@ -1,0 +1,261 @@
+"""Many prompts, k paths each, through a grid of fixed size: token ids only.
+
+Prompts of like length share a compiled program. A path that is done frees
+its place for the next path of its prompt, and a prompt whose paths are all
+done frees its slot for the next prompt.
+"""
+
+import collections
+import dataclasses
+from collections.abc import Callable, Iterator, Sequence
+
+import numpy as np
+
+from keras_flan.generation.rounds import (
+    Bucket,
+    Grid,
+    decoding_module,
+    program,
+)
+
+# Prompts, and what paths say, have one of these lengths, or the next power
+# of two: so there are few programs.
+_SHORTEST = 32
+# Paths of a prompt at a time; at most a fifth of the places is spare.
+_LANES = (1, 2, 3, 4, 5, 6, 8, 10, 12, 16, 20, 24, 32, 40, 48, 64)
+# Steps between two looks at what the paths said.
+_STEPS = 16
+
+
+@dataclasses.dataclass(frozen=True)
+class TokenPath:
+    """What a path said.
+
+    Args:
+        token_ids: The tokens, with the end token if it was said.
+        log_probabilities: The log-probability of each.
+        ended: Whether the last token is the end token.
+        stopped: Whether `stop` ended it.
+    """
+
+    token_ids: list[int]
+    log_probabilities: list[float]
+    ended: bool
+    stopped: bool
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings:
+    """How to decode.
+
+    Args:
+        samples: Paths a prompt.
+        max_new_tokens: The most tokens of a path.
+        batch_paths: Paths that are decoded at a time.
+        end: The token that ends a path.
+        temperature: 0 is greedy.
+        top_k: Keep the k most probable tokens; 0 keeps all.
+        top_p: Keep the most probable tokens up to this share.
+    """
+
+    samples: int
+    max_new_tokens: int
+    batch_paths: int
+    end: int
+    temperature: float = 0.0
+    top_k: int = 0
+    top_p: float = 1.0
+
+
+def decode(
+    model,
+    prompts: Sequence[list[int]],
+    settings: Settings,
+    *,
+    uniforms: Callable[[int, int], np.ndarray],
+    stop: Callable[[list[int], int], int | None] | None = None,
+    enough: Callable[[int], bool] | None = None,
+) -> Iterator[tuple[int, int, TokenPath]]:
+    """Yields each path when it is done.
+
+    Args:
+        model: A `keras_flan.models.T5` or `DecoderOnly`.
+        prompts: Token ids, framed as the model knows prompts.
+        settings: `Settings`.
+        uniforms: The uniform numbers of a path, float32 `(max_new_tokens)`,
+            by the index of the prompt and the number of the path.
+        stop: By the tokens of a path and how many of them it has seen
+            before: after how many tokens the path ends, or `None`.
+        enough: By the index of a prompt: whether it needs no more paths.
+            Asked after each of its paths; the rest is dropped.
+
+    Yields:
+        The index of the prompt, the number of the path, and a `TokenPath`.
+    """
+    lanes = _at_least(min(settings.samples, settings.batch_paths), _LANES)
+    rows = collections.defaultdict(list)
+    for row, ids in enumerate(prompts):
+        rows[_power(len(ids))].append(row)
+    for input_length, group in sorted(rows.items()):
+        slots = min(_power(len(group), 1), settings.batch_paths // lanes)
+        bucket = Bucket(
+            max(1, slots), lanes, input_length, _power(settings.max_new_tokens)
+        )
+        run = _Run(model, bucket, prompts, group, settings, uniforms)
+        yield from run.paths(stop, enough)
+
+
+def _power(number: int, least: int = _SHORTEST) -> int:
+    """The next power of two."""
+    return max(least, 1 << (number - 1).bit_length())
+
+
+def _at_least(number: int, choices: Sequence[int]) -> int:
+    return next((c for c in choices if c >= number), number)
+
+
+@dataclasses.dataclass
+class _Lane:
+    """A path under way."""
+
+    number: int
+    uniform: np.ndarray
+    token_ids: list[int] = dataclasses.field(default_factory=list)
+    gains: list[float] = dataclasses.field(default_factory=list)
+
+
+@dataclasses.dataclass
+class _Slot:
+    """A prompt that is held, the paths under way, and those to come."""
+
+    row: int
+    numbers: collections.deque[int]
+    lanes: dict[int, _Lane] = dataclasses.field(default_factory=dict)
+
+    @property
+    def busy(self) -> bool:
+        return bool(self.numbers or self.lanes)
+
+
+class _Run:
+    """The prompts of one bucket on their way through its program."""
+
+    def __init__(self, model, bucket, prompts, rows, settings, uniforms):
+        self._program = program(model, bucket)
+        self._firsts = decoding_module(model).first_token
+        self._model = model
+        self._bucket = bucket
+        self._prompts = prompts
+        self._waiting = collections.deque(rows)
+        self._settings = settings
+        self._uniforms = uniforms
+        self._slots: list[_Slot | None] = [None] * bucket.slots
+        self._grid = Grid.empty(
+            bucket,
+            end=settings.end,
+            temperature=settings.temperature,
+            top_k=settings.top_k,
+            top_p=settings.top_p,
+        )
+
+    def paths(self, stop, enough) -> Iterator[tuple[int, int, TokenPath]]:
+        """Yields the paths of all rows."""
+        state = self._program.empty_state()
+        while self._admit():
+            state, tokens, gains, steps = self._program(state, self._grid)
+            self._grid.clock = np.int32(self._grid.clock + steps)
+            for place, slot, number, lane in self._lanes():
+                seen = len(lane.token_ids)
+                said = min(steps, self._grid.left[place, number])
+                lane.token_ids += tokens[place, number, :said].tolist()
+                lane.gains += gains[place, number, :said].tolist()
+                path = self._finished(lane, seen, stop)
+                if path is None or slot.lanes.pop(number, None) is None:
+                    continue
+                yield slot.row, lane.number, path
+                if enough is not None and enough(slot.row):
+                    self._drop(slot.row)
+
+    def _lanes(self) -> list[tuple[int, _Slot, int, _Lane]]:
+        return [
+            (place, slot, number, lane)
+            for place, slot in enumerate(self._slots)
+            if slot is not None
+            for number, lane in sorted(slot.lanes.items())
+        ]
+
+    def _admit(self) -> bool:
+        """Fills free places, and the grid; returns whether there is work."""
+        grid, settings = self._grid, self._settings
+        fresh = [p for p, s in enumerate(self._slots) if not (s and s.busy)]
+        if len(fresh) == len(self._slots):
+            grid.clock = np.int32(0)
+        grid.load = np.int32(0)
+        for place in fresh:
+            self._slots[place] = slot = self._next_slot()
+            if slot is not None:
+                ids = self._prompts[slot.row]
+                grid.prompts[grid.load, : len(ids)] = ids
+                grid.targets[grid.load] = place
+                grid.lengths[place] = len(ids)
+                grid.load = np.int32(grid.load + 1)
+        for slot in filter(None, self._slots):
+            for number in range(self._bucket.lanes):
+                if slot.numbers and number not in slot.lanes:
+                    path = slot.numbers.popleft()
+                    uniform = self._uniforms(slot.row, path)
+                    slot.lanes[number] = _Lane(path, uniform)
+        grid.left[:] = 0
+        for place, slot, number, lane in self._lanes():
+            said = len(lane.token_ids)
+            first = said == 0
+            grid.ages[place, number] = said
+            grid.left[place, number] = settings.max_new_tokens - said
+            grid.tokens[place, number] = (
+                self._firsts(self._model, self._prompts[slot.row])
+                if first
+                else lane.token_ids[-1]
+            )
+            grid.uniform[place, number, : len(lane.uniform) - said] = (
+                lane.uniform[said:]
+            )
+        grid.steps = np.int32(min(_STEPS, grid.left.max()))
+        return bool(grid.steps)
+
+    def _next_slot(self) -> _Slot | None:
+        if self._waiting:
+            numbers = range(self._settings.samples)
+            return _Slot(self._waiting.popleft(), collections.deque(numbers))
+        # Nothing waits: help the prompt that has the most paths to come.
+        held = [s for s in self._slots if s is not None]
+        most = max(held, key=lambda s: len(s.numbers), default=None)
+        if most is None or not most.numbers:
+            return None
+        half = (len(most.numbers) + 1) // 2
+        return _Slot(
+            most.row,
+            collections.deque(most.numbers.pop() for _ in range(half)),
+        )
+
+    def _finished(self, lane, seen, stop) -> TokenPath | None:
+        """Returns the path, if it is done with what it said since `seen`."""
+        ids, settings = lane.token_ids, self._settings
+        ended = settings.end in ids[seen:]
+        if ended:
+            del ids[ids.index(settings.end, seen) + 1 :]
+        text = ids[:-1] if ended else ids
+        cut = stop(text, seen) if stop is not None else None
+        if cut is not None and cut < len(ids):
+            del ids[cut:]
+            ended = False
+        if not ended and cut is None and len(ids) < settings.max_new_tokens:
+            return None
+        del lane.gains[len(ids) :]
+        return TokenPath(ids, lane.gains, ended, cut is not None)
+
+    def _drop(self, row: int) -> None:
+        """Forgets the paths of a row that are not done."""
+        for slot in filter(None, self._slots):
+            if slot.row == row:
+                slot.numbers.clear()
+                slot.lanes.clear()

@@ -1,0 +1,345 @@
+"""Compiled rounds of decoding: a few steps of a fixed grid of paths.
+
+One program a bucket does everything that is done on the device: it reads new
+prompts, and feeds and chooses tokens. What differs from call to call
+(temperature, top-k, top-p, the paths and where they stand) is an argument.
+"""
+
+import dataclasses
+
+import keras
+import numpy as np
+from keras import ops
+
+from keras_flan.generation.sampling import choose
+from keras_flan.models import decoder_only_decoding, t5_decoding
+from keras_flan.models.path_attention import cache_shapes, each_layer
+
+
+@dataclasses.dataclass(frozen=True)
+class Bucket:
+    """What a program is compiled for.
+
+    Args:
+        slots: Prompts that are held at a time.
+        lanes: Paths of each prompt at a time.
+        input_length: Places for a prompt.
+        length: Places for what a path says.
+    """
+
+    slots: int
+    lanes: int
+    input_length: int
+    length: int
+
+
+@dataclasses.dataclass
+class Grid:
+    """What the host tells the device before a round.
+
+    Args:
+        prompts: int32 `(slots, input_length)`; the first `load` rows are new.
+        targets: int32 `(slots)`, the slot that each new prompt goes to.
+        load: int32.
+        lengths: int32 `(slots)`, tokens of the prompt in each slot.
+        tokens: int32 `(slots, lanes)`, what each path is fed first.
+        ages: int32 `(slots, lanes)`, tokens that it was fed before.
+        left: int32 `(slots, lanes)`, tokens it may still say; 0: no path.
+        uniform: float32 `(slots, lanes, length)`, numbers for its tokens.
+        clock: int32, steps since the caches were empty.
+        steps: int32, the most steps of this round.
+        end: int32, the token that ends a path.
+        temperature: float32, see `keras_flan.generation.sampling.choose`.
+        top_k: int32.
+        top_p: float32.
+    """
+
+    prompts: np.ndarray
+    targets: np.ndarray
+    load: np.int32
+    lengths: np.ndarray
+    tokens: np.ndarray
+    ages: np.ndarray
+    left: np.ndarray
+    uniform: np.ndarray
+    clock: np.int32
+    steps: np.int32
+    end: np.int32
+    temperature: np.float32
+    top_k: np.int32
+    top_p: np.float32
+
+    @classmethod
+    def empty(cls, bucket, *, end, temperature, top_k, top_p) -> "Grid":
+        """Returns a grid without prompts and paths."""
+        grid = (bucket.slots, bucket.lanes)
+        return cls(
+            prompts=np.zeros((bucket.slots, bucket.input_length), "int32"),
+            targets=np.zeros(bucket.slots, "int32"),
+            load=np.int32(0),
+            lengths=np.zeros(bucket.slots, "int32"),
+            tokens=np.zeros(grid, "int32"),
+            ages=np.zeros(grid, "int32"),
+            left=np.zeros(grid, "int32"),
+            uniform=np.zeros((*grid, bucket.length), "float32"),
+            clock=np.int32(0),
+            steps=np.int32(0),
+            end=np.int32(end),
+            temperature=np.float32(temperature),
+            top_k=np.int32(top_k),
+            top_p=np.float32(top_p),
+        )
+
+
+class Program:
+    """The compiled program of a bucket.
+
+    Args:
+        model: A `keras_flan.models.T5` or `DecoderOnly`.
+        bucket: The `Bucket`.
+
+    Attributes:
+        compilations: How often it was compiled; once, unless the weights
+            change their dtype or place. 0 on PyTorch, which runs eagerly.
+    """
+
+    def __init__(self, model, bucket: Bucket):
+        self.compilations = 0
+        self._model = model
+        self._bucket = bucket
+        self._module = decoding_module(model)
+        self._shapes = None
+        self._run = _compiled(model, self._traced)
+
+    def empty_state(self) -> dict:
+        """Returns caches without content."""
+        if self._shapes is None:
+            self._shapes, self._dtype = self._find_shapes()
+
+        def zeros(pair):
+            return tuple(ops.zeros(shape, self._dtype) for shape in pair)
+
+        return {
+            name: each_layer(zeros, shapes)
+            for name, shapes in self._shapes.items()
+        }
+
+    def __call__(self, state: dict, grid: Grid):
+        """Runs a round.
+
+        Args:
+            state: The caches; on JAX the round uses them up.
+            grid: A `Grid`.
+
+        Returns:
+            The new caches; and as NumPy arrays int32 tokens and float32
+            log-probabilities `(slots, lanes, length)`, and how many steps
+            were taken.
+        """
+        state, *made = self._run(state, vars(grid))
+        return state, *map(ops.convert_to_numpy, made)
+
+    def _find_shapes(self):
+        bucket = self._bucket
+        grid = Grid.empty(bucket, end=0, temperature=0, top_k=0, top_p=1)
+        read = _shaped(
+            self._model,
+            lambda grid: self._module.read(
+                self._model, grid["prompts"][:1], grid["lengths"][:1]
+            ),
+        )(vars(grid))
+        memory = each_layer(
+            lambda pair: tuple(tuple(x.shape) for x in pair), read
+        )
+        shapes = cache_shapes(memory, bucket.slots, bucket.lanes, bucket.length)
+        [dtype] = {
+            keras.backend.standardize_dtype(x.dtype)
+            for x in keras.tree.flatten(read)
+        }
+        return shapes, dtype
+
+    def _traced(self, state, grid):
+        if keras.backend.backend() != "torch":
+            self.compilations += 1  # This is Python: it runs to be compiled.
+        return _round(self._model, self._module, self._bucket, state, grid)
+
+
+def programs(model) -> dict[Bucket, Program]:
+    """Returns the programs of a model so far; they are kept with it."""
+    if not hasattr(model, "_decoding_programs"):
+        # Not an attribute that Keras should track.
+        object.__setattr__(model, "_decoding_programs", {})
+    return model._decoding_programs
+
+
+def program(model, bucket: Bucket) -> Program:
+    """Returns the program of a bucket."""
+    kept = programs(model)
+    if bucket not in kept:
+        kept[bucket] = Program(model, bucket)
+    return kept[bucket]
+
+
+def compilations(model) -> dict[Bucket, int]:
+    """Returns how often each program of a model was compiled.
+
+    A program serves every temperature, top-k, top-p, seed, stop string and
+    number of new tokens that its bucket has room for.
+
+    Example:
+        >>> generate(model, ["What is 2 + 2?"], samples=4, temperature=0.7)
+        >>> compilations(model)
+        {Bucket(slots=1, lanes=4, input_length=32, length=128): 1}
+    """
+    return {
+        bucket: program.compilations
+        for bucket, program in programs(model).items()
+    }
+
+
+def decoding_module(model):
+    """Returns the module that decodes with models of this class.
+
+    It has `frame(model, token_ids, limit)`, which makes a prompt of the ids
+    of a text; `first_token(model, token_ids)`; `read`, `prepare` and `step`.
+    """
+    from keras_flan.models.decoder_only import DecoderOnly
+
+    if isinstance(model, DecoderOnly):
+        return decoder_only_decoding
+    return t5_decoding
+
+
+def _round(model, module, bucket, state, grid):
+    """Reads the new prompts, then decodes; see `Program.__call__`."""
+    memory = ops.fori_loop(
+        0,
+        grid["load"],
+        lambda i, memory: _read(model, module, memory, grid, i),
+        state["memory"],
+    )
+    prepared = module.prepare(model, bucket.length)
+
+    def unfinished(step, _past, _tokens, _ages, left, *_made):
+        return ops.logical_and(step < grid["steps"], ops.any(left > 0))
+
+    def advance(step, past, tokens, ages, left, made, gains):
+        logits, past = module.step(
+            model,
+            {"memory": memory, "past": past},
+            prepared,
+            grid["lengths"],
+            tokens,
+            ages,
+            grid["clock"] + step,
+        )
+        tokens, gain = choose(
+            logits,
+            ops.take(grid["uniform"], step, axis=2),
+            *(grid[name] for name in ("temperature", "top_k", "top_p")),
+        )
+        where = (0, 0, step)
+        made = ops.slice_update(made, where, tokens[..., None])
+        gains = ops.slice_update(gains, where, gain[..., None])
+        running = left > 0
+        goes_on = ops.logical_and(running, tokens != grid["end"])
+        return (
+            step + 1,
+            past,
+            tokens,
+            ages + ops.cast(running, "int32"),
+            ops.where(goes_on, left - 1, 0),
+            made,
+            gains,
+        )
+
+    shape = (bucket.slots, bucket.lanes, bucket.length)
+    steps, past, _, _, _, made, gains = ops.while_loop(
+        unfinished,
+        advance,
+        (
+            ops.zeros((), "int32"),
+            state["past"],
+            grid["tokens"],
+            grid["ages"],
+            grid["left"],
+            ops.zeros(shape, "int32"),
+            ops.zeros(shape, "float32"),
+        ),
+    )
+    return {"memory": memory, "past": past}, made, gains, steps
+
+
+def _read(model, module, memory, grid, number):
+    """Reads one prompt into its slot.
+
+    One at a time: what is done is what there is to read.
+    """
+    prompt = ops.take(grid["prompts"], number, axis=0)[None]
+    slot = ops.take(grid["targets"], number, axis=0)
+    length = ops.take(grid["lengths"], slot, axis=0)[None]
+
+    def put(held, new):
+        where = [0] * len(held.shape)
+        where[-4] = slot
+        return ops.slice_update(held, where, new)
+
+    return each_layer(
+        lambda held, new: tuple(map(put, held, new)),
+        memory,
+        module.read(model, prompt, length),
+    )
+
+
+def _compiled(model, function):
+    """Compiles `function` of the state, which it uses up, and the grid."""
+    backend = keras.backend.backend()
+    if backend == "jax":
+        import jax
+
+        # The caches are changed in place. The weights are an argument:
+        # after more training the same program runs on the new ones.
+        jitted = jax.jit(_of_values(model, function), donate_argnums=1)
+        return lambda state, grid: jitted(
+            [v.value for v in model.variables], state, grid
+        )
+    if backend == "tensorflow":
+        import tensorflow as tf
+
+        call = tf.function(function, reduce_retracing=False)
+    else:
+        import torch
+
+        call = torch.no_grad()(function)
+    return lambda state, grid: call(state, _tensors(grid))
+
+
+def _shaped(model, function):
+    """Returns a function of the grid to results that have shape and dtype."""
+    backend = keras.backend.backend()
+    if backend == "jax":
+        import jax
+
+        values = [v.value for v in model.variables]
+        shaped = _of_values(model, function)
+        return lambda grid: jax.eval_shape(shaped, values, grid)
+    if backend == "torch":
+        import torch
+
+        function = torch.no_grad()(function)
+    return lambda grid: function(_tensors(grid))
+
+
+def _of_values(model, function):
+    """Makes the values of the model's variables the first argument."""
+
+    def run(values, *arguments):
+        mapping = zip(model.variables, values, strict=True)
+        with keras.StatelessScope(state_mapping=mapping):
+            return function(*arguments)
+
+    return run
+
+
+def _tensors(grid):
+    return {name: ops.convert_to_tensor(v) for name, v in grid.items()}
