@@ -1,4 +1,4 @@
-"""Commands that score: evaluate, score, compare."""
+"""Commands that score: evaluate, score, compare, report, and safety."""
 
 import enum
 from pathlib import Path
@@ -28,6 +28,17 @@ def _shots(text: str) -> int | None:
     return int(text)
 
 
+def _load(model: str):
+    """Returns the model, or the callable, that a text names."""
+    from keras_flan.evaluation.identity import is_callable_name, load_callable
+
+    if is_callable_name(model) and not Path(model).exists():
+        return load_callable(model)
+    from keras_flan.models.loading import load
+
+    return load(model)
+
+
 @app.command()
 def evaluate(
     model: Annotated[
@@ -41,14 +52,14 @@ def evaluate(
         list[str],
         typer.Option(help="mmlu, bbh, tydiqa, mgsm, gsm8k, ...; repeatable."),
     ],
+    output: Annotated[Path, typer.Option(help="The folder to write.")],
     data: Annotated[
-        list[str],
+        list[str] | None,
         typer.Option(
             help="The benchmark's files, or a folder of such folders; or "
             "NAME=PATH, repeatable."
         ),
-    ],
-    output: Annotated[Path, typer.Option(help="The folder to write.")],
+    ] = None,
     mode: Annotated[
         list[Mode] | None,
         typer.Option(
@@ -94,22 +105,19 @@ def evaluate(
 
     A run that was cut short, even by kill -9, goes on where it was.
     """
-    from keras_flan.evaluation.identity import is_callable_name, load_callable
     from keras_flan.evaluation.scoring import print_metrics
     from keras_flan.evaluation.suite import check, plan, run_all
-    from keras_flan.models.loading import load
 
     ways = [one.value for one in mode or [Mode.direct]]
-    runs = plan(benchmark, ways, data, output, samples)
+    runs = plan(benchmark, ways, data or [], output, samples)
     check(runs, split)  # what is wrong fails before the long load
 
     def done(run, metrics):
         if not json_:
             print_metrics(metrics)
 
-    named = is_callable_name(model) and not Path(model).exists()
     results = run_all(
-        load_callable(model) if named else load(model),
+        _load(model),
         runs,
         split=split,
         done=done,
@@ -203,3 +211,80 @@ def report(
             runs, output, title=title, contamination=contamination or ()
         )
     )
+
+
+@app.command()
+def toxicity(
+    model: Annotated[
+        str, typer.Option(help="As `evaluate` takes it, also a callable.")
+    ],
+    prompts: Annotated[
+        Path | None,
+        typer.Option(
+            help="JSONL: prompt, group. [default: identity terms of ours]"
+        ),
+    ] = None,
+    scorer: Annotated[
+        str | None,
+        typer.Option(
+            help="A callable of texts to scores, as module:function. "
+            "[default: a crude lexicon]"
+        ),
+    ] = None,
+    samples: Annotated[int, typer.Option(min=1, help="Texts a prompt.")] = 25,
+    max_new_tokens: Annotated[int, typer.Option(min=1)] = 32,
+    seed: Seed = 0,
+    json_: Json = False,
+):
+    """Let a model go on with prompts; score how toxic it gets, by group."""
+    from keras_flan.evaluation.identity import load_callable
+    from keras_flan.evaluation.runner import generator_of
+    from keras_flan.evaluation.toxicity import (
+        identity_prompts,
+        lexicon_scores,
+        measure_toxicity,
+        print_toxicity,
+        read_prompts,
+    )
+
+    rows = read_prompts(prompts) if prompts else identity_prompts()
+    found = measure_toxicity(
+        generator_of(_load(model)),
+        rows,
+        scorer=load_callable(scorer) if scorer else lexicon_scores,
+        samples=samples,
+        max_new_tokens=max_new_tokens,
+        seed=seed,
+    )
+    if json_:
+        print_json(found)
+    else:
+        print_toxicity(found)
+
+
+@app.command("civil-comments")
+def civil_comments(
+    model: Annotated[str, typer.Option(help="As `evaluate` takes it.")],
+    data: Annotated[Path, typer.Option(help="CSV: comment_text, toxicity.")],
+    shots: Annotated[int, typer.Option(min=0, help="Exemplars.")] = 0,
+    seed: Seed = 0,
+    json_: Json = False,
+):
+    """AUC of telling toxic comments by the likelihood of yes and no."""
+    from keras_flan.evaluation.civil_comments import (
+        civil_comments_auc,
+        read_comments,
+    )
+    from keras_flan.evaluation.runner import likelihoods_of
+
+    comments = read_comments(data)
+    found = civil_comments_auc(
+        likelihoods_of(_load(model)), comments, shots=shots, seed=seed
+    )
+    if json_:
+        print_json(found)
+    else:
+        print(
+            f"AUC {100 * found['auc']:.1f} on {found['n']:,} comments, "
+            f"{found['toxic']:,} of them toxic, {shots}-shot"
+        )

@@ -7,7 +7,13 @@ __getattr__, __dir__, __all__ = attach(
     {
         "Benchmark": ".base",
         "load_benchmark": ".benchmarks",
+        "compare_runs": ".comparing",
         "evaluate": ".runner",
+        "log_likelihoods": ".likelihood",
+        "measure_toxicity": ".toxicity",
+        "normalised_average": ".paper",
+        "published_results": ".paper",
+        "report_runs": ".runs_report",
         "score": ".scoring",
     },
 )

@@ -55,15 +55,19 @@ class Benchmark(abc.ABC):
 
     Args:
         name: The benchmark.
-        data: The file or folder of the data.
+        data: The file or folder of the data, if it needs some.
         split: The split to ask, where the benchmark has several.
     """
 
     def __init__(
-        self, name: str, data: str | os.PathLike, split: str | None = None
+        self,
+        name: str,
+        data: str | os.PathLike | None = None,
+        split: str | None = None,
     ):
         self.name = name
-        self.data = Path(data)
+        # Some benchmarks are a part of the package.
+        self.data = Path("." if data is None else data)
         if not self.data.exists():
             raise InputError(
                 f"{self.data}: no such file or folder; give the data of "

@@ -27,13 +27,19 @@ from keras_flan.evaluation.sources import (
     require_shots,
     task_kind,
 )
+from keras_flan.evaluation.winogender import Winogender
 
+_OTHERS = {"records": RecordsBenchmark, "winogender": Winogender}
+# Benchmarks whose questions are a part of the package.
+BUILT_IN = ("winogender",)
 # A question with more answers than this is open.
 _MOST_CHOICES = 26
 
 
 def load_benchmark(
-    name: str, data: str | os.PathLike, split: str | None = None
+    name: str,
+    data: str | os.PathLike | None = None,
+    split: str | None = None,
 ) -> Benchmark:
     """Opens the files of a benchmark.
 
@@ -44,7 +50,7 @@ def load_benchmark(
             folder of such folders; where files are looked for is in the
             protocol (files may end in `.gz`). `"records"` takes a folder of
             `write_records`, or a folder of such folders, `<task>` or
-            `<task>/test`.
+            `<task>/test`. `"winogender"` needs none.
         split: Of `"mmlu"`, `"test"` or `"val"`; the Flan paper reports the
             validation split. Default: the first that is there.
 
@@ -57,8 +63,15 @@ def load_benchmark(
         >>> items[0].target, len(items)
         ('(B)', 178)
     """
-    load_protocol(name)  # says if there is none
-    kind = RecordsBenchmark if name == "records" else FileBenchmark
+    protocol = load_protocol(name)  # says if there is none
+    if protocol.metric == "rouge":
+        raise InputError(
+            f"{name}: there is nothing to ask; `keras-flan score` reads "
+            "recorded outputs"
+        )
+    kind = _OTHERS.get(name, FileBenchmark)
+    if data is None and name not in BUILT_IN:
+        raise InputError(f"{name}: no data; give its files with --data")
     return kind(name, data, split)
 
 

@@ -33,7 +33,7 @@ _PATHS_PER_CALL = 256
 def evaluate(
     model: Any,
     benchmark: str,
-    data: str | os.PathLike,
+    data: str | os.PathLike | None = None,
     *,
     output: str | os.PathLike,
     mode: str = "direct",
@@ -247,7 +247,7 @@ def _maker(model: Any, mode: str, settings: dict) -> Callable:
     """Returns a function of items to what the log says of their outputs."""
     if mode == "rank":
         return lambda items: _rank(model, items)
-    generate = _generator(model)
+    generate = generator_of(model)
 
     def make(items: Sequence[Item]) -> list[dict]:
         paths = generate([item.prompt for item in items], **settings)
@@ -256,8 +256,12 @@ def _maker(model: Any, mode: str, settings: dict) -> Callable:
     return make
 
 
-def _generator(model: Any) -> Callable:
-    """Returns `generate` without the model; a callable is one already."""
+def generator_of(model: Any) -> Callable:
+    """Returns `generate` without the model; a callable is one already.
+
+    Raises:
+        InputError: If it is neither a model with a vocabulary nor callable.
+    """
     if getattr(model, "vocabulary", None) is not None:
         from keras_flan.generation.engine import generate
 
@@ -278,21 +282,31 @@ def _outputs(paths: Sequence[Any]) -> dict:
     return logged
 
 
-def _rank(model: Any, items: Sequence[Item]) -> list[dict]:
-    prompts = [item.prompt for item in items]
-    continuations = [item.continuations for item in items]
+def likelihoods_of(model: Any) -> Callable:
+    """Returns `log_likelihoods` without the model, or the model's own.
+
+    Raises:
+        InputError: If it is neither a model with a vocabulary nor has such
+            a method.
+    """
     if hasattr(model, "log_likelihoods"):
-        found = model.log_likelihoods(prompts, continuations)
-    elif getattr(model, "vocabulary", None) is not None:
+        return model.log_likelihoods
+    if getattr(model, "vocabulary", None) is not None:
         from keras_flan.evaluation.likelihood import log_likelihoods
 
-        found = log_likelihoods(model, prompts, continuations)
-    else:
-        raise InputError(
-            f"the mode 'rank' needs a model, or a callable with a method "
-            f"log_likelihoods, found {type(model).__name__}; give the mode "
-            "'direct' or 'cot'"
-        )
+        return lambda *texts: log_likelihoods(model, *texts)
+    raise InputError(
+        f"likelihoods need a model, or a callable with a method "
+        f"log_likelihoods, found {type(model).__name__}; give the mode "
+        "'direct' or 'cot'"
+    )
+
+
+def _rank(model: Any, items: Sequence[Item]) -> list[dict]:
+    found = likelihoods_of(model)(
+        [item.prompt for item in items],
+        [item.continuations for item in items],
+    )
     made = []
     for item, scores in zip(items, found, strict=True):
         ranking = {

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from keras_flan.errors import InputError, did_you_mean
-from keras_flan.evaluation.benchmarks import load_benchmark
+from keras_flan.evaluation.benchmarks import BUILT_IN, load_benchmark
 from keras_flan.evaluation.layouts import load_protocol
 
 # How a run is asked: its mode, and whether several paths vote.
@@ -29,7 +29,7 @@ class Run:
     """
 
     benchmark: str
-    data: Path
+    data: Path | None
     output: Path
     mode: str
     samples: int
@@ -132,7 +132,9 @@ def _split_of(run: Run, split: str | None) -> str | None:
     return split if split in load_protocol(run.benchmark).splits else None
 
 
-def _places(data: Iterable[str], names: Sequence[str]) -> Mapping[str, Path]:
+def _places(
+    data: Iterable[str], names: Sequence[str]
+) -> Mapping[str, Path | None]:
     places, everywhere = {}, None
     for text in data:
         name, equals, path = str(text).partition("=")
@@ -146,6 +148,6 @@ def _places(data: Iterable[str], names: Sequence[str]) -> Mapping[str, Path]:
         else:
             everywhere = Path(text)
     for name in names:
-        if name not in places and everywhere is None:
+        if name not in (*places, *BUILT_IN) and everywhere is None:
             raise InputError(f"no data for {name}; give --data {name}=PATH")
     return {name: places.get(name, everywhere) for name in names}

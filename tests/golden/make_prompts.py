@@ -10,7 +10,7 @@ import json
 import sys
 from pathlib import Path
 
-from keras_flan.evaluation.benchmarks import load_benchmark
+from keras_flan.evaluation.benchmarks import BUILT_IN, load_benchmark
 from keras_flan.evaluation.layouts import load_protocol, protocol_names
 
 GOLDEN = Path(__file__).with_name("prompts.json")
@@ -22,12 +22,12 @@ def cases():
     """Yields benchmark, mode and number of exemplars."""
     for name in protocol_names():
         protocol = load_protocol(name)
-        if name in OTHERS or not protocol.files:
+        if name in OTHERS or not (protocol.files or name in BUILT_IN):
             continue
         for mode in ("direct", "cot"):
-            if mode == "cot" and protocol.metric == "squad":
+            if mode == "cot" and protocol.extractor == "span":
                 continue  # there is no such form
-            for shots in (0, protocol.shots):
+            for shots in sorted({0, protocol.shots}):
                 yield name, mode, shots
 
 
