@@ -7,11 +7,10 @@ import traceback
 
 from keras_flan.errors import InputError
 
-# What users of `keras.distribution.initialize` and Cloud TPU set.
+# What users of `keras.distribution.initialize` set.
 _ADDRESSES = "KERAS_DISTRIBUTION_JOB_ADDRESSES"
 _PROCESSES = "KERAS_DISTRIBUTION_NUM_PROCESSES"
 _PROCESS = "KERAS_DISTRIBUTION_PROCESS_ID"
-_TPU_WORKERS = "TPU_WORKER_HOSTNAMES"
 # What JAX's messages say when another process has gone: collectives over TCP
 # and the service that all processes report to.
 _GONE = (
@@ -28,8 +27,7 @@ _GONE = (
 
 def is_many(addresses: str | None = None) -> bool:
     """Whether the arguments or the environment speak of several processes."""
-    workers = os.environ.get(_TPU_WORKERS, "")
-    return bool(addresses or os.environ.get(_ADDRESSES) or "," in workers)
+    return bool(addresses or os.environ.get(_ADDRESSES))
 
 
 def join_hosts(

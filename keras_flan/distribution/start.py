@@ -98,7 +98,7 @@ def setup(
         sequence: See `layout_map`.
         multi_host: Whether this is one of many processes. Default: if
             `addresses` or the environment say so. On a TPU slice with
-            several hosts nothing else is needed.
+            several hosts say `True`, and nothing else is needed.
         addresses: `"10.0.0.1:1234"`, of process 0; also read from
             `KERAS_DISTRIBUTION_JOB_ADDRESSES`.
         processes: How many there are; also read from

@@ -1,5 +1,6 @@
 """Checkpoints that a training goes on from as if it had never stopped."""
 
+import dataclasses
 import os
 from pathlib import Path
 
@@ -25,7 +26,8 @@ class TrainingCheckpoint(keras.callbacks.Callback):
     same losses, bit for bit, on the same kind of device.
 
     Args:
-        directory: The folder of the checkpoints.
+        directory: The folder of the checkpoints; may be `gs://...`. With
+            several hosts all of them need to see the same.
         pipeline: The `keras_flan.data.Pipeline` whose `dataset(...)` is
             trained on, or `None` for other data.
         every: int. Steps (calls of the training step) between two.
@@ -59,8 +61,7 @@ class TrainingCheckpoint(keras.callbacks.Callback):
 
     def __init__(self, directory, pipeline=None, every=1000, keep=2, states=()):
         super().__init__()
-        # Absolute, as Orbax wants it.
-        self.directory = Path(os.path.abspath(directory))
+        self.directory = _absolute(directory)
         self.every = every
         self.step = self._begun = 0
         self.position = Position()
@@ -118,7 +119,7 @@ class TrainingCheckpoint(keras.callbacks.Callback):
         # `fit` sets the metrics to zero at its begin.
         self._metrics = [np.asarray(v) for v in groups["metrics"]]
         self.step = self._begun = run["step"]
-        self.position = Position.from_dict(run["position"])
+        self.position = _own_position(place, run["positions"])
         for name, value in run["states"].items():
             if name in self._states:
                 self._states[name].set_state(value)
@@ -148,7 +149,7 @@ class TrainingCheckpoint(keras.callbacks.Callback):
         groups = _variables(self.model)
         run = {
             "step": self.step,
-            "position": position.to_dict(),
+            "positions": _all_positions(position),
             "states": {k: v.state() for k, v in self._states.items()},
             "shapes": _shapes(groups),
         }
@@ -176,6 +177,42 @@ def _variables(model) -> dict[str, list]:
         "optimizer": model.optimizer.variables,
         "metrics": model.metrics_variables,
     }
+
+
+def _absolute(directory):
+    """A path as Orbax wants it: absolute, or a bucket's."""
+    if "://" not in os.fspath(directory):
+        return Path(os.path.abspath(directory))
+    from etils import epath  # comes with Orbax
+
+    return epath.Path(directory)
+
+
+def _all_positions(position: Position) -> list[dict[str, int]]:
+    """Where the data of each process stand, as each reads its own."""
+    own = list(dataclasses.astuple(position))
+    found = [own]
+    if keras.backend.backend() == "jax":
+        from jax.experimental import multihost_utils
+
+        found = multihost_utils.process_allgather(np.asarray(own))
+        found = np.reshape(found, (-1, len(own))).tolist()
+    return [Position(*numbers).to_dict() for numbers in found]
+
+
+def _own_position(place, positions) -> Position:
+    number, count = 0, 1
+    if keras.backend.backend() == "jax":
+        import jax
+
+        number, count = jax.process_index(), jax.process_count()
+    if len(positions) != count:
+        raise InputError(
+            f"{place}: was written by {len(positions)} processes, each at its "
+            f"own place in the data, and now there are {count}; start as many "
+            "as before"
+        )
+    return Position.from_dict(positions[number])
 
 
 def _key(number: int) -> str:

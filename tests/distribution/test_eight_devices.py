@@ -1,0 +1,87 @@
+"""Eight simulated devices do what one does."""
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+
+pytestmark = pytest.mark.slow
+FAMILIES = ("palm", "llama", "t5")
+
+
+@pytest.fixture(scope="module")
+def found():
+    """What `eight_devices.py` gave, by case."""
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.distribution.eight_devices", *FAMILIES],
+        env={**os.environ, "PYTHONPATH": os.getcwd(), "JAX_PLATFORMS": "cpu"},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    return dict(json.loads(line) for line in done.stdout.splitlines())
+
+
+def near(losses, expected):
+    return len(losses) == len(expected) and all(
+        abs(a - b) < 1e-5 for a, b in zip(losses, expected, strict=True)
+    )
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_five_steps_have_the_losses_of_one_device(found, family):
+    for case in (family, f"{family} lora"):
+        one = found[case].pop("one")["losses"]
+        assert len(set(one)) == 5
+        for preset, run in found[case].items():
+            assert near(run["losses"], one), (case, preset)
+    assert set(found[family]) == {"data", "fsdp", "model", "fsdp+model"}
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_devices_hold_parts_of_weights(found, family):
+    embedding = "token_embedding/embeddings"
+    parts = {"data": 1, "fsdp": 8, "model": 2, "fsdp+model": 8}
+    for preset, expected in parts.items():
+        whole, held = found[family][preset]["held"][embedding]
+        assert whole == expected * held, preset
+    kernels = {
+        path: sizes
+        for path, sizes in found[family]["fsdp+model"]["held"].items()
+        if path.endswith("kernel")
+    }
+    # All but those of keys and values, which have less than four heads.
+    for path, (whole, held) in kernels.items():
+        narrow = family != "t5" and ("/key/" in path or "/value/" in path)
+        assert whole == (2 if narrow else 8) * held, path
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_slots_of_adafactor_lie_as_their_weights(found, family):
+    slots = found[family]["fsdp+model"]["slots"]
+    name = "adafactor/token_embedding_embeddings"
+    # Each of the two has lost one axis.
+    both = [*slots[f"{name}_row_moment"], *slots[f"{name}_column_moment"]]
+    assert sorted(both) == ["batch", "model"]
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_lora_weights_are_parts_too(found, family):
+    held = found[f"{family} lora"]["fsdp+model"]["held"]
+    lora = {p: s for p, s in held.items() if "lora_" in p}
+    assert lora
+    assert all(
+        whole > part
+        for path, (whole, part) in lora.items()
+        if path.endswith("query/lora_a") or path.endswith("output/lora_b")
+    )
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_checkpoints_go_on_on_other_meshes(found, family):
+    """Saved on 2 x 4 devices, restored on one and on 4 x 2."""
+    expected = found[family]["fsdp+model"]["losses"][3:]
+    for mesh in ("one", "4x2"):
+        assert near(found[f"{family} checkpoints"][mesh], expected), mesh
