@@ -10,7 +10,7 @@ import numpy as np
 from keras import ops
 
 from keras_flan.errors import InputError
-from keras_flan.generation.engine import decoding
+from keras_flan.generation.rounds import decoding_module
 from keras_flan.progress import track
 
 # Lengths are padded to a power of two from here on, so that few programs are
@@ -135,7 +135,7 @@ def _is_t5(model) -> bool:
 
 
 def _rows(model, prompts, continuations, limit) -> list[_Row]:
-    vocabulary, frame = model.vocabulary, decoding(model).frame
+    vocabulary, frame = model.vocabulary, decoding_module(model).frame
     read = vocabulary.encode_batch(list(prompts))
     texts = [
         (p, n, text)
