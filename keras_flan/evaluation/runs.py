@@ -1,7 +1,6 @@
 """Finished runs, read back from their folders."""
 
 import dataclasses
-import functools
 import json
 import os
 from collections.abc import Iterable, Sequence
@@ -13,6 +12,7 @@ from keras_flan.evaluation.judging import judge
 from keras_flan.evaluation.layouts import load_protocol
 from keras_flan.evaluation.paper import mean_normalised, normalised_average
 from keras_flan.evaluation.runner import METRICS_FILE, PREDICTIONS_FILE
+from keras_flan.evaluation.scoring import summarise
 from keras_flan.files import read_jsonl, read_text
 from keras_flan.generation.voting import vote
 
@@ -25,13 +25,15 @@ class FinishedRun:
 
     Args:
         folder: Where it is.
-        metrics: The content of its `metrics.json`.
+        metrics: What `score` makes of the log, and `run`, the settings.
         rows: Its `predictions.jsonl`.
+        judged: What `judge` says of the rows.
     """
 
     folder: Path
     metrics: dict[str, Any]
     rows: list[dict]
+    judged: list[dict]
 
     @property
     def benchmark(self) -> str:
@@ -59,12 +61,6 @@ class FinishedRun:
     def name(self) -> str:
         """Benchmark and way."""
         return f"{self.benchmark} {self.way}"
-
-    @functools.cached_property
-    def judged(self) -> list[dict]:
-        """What `judge` says of the rows."""
-        source = str(self.folder / PREDICTIONS_FILE)
-        return judge(self.benchmark, self.rows, source=source)
 
 
 def load_runs(folders: Iterable[str | os.PathLike]) -> list[FinishedRun]:
@@ -120,7 +116,13 @@ def _read(folder: Path) -> FinishedRun:
             f"{path}: expected the metrics of a run ('benchmark', 'run', "
             "'tasks'); give the --output of `keras-flan evaluate`"
         )
-    return FinishedRun(folder, metrics, read_jsonl(folder / PREDICTIONS_FILE))
+    rows = read_jsonl(folder / PREDICTIONS_FILE)
+    # From the log, so that runs of any age are summed up alike.
+    judged = judge(
+        metrics["benchmark"], rows, source=str(folder / PREDICTIONS_FILE)
+    )
+    summary = summarise(metrics["benchmark"], judged)
+    return FinishedRun(folder, {**summary, "run": metrics["run"]}, rows, judged)
 
 
 def paper_row(runs: Sequence[FinishedRun]) -> dict[str, dict[str, Any]]:

@@ -115,8 +115,9 @@ def _body(title, runs, tables, drawn, overlaps) -> str:
             scores.title,
             scores.html()
             + '<p class="key">Accuracy is the unweighted mean over tasks, its '
-            "interval a bootstrap over examples (tasks of one or two examples "
-            "make it too narrow). No answer: outputs in which no answer was "
+            "interval a bootstrap over examples (exact for a single task, and "
+            "over all examples together where tasks have fewer than ten). No "
+            "answer: outputs in which no answer was "
             "found; they count as wrong. Normalised: 0 is guessing, 100 all "
             "right.</p>",
         ),

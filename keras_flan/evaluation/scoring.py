@@ -8,8 +8,8 @@ from keras_flan.evaluation.judging import judge
 from keras_flan.evaluation.layouts import load_protocol
 from keras_flan.evaluation.paper import normalise
 from keras_flan.evaluation.statistics import (
-    bootstrap_interval,
     exact_interval,
+    mean_interval,
 )
 from keras_flan.files import read_jsonl
 from keras_flan.generation.answers import EXTRACTOR_VERSION, rule_set
@@ -52,7 +52,8 @@ def score(
 
     Returns:
         Fractions between 0 and 1: `accuracy`, the mean over the headline
-        tasks, with its bootstrap `interval` (95%); `unparsed`, which counts
+        tasks, with its `interval` (95%, see `mean_interval`);
+        `unparsed`, which counts
         the rows without any answer; `normalised`, the mean over tasks of how
         far each is above guessing; `tasks` (`accuracy`, `n`, `unparsed` and
         the exact `interval` of each) and `groups`. Where they apply, each
@@ -255,7 +256,7 @@ def _level(
 ) -> dict:
     """Returns the unweighted mean over tasks, and its interval."""
     chosen = [summaries[name] for name in names]
-    low, high = bootstrap_interval(
+    low, high = mean_interval(
         [[r["correct"] for r in tasks[name]] for name in names]
     )
     level = {

@@ -6,6 +6,8 @@ import numpy as np
 
 # Resamples of a bootstrap: the third digit of an interval is then stable.
 _RESAMPLES = 2000
+# Fewer examples of a task don't show its spread.
+_FEWEST = 10
 
 
 def exact_interval(
@@ -47,7 +49,8 @@ def bootstrap_interval(
 
     The examples of each task are drawn again, with replacement; the tasks
     stay the same, as a benchmark is its tasks. The interval of a task with
-    one example has no width, so that of few examples is too narrow.
+    one example has no width, so that of few examples is too narrow: see
+    `mean_interval`.
 
     Args:
         values: The scores of the examples, task by task.
@@ -65,6 +68,46 @@ def bootstrap_interval(
     tail = 50 * (1 - confidence)
     low, high = np.percentile(means, [tail, 100 - tail])
     return float(low), float(high)
+
+
+def mean_interval(
+    values: Sequence[Sequence[float]], seed: int = 0
+) -> tuple[float, float]:
+    """Returns a 95% interval of the mean over tasks of shares.
+
+    Of one task, or where all examples have the same score, it is the exact
+    interval. Where a task has fewer than ten examples, resampling within it
+    would say next to nothing of its chance: then the examples of all tasks
+    are resampled together, which errs on the wide side. Else see
+    `bootstrap_interval`.
+
+    Args:
+        values: The scores of the examples, 0 or 1, task by task.
+        seed: Seed of the resampling.
+
+    Example:
+        >>> [round(edge, 2) for edge in mean_interval([[1], [0], [1], [1]])]
+        [0.25, 1.0]
+    """
+    flat = [float(x) for scores in values for x in scores]
+    if set(flat) <= {0.0, 1.0} and (len(values) == 1 or len(set(flat)) == 1):
+        return exact_interval(int(sum(flat)), len(flat))
+    return bootstrap_interval(_strata(values), seed=seed)
+
+
+def _strata(values: Sequence[Sequence[float]]) -> list[list[float]]:
+    """Returns what is resampled together; the mean stays the same."""
+    if min(map(len, values)) >= _FEWEST:
+        return [list(scores) for scores in values]
+    total = sum(map(len, values))
+    weights = [total / (len(values) * len(scores)) for scores in values]
+    return [
+        [
+            weight * float(x)
+            for weight, scores in zip(weights, values, strict=True)
+            for x in scores
+        ]
+    ]
 
 
 def mcnemar(first: Sequence[bool], second: Sequence[bool]) -> float:
@@ -122,7 +165,7 @@ def paired_difference(
     ]
     a = [x for task in first for x in first[task]]
     b = [x for task in first for x in second[task]]
-    low, high = bootstrap_interval(changes, seed=seed)
+    low, high = bootstrap_interval(_strata(changes), seed=seed)
     return {
         "difference": float(np.mean([change.mean() for change in changes])),
         "interval": [low, high],

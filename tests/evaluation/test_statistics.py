@@ -7,6 +7,7 @@ from keras_flan.evaluation.statistics import (
     bootstrap_interval,
     exact_interval,
     mcnemar,
+    mean_interval,
     paired_difference,
 )
 
@@ -51,6 +52,20 @@ def test_bootstrap_of_a_mean_over_tasks():
     assert bootstrap_interval(values) == (low, high)
     assert bootstrap_interval(values, seed=1) != (low, high)
     assert bootstrap_interval([[1], [0]]) == (0.5, 0.5)
+
+
+def test_intervals_of_few_examples_are_not_too_narrow():
+    assert mean_interval([[1, 0] * 4]) == exact_interval(4, 8)
+    assert mean_interval([[0]] * 8) == exact_interval(0, 8)
+    # A question a task: as wide as that of so many questions.
+    low, high = mean_interval([[1]] * 10 + [[0]] * 30)
+    assert low == pytest.approx(0.25 - 1.96 * np.sqrt(0.1875 / 40), abs=0.03)
+    assert high == pytest.approx(0.25 + 1.96 * np.sqrt(0.1875 / 40), abs=0.03)
+    # Tasks count alike, whatever their number of questions.
+    low, high = mean_interval([[1] * 30, [0] * 2, [0] * 2])
+    assert low <= 1 / 3 <= high
+    many = [[0, 1] * 50, [1] * 100]
+    assert mean_interval(many) == bootstrap_interval(many)
 
 
 def test_mcnemar_equals_the_binomial_test():
