@@ -237,13 +237,13 @@ def _score_t5(model, inputs, lengths, first, targets, mask):
     encoded = model.encode(inputs, segments)
     flat = ops.reshape(targets, (size * number, longest))
     shifted = ops.pad(flat[:, :-1], ((0, 0), (1, 0)))
-    logits = model.decode(
+    hidden = model.decode(
         shifted,
         ops.ones_like(shifted),
         ops.repeat(encoded, number, axis=0),
         ops.repeat(segments, number, axis=0),
     )
-    picked = _picked(ops.log_softmax(logits, axis=-1), flat)
+    picked = _picked(ops.log_softmax(model.logits(hidden), axis=-1), flat)
     return ops.sum(ops.reshape(picked, targets.shape) * mask, axis=-1)
 
 

@@ -129,10 +129,7 @@ def _body(title, runs, tables, drawn, overlaps) -> str:
             "columns. The others: Chung et al., arXiv:2210.11416, table 5 "
             "(MMLU: whole validation split).</p>",
         ),
-        *(
-            f'<div class="pair">{"".join(narrow[i : i + 2])}</div>'
-            for i in range(0, len(narrow), 2)
-        ),
+        f'<div class="trio">{"".join(narrow)}</div>',
         *(page.card(table.title, table.html()) for table in others),
         *wide,
         _contamination(overlaps),
@@ -167,7 +164,7 @@ def _tiles(runs: Sequence[FinishedRun]) -> list[tuple[str, str, str]]:
         (
             page.text(f"{name}, best way"),
             f"{100 * run.metrics['accuracy']:.1f}%",
-            page.text(f"{run.way}; {normalised(run):+.1f} above guessing"),
+            page.text(f"{run.way}; {round(normalised(run)) + 0:d} normalised"),
         )
         for name, run in list(best.items())[:4]
     ]

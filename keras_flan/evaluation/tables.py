@@ -114,11 +114,12 @@ def scores_table(runs: Sequence[FinishedRun]) -> Table:
                 run.benchmark,
                 run.way,
                 str(run.settings.get("shots", 0)),
+                str(len(found["tasks"])),
                 f"{found['n']:,}",
                 f"{100 * found['accuracy']:.1f}",
                 f"{100 * low:.1f}\u2013{100 * high:.1f}",
                 f"{100 * found['unparsed'] / found['n']:.1f}",
-                f"{normalised(run):.1f}",
+                _signed(normalised(run)),
                 "" if f1 is None else f"{100 * f1:.1f}",
             )
         )
@@ -126,6 +127,7 @@ def scores_table(runs: Sequence[FinishedRun]) -> Table:
         "Benchmark",
         "Way",
         "Shots",
+        "Tasks",
         "Examples",
         "Accuracy %",
         "95% interval",
@@ -136,6 +138,11 @@ def scores_table(runs: Sequence[FinishedRun]) -> Table:
     if not any(row[-1] for row in rows):
         header, rows = header[:-1], [row[:-1] for row in rows]
     return Table("Scores", header, rows)
+
+
+def _signed(value: float) -> str:
+    """One digit; what rounds to zero has no sign."""
+    return f"{round(value, 1) + 0.0:.1f}"
 
 
 def paper_table(models: dict[str, Sequence[FinishedRun]]) -> Table:

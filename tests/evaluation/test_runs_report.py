@@ -124,7 +124,7 @@ def test_the_report_is_whole_and_offline(runs, tmp_path):
         p.read_bytes().startswith(b"\x89PNG") for p in made.parent.glob("*.png")
     )
     markdown = (made.parent / "tables.md").read_text()
-    assert "| bbh | CoT | 0 | 18 | 66.7 | " in markdown
+    assert "| bbh | CoT | 0 | 3 | 18 | 66.7 | " in markdown
     latex = (made.parent / "tables.tex").read_text()
     assert latex.count(r"\begin{tabular}") == latex.count(r"\end{tabular}") == 4
     assert r"\textbf{This model}" in latex and "$\\pm$" in latex
