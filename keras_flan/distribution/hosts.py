@@ -11,6 +11,8 @@ from keras_flan.errors import InputError
 _ADDRESSES = "KERAS_DISTRIBUTION_JOB_ADDRESSES"
 _PROCESSES = "KERAS_DISTRIBUTION_NUM_PROCESSES"
 _PROCESS = "KERAS_DISTRIBUTION_PROCESS_ID"
+# Seconds that the end of a run may take on one process more than on another.
+_WRITING = 6 * 3600
 # What JAX's messages say when another process has gone: collectives over TCP
 # and the service that all processes report to.
 _GONE = (
@@ -61,7 +63,8 @@ def join_hosts(
             processes,
             process,
             heartbeat_timeout_seconds=patience,
-            shutdown_timeout_seconds=patience,
+            # The others wait for the one that writes the model.
+            shutdown_timeout_seconds=_WRITING,
             initialization_timeout=max(patience, 60),
         )
     except (RuntimeError, TypeError, ValueError) as error:

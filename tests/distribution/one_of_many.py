@@ -90,14 +90,21 @@ if args.processes > 1:
 questions = []
 
 
+def split(rows):
+    """Yields the ids between the ends of text; decoding stops there."""
+    for row in rows:
+        ends = np.flatnonzero(row == vocabulary.eos_id) + 1
+        yield from (part.tolist() for part in np.split(row, ends))
+
+
 def batches():
     for made in zip(
         *(part.dataset(*start).as_numpy_iterator() for part in parts),
         strict=True,
     ):
         batch = keras.tree.map_structure(lambda *a: np.concatenate(a), *made)
-        text = "\n".join(vocabulary.decode(row) for row in batch[1])
-        questions.append(re.findall(r"q(\d+)x", text))
+        texts = (vocabulary.decode(ids) for ids in split(batch[1]))
+        questions.append(re.findall(r"q(\d+)x", "\n".join(texts)))
         yield batch
 
 
