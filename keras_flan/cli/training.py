@@ -43,19 +43,30 @@ def quickstart(
 
 @app.command(context_settings={"allow_interspersed_args": True})
 def train(
-    config: Annotated[Path, typer.Argument(help="A training config YAML.")],
+    config: Annotated[
+        Path,
+        typer.Argument(help="A training config YAML, or the folder of a run."),
+    ],
     overrides: Annotated[
         list[str] | None, typer.Argument(help="key=value, dots for nesting.")
+    ] = None,
+    recipe: Annotated[
+        str | None,
+        typer.Option(help="Settings of a model of the paper: flan_t5_small."),
     ] = None,
     json_: Json = False,
     quiet: Quiet = False,
 ):
-    """Finetune a model on a mixture with `model.fit`."""
+    """Finetune a model on a mixture with `model.fit`.
+
+    A run that was killed goes on when it is started again.
+    """
     from keras_flan.training.config import TrainConfig
     from keras_flan.training.runner import train
 
     result = train(
-        TrainConfig.from_yaml(config, overrides or []), quiet=quiet or json_
+        TrainConfig.from_yaml(config, overrides or [], recipe),
+        quiet=quiet or json_,
     )
     if json_:
         print_json(result)

@@ -6,11 +6,16 @@ __getattr__, __dir__, __all__ = attach(
     __name__,
     {
         "Adafactor": ".adafactor",
+        "Adam": ".optimizers",
         "HeldOutLoss": ".held_out",
+        "StepLog": ".callbacks",
+        "Telemetry": ".telemetry",
         "TokenCrossentropy": ".losses",
         "TrainConfig": ".config",
         "TrainingCheckpoint": ".checkpoints",
         "held_out_loss": ".held_out",
+        "recipe": ".recipe_table",
+        "recipes": ".recipe_table",
         "train": ".runner",
     },
 )

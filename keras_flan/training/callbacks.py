@@ -12,10 +12,16 @@ class StepLog(keras.callbacks.Callback):
         every: int. Steps between two points.
         total: int or `None`. Steps in all, for the time left.
         progress: bool. Whether to show progress on stderr.
+        reset: bool. Whether to begin the mean loss of `fit` anew at every
+            point, as a long run should: a sum of a hundred thousand losses
+            in float32 is coarse.
 
     Attributes:
         steps: list of int, the step at the end of each stretch, from 1.
         loss: list of float, the mean loss over each stretch.
+        gradient_norm: list of float, the norm of the gradients at its end,
+            or empty if the optimizer measures none (see
+            `keras_flan.training.Adafactor`).
 
     Example:
 
@@ -29,44 +35,78 @@ class StepLog(keras.callbacks.Callback):
     # The loss is only read (which waits for the device) at a point's end.
     async_safe = False
 
-    def __init__(self, every=20, total=None, progress=False):
+    def __init__(self, every=20, total=None, progress=False, reset=False):
         super().__init__()
         self.every = every
+        self.reset = reset
         self.steps = []
         self.loss = []
+        self.gradient_norm = []
         self._step = 0
+        # Steps since Keras's mean began, and what was reported of them.
+        self._since, self._reported = 0, (0, 0.0)
+        self._restored = False
         self._progress = Progress(
             "training", total=total, unit="steps", enabled=progress
         )
 
+    def state(self) -> dict:
+        """Returns what a checkpoint keeps."""
+        return {
+            "step": self._step,
+            "since": self._since,
+            "reported": list(self._reported),
+            "steps": self.steps,
+            "loss": self.loss,
+            "gradient_norm": self.gradient_norm,
+        }
+
+    def set_state(self, state: dict) -> None:
+        """Goes on from `state()`."""
+        self._step, self._since = state["step"], state["since"]
+        self._reported = tuple(state["reported"])
+        self.steps = list(state["steps"])
+        self.loss = list(state["loss"])
+        self.gradient_norm = list(state["gradient_norm"])
+        self._restored = True
+
     def on_train_begin(self, logs=None):
         self._progress.__enter__()
+        if self._step:
+            self._progress.advance(self._step)
 
     def on_train_end(self, logs=None):
         self._progress.__exit__()
 
     def on_epoch_begin(self, epoch, logs=None):
-        # Keras reports the mean since the epoch's begin; keep what was
-        # reported to take the mean of a stretch.
-        self._since_epoch = 0
-        self._reported = (0, 0.0)
+        if not self._restored:
+            self._since, self._reported = 0, (0, 0.0)
+        self._restored = False
 
     def on_train_batch_end(self, batch, logs=None):
         self._step += 1
-        self._since_epoch += 1
-        if self._since_epoch % self.every == 0:
+        self._since += 1
+        if self._step % self.every == 0:
             self._point(logs)
         note = f"loss {self.loss[-1]:.3f}" if self.loss else ""
         self._progress.advance(note=note)
 
     def on_epoch_end(self, epoch, logs=None):
-        if self._since_epoch % self.every:
+        if self._since > self._reported[0]:
             self._point(logs)
 
     def _point(self, logs):
-        count, mean = self._since_epoch, float(logs["loss"])
+        # Keras reports the mean since it began.
+        count, mean = self._since, float(logs["loss"])
         before_count, before_mean = self._reported
         total = count * mean - before_count * before_mean
         self.steps.append(self._step)
         self.loss.append(total / (count - before_count))
         self._reported = (count, mean)
+        model = self.model
+        norm = getattr(model.optimizer, "gradient_norm", None)
+        if norm is not None:
+            self.gradient_norm.append(float(norm))
+        if self.reset:
+            model.reset_metrics()
+            self._since, self._reported = 0, (0, 0.0)

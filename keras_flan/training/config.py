@@ -19,8 +19,9 @@ class ModelConfig(Strict):
     """Which model to start from.
 
     Attributes:
-        init: A model folder or keras-hub preset to finetune; `None` starts
-            from random weights of the sizes below.
+        init: What to finetune, as `keras_flan.models.load` takes it: a model
+            folder, `hf://...`, `smollm2_135m`; or `palm_8b` and so on for a
+            random PaLM; `None` starts from a random T5 of the sizes below.
         num_layers: Layers of the encoder, and of the decoder.
         num_heads: Attention heads.
         hidden_dim: Width of the model.
@@ -44,7 +45,8 @@ class DataConfig(Strict):
     Attributes:
         input_length: Encoder tokens a row (the paper: 2,048).
         target_length: Decoder tokens a row (the paper: 512).
-        batch_size: Packed rows a step (the paper: 64 for T5, 32 for PaLM).
+        batch_size: Packed rows an optimizer step (the paper: 64 for T5, 32
+            for PaLM).
         pack: Whether several examples share a row.
     """
 
@@ -55,15 +57,59 @@ class DataConfig(Strict):
 
 
 class OptimizerConfig(Strict):
-    """Adafactor's settings.
+    """The optimizer and the loss.
 
     Attributes:
+        name: `adafactor` (the paper's), or `adam`, which suits adapters:
+            Adafactor's steps are relative to a weight's size, and adapters
+            start at zero.
         learning_rate: Constant rate (the paper: 5e-4 for Flan-T5).
         z_loss: Weight of the z-loss.
+        accumulate: In how many parts a batch is computed; their gradients
+            are averaged. Saves memory.
+        loss_chunk: Positions whose logits are in memory at a time; see
+            `TokenCrossentropy`.
+        clip_norm: Largest norm of the gradients, or `None`.
     """
 
+    name: Literal["adafactor", "adam"] = "adafactor"
     learning_rate: Annotated[float, pydantic.Field(gt=0)] = 1e-3
     z_loss: Annotated[float, pydantic.Field(ge=0)] = 0.0
+    accumulate: Positive = 1
+    loss_chunk: Positive | None = None
+    clip_norm: Annotated[float, pydantic.Field(gt=0)] | None = None
+
+
+class AdapterConfig(Strict):
+    """An adapter to train instead of the model's weights.
+
+    Attributes:
+        kind: `lora` or `houlsby`.
+        rank: LoRA's rank.
+        alpha: LoRA's scale; default: the rank.
+        width: Width of a Houlsby adapter.
+        targets: See `keras_flan.models.add_lora`.
+    """
+
+    kind: Literal["lora", "houlsby"]
+    rank: Positive = 8
+    alpha: Annotated[float, pydantic.Field(gt=0)] | None = None
+    width: Positive = 64
+    targets: str | list[str] = "default"
+
+
+class HeldOutConfig(Strict):
+    """Evaluation during training; the best weights are kept in `best/`.
+
+    Attributes:
+        mixture: As that of the training: held-out tasks or splits.
+        every: Steps between two evaluations (the paper: 2k to 10k).
+        batches: How many batches are evaluated.
+    """
+
+    mixture: Path
+    every: Positive = 2000
+    batches: Positive = 50
 
 
 class DistributionConfig(Strict):
@@ -100,10 +146,20 @@ class TrainConfig(Strict):
         steps: Optimizer steps.
         seed: Seed of the weights, the data order and dropout.
         log_every: Steps between two points of the loss curve.
+        checkpoint_every: Steps between two checkpoints, from which a run
+            that was killed goes on; 0 for none.
+        tensorboard: Whether to write a log for TensorBoard too.
+        precision: `float32`, `bfloat16` (also of the weights) or
+            `mixed_bfloat16`.
+        recipe: The name of one of the paper's models, whose settings are
+            taken where this file gives none; see
+            `keras_flan.training.recipe`.
         model: See `ModelConfig`.
         data: See `DataConfig`.
         optimizer: See `OptimizerConfig`.
         distribution: See `DistributionConfig`; default: one device.
+        adapter: See `AdapterConfig`; `None` trains all weights.
+        held_out: See `HeldOutConfig`; `None` evaluates nothing.
 
     Example:
 
@@ -125,34 +181,50 @@ class TrainConfig(Strict):
     steps: Positive = 1000
     seed: int = 0
     log_every: Positive = 20
+    checkpoint_every: Annotated[int, pydantic.Field(ge=0)] = 1000
+    tensorboard: bool = False
+    precision: Literal["float32", "bfloat16", "mixed_bfloat16"] = "float32"
+    recipe: str | None = None
     model: ModelConfig = ModelConfig()
     data: DataConfig = DataConfig()
     optimizer: OptimizerConfig = OptimizerConfig()
     distribution: DistributionConfig | None = None
+    adapter: AdapterConfig | None = None
+    held_out: HeldOutConfig | None = None
 
     @classmethod
-    def from_yaml(cls, path, overrides: list[str] = ()) -> "TrainConfig":
+    def from_yaml(
+        cls, path, overrides: list[str] = (), recipe: str | None = None
+    ) -> "TrainConfig":
         """Reads a config file.
 
-        `mixture`, `records`, `vocabulary` and `model.init` are relative to
-        the file (`output` to the current folder); in overrides all are
-        relative to the current folder.
+        `mixture`, `records`, `vocabulary`, `held_out.mixture` and
+        `model.init` are relative to the file (`output` to the current
+        folder); in overrides all are relative to the current folder.
 
         Args:
-            path: A YAML file.
+            path: A YAML file, or the folder of an earlier run.
             overrides: `"key=value"` with dots for nesting and a YAML value,
                 such as `"data.batch_size=4"`.
+            recipe: Instead of the file's.
 
         Raises:
             InputError: Names the file or override, and the key.
         """
         path = Path(path)
-        config = validate(cls, read_yaml(path), str(path))
+        if path.is_dir():
+            path = path / "config.yaml"
+        given = read_yaml(path)
+        if recipe is not None and isinstance(given, dict):
+            given = {**given, "recipe": recipe}
+        config = validate(cls, _with_recipe(given), str(path))
         values = config.model_dump()
         folder = path.parent
         for key in ("mixture", "records", "vocabulary"):
             if values[key] is not None and not _is_name(key, values[key]):
                 values[key] = folder / values[key]
+        if values["held_out"] and not is_library_name(config.held_out.mixture):
+            values["held_out"]["mixture"] = folder / config.held_out.mixture
         init = values["model"]["init"]
         if init is not None and (folder / init).exists():
             values["model"]["init"] = str(folder / init)
@@ -160,13 +232,30 @@ class TrainConfig(Strict):
             _override(values, text)
         place = f"{path} with {' '.join(overrides)}" if overrides else path
         config = validate(cls, values, str(place))
-        if config.vocabulary is None and config.model.init is None:
+        if config.data.batch_size % config.optimizer.accumulate:
+            raise InputError(
+                f"{place}: optimizer.accumulate: found "
+                f"{config.optimizer.accumulate}, which does not divide "
+                f"data.batch_size {config.data.batch_size}"
+            )
+        if config.adapter is not None and config.model.init is None:
+            raise InputError(
+                f"{place}: adapter: there is no model.init to adapt; give a "
+                "model that was trained, or leave out the adapter"
+            )
+        if config.vocabulary is None and config.brings_no_vocabulary:
             raise InputError(
                 f"{path}: vocabulary: this key is missing; give a "
                 "SentencePiece .model file (see `keras-flan vocabulary`) or "
                 "model.init"
             )
         return config
+
+    @property
+    def brings_no_vocabulary(self) -> bool:
+        """Whether the model starts without a vocabulary of its own."""
+        init = self.model.init
+        return init is None or init.startswith("palm_")
 
     def to_yaml(self) -> str:
         """Returns the config as YAML, with absolute paths."""
@@ -179,7 +268,38 @@ class TrainConfig(Strict):
                 path = values[key]
                 path = path if _is_name(key, path) else path.absolute()
                 values[key] = str(path)
+        if self.held_out is not None:
+            path = self.held_out.mixture
+            path = path if is_library_name(path) else path.absolute()
+            values["held_out"]["mixture"] = str(path)
+        init = self.model.init
+        if init is not None and Path(init).exists():
+            values["model"]["init"] = str(Path(init).absolute())
         return yaml.safe_dump(values, sort_keys=False)
+
+
+def _with_recipe(given):
+    """Fills in what a recipe says and a file does not."""
+    if not isinstance(given, dict) or not given.get("recipe"):
+        return given
+    values = dict(given)
+    for key, value in recipe_settings(str(given["recipe"])).items():
+        if not isinstance(value, dict):
+            values.setdefault(key, value)
+        elif isinstance(values.setdefault(key, {}), dict):
+            values[key] = {**value, **values[key]}
+    own = given.get("model") or {}
+    if "init" not in own and "hidden_dim" in own:
+        # Sizes of its own need no checkpoint.
+        values["model"].pop("init")
+    return values
+
+
+def recipe_settings(name: str) -> dict:
+    """Returns the settings of a recipe; see `keras_flan.training.recipe`."""
+    from keras_flan.training.recipe_table import recipe
+
+    return recipe(name).settings()
 
 
 def _is_name(key: str, path: Path) -> bool:

@@ -75,6 +75,15 @@ class HeldOutLoss(keras.callbacks.Callback):
         self.loss = []
         self._step = start
 
+    def state(self) -> dict:
+        """Returns what a checkpoint keeps."""
+        return {"step": self._step, "steps": self.steps, "loss": self.loss}
+
+    def set_state(self, state: dict) -> None:
+        """Goes on from `state()`."""
+        self._step = state["step"]
+        self.steps, self.loss = list(state["steps"]), list(state["loss"])
+
     def on_train_batch_end(self, batch, logs=None):
         self._step += 1
         if self._step % self.every == 0:

@@ -64,26 +64,85 @@ def test_stores_rows_and_columns_only():
     variable = keras.Variable(np.ones((256, 512), "float32"))
     optimizer = Adafactor(0.01)
     optimizer.build([variable])
-    slots = [v for v in optimizer.variables if len(v.shape)]
-    assert sorted(tuple(v.shape) for v in slots) == [(256,), (512,)]
+    assert sorted(slots(optimizer)) == [(256,), (512,)]
 
 
-def test_stacked_layers_keep_statistics_of_their_own():
+def slots(optimizer):
+    return [tuple(v.shape) for v in optimizer.variables if len(v.shape)]
+
+
+@pytest.mark.parametrize(
+    ("name", "axes"),
+    [
+        ("query", (16, 4, 6)),
+        pytest.param("attention_output", (4, 6, 16), marks=pytest.mark.slow),
+    ],
+)
+def test_factors_by_the_meaning_of_the_axes(name, axes):
+    """A matrix, one with heads, and all layers at once: the same update."""
     rng = np.random.default_rng(1)
-    start = rng.normal(size=(3, 16, 24)).astype("float32")
-    gradient = rng.normal(size=(3, 16, 24)).astype("float32")
-    stacked = keras.Variable(start)
-    optimizer = Adafactor(
-        0.01, min_dim_to_factor=8, scale_by_parameter=False, clip_threshold=1e9
+    start, gradient = rng.normal(size=(2, 3, *axes)).astype("float32")
+    gradient *= np.array([0.1, 1, 5], "float32").reshape(3, 1, 1, 1)
+    matrix = (16, 24) if axes[0] == 16 else (24, 16)
+    made = []
+    for shape in (None, axes, matrix):
+        parts = [(start, gradient)]
+        if shape is not None:
+            parts = [
+                (w.reshape(shape), g.reshape(shape))
+                for w, g in zip(start, gradient, strict=True)
+            ]
+        with keras.name_scope("decoder"), keras.name_scope(name):
+            variables = [keras.Variable(w, name="kernel") for w, _ in parts]
+        optimizer = Adafactor(0.1, min_dim_to_factor=8)
+        gradients = [keras.ops.convert_to_tensor(g) for _, g in parts]
+        for _ in range(2):
+            optimizer.apply(gradients, variables)
+        made.append(np.stack([np.asarray(v) for v in variables]).ravel())
+        if shape is None:
+            assert sorted(slots(optimizer)) == [(3, 4, 6), (3, 16)]
+    np.testing.assert_allclose(made[0], made[1], rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(made[0], made[2], rtol=1e-5, atol=1e-6)
+
+
+def test_statistics_are_float32_for_narrow_weights():
+    variable = keras.Variable(np.ones((16, 24)), dtype="bfloat16")
+    optimizer = Adafactor(0.01, min_dim_to_factor=8, momentum=0.9)
+    optimizer.apply([keras.ops.ones((16, 24), "bfloat16")], [variable])
+    kinds = {str(v.dtype) for v in optimizer.variables if len(v.shape)}
+    assert kinds == {"float32"}
+    assert variable.dtype == "bfloat16"
+
+
+def test_gradient_norm():
+    one, other = keras.Variable(np.ones(4)), keras.Variable(np.ones((2, 2)))
+    optimizer = Adafactor(0.01)
+    optimizer.apply(
+        [keras.ops.ones(4), 2 * keras.ops.ones((2, 2))], [one, other]
     )
-    optimizer.apply([keras.ops.convert_to_tensor(gradient)], [stacked])
-    for i in range(3):
-        single = keras.Variable(start[i])
-        alone = Adafactor.from_config(optimizer.get_config())
-        alone.apply([keras.ops.convert_to_tensor(gradient[i])], [single])
-        np.testing.assert_allclose(
-            np.asarray(stacked)[i], np.asarray(single), rtol=1e-5, atol=1e-6
-        )
+    assert abs(float(optimizer.gradient_norm) - 20**0.5) < 1e-5
+
+
+def test_accumulation_takes_the_mean_of_the_parts():
+    rng = np.random.default_rng(3)
+    start = rng.normal(size=(16, 24)).astype("float32")
+    parts = rng.normal(size=(3, 16, 24)).astype("float32")
+
+    def trained(gradients, **settings):
+        variable = keras.Variable(start)
+        optimizer = Adafactor(0.1, min_dim_to_factor=8, **settings)
+        for _ in range(2):
+            for gradient in gradients:
+                gradient = keras.ops.convert_to_tensor(gradient)
+                optimizer.apply([gradient], [variable])
+        return np.asarray(variable)
+
+    np.testing.assert_allclose(
+        trained(parts, gradient_accumulation_steps=3),
+        trained([parts.mean(0)]),
+        rtol=1e-5,
+        atol=1e-6,
+    )
 
 
 def test_state_survives_save_and_load(tmp_path):

@@ -1,0 +1,94 @@
+"""What a model's training step needs, and what the devices can do at most."""
+
+import functools
+import time
+
+import keras
+import numpy as np
+from keras import ops
+
+# FLOP/s in bfloat16 of a chip, by what JAX calls it. Source: the pages of
+# https://cloud.google.com/tpu/docs/system-architecture-tpu-vm.
+CHIPS = {
+    "TPU v2": 46e12,
+    "TPU v3": 123e12,
+    "TPU v4": 275e12,
+    "TPU v5 lite": 197e12,
+    "TPU v5": 459e12,
+    "TPU v6 lite": 918e12,
+}
+# JAX sees the two cores of these chips as devices of their own.
+_TWO_CORES = ("TPU v2", "TPU v3")
+_SIDE = 1536
+
+
+def model_flops(model, inputs: float, targets: float) -> float:
+    """Returns the operations of training a model on tokens.
+
+    Two for each weight of a matrix product and token in the forward pass,
+    two in the backward pass, and two more for weights that are trained;
+    attention's own products are left out.
+
+    Args:
+        model: A `keras_flan.models.T5` or `DecoderOnly`.
+        inputs: Real input tokens.
+        targets: Real target tokens.
+    """
+    encoder, decoder = _weights(model)
+    if encoder is None:
+        return sum(decoder) * (inputs + targets)
+    return sum(encoder) * inputs + sum(decoder) * targets
+
+
+def _weights(model):
+    """Operations a token of each kernel, of encoder and decoder."""
+    backbone = model.backbone
+    encoder_layers = getattr(backbone, "encoder_transformer_layers", None)
+    inside = {id(v) for layer in encoder_layers or () for v in layer.variables}
+    encoder, decoder = [], []
+    for variable in model.variables:
+        shape = tuple(variable.shape)
+        if len(shape) < 2 or "relative" in variable.path:
+            continue
+        is_embedding = "embedding" in variable.path
+        is_head = "reverse" in variable.path or (
+            is_embedding and _tied(backbone)
+        )
+        if is_embedding and not is_head:
+            continue
+        cost = np.prod(shape) * (6 if variable.trainable else 4)
+        (encoder if id(variable) in inside else decoder).append(cost)
+    return (encoder if encoder_layers else None), decoder
+
+
+def _tied(backbone) -> bool:
+    for name in ("tie_embedding_weights", "tie_word_embeddings"):
+        if hasattr(backbone, name):
+            return getattr(backbone, name)
+    return True
+
+
+@functools.cache
+def peak_flops(dtype: str = "float32") -> float:
+    """Returns the FLOP/s of all devices: known for a TPU, else measured."""
+    if keras.backend.backend() == "jax":
+        import jax
+
+        devices = jax.devices()
+        kind = devices[0].device_kind
+        if kind in CHIPS:
+            chips = len(devices) / (2 if kind in _TWO_CORES else 1)
+            return CHIPS[kind] * chips
+    return measure_peak(dtype)
+
+
+def measure_peak(dtype: str = "float32", side: int = _SIDE) -> float:
+    """Measures the FLOP/s of a large matrix product, the best of four."""
+    rng = np.random.default_rng(0)
+    x = ops.cast(rng.normal(size=(side, side)).astype("float32"), dtype)
+    best = np.inf
+    for _ in range(5):  # The first one compiles.
+        begin = time.perf_counter()
+        float(ops.cast(ops.matmul(x, x), "float32")[0, 0])
+        best = min(best, time.perf_counter() - begin)
+    return 2 * side**3 / best

@@ -1,0 +1,285 @@
+"""How fast a training is, and what it spends its time on."""
+
+import resource
+import sys
+import time
+
+import keras
+import numpy as np
+
+from keras_flan.files import atomic_write
+from keras_flan.training.peak import model_flops, peak_flops
+
+COLUMNS = (
+    "step",
+    "seconds",
+    "tokens_per_second",
+    "fill",
+    "input_wait",
+    "flops_per_second",
+    "utilisation",
+    "peak_memory_gib",
+)
+
+
+class Telemetry(keras.callbacks.Callback):
+    """Measures real tokens a second, and why there are not more.
+
+    Each row of `rows` and of the CSV file is a stretch of steps:
+
+    | column | meaning |
+    |---|---|
+    | `step` | its last step |
+    | `seconds` | how long it took |
+    | `tokens_per_second` | inputs and targets, without padding |
+    | `fill` | share of the rows' places that hold tokens |
+    | `input_wait` | share of the time spent waiting for a batch |
+    | `flops_per_second` | of the model: what its matrix products need for
+      the real tokens, forward and backward, attention's products left out |
+    | `utilisation` | that over the peak of the devices |
+    | `peak_memory_gib` | the most so far, of a device or else of the process |
+
+    The first stretch has the first step, whose time (mostly compilation) is
+    `first_step`, apart from the rest.
+
+    Args:
+        every: int. Steps of a stretch.
+        csv: A file, or `None`.
+        tensorboard: A folder for TensorBoard's event files, or `None`.
+        peak: float. FLOP/s of all devices at best; default: known for a
+            TPU, else measured by a large matrix product.
+        quiet: bool. Whether to print nothing.
+        start: int. Steps that were trained before.
+
+    Attributes:
+        rows: list of dict.
+        first_step: float, seconds to the end of the first step.
+
+    Example:
+
+    ```python
+    telemetry = Telemetry(every=50, csv="run/telemetry.csv")
+    model.fit(telemetry.watch(dataset), steps_per_epoch=1000,
+              callbacks=[telemetry])
+    ```
+
+    Source: the utilisation is that of arXiv:2204.02311, appendix B.
+    """
+
+    # Waits for the device at the end of a stretch only.
+    async_safe = False
+
+    def __init__(
+        self,
+        every=50,
+        csv=None,
+        tensorboard=None,
+        peak=None,
+        quiet=False,
+        start=0,
+    ):
+        super().__init__()
+        self.every = every
+        self.rows = []
+        self.first_step = None
+        self._csv = csv
+        self._events = Events(tensorboard) if tensorboard else None
+        self._peak = peak
+        self._quiet = quiet
+        self._step = self._begun_at = start
+        self._batches = []
+        self._wait = 0.0
+
+    def watch(self, dataset):
+        """Yields the batches of a dataset, and notes what is in them."""
+        source = iter(dataset)
+        while True:
+            begin = time.monotonic()
+            try:
+                batch = keras.tree.map_structure(np.asarray, next(source))
+            except StopIteration:
+                return
+            self._wait += time.monotonic() - begin
+            self._batches.append(count_tokens(batch))
+            yield batch
+
+    def state(self) -> dict:
+        """Returns what a checkpoint keeps."""
+        return {"step": self._step, "rows": self.rows}
+
+    def set_state(self, state: dict) -> None:
+        """Goes on from `state()`."""
+        self._step = self._begun_at = state["step"]
+        self.rows = list(state["rows"])
+
+    def on_train_begin(self, logs=None):
+        if self._peak is None:
+            self._peak = peak_flops(self.model.compute_dtype)
+        self._used = 0
+        self._restart()
+
+    def on_train_batch_end(self, batch, logs=None):
+        self._step += 1
+        if self.first_step is None:
+            self._wait_for_device(logs)
+            self.first_step = time.monotonic() - self._begin
+            self._count(self._take(1))
+            if not self._quiet:
+                _print(f"first step after {self.first_step:.1f} s")
+            self._restart()
+        elif (self._step - self._begun_at) % self.every == 0:
+            loss = self._wait_for_device(logs)
+            self._stretch()
+            self._log({"loss": loss})
+
+    def on_train_end(self, logs=None):
+        if self._step > self._last:
+            self._stretch()
+        if self._csv is not None:
+            with atomic_write(self._csv) as f:
+                f.write(",".join(COLUMNS) + "\n")
+                for row in self.rows:
+                    f.write(",".join(f"{row[c]:.6g}" for c in COLUMNS) + "\n")
+        if self._events is not None:
+            self._events.close()
+
+    def summary(self) -> dict:
+        """Returns the whole training in one row, without the first step."""
+        seconds = sum(row["seconds"] for row in self.rows)
+        summary = {"first_step": self.first_step}
+        for name in COLUMNS[2:-1] if self.rows else ():
+            total = sum(row[name] * row["seconds"] for row in self.rows)
+            summary[name] = total / seconds
+        summary["peak_memory_gib"] = peak_memory() / 2**30
+        return summary
+
+    def _restart(self):
+        self._begin = time.monotonic()
+        self._wait = 0.0
+        self._last = self._step
+
+    def _take(self, count):
+        # Batches are made ahead; those in use are the oldest.
+        taken = self._batches[:count]
+        del self._batches[:count]
+        return taken
+
+    def _count(self, batches):
+        return tuple(np.sum(batches, axis=0)) if batches else (0, 0, 0)
+
+    def _wait_for_device(self, logs):
+        return float(logs["loss"]) if logs else float("nan")
+
+    def _log(self, values):
+        if self._events is not None:
+            self._events.add(self._step, values)
+
+    def _stretch(self):
+        seconds = time.monotonic() - self._begin
+        inputs, targets, places = self._count(
+            self._take(self._step - self._last)
+        )
+        flops = model_flops(self.model, inputs, targets) / seconds
+        row = {
+            "step": self._step,
+            "seconds": seconds,
+            "tokens_per_second": (inputs + targets) / seconds,
+            "fill": (inputs + targets) / max(places, 1),
+            "input_wait": min(self._wait / seconds, 1.0),
+            "flops_per_second": flops,
+            "utilisation": flops / self._peak,
+            "peak_memory_gib": peak_memory() / 2**30,
+        }
+        self.rows.append(row)
+        if not self._quiet:
+            _print(describe(row))
+        self._log({f"speed/{k}": v for k, v in row.items() if k != "step"})
+        self._restart()
+
+
+def describe(row: dict) -> str:
+    """Returns a row of telemetry in words."""
+    return (
+        f"step {row['step']:,}: {row['tokens_per_second']:,.0f} tokens/s, "
+        f"fill {row['fill']:.0%}, input wait {row['input_wait']:.0%}, "
+        f"{row['flops_per_second'] / 1e9:,.1f} GFLOP/s "
+        f"({row['utilisation']:.0%} of peak), "
+        f"{row['peak_memory_gib']:.1f} GiB"
+    )
+
+
+def count_tokens(batch) -> tuple[int, int, int]:
+    """Returns input tokens, target tokens and places of a batch."""
+    x, _, weight = batch
+    places = inputs = 0
+    for name in ("encoder", "decoder"):
+        segments = _segments(x, f"{name}_")
+        if segments is not None:
+            places += segments.size
+            inputs += int((segments > 0).sum()) if name == "encoder" else 0
+    targets = int((np.asarray(weight) > 0).sum())
+    if not places:
+        # One row holds inputs and targets.
+        segments = _segments(x, "")
+        places = segments.size
+        inputs = int((segments > 0).sum()) - targets
+    return inputs, targets, places
+
+
+def _segments(x, prefix):
+    for name in ("segment_ids", "padding_mask"):
+        if f"{prefix}{name}" in x:
+            return np.asarray(x[f"{prefix}{name}"])
+    return None
+
+
+def peak_memory() -> float:
+    """Returns the most bytes ever in use, of a device or else of the host."""
+    if keras.backend.backend() == "jax":
+        import jax
+
+        stats = [d.memory_stats() or {} for d in jax.local_devices()]
+        peaks = [s.get("peak_bytes_in_use", 0) for s in stats]
+        if max(peaks):
+            return max(peaks)
+    used = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return used if sys.platform == "darwin" else used * 1024
+
+
+class Events:
+    """A log for TensorBoard, which this needs not.
+
+    Args:
+        folder: Where the event file goes.
+    """
+
+    def __init__(self, folder):
+        import os
+
+        from keras_flan.data.tf_runtime import tf
+
+        os.makedirs(folder, exist_ok=True)
+        self._v1 = tf().compat.v1
+        name = f"events.out.tfevents.{time.time_ns()}.keras_flan"
+        self._writer = tf().io.TFRecordWriter(os.path.join(folder, name))
+        self._write(self._v1.Event(file_version="brain.Event:2"))
+
+    def add(self, step: int, values: dict) -> None:
+        """Adds scalars of a step."""
+        summary = self._v1.Summary()
+        for tag, value in values.items():
+            summary.value.add(tag=tag, simple_value=float(value))
+        self._write(self._v1.Event(step=step, summary=summary))
+        self._writer.flush()
+
+    def close(self) -> None:
+        """Ends the file."""
+        self._writer.close()
+
+    def _write(self, event):
+        event.wall_time = time.time()
+        self._writer.write(event.SerializeToString())
+
+
+def _print(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)

@@ -1,0 +1,172 @@
+"""`keras-flan train`: killed and gone on with, recipes, held-out, adapters."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+
+from keras_flan.data import Example, train_vocabulary, write_records
+from keras_flan.errors import InputError
+from keras_flan.training import TrainConfig, train
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory):
+    """A folder with records, a mixture and a vocabulary."""
+    folder = tmp_path_factory.mktemp("data")
+    examples = [
+        Example(
+            {"question": f"is {i} odd?", "answer": str(i % 2)}, "odd", str(i)
+        )
+        for i in range(200)
+    ]
+    write_records(examples, folder / "odd", name="odd", templates="generic")
+    (folder / "odd.yaml").write_text(
+        "name: odd\nrecords: .\ngroups: {all: {tasks: [odd], "
+        "formats: {zero_shot_direct: 1}}}\n"
+    )
+    texts = [text for e in examples for text in e.fields.values()] * 9
+    train_vocabulary(texts, 276, folder / "v.model")
+    return folder
+
+
+def write(files, folder, **values):
+    config = {
+        "mixture": str(files / "odd.yaml"),
+        "vocabulary": str(files / "v.model"),
+        "output": str(folder),
+        "steps": 12,
+        "log_every": 3,
+        "checkpoint_every": 4,
+        "model": {
+            "num_layers": 1,
+            "num_heads": 2,
+            "hidden_dim": 16,
+            "intermediate_dim": 16,
+            "dropout": 0.2,
+        },
+        "data": {"input_length": 48, "target_length": 12, "batch_size": 4},
+        "optimizer": {"learning_rate": 0.05},
+        **values,
+    }
+    path = folder.parent / f"{folder.name}.yaml"
+    path.write_text(yaml.safe_dump(config))
+    return path
+
+
+def run(config, *overrides, **settings):
+    return train(TrainConfig.from_yaml(config, overrides), quiet=True)
+
+
+# Kills itself at a step, as hard as the system can.
+KILLED = """
+import os, signal, sys
+import keras
+from keras_flan.training import TrainConfig, train
+from keras_flan.training.callbacks import StepLog
+
+ours = StepLog.on_train_batch_end
+def step(self, batch, logs=None):
+    if self._step == int(sys.argv[2]):
+        os.kill(os.getpid(), signal.SIGKILL)
+    ours(self, batch, logs)
+StepLog.on_train_batch_end = step
+train(TrainConfig.from_yaml(sys.argv[1]), quiet=True)
+"""
+
+
+def test_killed_at_any_step_goes_on_bit_for_bit(files, tmp_path):
+    straight = run(write(files, tmp_path / "a"))
+    config = write(files, tmp_path / "b")
+    for step in (3, 10):
+        killed = subprocess.run(
+            [sys.executable, "-c", KILLED, config, str(step)],
+            env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
+            capture_output=True,
+        )
+        assert killed.returncode == -signal.SIGKILL, killed.stderr
+    assert [p.name for p in (tmp_path / "b" / "checkpoints").iterdir()]
+    # Other settings or data are not mixed in.
+    with pytest.raises(InputError, match="a stopped run had seed: 0, now"):
+        run(config, "seed=1")
+    resumed = run(config)
+    for key in ("loss", "loss_steps", "gradient_norm"):
+        assert resumed[key] == straight[key], key
+    assert len(straight["loss"]) == len(set(straight["loss"])) == 4
+    assert not (tmp_path / "b" / "checkpoints").exists()
+    state = json.loads((tmp_path / "b" / "run.json").read_text())
+    assert state["finished"] and state["seed"] == 0
+    assert len(state["data"]["odd"]) == 64
+
+    # The folder is enough to make the run again.
+    again = run(tmp_path / "a", f"output={tmp_path / 'c'}")
+    assert again["loss"] == straight["loss"]
+
+
+def test_held_out_keeps_the_best(files, tmp_path):
+    from keras_flan.models import load
+
+    held_out = {"mixture": str(files / "odd.yaml"), "every": 5, "batches": 2}
+    config = write(files, tmp_path / "r", held_out=held_out, tensorboard=True)
+    metrics = run(config)
+    curve = metrics["held_out"]
+    assert curve["steps"] == [5, 10, 12]
+    assert curve["best"] == curve["steps"][int(np.argmin(curve["loss"]))]
+    assert load(tmp_path / "r" / "best").vocabulary is not None
+    rows = (tmp_path / "r" / "telemetry.csv").read_text().splitlines()
+    assert rows[0].startswith("step,seconds,tokens_per_second,fill")
+    values = dict(zip(rows[0].split(","), rows[1].split(","), strict=True))
+    assert 0.3 < float(values["fill"]) <= 1
+    assert float(values["tokens_per_second"]) > 0
+    assert 0 <= float(values["input_wait"]) <= 1
+    [events] = (tmp_path / "r" / "tensorboard").iterdir()
+    assert read_events(events) >= {"speed/fill", "loss"}
+
+
+def read_events(path):
+    import tensorflow as tf
+
+    return {
+        value.tag
+        for record in tf.data.TFRecordDataset(str(path))
+        for value in tf.compat.v1.Event.FromString(record.numpy()).summary.value
+    }
+
+
+def test_an_adapter_on_a_run(files, tmp_path):
+    from keras_flan.models import load
+
+    run(write(files, tmp_path / "base"), "steps=2")
+    base = str(tmp_path / "base" / "model")
+    adapter = {"kind": "lora", "rank": 2}
+    config = write(
+        files,
+        tmp_path / "r",
+        model={"init": base},
+        adapter=adapter,
+        vocabulary=None,
+        optimizer={"name": "adam", "learning_rate": 0.01, "accumulate": 2},
+        precision="mixed_bfloat16",
+    )
+    metrics = run(config)
+    assert metrics["loss_steps"] == [3, 6, 9, 12]
+    one = load(tmp_path / "r" / "model")
+    other = load(tmp_path / "r" / "adapter.safetensors")
+    assert len(other.trainable_variables) < len(one.trainable_variables)
+    x = {
+        "encoder_token_ids": np.arange(3, 9)[None],
+        "encoder_padding_mask": np.ones((1, 6), "int32"),
+        "decoder_token_ids": np.arange(6)[None],
+        "decoder_padding_mask": np.ones((1, 6), "int32"),
+    }
+    np.testing.assert_allclose(
+        np.asarray(one(x)), np.asarray(other(x)), atol=1e-3
+    )
