@@ -98,7 +98,7 @@ def _statements(draws: Draws, trained: list[TaskSpec]) -> str:
     told: list[str] = []
     while len(told) < 3:
         spec = draws.pick(trained)
-        nouns = [t for t in spec.templates[:1] if t.startswith("What ")]
+        nouns = [t for t in spec.templates if t.startswith("What ")]
         if not nouns:
             continue
         made = spec.make(draws)

@@ -297,12 +297,16 @@ def _restore(path: Path, variables) -> tuple[int, list[tuple[int, float]]]:
 
 
 def _save(path: Path, variables, step: int, losses) -> None:
+    from keras import ops
+
     with atomic_write(path, "wb") as f:
         np.savez(
             f,
             step=step,
             losses=np.array(losses, np.float64),
-            **{str(n): np.asarray(v) for n, v in enumerate(variables)},
+            **{
+                str(n): ops.convert_to_numpy(v) for n, v in enumerate(variables)
+            },
         )
 
 

@@ -1,5 +1,6 @@
 """Models that ship with the package: their weights in half precision."""
 
+import hashlib
 import json
 import os
 from pathlib import Path
@@ -25,6 +26,12 @@ def shipped() -> list[str]:
         ['flan_nano']
     """
     return sorted(p.parent.name for p in _FOLDER.glob("*/weights.npz"))
+
+
+def digest(name: str) -> str:
+    """Returns the SHA-256 of a preset's weights."""
+    data = (_FOLDER / name / "weights.npz").read_bytes()
+    return hashlib.sha256(data).hexdigest()
 
 
 def load_shipped(name: str):
@@ -73,6 +80,8 @@ def write_preset(model, folder: str | os.PathLike) -> None:
         folder: The folder, made if missing. The same weights give the same
             bytes.
     """
+    from keras import ops
+
     from keras_flan.models.huggingface.t5_tensors import t5_tensors
 
     folder = Path(folder)
@@ -85,7 +94,9 @@ def write_preset(model, folder: str | os.PathLike) -> None:
         np.savez(
             f,
             **{
-                tensor.name: np.asarray(tensor.variable).astype(np.float16)
+                tensor.name: ops.convert_to_numpy(tensor.variable).astype(
+                    np.float16
+                )
                 for tensor in t5_tensors(backbone)
             },
         )

@@ -275,9 +275,15 @@ def test_fewer_templates_can_be_asked_for():
     spec = TASKS["spelling_headless"]
     for example in generate(spec, "test", 20, templates=1):
         assert re.fullmatch(
-            r"What is \w+ without its first letter\?",
+            r"\w+ asks \w+: what is \w+ without its first letter\?",
             example.fields["question"],
         )
+
+
+@pytest.mark.slow
+def test_one_template_makes_enough_questions():
+    for spec in TRAINED:
+        assert len(generate(spec, "train", 400, templates=1)) == 400
 
 
 def test_records_of_chosen_tasks_and_sizes(tmp_path):

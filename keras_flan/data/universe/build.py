@@ -19,7 +19,7 @@ from keras_flan.progress import track
 
 # Raise it with every change of the examples: sets on disk that carry another
 # number are then made anew by `ensure_records`.
-GENERATOR_VERSION = 2
+GENERATOR_VERSION = 3
 SPLIT_SIZES = {"train": 2000, "test": 200}
 # What the repository ships, of the tasks of `CORE`.
 SAMPLE_SIZES = {"train": 200, "test": 50}
@@ -127,6 +127,7 @@ def ensure_records(
     tasks: Iterable[str] | None = None,
     sizes: Mapping[str, int] = SPLIT_SIZES,
     templates: int | None = None,
+    splits: Iterable[str] | None = None,
     progress: bool = False,
 ) -> Path:
     """Makes the sets of the universe that are not in `directory` as built.
@@ -139,6 +140,8 @@ def ensure_records(
         tasks: See `build_records`; so are the others.
         sizes: Examples of each split.
         templates: A bound on each task's own ways of asking.
+        splits: Which; default: those of each task. (The `"train"` split of
+            a held-out task is for exemplars; keep it away from mixtures.)
         progress: Show a progress bar on stderr.
 
     Returns:
@@ -148,7 +151,7 @@ def ensure_records(
         >>> ensure_records("tf_records/quickstart", sizes=SAMPLE_SIZES)
         PosixPath('tf_records/quickstart')
     """
-    sets = _sets(Path(directory), tasks, sizes, templates)
+    sets = _sets(Path(directory), tasks, sizes, templates, splits)
     _write([one for one in sets if not one.valid()], progress)
     return Path(directory)
 
@@ -207,9 +210,11 @@ def _sets(
     tasks: Iterable[str] | None,
     sizes: Mapping[str, int],
     templates: int | None,
+    splits: Iterable[str] | None = None,
 ) -> list[_Set]:
     """Lists the sets of tasks."""
     names = list(CORE if tasks is None else tasks)
+    splits = None if splits is None else list(splits)
     for name in names:
         if name not in TASKS:
             raise InputError(
@@ -219,7 +224,7 @@ def _sets(
     return [
         _Set(TASKS[name], split, sizes[split], templates, output / name / split)
         for name in names
-        for split in TASKS[name].splits
+        for split in splits or TASKS[name].splits
     ]
 
 

@@ -15,11 +15,12 @@ from keras_flan.data.universe.specs import Draws, TaskSpec
 from keras_flan.data.universe.words import people
 
 # {inline} is the phrase with the content in it, {about} the phrase with the
-# content's name ("the word"); {Inline} and {About} begin with a capital.
+# content's name ("the word"); {Inline} and {About} begin with a capital. The
+# first frame has names: alone, it still makes many different questions.
 _NOUN = (
+    "{{name}} asks {{friend}}: what {be} {inline}?",
     "What {be} {inline}?",
     "Give {inline}.",
-    "{{name}} asks {{friend}}: what {be} {inline}?",
 )
 _NOUN_BARE = (
     "Work out {inline}.",
@@ -32,8 +33,8 @@ _NOUN_CONTENT = (
     "Look at {it}: {{x}}. Write {about}.",
 )
 _CLAUSE = (
-    "{Inline}",
     "{{name}} asks {{friend}}: {inline}",
+    "{Inline}",
     "Please answer: {inline}",
 )
 _CLAUSE_BARE = (
@@ -116,7 +117,7 @@ def family(
         >>> last = Op("last", "the last letter of {it}",
         ...           lambda d, w: (w[-1], f"It is spelled {' '.join(w)}."))
         >>> family("letters", word, last)[0].templates[0]
-        'What is the last letter of {x}?'
+        '{name} asks {friend}: what is the last letter of {x}?'
     """
     return tuple(_spec(name, op.content or content, op, held_out) for op in ops)
 
