@@ -70,3 +70,37 @@ def test_finetune_squad(run, tmp_path):
         *("--vocabulary-size", 300),
     )
     assert "expected: garden" in out
+
+
+@pytest.mark.slow
+def test_finetune_smollm2_lora(run, tmp_path):
+    """On a tiny random Llama instead of the real one."""
+    from keras_flan.data import HubVocabulary
+    from keras_flan.models import DecoderOnly, save, smollm2
+    from tests.models.test_smollm2 import llama, write
+
+    gguf = tmp_path / "tiny.gguf"
+    write(gguf, llama(True), True)
+    hub = smollm2(gguf)
+    vocabulary = HubVocabulary(hub.preprocessor)
+    save(DecoderOnly(hub, vocabulary, separate=False), tmp_path / "base")
+    source = tmp_path / "a.tsv"
+    source.write_text(
+        "".join(f"ab {i}a 12?\t{i}\ta b 1 ab {i}\n" for i in range(40))
+    )
+    out = run(
+        "finetune_smollm2_lora.py",
+        source,
+        *("--model", tmp_path / "base", "--output", tmp_path / "run"),
+        *("--steps", 3, "--rank", 2, "--held-out", 10),
+        *("--input-length", 64, "--target-length", 32),
+        *("--learning-rate", 0.02),
+    )
+    losses = [
+        float(line.split(": ")[1].split()[0])
+        for line in out.splitlines()
+        if line.startswith("held-out loss") or "on a fresh base" in line
+    ]
+    before, after, fresh = losses
+    assert after < before
+    assert abs(fresh - after) < 2e-4
