@@ -16,7 +16,7 @@ from keras_flan.generation.answers import (
     protocol,
 )
 from keras_flan.generation.answers.spans import span_f1
-from keras_flan.generation.voting import path_weights, vote
+from keras_flan.generation.voting import path_weights, stopping_point, vote
 
 
 def judge(
@@ -89,6 +89,10 @@ def _judge(
         "paths_correct": [right(answer) for answer in answers],
         "abstained": elected.abstained / len(answers),
     }
+    if len(answers) > 1:
+        drawn = stopping_point(answers)
+        result["adaptive"] = right(vote(answers[:drawn]).winner)
+        result["drawn"] = drawn / len(answers)
     if kind == "span":
         result["f1"] = max(
             span_f1(elected.winner or "", reference)

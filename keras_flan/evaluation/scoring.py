@@ -13,7 +13,10 @@ from keras_flan.evaluation.statistics import (
 )
 from keras_flan.files import read_jsonl
 from keras_flan.generation.answers import EXTRACTOR_VERSION, rule_set
-from keras_flan.generation.calibration import expected_calibration_error
+from keras_flan.generation.calibration import (
+    expected_calibration_error,
+    held_out_calibration,
+)
 
 # What a task may have besides its accuracy: the mean over its examples.
 _MEANS = (
@@ -23,9 +26,14 @@ _MEANS = (
     "single",
     "vote",
     "weighted",
+    "adaptive",
+    "drawn",
     "abstained",
 )
-_EXTRAS = (*_MEANS, "ece")
+# Columns of the table, which has to fit a terminal.
+_EXTRAS = (*(m for m in _MEANS if m not in ("adaptive", "drawn")), "ece")
+# So many votes are worth fitting a calibrator on half of them.
+_CALIBRATED = 50
 
 
 def score(
@@ -61,8 +69,12 @@ def score(
         (ranking by the mean log probability), and of several paths
         `single` (mean over paths),
         `vote`, `weighted` (vote by the sum of path probabilities),
-        `abstained` (share of the paths) and `ece` (expected calibration
-        error of the share of votes).
+        `adaptive` (vote that stops drawing paths when it is decided, or 95%
+        sure, see `keras_flan.generation.voting.stopping_point`), `drawn`
+        (the share of the paths that it draws), `abstained` (share of the
+        paths) and `ece` (expected calibration error of the share of votes).
+        `calibration` is what a calibrator that is fitted on one half does
+        to the other.
 
     Raises:
         InputError: If the benchmark is unknown, there are no rows, or a row
@@ -158,6 +170,8 @@ def summarise(
     }
     if several:
         metrics["ece"] = _ece(results)
+        if len(results) >= _CALIBRATED:
+            metrics["calibration"] = held_out_calibration(*_votes(results))
     groups = {
         name: _level(within, tasks, summaries)
         for name, members in protocol.groups.items()
@@ -194,6 +208,19 @@ def print_metrics(metrics: dict) -> None:
     if metrics.get("normalised") is not None:
         console.print(
             f"normalised (0 is guessing): {metrics['normalised']:.1%}",
+            highlight=False,
+        )
+    if "adaptive" in metrics:
+        console.print(
+            f"adaptive vote: {metrics['adaptive']:.1%} with "
+            f"{metrics['drawn']:.0%} of the paths",
+            highlight=False,
+        )
+    if "calibration" in metrics:
+        console.print(
+            "calibration on {n} held-out votes: ECE {ece_before:.3f} -> "
+            "{ece_after:.3f}, Brier {brier_before:.3f} -> "
+            "{brier_after:.3f}".format(**metrics["calibration"]),
             highlight=False,
         )
 
@@ -283,7 +310,7 @@ def _summary(results: list[dict], several: bool) -> dict:
     if several:
         summary["vote"] = summary["accuracy"]
         summary["ece"] = _ece(results)
-        keys += ["single", "weighted", "abstained"]
+        keys += ["single", "weighted", "adaptive", "drawn", "abstained"]
     for key in keys:
         if all(key in result for result in results):
             summary[key] = _mean(result[key] for result in results)
@@ -291,7 +318,11 @@ def _summary(results: list[dict], several: bool) -> dict:
 
 
 def _ece(results: Sequence[dict]) -> float:
-    return expected_calibration_error(
+    return expected_calibration_error(*_votes(results))
+
+
+def _votes(results: Sequence[dict]) -> tuple[list[float], list[bool]]:
+    return (
         [result["confidence"] for result in results],
         [result["correct"] for result in results],
     )

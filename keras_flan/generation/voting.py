@@ -68,7 +68,7 @@ def vote(
     rank = {
         "majority": lambda a: (counts[a], sums[a]),
         "sum": lambda a: sums[a],
-        "average": lambda a: sums[a] / counts[a],
+        "average": lambda a: (sums[a] / counts[a], sums[a]),
     }[method]
     # max keeps the first of equals, and a Counter keeps the order of arrival.
     winner = max(counts, key=rank, default=None)

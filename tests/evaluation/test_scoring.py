@@ -6,9 +6,6 @@ import pytest
 from keras_flan.errors import InputError
 from keras_flan.evaluation.scoring import print_metrics, score, score_file
 from keras_flan.files import read_jsonl
-from keras_flan.generation.answers import extract_answer, normalise_answer
-from keras_flan.generation.calibration import held_out_calibration
-from keras_flan.generation.voting import stopping_point, vote
 from tests.evaluation.replays import replays, rouge_replays
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "replay_differences.json"
@@ -171,19 +168,12 @@ def test_self_consistency(recorded):
     assert metrics["vote"] > metrics["single"] + 0.03
     assert 0 < metrics["abstained"] < 0.05
 
-    votes, stopped, drawn, paths = [], [], 0, 0
-    for row in replay.rows:
-        target = normalise_answer(row["target"], "text")
-        found = [extract_answer(text, "text") for text in row["outputs"]]
-        answers = [answer and answer.value for answer in found]
-        elected, stop = vote(answers), stopping_point(answers)
-        votes.append((elected.confidence, elected.winner == target))
-        stopped.append(vote(answers[:stop]).winner == target)
-        drawn, paths = drawn + stop, paths + len(answers)
-    assert abs(sum(stopped) / len(stopped) - metrics["vote"]) <= 0.005
-    assert drawn / paths < 0.6
-    report = held_out_calibration(*zip(*votes, strict=True))
+    # As good with fewer paths, and a confidence that can be calibrated.
+    assert abs(metrics["adaptive"] - metrics["vote"]) <= 0.005
+    assert metrics["drawn"] < 0.6
+    report = metrics["calibration"]
     assert report["ece_after"] < report["ece_before"] / 2
+    print({**metrics, "tasks": None})
 
 
 @pytest.mark.realdata

@@ -35,6 +35,9 @@ def test_sums_and_averages_of_weights():
     assert vote(answers, weights, "sum").winner == "a"
     assert vote(answers, weights, "average").winner == "b"
     assert vote(answers, [0.1, 0.1, 0.5], "sum").winner == "b"
+    # Equal averages: the higher sum, then the earlier.
+    assert vote(["b", "a", "a"], [0.5] * 3, "average").winner == "a"
+    assert vote(["b", "a"], [0.5] * 2, "average").winner == "b"
 
 
 def test_wrong_arguments_are_refused():
