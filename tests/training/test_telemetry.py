@@ -1,0 +1,62 @@
+"""Telemetry counts what is real; the held-out loss is by token."""
+
+import keras
+import numpy as np
+
+from keras_flan.training.held_out import held_out_loss
+from keras_flan.training.telemetry import count_tokens, describe
+
+
+def test_counts_tokens_without_padding():
+    encoder = np.array([[1, 1, 2, 0], [1, 0, 0, 0]])
+    decoder = np.array([[1, 2, 0], [1, 1, 0]])
+    x = {"encoder_segment_ids": encoder, "decoder_segment_ids": decoder}
+    weight = (decoder > 0).astype("float32")
+    assert count_tokens((x, decoder, weight)) == (4, 4, 14)
+    # One row for both: targets have a weight.
+    segments = np.array([[1, 1, 1, 2, 2, 0]])
+    weight = np.array([[0, 1, 1, 0, 1, 0]], "float32")
+    assert count_tokens(({"segment_ids": segments}, segments, weight)) == (
+        2,
+        3,
+        6,
+    )
+
+
+def test_a_row_in_words():
+    row = {
+        "step": 1200,
+        "tokens_per_second": 3456.7,
+        "fill": 0.91,
+        "input_wait": 0.02,
+        "flops_per_second": 81e9,
+        "utilisation": 0.54,
+        "peak_memory_gib": 3.21,
+    }
+    assert describe(row) == (
+        "step 1,200: 3,457 tokens/s, fill 91%, input wait 2%, "
+        "81.0 GFLOP/s (54% of peak), 3.2 GiB"
+    )
+
+
+class Fake:
+    """A model whose loss is the mean of y by weight."""
+
+    def __init__(self):
+        self.metrics_variables = [keras.Variable(7.0)]
+
+    def reset_metrics(self):
+        self.metrics_variables[0].assign(0.0)
+
+    def test_on_batch(self, x, y, weight, return_dict):
+        return {"loss": (y * weight).sum() / weight.sum()}
+
+
+def test_held_out_loss_counts_tokens_and_keeps_the_metrics():
+    batches = [
+        (np.zeros(2), np.array([1.0, 3.0]), np.array([1.0, 1.0])),
+        (np.zeros(2), np.array([9.0, 5.0]), np.array([1.0, 0.0])),
+    ]
+    model = Fake()
+    assert held_out_loss(model, batches) == (1 + 3 + 9) / 3
+    assert float(model.metrics_variables[0]) == 7.0
