@@ -152,6 +152,24 @@ def ending_together(process: int, processes: int):
         os._exit(3)
 
 
+def agreed(value: bool) -> bool:
+    """Returns what process 0 says; every process has to call it.
+
+    Args:
+        value: What this process would say.
+    """
+    import keras
+
+    if keras.backend.backend() != "jax":
+        return bool(value)
+    import jax
+    from jax.experimental import multihost_utils
+
+    if jax.process_count() == 1:
+        return bool(value)
+    return bool(multihost_utils.broadcast_one_to_all(int(value)))
+
+
 def gathered(model):
     """Returns a copy of a model in the memory of process 0, to be saved.
 
@@ -162,8 +180,11 @@ def gathered(model):
     Args:
         model: A `keras_flan.models.T5` or `DecoderOnly`.
     """
-    import jax
     import keras
+
+    if keras.backend.backend() != "jax":
+        return model
+    import jax
     from jax.experimental import multihost_utils
 
     if jax.process_count() == 1:

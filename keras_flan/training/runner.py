@@ -48,18 +48,26 @@ def train(config: TrainConfig, *, model=None, quiet: bool = False) -> dict:
         >>> train(TrainConfig.from_yaml("train.yaml", ["steps=100"]))["loss"]
         [6.91, 5.3, 4.8, 4.4, 4.1]
     """
-    from keras_flan.data.mixtures import Mixture
     from keras_flan.data.tf_runtime import tf
 
     tf()  # first, so that it starts quietly
 
-    from keras_flan.distribution.hosts import ending_together, gathered
+    from keras_flan.distribution.hosts import ending_together
+
+    run = start_devices(config)
+    with ending_together(run.process, run.processes):
+        return _train(config, run, model, quiet)
+
+
+def _train(config: TrainConfig, run, model, quiet: bool) -> dict:
+    """Does what `train` promises, as one of the processes of `run`."""
+    from keras_flan.data.mixtures import Mixture
+    from keras_flan.distribution.hosts import agreed, gathered
     from keras_flan.distribution.table import print_layouts
     from keras_flan.training.callbacks import StepLog
     from keras_flan.training.telemetry import Telemetry
 
     begin = time.monotonic()
-    run = start_devices(config)
     alone = run.processes == 1
     if not alone and (config.adapter or config.held_out):
         raise InputError(
@@ -67,7 +75,7 @@ def train(config: TrainConfig, *, model=None, quiet: bool = False) -> dict:
             "or leave them out"
         )
     mixture = Mixture.from_yaml(config.mixture, config.records, config.missing)
-    stopped = run.writes and open_run(config, mixture)
+    stopped = agreed(run.writes and open_run(config, mixture))
     if model is None:
         model = start_model(config)
     # A step of `fit` is a part of a batch.
@@ -115,10 +123,7 @@ def train(config: TrainConfig, *, model=None, quiet: bool = False) -> dict:
     fit_begin = time.monotonic()
     left = config.steps * parts - done
     if left > 0:
-        with (
-            ending_together(run.process, run.processes),
-            _named_damage(mixture),
-        ):
+        with _named_damage(mixture):
             model.fit(
                 telemetry.watch(dataset()) if alone else dataset(),
                 steps_per_epoch=left,
