@@ -80,6 +80,10 @@ def import_(
         beam_options=beam_option or [],
         progress=not (quiet or json_),
     )
+    if imported.mixture:
+        from keras_flan.data.mixture_files import start_mixture_file
+
+        mixture_file = start_mixture_file(output, imported.mixture)
     one, *more = imported.tasks
     if not (more or imported.rejected or imported.left_out):
         if json_:
@@ -97,6 +101,8 @@ def import_(
             f"{len(imported.rejected)} tasks rejected, "
             f"{len(imported.left_out)} left out"
         )
+        if imported.mixture:
+            _print_mixture_file(imported.tasks, mixture_file)
 
 
 def _print_import(info: dict, output: Path) -> None:
@@ -106,6 +112,18 @@ def _print_import(info: dict, output: Path) -> None:
         f"{len(info['shards'])} shard(s), {rejected} rejected -> {output}"
         + (f" (see {output / 'rejects.jsonl'})" if rejected else "")
     )
+
+
+def _print_mixture_file(tasks: list[dict], path: Path) -> None:
+    stand_in = [
+        info["name"] for info in tasks if info.get("source_split") == "dev"
+    ]
+    if stand_in:
+        print(
+            "from the development split, as no other is there: "
+            + ", ".join(stand_in)
+        )
+    print(f"look at the mixture: keras-flan mixture {path} --report PAGE.html")
 
 
 @app.command()
@@ -224,6 +242,10 @@ def mixture(
     target_length: Annotated[
         int, typer.Option(min=2, help="Target tokens of a row.")
     ] = 256,
+    against: Annotated[
+        Path | None,
+        typer.Option(help="A benchmark's folder: is it in the mixture?"),
+    ] = None,
     seed: Seed = 0,
     json_: Json = False,
 ):
@@ -247,6 +269,12 @@ def mixture(
             input_length=input_length,
             target_length=target_length,
             seed=seed,
+            against=against,
+        )
+    elif against:
+        raise InputError(
+            "--against goes with --report PAGE.html; `keras-flan contamination`"
+            " checks without a page"
         )
     if json_:
         print_json(summary)

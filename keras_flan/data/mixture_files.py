@@ -1,6 +1,7 @@
 """Mixtures as YAML files, and the library of the paper's mixtures.
 
-A file has either `groups`, or `stages` that follow each other:
+A file has `groups`, or a `mixture` whose groups it takes, or `stages` that
+follow each other:
 
 ```yaml
 name: small
@@ -22,6 +23,11 @@ groups:
 `tasks: "*"` takes all tasks of the folder of records that the groups don't
 name elsewhere, and `tasks: {registry: niv2}` those of a sub-mixture of the
 paper (`keras-flan tasks` lists them), except held-out ones.
+
+```yaml
+mixture: flan2022_paper_b     # a name of the library, or a file
+missing: skip
+```
 
 ```yaml
 stages:
@@ -51,6 +57,7 @@ from keras_flan.data.registry import (
 from keras_flan.data.tasks import Task
 from keras_flan.data.templates import Format
 from keras_flan.errors import InputError, did_you_mean
+from keras_flan.files import atomic_write
 from keras_flan.schema import Strict, read_yaml, validate
 
 LIBRARY = Path(__file__).parent / "mixture_library"
@@ -121,12 +128,16 @@ class _MixtureFile(Strict):
     shots: pydantic.NonNegativeInt = 3
     missing: Missing = Missing.error
     groups: _Groups | None = None
+    mixture: str | None = None
     stages: Annotated[list[_Stage], pydantic.Field(min_length=1)] | None = None
 
     @pydantic.model_validator(mode="after")
     def _check(self):
-        if (self.groups is None) == (self.stages is None):
-            raise ValueError("groups: give either this key or stages")
+        contents = (self.groups, self.mixture, self.stages)
+        if sum(content is not None for content in contents) != 1:
+            raise ValueError(
+                "groups: give this key, or mixture, or stages: just one"
+            )
         for i, stage in enumerate(self.stages or []):
             last = i == len(self.stages) - 1
             if last and stage.steps:
@@ -169,14 +180,16 @@ def read_mixture(
         root = DEFAULT_RECORDS if is_library_name(source) else None
     if missing is not None:
         config = config.model_copy(update={"missing": _missing(missing)})
-    stages = config.stages or [_Stage(groups=config.groups)]
+    stages = config.stages or [
+        _Stage(groups=config.groups, mixture=config.mixture)
+    ]
     found = find_records(root, config.split) if root else {}
     mixture = None
     for i, stage in reversed(list(enumerate(stages))):
         name = config.name or path.stem
         if config.stages:
             name += f", stage {i + 1}"
-        file, groups = _groups(path, stage, i)
+        file, groups = _groups(path, stage)
         groups = _Finder(file, groups, root, found, config).groups()
         try:
             mixture = Mixture(
@@ -189,6 +202,32 @@ def read_mixture(
         except InputError as error:
             raise InputError(f"{path}: {error}") from None
     return mixture
+
+
+def start_mixture_file(folder: str | os.PathLike, mixture: str) -> Path:
+    """Writes a file for a mixture of those tasks whose records are there.
+
+    A file that is there already stays as it is: it may have been edited.
+
+    Args:
+        folder: The folder of records; the file goes there.
+        mixture: The name of a mixture in the library.
+
+    Returns:
+        The path of the file.
+
+    Example:
+        >>> start_mixture_file("records", "flan2022_paper_b")
+        PosixPath('records/flan2022_paper_b.yaml')
+    """
+    path = Path(folder, f"{mixture}.yaml")
+    if not path.exists():
+        with atomic_write(path) as file:
+            file.write(
+                f"# {mixture}, of the tasks that have records in this folder.\n"
+                f"mixture: {mixture}\nrecords: .\nmissing: skip\n"
+            )
+    return path
 
 
 def _missing(choice: str) -> Missing:
@@ -212,7 +251,7 @@ def _find(source: str | os.PathLike) -> Path:
     return path
 
 
-def _groups(path: Path, stage: _Stage, number: int) -> tuple[Path, _Groups]:
+def _groups(path: Path, stage: _Stage) -> tuple[Path, _Groups]:
     """Returns the groups of a stage, and the file that they are in."""
     if stage.groups is not None:
         return path, stage.groups
@@ -221,8 +260,8 @@ def _groups(path: Path, stage: _Stage, number: int) -> tuple[Path, _Groups]:
     config = validate(_MixtureFile, read_yaml(file), str(file))
     if config.groups is None:
         raise InputError(
-            f"{path}: stages.{number}.mixture: {name} has stages itself; list "
-            "them here"
+            f"{path}: the mixture {name!r} has no groups of its own; name one "
+            "that has"
         )
     return file, config.groups
 

@@ -4,6 +4,7 @@ import os
 from collections.abc import Mapping, Sequence
 
 from keras_flan import page
+from keras_flan.data.contamination import check_contamination
 from keras_flan.data.inspection import inspect
 from keras_flan.data.mixture_statistics import measure_mixture
 from keras_flan.data.mixtures import Mixture
@@ -25,6 +26,7 @@ def write_mixture_report(
     target_length: int = 256,
     samples: int = 10,
     seed: int = 0,
+    against: str | os.PathLike | None = None,
 ) -> dict:
     """Writes a self-contained page: no scripts, no fonts, no network.
 
@@ -37,10 +39,13 @@ def write_mixture_report(
         target_length: Tokens of a row for the targets.
         samples: Prompts shown of each group.
         seed: Seeds everything that is random.
+        against: A benchmark's file or folder, of which the page then says
+            whether its texts are in the records.
 
     Returns:
         What `measure_mixture` returned; if other mixtures follow, `stages`
-        has that of each.
+        has that of each. With `against`, `contamination` has what
+        `check_contamination` returned.
 
     Example:
         >>> mixture = Mixture.from_yaml("cot.yaml")
@@ -70,10 +75,15 @@ def write_mixture_report(
         for stage, found in zip(mixture.stages, stages, strict=True)
         for part in _stage(stage, found, samples, seed)
     ]
+    realised = stages[0] | ({"stages": stages} if len(stages) > 1 else {})
+    if against is not None:
+        leaks = check_contamination(mixture, against)
+        realised["contamination"] = leaks
+        body.append(page.card("Contamination", _contamination(leaks)))
     body.append(page.card("Settings", page.pairs(settings)))
     with atomic_write(path) as f:
         f.write(page.render(mixture.name, "\n".join(body)))
-    return stages[0] | ({"stages": stages} if len(stages) > 1 else {})
+    return realised
 
 
 def _stage(mixture: Mixture, found: dict, samples: int, seed: int):
@@ -87,7 +97,9 @@ def _stage(mixture: Mixture, found: dict, samples: int, seed: int):
     )
     yield '<div class="pair">'
     yield page.card("Formats", _shares(found["formats"], found["examples"]))
-    yield page.card("Scripts", _scripts(found["scripts"]))
+    yield page.card(
+        "Languages", _languages(found["languages"], found["scripts"])
+    )
     yield page.card("Lengths of inputs", _lengths(found, "inputs"))
     yield page.card("Lengths of targets", _lengths(found, "targets"))
     yield "</div>"
@@ -184,18 +196,28 @@ def _skipped(mixture: Mixture) -> str:
     return page.table(header, cells)
 
 
-def _scripts(rows: Sequence[Mapping]) -> str:
-    cells = [
-        (
-            page.text(row["name"]),
-            _percent(row["share"]) + page.bar(row["share"]),
+def _languages(languages: Sequence[Mapping], scripts: Sequence[Mapping]):
+    """What the tasks state, and what the letters of the texts show."""
+    stated = page.table(("Stated", "Draws"), map(_share, languages))
+    looked = page.table(("Script", "Examples"), map(_share, scripts))
+    return (
+        page.folded(
+            f"{len(languages)} languages, or pairs, that the tasks state",
+            stated,
+            len(languages) <= _SHORT_TABLE,
         )
-        for row in rows
-    ]
-    return page.table(("", "Examples"), cells) + (
-        '<p class="key">The script of most letters in the texts of a record, '
-        "without the template: a simple look at the letters, which does not "
-        "tell English from French.</p>"
+        + looked
+        + '<p class="key">Stated by the task\'s file or the registry. The '
+        "script is that of most letters in the texts of a record, without "
+        "the template: a simple look at the letters, which does not tell "
+        "English from French.</p>"
+    )
+
+
+def _share(row: Mapping) -> tuple[str, str]:
+    return (
+        page.text(row["name"]),
+        _percent(row["share"]) + page.bar(row["share"]),
     )
 
 
@@ -242,6 +264,51 @@ def _tasks(found: dict) -> str:
         "standard errors"
     )
     return page.folded(summary, table, len(rows) <= _SHORT_TABLE)
+
+
+def _contamination(leaks: dict) -> str:
+    """Which tasks and which of the benchmark's files share texts."""
+    benchmark, kinds = leaks["benchmark"], ("overlapping", "near_duplicates")
+    tables = []
+    for title, rows, name in (
+        ("Tasks", leaks["mixture"]["tasks"], "name"),
+        ("Files of the benchmark", benchmark["files"], "file"),
+    ):
+        cells = [
+            (
+                page.text(row[name]),
+                f"{row['examples']:,}",
+                *(f"{row[kind]:,}" for kind in kinds),
+            )
+            for row in rows
+            if any(row[kind] for kind in kinds)
+        ]
+        header = (title, "Examples", f"{leaks['ngram']} words", "Alike")
+        tables.append(page.table(header, cells) if cells else "")
+    pairs = [
+        (
+            f"{page.text(pair['task'])} #{pair['index']}<br>"
+            f'<span class="id">{page.text(pair["benchmark"])}</span>',
+            page.text(pair.get("words") or pair["text"]),
+        )
+        for pair in leaks["found"]
+    ]
+    note = (
+        f'<p class="key">{benchmark["overlapping"]:,} of the '
+        f"{benchmark['compared']:,} examples of {page.text(leaks['against'])} "
+        f"with {leaks['ngram']} words in a row share such a run with a record "
+        f"of the mixture; {benchmark['near_duplicates']:,} of "
+        f"{benchmark['examples']:,} have a near-duplicate there (Jaccard "
+        f"similarity {leaks['alike']} or more).</p>"
+    )
+    if not pairs:
+        return note
+    shown = page.table(("Record and example", "What they share"), pairs)
+    return (
+        note
+        + "".join(tables)
+        + page.folded(f"{len(pairs)} of the pairs", shown)
+    )
 
 
 def _samples(name: str, rows: Sequence[Mapping]) -> str:

@@ -9,6 +9,7 @@ import numpy as np
 from keras_flan.data.mixtures import Mixture
 from keras_flan.data.packing import pack
 from keras_flan.data.prompt_tokens import PromptTokens
+from keras_flan.data.registry import task_languages
 from keras_flan.data.scripts import main_script
 from keras_flan.data.streams import draw_records, parse_records, split_keys
 from keras_flan.data.templates import Format
@@ -59,7 +60,8 @@ def measure_mixture(
         `inputs` and `targets`, rows `[longest, share]`, and with a
         vocabulary the share `trimmed`; `fill`, the share of a packed row
         that holds tokens; `left_out`, the share of prompts without place for
-        an exemplar; `scripts`, shares of the examples by script.
+        an exemplar; `scripts`, shares of the examples by script; `languages`,
+        shares of the draws by the languages that their tasks state.
 
     Example:
         >>> found = measure_mixture(Mixture.from_yaml("cot.yaml"))
@@ -123,6 +125,7 @@ def measure_mixture(
             )
         },
         "fill": vocabulary and counts.fill(limits),
+        "languages": _languages(mixture, task_counts),
         "scripts": [
             {"name": name, "share": count / counts.examples}
             for name, count in counts.scripts.most_common()
@@ -184,6 +187,18 @@ def _compare(share: float, count: int, number: int) -> dict[str, float]:
     realised = float(count / number)
     off = (realised - share) / error if error else 0.0
     return {"share": share, "realised": realised, "off": round(off, 2)}
+
+
+def _languages(mixture: Mixture, counts: np.ndarray) -> list[dict]:
+    """Returns the shares of draws by the languages of their tasks."""
+    shares = Counter()
+    for part, count in zip(mixture.tasks, counts.tolist(), strict=True):
+        known = task_languages(part.task.name, part.task.directory)
+        shares[", ".join(known) or "not stated"] += count
+    return [
+        {"name": name, "share": count / int(counts.sum())}
+        for name, count in shares.most_common()
+    ]
 
 
 def _groups(mixture: Mixture, counts: np.ndarray) -> list[dict]:

@@ -14,7 +14,7 @@ import functools
 from keras_flan.data.feature_converters import DecoderOnly, EncoderDecoder
 from keras_flan.data.mixtures import Mixture
 from keras_flan.data.packing import pack as pack_lengths
-from keras_flan.data.position import Position, RowCounts
+from keras_flan.data.position import CUTS, Position, RowCounts
 from keras_flan.data.prompt_tokens import PromptTokens
 from keras_flan.data.streams import draw_records, stable_seed
 from keras_flan.data.tf_runtime import tf
@@ -229,6 +229,25 @@ class Pipeline:
         place = self._stages[number].counts.after(start, now * self._batch_size)
         return dataclasses.replace(place, batch=self._start.batch + batches)
 
+    def cuts(self) -> dict[str, int]:
+        """Counts what did not fit, since the latest dataset began.
+
+        Examples are counted as they are made, which is ahead of their
+        batches, a chunk at a time.
+
+        Returns:
+            `examples` drawn; of these `left_out`, few-shot prompts without
+            place for an exemplar; and how many `inputs` and `targets` were
+            longer than allowed, and therefore trimmed.
+
+        Example:
+            >>> pipeline.cuts()
+            {'examples': 8192, 'left_out': 3, 'inputs': 410, 'targets': 0}
+        """
+        counts = [stage.counts.cuts() for stage in self._stages]
+        sums = [sum(each) for each in zip(*filter(None, counts), strict=True)]
+        return dict(zip(CUTS, sums or [0] * len(CUTS), strict=True))
+
     def _find_stage(self, batch: int) -> tuple[int, int]:
         """Returns the stage that a batch is in, and its number in there."""
         for number, stage in enumerate(self._stages):
@@ -268,6 +287,17 @@ class _Stage:
         self._tokenise = PromptTokens(
             mixture, vocabulary, converter.longest_input, seed
         )
+        # Traced once, however many times the stage is begun: tracing takes a
+        # second or more.
+        self._rows = tf().function(
+            self._make_rows,
+            input_signature=[
+                tf().TensorSpec([], tf().int64),
+                tf().TensorSpec([None], tf().int64),
+                tf().TensorSpec([None], tf().string),
+            ],
+            autograph=False,
+        )
         self._draws = draw_records(mixture, seed=seed, **draws)
         if all(f.few_shot for part in mixture.tasks for f in part.formats):
             # Nothing else is ever left out, so nothing else can come to
@@ -290,9 +320,9 @@ class _Stage:
         counts = self.counts = RowCounts()
 
         def make_rows(number, batch):
-            rows = self._make_rows(number, batch)
+            rows, cuts = self._rows(number, *batch)
             count = tf_.shape(rows[1])[0]
-            noted = tf_.numpy_function(counts.add, [number, count], [])
+            noted = tf_.numpy_function(counts.add, [number, count, cuts], [])
             first = tf_.where(number == start.chunk, start.row, 0)
             with tf_.control_dependencies([noted]):
                 return tf_.nest.map_structure(lambda row: row[first:], rows)
@@ -314,9 +344,9 @@ class _Stage:
         draws = self._draws.skip(first * self._chunk)
         return draws.batch(self._chunk).enumerate(start=first)
 
-    def _make_rows(self, number, batch):
+    def _make_rows(self, number, keys, records):
         tf_ = tf()
-        inputs, targets = self._tokenise(number, *batch)
+        inputs, targets = self._tokenise(number, keys, records)
         lengths = self._converter.lengths(inputs, targets)
         if self._pack:
             rows = _pack_rows(
@@ -324,7 +354,25 @@ class _Stage:
             )
         else:
             rows = tf_.range(tf_.shape(lengths)[0])
-        return self._converter.fill(inputs, targets, rows)
+        return self._converter.fill(inputs, targets, rows), self._cuts(
+            keys, inputs, targets
+        )
+
+    def _cuts(self, keys, inputs, targets):
+        """Counts what did not fit, int32 in the order of `CUTS`."""
+        tf_ = tf()
+        drawn, used = tf_.size(keys), tf_.size(inputs.row_lengths())
+        # One place is for the end-of-text id.
+        inputs, targets = (
+            tf_.math.count_nonzero(
+                tokens.row_lengths() > longest - 1, dtype=tf_.int32
+            )
+            for tokens, longest in (
+                (inputs, self._converter.longest_input),
+                (targets, self._converter.target_length),
+            )
+        )
+        return tf_.stack([drawn, drawn - used, inputs, targets])
 
 
 def _pack_rows(lengths, capacity, seed: int, number):

@@ -8,8 +8,12 @@ which stage of the mixture. Nothing of what came before has to be made again.
 
 import dataclasses
 import threading
+from collections.abc import Sequence
 
 from keras_flan.errors import InputError
+
+# What is counted of a chunk besides its rows.
+CUTS = ("examples", "left_out", "inputs", "targets")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -58,7 +62,7 @@ class Position:
 
 
 class RowCounts:
-    """How many rows each chunk made, counted as they are made.
+    """How many rows each chunk made, and what of it was cut.
 
     Chunks are made ahead of training and by several threads, so counts come
     early and out of order; that of a chunk in use is always known.
@@ -66,12 +70,21 @@ class RowCounts:
 
     def __init__(self):
         self._rows: dict[int, int] = {}
+        self._cuts: dict[int, list[int]] = {}
         self._lock = threading.Lock()
 
-    def add(self, chunk: int, rows: int) -> None:
-        """Notes the rows of a chunk."""
+    def add(self, chunk: int, rows: int, cuts: Sequence[int]) -> None:
+        """Notes the rows of a chunk, and what was cut, in order of `CUTS`."""
         with self._lock:
             self._rows[int(chunk)] = int(rows)
+            self._cuts[int(chunk)] = [int(count) for count in cuts]
+
+    def cuts(self) -> list[int]:
+        """Returns the sums of what was cut, in the order of `CUTS`."""
+        with self._lock:
+            return [
+                sum(counts) for counts in zip(*self._cuts.values(), strict=True)
+            ]
 
     def after(self, start: Position, rows: int) -> Position:
         """Returns where the stream stands `rows` rows behind `start`."""

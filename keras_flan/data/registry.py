@@ -203,18 +203,49 @@ class Present:
     """
 
     def __init__(self, found: Mapping[str, Path]):
-        self._names = {_plain(name): name for name in found}
+        self._names = {plain_name(name): name for name in found}
         self._found = found
 
     def get(self, name: str) -> str | None:
         """Returns the name under which the records of a task are there."""
         if name in self._found:
             return name
-        return self._names.get(_plain(name))
+        return self._names.get(plain_name(name))
 
 
-def _plain(name: str) -> str:
+def plain_name(name: str) -> str:
+    """Returns a task's name in the spelling that all tables agree on.
+
+    Example:
+        >>> plain_name("task075_squad1.1_Answer-generation")
+        'task075_squad1_1_answer_generation'
+    """
     return re.sub("[^a-z0-9]+", "_", name.lower())
+
+
+def task_languages(name: str, directory: Path) -> tuple[str, ...]:
+    """Returns the languages of a task, as its file or the registry says.
+
+    Args:
+        name: The task's name.
+        directory: The folder of its records.
+    """
+    info = read_info(directory)
+    stated = [
+        *info.get("input_languages", ()),
+        *info.get("output_languages", ()),
+    ]
+    listed = _languages_by_name().get(plain_name(name), ())
+    return tuple(dict.fromkeys(stated or listed))
+
+
+@functools.cache
+def _languages_by_name() -> dict[str, tuple[str, ...]]:
+    return {
+        plain_name(task.name): task.languages
+        for mixture in sub_mixtures()
+        for task in registry_tasks(mixture)
+    }
 
 
 def list_tasks(

@@ -172,7 +172,7 @@ def test_stages(tmp_path, records):
     ("text", "message"),
     [
         ("stages: []", "stages: found"),
-        ("name: x", "groups: give either this key or stages"),
+        ("name: x", "groups: give this key, or mixture"),
         (
             "stages: [{steps: 3, groups: {a: {tasks: [rte]}}}]",
             "stages.0.steps: the last stage lasts to the end",

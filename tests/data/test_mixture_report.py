@@ -146,7 +146,7 @@ def test_the_page_shows_all_and_loads_nothing(
     for tag in ("script", "link", "img", "iframe"):
         assert tag not in page.tags
     assert "test <mixture>" in page.text
-    assert page.tags.count("details") == 2 * 4 + 1
+    assert page.tags.count("details") == 2 * 4 + 2
     for group in ("one", "two"):
         for row in inspect(mixture, 4, group=group):
             assert row["inputs"] in page.text
@@ -157,6 +157,8 @@ def test_the_page_shows_all_and_loads_nothing(
     assert "Bengali" in page.text and "a simple look at the letters" in text
     assert ("Fill of packed rows" in text) == tokens
     assert ("are trimmed" in text) == tokens
+    assert found["languages"] == [{"name": "not stated", "share": 1.0}]
+    assert "not stated" in page.text
     write_mixture_report(path, mixture, known, samples=4, **SIZES)
     assert path.read_text("utf-8") == text
 
@@ -187,13 +189,20 @@ def test_the_command_writes_the_page(mixture, tmp_path, few_draws):
         "groups: {all: {tasks: [sums]}}\n"
     )
     page = tmp_path / "page.html"
+    bench = tmp_path / "bench.jsonl"
+    leak = "What is <3> plus 3, and 3 more?"
+    bench.write_text(json.dumps({"question": leak, "answer": "9"}) + "\n")
     command = ["mixture", str(path), "--report", str(page), "--json"]
+    command += ["--against", str(bench)]
     result = CliRunner().invoke(app, command)
     assert result.exit_code == 0, result.output
     found = json.loads(result.output)
     assert found["realised"]["draws"] == 20_000
     assert found["realised"]["groups"][0]["realised"] == 1
-    assert "sums" in page.read_text("utf-8")
+    leaks = found["realised"]["contamination"]["benchmark"]
+    assert leaks["near_duplicates"] == 1
+    text = Page(page.read_text("utf-8")).text
+    assert "sums #3" in text and leak in text
 
 
 def test_stages_and_missing_tasks_are_shown(mixture, tmp_path, few_draws):

@@ -40,7 +40,7 @@ def records(draw):
     }
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=15, deadline=None)
 @given(st.lists(records(), min_size=1, max_size=6), st.integers())
 def test_graph_agrees_with_python(rows, seed):
     columns = OptionFields(NAMES, seed).render(
@@ -57,7 +57,7 @@ def test_graph_agrees_with_python(rows, seed):
         }
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=15, deadline=None)
 @given(
     st.integers(1, 2**31 - 1),
     st.integers(),

@@ -8,7 +8,7 @@ from keras_flan.data.exemplars import ExemplarPool
 from keras_flan.data.library import LIBRARY
 from keras_flan.data.mixtures import Mixture, MixtureGroup
 from keras_flan.data.packing import fill
-from keras_flan.data.pipeline import build_dataset
+from keras_flan.data.pipeline import Pipeline, build_dataset
 from keras_flan.data.prompts import Format, render_prompt
 from keras_flan.data.records import Example, read_records, write_records
 from keras_flan.data.streams import draw_records, split_keys, task_records
@@ -19,7 +19,13 @@ from keras_flan.errors import InputError
 
 ZERO_SHOT = {"zero_shot_direct": 1, "zero_shot_cot": 1}
 FEW_SHOT = {"few_shot_direct": 1, "few_shot_cot": 1}
-SIZES = {"input_length": 128, "target_length": 64, "batch_size": 4}
+# Chunks are small, since the batches that are looked at are few.
+SIZES = {
+    "input_length": 128,
+    "target_length": 64,
+    "batch_size": 4,
+    "chunk": 256,
+}
 
 
 def _write(directory, name, count, shards=1, words=1):
@@ -179,8 +185,7 @@ def test_every_example_comes_once(pack, tasks, vocabulary):
         vocabulary,
         pack=pack,
         repeat=False,
-        chunk=32,
-        **SIZES,
+        **{**SIZES, "chunk": 32},
     )
     expected = {}
     for task in tasks.values():
@@ -212,9 +217,7 @@ def test_exemplars_are_others_of_the_same_task(tasks, vocabulary):
     dataset = build_dataset(
         _mixture(tasks, FEW_SHOT),
         vocabulary,
-        input_length=256,
-        target_length=64,
-        batch_size=4,
+        **{**SIZES, "input_length": 256},
     )
     shown = Counter()
     for inputs, _ in _examples(dataset.take(40), vocabulary):
@@ -287,13 +290,11 @@ def test_long_texts_are_trimmed_and_end(tasks, vocabulary):
 
 
 def test_no_place_for_any_exemplar_is_an_error(tasks, vocabulary):
-    with pytest.raises(InputError, match="none of the first 8192 examples"):
+    with pytest.raises(InputError, match="none of the first 256 examples"):
         build_dataset(
             _mixture(tasks, FEW_SHOT),
             vocabulary,
-            input_length=16,
-            target_length=16,
-            batch_size=4,
+            **{**SIZES, "input_length": 16},
         )
 
 
@@ -467,3 +468,32 @@ few_shot_direct:
             assert (inputs, targets) == (prompt.inputs, prompt.targets)
             assert number not in shown
             assert len(shown) == (2 if "few" in format else 0)
+
+
+def test_what_does_not_fit_is_counted(tasks, vocabulary):
+    sizes = {**SIZES, "input_length": 60, "target_length": 16}
+    pipeline = Pipeline(
+        _mixture(tasks, {**ZERO_SHOT, **FEW_SHOT}),
+        vocabulary,
+        repeat=False,
+        **sizes,
+    )
+    assert set(pipeline.cuts().values()) == {0}
+    for _ in range(2):
+        found = list(_examples(pipeline.dataset(), vocabulary))
+        cuts = pipeline.cuts()
+        assert cuts["examples"] == 100
+        assert cuts["left_out"] == 100 - len(found) > 0
+    whole = Pipeline(
+        _mixture(tasks, {**ZERO_SHOT, **FEW_SHOT}),
+        vocabulary,
+        repeat=False,
+        **{**sizes, "target_length": 64},
+    )
+    lengths = [
+        len(vocabulary.encode(target))
+        for _, target in _examples(whole.dataset(), vocabulary)
+    ]
+    assert cuts["targets"] == sum(length > 15 for length in lengths) > 0
+    assert whole.cuts()["targets"] == 0
+    assert whole.cuts()["inputs"] == cuts["inputs"] > 0

@@ -68,15 +68,8 @@ def pipeline(mixture, vocabulary):
     )
 
 
-@pytest.mark.parametrize(
-    ("threads", "places"),
-    [
-        (4, 2),
-        pytest.param(1, 10, marks=pytest.mark.slow),
-        pytest.param(4, 10, marks=pytest.mark.slow),
-    ],
-)
-def test_resumes_at_any_step(pipeline, threads, places):
+def test_resumes_at_any_step(pipeline, threads=4, places=2):
+    """In the same process; `test_killed_runs` kills one, ten times."""
     from keras_flan.data.tf_runtime import tf
 
     def limited(dataset):
@@ -86,9 +79,9 @@ def test_resumes_at_any_step(pipeline, threads, places):
 
     whole = digests(limited(pipeline.dataset()), 40)
     assert len(set(whole)) == 40
-    for step in random.Random(threads).sample(range(1, 39), places):
-        digests(limited(pipeline.dataset()), step)
-        saved = pipeline.position(step).to_dict()
+    steps = random.Random(threads).sample(range(1, 39), places)
+    positions = [pipeline.position(step).to_dict() for step in steps]
+    for step, saved in zip(steps, positions, strict=True):
         assert saved["chunk"] > 0 or step < 20
         resumed = limited(pipeline.dataset(Position.from_dict(saved)))
         assert digests(resumed, 40 - step) == whole[step:]
@@ -139,15 +132,14 @@ def test_resumes_in_every_stage(staged):
     whole = digests(staged.dataset(), 40)
     assert len(set(whole)) == 40
     # In the middle of the stages, and at the ends of the first two.
-    for step in (5, 13, 17, 30):
-        digests(staged.dataset(), step)
-        saved = staged.position(step).to_dict()
+    steps = (5, 13, 17, 30)
+    positions = [staged.position(step).to_dict() for step in steps]
+    for step, saved in zip(steps, positions, strict=True):
         assert saved["batch"] == step
         resumed = staged.dataset(Position.from_dict(saved))
         assert digests(resumed, 40 - step) == whole[step:]
     # Once more, over the end of a stage.
-    digests(staged.dataset(), 5)
-    digests(staged.dataset(staged.position(5)), 12)
+    digests(staged.dataset(Position.from_dict(positions[0])), 12)
     further = staged.position(12)
     assert further.batch == 17
     assert digests(staged.dataset(further), 23) == whole[17:]
@@ -233,7 +225,6 @@ def test_hosts_draw_different_examples(mixture, vocabulary):
         )
         return digests(pipeline.dataset(), 2)
 
-    assert first(0) == first(0)
     assert not set(first(0)) & set(first(1))
 
 

@@ -101,7 +101,7 @@ def graph_prompts(tasks, queries, exemplars, keep=None, seed=0):
     ]
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=15, deadline=None)
 @given(
     st.lists(templates(), min_size=1, max_size=4),
     st.lists(st.lists(TEXTS, min_size=4, max_size=4), min_size=1, max_size=4),
@@ -120,7 +120,7 @@ def test_table_renders_what_templates_render(rendered, rows):
     ]
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=15, deadline=None)
 @given(
     families(),
     families(),
@@ -313,7 +313,7 @@ def rich_families(draw):
     )
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=15, deadline=None)
 @given(
     st.lists(rich_families(), min_size=1, max_size=2),
     st.lists(

@@ -282,6 +282,7 @@ def test_rejects_follow_the_set(tmp_path):
     assert not (tmp_path / "rejects.jsonl").exists()
 
 
+@pytest.mark.slow  # test_death_at_every_rename tells nearly as much.
 def test_sigkill(tmp_path):
     """A writer killed at any time leaves one of the two sets, whole."""
     script = """
@@ -334,11 +335,11 @@ def test_sigkill(tmp_path):
 
 
 def test_flipped_bits_are_found(tmp_path):
-    write_records(make(6), tmp_path, name="a", shards=2)
+    write_records(make(4), tmp_path, name="a", shards=2)
     path = shard_path(tmp_path, 1)
     good = path.read_bytes()
     owners = record_of_each_byte(good)
-    for place in range(0, len(good), 5):
+    for place in range(0, len(good), 7):
         bad = bytearray(good)
         bad[place] ^= 1 << place % 8
         path.write_bytes(bad)
@@ -349,13 +350,28 @@ def test_flipped_bits_are_found(tmp_path):
         verify_records(tmp_path)
 
 
+def test_damage_in_a_long_shard_is_found(tmp_path):
+    """Long shards are read in batches; the record is named all the same."""
+    write_records(make(1200), tmp_path, name="a")
+    path = shard_path(tmp_path)
+    data = bytearray(path.read_bytes())
+    place = record_of_each_byte(bytes(data)).index(700)
+    data[place + 20] ^= 1
+    path.write_bytes(data)
+    read = []
+    with pytest.raises(InputError, match="record 700: truncated or corrupt"):
+        for example in read_records(tmp_path):
+            read.append(example)
+    assert read == make(700)
+
+
 def test_truncation_is_found(tmp_path):
     write_records(make(3), tmp_path, name="a")
     path = shard_path(tmp_path)
     good = path.read_bytes()
     owners = record_of_each_byte(good)
     starts = [i for i in range(len(good)) if owners[i] != owners[i - 1]]
-    for length in {*starts, *range(0, len(good), 5), len(good) - 1}:
+    for length in {*starts, *range(0, len(good), 7), len(good) - 1}:
         path.write_bytes(good[:length])
         message = f"{path.name}: record {owners[length]}: .*keras-flan import"
         with pytest.raises(InputError, match=message):

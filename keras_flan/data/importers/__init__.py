@@ -18,6 +18,7 @@ from keras_flan.data.importers import (
     bbh,
     bigbench,
     esnli,
+    flan2022,
     flan_cot,
     gsm8k,
     libraries,
@@ -71,6 +72,7 @@ __all__ = [
 IMPORTERS: dict[str, Importer] = {
     importer.format: importer
     for importer in (
+        flan2022.IMPORTER,
         gsm8k.IMPORTER,
         flan_cot.IMPORTER,
         natural_instructions.IMPORTER,
@@ -112,13 +114,15 @@ class Imported:
 
     Args:
         tasks: The content of each written `dataset_info.json`.
-        rejected: Tasks that can't be used: `source` and `reason`.
-        left_out: Tasks that were not wanted: `source` and `reason`.
+        rejected: Tasks that can't be used: `name`, `source` and `reason`.
+        left_out: Tasks that were not wanted: the same.
+        mixture: The mixture of the library that the tasks belong to, or `""`.
     """
 
     tasks: list[dict[str, Any]]
     rejected: list[dict[str, str]]
     left_out: list[dict[str, str]]
+    mixture: str = ""
 
 
 def import_file(
@@ -310,7 +314,7 @@ def import_source(
         write_jsonl(rejects_file, rejected)
     else:
         rejects_file.unlink(missing_ok=True)
-    return Imported(done, rejected, left_out)
+    return Imported(done, rejected, left_out, importer.mixture)
 
 
 def _runner(
@@ -337,7 +341,7 @@ def _runner(
 
 
 def _describe(part: Part, reason: str) -> dict[str, str]:
-    return {"source": str(part.path), "reason": reason}
+    return {"name": part.name, "source": str(part.path), "reason": reason}
 
 
 def _existing(source: str | os.PathLike) -> Path:

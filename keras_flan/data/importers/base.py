@@ -82,6 +82,7 @@ class Source:
         extra: Further keys for `dataset_info.json`.
         license: License of these data, if it differs from the format's.
         split: The split that the file says it is, if it does.
+        origin: Where it comes from, if that differs from the format's.
     """
 
     rows: Iterable[Row | Reject]
@@ -91,6 +92,7 @@ class Source:
     extra: Mapping[str, Any] = field(default_factory=dict)
     license: str = ""
     split: str | None = None
+    origin: str = ""
 
 
 @dataclass(frozen=True)
@@ -128,6 +130,8 @@ class Importer:
         has_columns: Whether the user may map columns to fields.
         parts: Lists the tasks of a source that holds many, or returns None
             if it is one task.
+        mixture: The mixture of the library that the tasks belong to, if they
+            do; a file for it is written beside the records.
 
     Example:
         >>> def read(path, options):
@@ -149,6 +153,7 @@ class Importer:
     parts: Callable[[Path, Options], Iterable[Part] | None] = (
         lambda path, options: None
     )
+    mixture: str = ""
 
 
 def task_name(path: Path, default: str) -> str:

@@ -171,10 +171,11 @@ def _parts(path: Path, options: Options) -> list[Part] | None:
     if not path.is_dir():
         return None
     files = sorted([*path.rglob("*.json"), *path.rglob("*.json.gz")])
-    return [_part(file, options.keep_mmlu) for file in files]
+    return [part_of_file(file, options.keep_mmlu) for file in files]
 
 
-def _part(path: Path, keep_mmlu: bool) -> Part:
+def part_of_file(path: Path, keep_mmlu: bool) -> Part:
+    """Returns the task that a file holds; it isn't opened yet."""
     name, split = _name(path)
     left_out = _WHY_LEFT_OUT if _MMLU in name and not keep_mmlu else ""
     return Part(path, name, functools.partial(_open, path), split, left_out)

@@ -87,16 +87,19 @@ def _read(path: Path, options: Options) -> Source:
 
 def _parts(path: Path, options: Options) -> list[Part] | None:
     files = data_files(path, ".jsonl")
-    groups = [(f, *group) for f in files for group in _groups(f).items()]
-    if len(groups) <= 1 and not path.is_dir():
-        return None
+    parts = [part for file in files for part in parts_of_file(file)]
+    return parts if len(parts) > 1 or path.is_dir() else None
+
+
+def parts_of_file(path: Path) -> list[Part]:
+    """Returns the tasks that a file holds, one a template."""
     return [
         Part(
-            file,
-            _name(file, template),
-            functools.partial(_source, file, template, rows),
+            path,
+            _name(path, template),
+            functools.partial(_source, path, template, rows),
         )
-        for file, template, rows in groups
+        for template, rows in _groups(path).items()
     ]
 
 

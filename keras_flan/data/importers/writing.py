@@ -43,7 +43,7 @@ def write_source(
     rejects: list[dict[str, Any]] = []
     rows = opened.rows
     if labels:
-        rows = (_name_answer(row, labels) for row in rows)
+        rows = (name_answer(row, labels) for row in rows)
     if progress and sys.stderr.isatty():
         rows = with_progress(rows, name)
     return write_records(
@@ -52,7 +52,7 @@ def write_source(
         name=name,
         split=opened.split or split,
         shards=shards,
-        source=f"{origin} {path.name}".strip(),
+        source=f"{opened.origin or origin} {path.name}".strip(),
         license=opened.license or license,
         templates=_templates(templates) or opened.templates,
         answer_kind=opened.answer_kind,
@@ -61,8 +61,8 @@ def write_source(
     )
 
 
-def _name_answer(row: Row | Reject, labels: Mapping[str, str]) -> Row | Reject:
-    """Puts the label's name for a row's answer."""
+def name_answer(row: Row | Reject, labels: Mapping[str, str]) -> Row | Reject:
+    """Puts the label's name for a row's answer; names become the options."""
     if isinstance(row, Reject):
         return row
     answer = row.fields.get("answer")

@@ -1,0 +1,215 @@
+"""A folder of downloads: what it has of the Flan 2022 paper's training data.
+
+The files are found by the names under which they are published, at any depth
+(`registry/public_files.yaml`; for Natural Instructions and T0, the names of
+tasks). Only tasks of the registry are taken, each once, and no held-out ones.
+A data set of which only the development split is there is taken from that.
+"""
+
+import dataclasses
+import functools
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path, PurePath
+
+from keras_flan.data.importers import (
+    esnli,
+    flan_cot,
+    gsm8k,
+    natural_instructions,
+    qed,
+    t0,
+    tables,
+)
+from keras_flan.data.importers.base import (
+    SPLITS,
+    Importer,
+    Options,
+    Part,
+    Source,
+    file_stem,
+)
+from keras_flan.data.importers.writing import name_answer
+from keras_flan.data.registry import (
+    REGISTRY,
+    RegistryTask,
+    plain_name,
+    registry_tasks,
+)
+from keras_flan.errors import InputError
+from keras_flan.schema import Strict, read_yaml, validate
+
+_FORMATS = {
+    importer.format: importer
+    for importer in (
+        esnli.IMPORTER,
+        flan_cot.IMPORTER,
+        gsm8k.IMPORTER,
+        qed.IMPORTER,
+        tables.CSV,
+        tables.JSONL,
+        tables.LABELLED_LINES,
+    )
+}
+_NATURAL_INSTRUCTIONS = re.compile(r"task\d+_")
+_T0 = re.compile(r"t0.*\.jsonl(\.gz)?")
+_NOT_LISTED = "not a task of the paper's mixture"
+
+
+class _File(Strict):
+    """A public file of a data set; see `registry/public_files.yaml`."""
+
+    file: str
+    format: str
+    columns: dict[str, str] | None = None
+    labels: dict[str, str] | None = None
+    split: str = "train"
+
+
+@functools.cache
+def _public_files() -> dict[str, list[_File]]:
+    path = REGISTRY / "public_files.yaml"
+    return {
+        name: [validate(_File, entry, f"{path}: {name}") for entry in entries]
+        for name, entries in read_yaml(path).items()
+    }
+
+
+def _parts(path: Path, options: Options) -> list[Part]:
+    if not path.is_dir():
+        raise InputError(
+            f"{path}: expected the folder that holds the downloaded files"
+        )
+    files = sorted(file for file in path.rglob("*") if file.is_file())
+    found = [
+        *_known(files),
+        *_t0(files),
+        *_natural_instructions(files, options.keep_mmlu),
+    ]
+    return list(_once(found))
+
+
+def _once(parts: Iterable[Part]) -> Iterator[Part]:
+    """Leaves out what would be written a second time."""
+    first: dict[str, Path] = {}
+    for part in parts:
+        if not part.left_out:
+            name = plain_name(part.name)
+            before = first.setdefault(name, part.path)
+            if before != part.path:
+                part = dataclasses.replace(
+                    part, left_out=f"{part.name} is taken from {before}"
+                )
+        yield part
+
+
+def _known(files: list[Path]) -> Iterator[Part]:
+    """Finds the files of the table; of each task, the best one."""
+    tasks = _tasks("cot", "muffin")
+    for name, entries in _public_files().items():
+        matches = (
+            (entry, file)
+            for entry in entries
+            for file in files
+            if _is_named(file, entry.file)
+        )
+        for entry, file in matches:
+            read = functools.partial(_read_known, file, tasks[name], entry)
+            yield Part(file, name, read)
+
+
+def _is_named(file: Path, name: str) -> bool:
+    return PurePath(file.parent, file.name.removesuffix(".gz")).match(name)
+
+
+def _read_known(file: Path, task: RegistryTask, entry: _File) -> Source:
+    importer = _FORMATS[entry.format]
+    source = importer.read(file, Options(task.name, entry.columns))
+    rows = source.rows
+    if entry.labels:
+        rows = (name_answer(row, entry.labels) for row in rows)
+    return dataclasses.replace(
+        source,
+        rows=rows,
+        name=task.name,
+        templates=task.templates or source.templates,
+        license=importer.license or task.license or "",
+        origin=importer.origin,
+        # The split under which training looks for it, and what it really is.
+        split="train",
+        extra={**source.extra, "source_split": entry.split},
+    )
+
+
+def _t0(files: list[Path]) -> Iterator[Part]:
+    """Finds files `t0*.jsonl`, and such of any name in folders `t0*`."""
+    tasks = _by_plain_name("t0_sf")
+    for file in files:
+        if not (
+            _T0.fullmatch(file.name)
+            or (file.parent.name.startswith("t0") and ".jsonl" in file.suffixes)
+        ):
+            continue
+        for part in t0.parts_of_file(file):
+            known = plain_name(part.name) in tasks
+            yield dataclasses.replace(
+                part,
+                open=functools.partial(_with_origin, part.open, t0.IMPORTER),
+                left_out="" if known else _NOT_LISTED,
+            )
+
+
+def _natural_instructions(files: list[Path], keep_mmlu: bool) -> Iterator[Part]:
+    """Finds `task..._*.json`, and `train.json` in folders of such names."""
+    tasks = _by_plain_name("niv2")
+    for file in files:
+        if not file.name.endswith((".json", ".json.gz")):
+            continue
+        named = file if file_stem(file) not in SPLITS else file.parent
+        if not _NATURAL_INSTRUCTIONS.match(named.name):
+            continue
+        part = natural_instructions.part_of_file(file, keep_mmlu)
+        left_out = part.left_out
+        if plain_name(part.name) not in tasks:
+            left_out = left_out or _NOT_LISTED
+        if part.split not in (None, "train"):
+            left_out = left_out or f"the split {part.split!r}"
+        read = functools.partial(
+            _with_origin, part.open, natural_instructions.IMPORTER
+        )
+        yield dataclasses.replace(
+            part, open=read, split=None, left_out=left_out
+        )
+
+
+def _with_origin(read, importer: Importer) -> Source:
+    source = read()
+    return dataclasses.replace(
+        source,
+        origin=importer.origin,
+        license=source.license or importer.license,
+        split="train",
+    )
+
+
+def _tasks(*mixtures: str) -> Mapping[str, RegistryTask]:
+    return {t.name: t for name in mixtures for t in registry_tasks(name)}
+
+
+def _by_plain_name(mixture: str) -> Mapping[str, RegistryTask]:
+    return {plain_name(t.name): t for t in registry_tasks(mixture)}
+
+
+def _read(path: Path, options: Options) -> Source:
+    raise InputError(
+        f"{path}: a folder holds many tasks; import it with `import_source`"
+    )
+
+
+IMPORTER = Importer(
+    format="flan2022",
+    summary="A folder of downloads: all it has of the Flan 2022 mixture",
+    read=_read,
+    parts=_parts,
+    mixture="flan2022_paper_b",
+)
