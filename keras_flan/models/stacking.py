@@ -17,10 +17,12 @@ class StackedKernel(keras.layers.Layer):
         shape: Of the stack, `(num_layers, ...)`.
         equation: What a layer computes, as for `keras.ops.einsum`: of its
             inputs and its kernel, such as `"btd,dhw->bthw"`.
+        gain: float. What the drawn numbers are multiplied by.
     """
 
-    def __init__(self, shape, equation, **kwargs):
+    def __init__(self, shape, equation, gain=1.0, **kwargs):
         super().__init__(**kwargs)
+        self.gain = gain
         self.shape = shape
         self.equation = equation
 
@@ -32,7 +34,7 @@ class StackedKernel(keras.layers.Layer):
             if axis not in output
         ]
         normal = keras.initializers.RandomNormal(
-            stddev=math.prod(summed) ** -0.5
+            stddev=self.gain * math.prod(summed) ** -0.5
         )
         self.kernel = self.add_weight(
             name="kernel", shape=self.shape, initializer=normal, autocast=False

@@ -8,8 +8,18 @@ import keras_hub
 from keras import ops
 
 from keras_flan.models.adapters import merged
-from keras_flan.models.attention import MASKED, same_segment
+from keras_flan.models.attention import same_segment
+from keras_flan.models.constraints import constrain
+from keras_flan.models.dropout import Dropout, layer_keys, seed_generator
 from keras_flan.models.language_model import LanguageModel
+from keras_flan.models.stacking import scan_layers
+from keras_flan.models.t5_layers import (
+    decoder_layer,
+    distance_bias,
+    encoder_layer,
+    rms_norm,
+)
+from keras_flan.models.t5_stacked import StackedT5Backbone
 
 
 @keras.saving.register_keras_serializable(package="keras_flan")
@@ -24,12 +34,26 @@ class T5(LanguageModel):
     Differences from keras-hub's own forward pass, which agrees with this one
     on unpacked batches: attention is masked by segment; the relative position
     bias stays `(1, heads, query, key)` instead of growing with the batch;
-    norms, softmax and logits are computed in float32.
+    norms, softmax and logits are computed in float32; the masks of dropout
+    are a function of a seed, the same with any of the switches below and on
+    every backend.
 
     Args:
-        backbone: A `keras_hub.models.T5Backbone`.
+        backbone: A `keras_hub.models.T5Backbone`, or a stacked one (see
+            `scan`).
         vocabulary: A `keras_flan.data.Vocabulary`, or `None`. Needed for text
             in and out (`generate`, `save_to_preset`), not for training.
+        scan: bool. Whether the weights of all layers are stacked and the
+            layers run by one scan on JAX, so that a deep model compiles as
+            fast as a shallow one. The weights are copied into
+            `keras_flan.models.t5_stacked.StackedT5Backbone`, and back by
+            `save_to_preset`.
+        remat: bool. Whether only each layer's input is kept for the backward
+            pass, and the rest computed again: much less memory, about a
+            third more time.
+        query_chunk: int or `None`. How many queries attend at a time, so
+            that the attention weights of a long row never exist together,
+            `(batch, heads, queries, keys)`. Also computed again.
 
     Call arguments:
         inputs: A dictionary of int tensors: `encoder_token_ids` and
@@ -62,7 +86,15 @@ class T5(LanguageModel):
     section 2.2 (packing).
     """
 
-    def __init__(self, backbone, vocabulary=None, **kwargs):
+    def __init__(
+        self,
+        backbone,
+        vocabulary=None,
+        scan=False,
+        remat=False,
+        query_chunk=None,
+        **kwargs,
+    ):
         super().__init__(**kwargs)
         if self.compute_dtype == "float16":
             raise ValueError(
@@ -70,8 +102,14 @@ class T5(LanguageModel):
                 "Expected 'float32', 'bfloat16' or 'mixed_bfloat16'. "
                 f"Received: dtype={self.dtype_policy.name}"
             )
+        if scan and not isinstance(backbone, StackedT5Backbone):
+            backbone = StackedT5Backbone.from_hub(backbone)
         self.backbone = backbone
         self.vocabulary = vocabulary
+        self.scan = isinstance(backbone, StackedT5Backbone)
+        self.remat = remat
+        self.query_chunk = query_chunk
+        self.seed_generator = seed_generator(backbone.dropout)
         self.built = True
 
     @classmethod
@@ -88,6 +126,8 @@ class T5(LanguageModel):
         tie_embedding_weights=False,
         vocabulary=None,
         dtype=None,
+        scan=False,
+        **kwargs,
     ):
         """Returns a T5 v1.1 (gated GELU, untied head) with random weights.
 
@@ -105,9 +145,12 @@ class T5(LanguageModel):
                 embedding (T5 v1.0).
             vocabulary: See the class.
             dtype: A dtype or `keras.DTypePolicy`.
+            scan: See the class.
+            **kwargs: Other arguments of the class: `remat`, `query_chunk`.
         """
+        make = StackedT5Backbone if scan else keras_hub.models.T5Backbone
         with quiet_masks():
-            backbone = keras_hub.models.T5Backbone(
+            backbone = make(
                 vocabulary_size=vocabulary_size,
                 num_layers=num_layers,
                 num_heads=num_heads,
@@ -122,22 +165,20 @@ class T5(LanguageModel):
                 tie_embedding_weights=tie_embedding_weights,
                 dtype=dtype,
             )
-        _draw_embeddings(backbone)
-        return cls(backbone, vocabulary=vocabulary, dtype=dtype)
+        if not scan:
+            _draw_embeddings(backbone)
+        return cls(backbone, vocabulary=vocabulary, dtype=dtype, **kwargs)
 
     def hidden(self, inputs, training=False):
         """Returns what `logits` takes, `(batch, target_length, hidden_dim)`."""
         encoder_segments = _segments(inputs, "encoder")
-        decoder_segments = _segments(inputs, "decoder")
-        encoded = self.encode(
-            inputs["encoder_token_ids"], encoder_segments, training=training
-        )
-        return self.decode(
+        keys = self._keys(training)
+        return self._decode(
             inputs["decoder_token_ids"],
-            decoder_segments,
-            encoded,
+            _segments(inputs, "decoder"),
+            self._encode(inputs["encoder_token_ids"], encoder_segments, keys),
             encoder_segments,
-            training=training,
+            keys,
         )
 
     def encode(self, token_ids, segment_ids, training=False):
@@ -148,18 +189,7 @@ class T5(LanguageModel):
             segment_ids: int `(batch, input_length)`; 0 at padding.
             training: bool. Whether dropout is on.
         """
-        backbone = self.backbone
-        layers = backbone.encoder_transformer_layers
-        length = ops.shape(token_ids)[1]
-        bias = layers[0].self_attention.compute_bias(length, length)
-        mask = same_segment(segment_ids, segment_ids)
-        x = backbone.token_embedding(token_ids)
-        x = backbone.encoder_embedding_dropout(x, training=training)
-        for layer in layers:
-            x = x + _self_attention(layer, x, bias, mask, training)
-            x = x + feed_forward(layer, x, training)
-        x = rms_norm(backbone.encoder_layer_norm, x)
-        return backbone.encoder_dropout(x, training=training)
+        return self._encode(token_ids, segment_ids, self._keys(training))
 
     def decode(
         self, token_ids, segment_ids, encoded, encoder_segments, training=False
@@ -174,22 +204,127 @@ class T5(LanguageModel):
             encoder_segments: int `(batch, input_length)`.
             training: bool. Whether dropout is on.
         """
-        backbone = self.backbone
-        layers = backbone.decoder_transformer_layers
-        length = ops.shape(token_ids)[1]
-        bias = layers[0].self_attention.compute_bias(length, length)
-        position = ops.arange(length)
+        return self._decode(
+            token_ids,
+            segment_ids,
+            encoded,
+            encoder_segments,
+            self._keys(training),
+        )
+
+    def _encode(self, token_ids, segment_ids, keys):
+        mask = same_segment(segment_ids, segment_ids)
+
+        def block(layer, x, drop, bias):
+            return encoder_layer(layer, x, mask, bias, drop, self.query_chunk)
+
+        bias = self.distance_bias("encoder", ops.shape(token_ids)[1])
+        return self._run("encoder", block, token_ids, keys, bias)
+
+    def _decode(self, token_ids, segment_ids, encoded, encoder_segments, keys):
+        position = ops.arange(ops.shape(token_ids)[1])
         causal = position[:, None] >= position[None, :]
         mask = ops.logical_and(same_segment(segment_ids, segment_ids), causal)
         cross_mask = same_segment(segment_ids, encoder_segments)
-        x = backbone.token_embedding(token_ids)
-        x = backbone.decoder_embedding_dropout(x, training=training)
-        for layer in layers:
-            x = x + _self_attention(layer, x, bias, mask, training)
-            x = x + _cross_attention(layer, x, encoded, cross_mask, training)
-            x = x + feed_forward(layer, x, training)
-        x = rms_norm(backbone.decoder_layer_norm, x)
-        return backbone.decoder_dropout(x, training=training)
+
+        def block(layer, x, drop, bias, encoded):
+            return decoder_layer(
+                layer,
+                x,
+                mask,
+                bias,
+                encoded,
+                cross_mask,
+                drop,
+                self.query_chunk,
+            )
+
+        bias = self.distance_bias("decoder", ops.shape(token_ids)[1])
+        return self._run("decoder", block, token_ids, keys, bias, encoded)
+
+    def _run(self, side, block, token_ids, keys, *shared):
+        """Runs the layers of one side, from token ids to its output.
+
+        Args:
+            side: `"encoder"` or `"decoder"`.
+            block: A function of a layer, its input, a `Dropout` and
+                `shared`.
+            token_ids: int `(batch, length)`.
+            keys: Of `_keys`.
+            *shared: What all layers take part in the gradient of.
+        """
+        backbone, rate = self.backbone, self.backbone.dropout
+        if keys is None:
+            rate, keys = (
+                0.0,
+                ops.zeros((2, backbone.num_layers + 2, 2), "int32"),
+            )
+        keys = keys[0 if side == "encoder" else 1]
+        first, last = keys[-2], keys[-1]
+
+        def step(x, layer, key, *shared):
+            return block(layer, x, Dropout(rate, key), *shared)
+
+        x = constrain(backbone.token_embedding(token_ids), "residual")
+        x = Dropout(rate, first)(x, 0)
+        if self.scan:
+            stack = getattr(backbone, side)
+            x = self._scan(stack, step, x, keys, shared)
+        else:
+            layers = getattr(backbone, f"{side}_transformer_layers")
+            for number, layer in enumerate(layers):
+
+                def one(x, key, *shared, layer=layer):
+                    return step(x, layer, key, *shared)
+
+                x = self._maybe_remat(one)(x, keys[number], *shared)
+        x = rms_norm(getattr(backbone, f"{side}_layer_norm"), x)
+        return Dropout(rate, last)(x, 0)
+
+    def _scan(self, stack, step, x, keys, shared):
+        def one(x, tensors, key, *shared):
+            return step(x, stack.view(tensors), key, *shared)
+
+        one = self._maybe_remat(one)
+        x, _ = scan_layers(
+            lambda x, part: (one(x, *part, *shared), ()),
+            x,
+            (stack.tensors(), keys[: stack.num_layers]),
+        )
+        return x
+
+    def _maybe_remat(self, function):
+        return keras.remat(function) if self.remat else function
+
+    def _keys(self, training):
+        """Keys of dropout for the layers and both ends of each side.
+
+        Returns:
+            int32 `(2, num_layers + 2, 2)`; `None` if nothing is dropped.
+        """
+        if not training or not self.seed_generator:
+            return None
+        count = self.backbone.num_layers + 2
+        keys = layer_keys(self.seed_generator.next(), 2 * count)
+        return ops.reshape(keys, (2, count, 2))
+
+    def distance_bias(self, side, length):
+        """Returns the relative bias of one side by distance.
+
+        Args:
+            side: `"encoder"` or `"decoder"`.
+            length: int. Of the row.
+
+        Returns:
+            `(heads, 2 * length - 1)`, for distances from query to key from
+            `1 - length` on.
+        """
+        if self.scan:
+            table = getattr(self.backbone, side).bias_table
+        else:
+            layers = getattr(self.backbone, f"{side}_transformer_layers")
+            table = layers[0].self_attention.relative_attention_bias
+        return distance_bias(table, length, side == "encoder")
 
     def logits(self, x):
         """Projects decoder outputs `(..., hidden_dim)` to float32 logits."""
@@ -200,6 +335,16 @@ class T5(LanguageModel):
         return ops.cast(x, "float32")
 
     # === Saving ===
+
+    def hub_backbone(self):
+        """Returns the weights as a `keras_hub.models.T5Backbone`.
+
+        It is this model's own, or a copy if its layers are scanned.
+        """
+        if not self.scan:
+            return self.backbone
+        with quiet_masks():
+            return self.backbone.to_hub()
 
     def save_to_preset(self, preset_dir):
         """Writes a keras-hub preset: weights, config and tokenizer.
@@ -216,16 +361,18 @@ class T5(LanguageModel):
             preprocessor = keras_hub.models.T5Seq2SeqLMPreprocessor(
                 keras_hub.models.T5Tokenizer(proto=self.vocabulary.proto)
             )
-        with quiet_masks():
-            task = keras_hub.models.T5Seq2SeqLM(
-                self.backbone, preprocessor=preprocessor
-            )
         with merged(self):
+            with quiet_masks():
+                task = keras_hub.models.T5Seq2SeqLM(
+                    self.hub_backbone(), preprocessor=preprocessor
+                )
             task.save_to_preset(str(preset_dir))
 
     def get_config(self):
         config = super().get_config()
         config["backbone"] = keras.saving.serialize_keras_object(self.backbone)
+        config["remat"] = self.remat
+        config["query_chunk"] = self.query_chunk
         return config
 
     @classmethod
@@ -264,89 +411,6 @@ def quiet_masks():
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".*destroy the mask.*")
         yield
-
-
-# === The layers of keras-hub, wired anew ===
-
-
-def rms_norm(layer, x):
-    """T5's norm: scale only, statistics in float32, `x`'s dtype out."""
-    wide = ops.cast(x, "float32")
-    variance = ops.mean(ops.square(wide), axis=-1, keepdims=True)
-    wide = wide * ops.rsqrt(variance + layer.epsilon)
-    return ops.cast(wide * ops.cast(layer.weight, "float32"), x.dtype)
-
-
-def split_heads(attention, x):
-    """`(batch, length, heads * width)` to `(batch, length, heads, width)`."""
-    shape = ops.shape(x)
-    return ops.reshape(
-        x, (*shape[:-1], attention.num_heads, attention.key_value_dim)
-    )
-
-
-def attend(query, key, value, bias, mask, dropout=None):
-    """Attention without the 1/sqrt(width) scale, softmax in float32.
-
-    Args:
-        query: `(batch, queries, heads, width)`.
-        key: `(batch, keys, heads, width)`.
-        value: `(batch, keys, heads, width)`.
-        bias: `(1, heads, queries, keys)`, or `None`.
-        mask: bool `(batch, queries or 1, keys)`.
-        dropout: Applied to the attention weights, if given.
-
-    Returns:
-        `(batch, queries, heads * width)`.
-    """
-    scores = ops.cast(ops.einsum("bqnd,bknd->bnqk", query, key), "float32")
-    if bias is not None:
-        scores = scores + ops.cast(bias, "float32")
-    scores = ops.where(mask[:, None], scores, MASKED)
-    weights = ops.cast(ops.softmax(scores, axis=-1), value.dtype)
-    if dropout is not None:
-        weights = dropout(weights)
-    output = ops.einsum("bnqk,bknd->bqnd", weights, value)
-    batch, queries, heads, width = ops.shape(output)
-    return ops.reshape(output, (batch, queries, heads * width))
-
-
-def _attention(layer, x, source, bias, mask, training):
-    query = split_heads(layer, layer.query_projector(x))
-    key = split_heads(layer, layer.key_projector(source))
-    value = split_heads(layer, layer.value_projector(source))
-    output = attend(
-        query,
-        key,
-        value,
-        bias,
-        mask,
-        dropout=lambda w: layer.dropout_layer(w, training=training),
-    )
-    return layer.output_projector(output)
-
-
-def _self_attention(layer, x, bias, mask, training):
-    x = rms_norm(layer.self_attention_layer_norm, x)
-    x = _attention(layer.self_attention, x, x, bias, mask, training)
-    return layer.self_attention_dropout(x, training=training)
-
-
-def _cross_attention(layer, x, encoded, mask, training):
-    x = rms_norm(layer.cross_attention_layer_norm, x)
-    x = _attention(layer.cross_attention, x, encoded, None, mask, training)
-    return layer.cross_attention_dropout(x, training=training)
-
-
-def feed_forward(layer, x, training=False):
-    """The (gated) feed-forward block of a keras-hub T5 layer."""
-    x = rms_norm(layer.layer_norm, x)
-    hidden = layer.input_projector(x)
-    if layer.use_gated_activation:
-        hidden = hidden * layer.gate_projector(x)
-    hidden = layer.dropout_layer(hidden, training=training)
-    output = layer.output_projector(hidden)
-    return layer.dropout_layer(output, training=training)
 
 
 def _segments(inputs, side):

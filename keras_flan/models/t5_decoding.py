@@ -13,7 +13,12 @@ from keras_flan.models.path_attention import (
     prompt_memory,
     write_past,
 )
-from keras_flan.models.t5 import feed_forward, rms_norm, split_heads
+from keras_flan.models.t5_layers import (
+    feed_forward,
+    merge_heads,
+    rms_norm,
+    split_heads,
+)
 
 
 def frame(model, token_ids, limit):
@@ -59,9 +64,8 @@ def read(model, token_ids, lengths):
 
 def prepare(model, length):
     """Returns what all steps share: the bias by distance, `(heads, length)`."""
-    attention = model.backbone.decoder_transformer_layers[0].self_attention
-    # The last of `length` places looks back to all distances.
-    bias = attention.compute_bias(length, length)[0, :, -1]
+    # From the farthest back to the place itself.
+    bias = model.distance_bias("decoder", length)[:, :length]
     return ops.flip(ops.cast(bias, "float32"), axis=-1)
 
 
@@ -110,7 +114,7 @@ def step(model, state, prepared, lengths, tokens, ages, clock):
         cache = write_past(cache, key, value, place)
         past.append(cache)
         hidden = attend_paths(query, cache, ages, clock, adjust=biased)
-        x = x + attention.output_projector(_merge_heads(hidden))
+        x = x + attention.output_projector(merge_heads(hidden))
         x = x + _cross_attention(layer, x, memory, lengths)
         x = x + feed_forward(layer, x)
     x = rms_norm(backbone.decoder_layer_norm, x)
@@ -128,9 +132,4 @@ def _cross_attention(layer, x, memory, lengths):
     scores = ops.where(seen[:, None, None], scores, MASKED)
     weights = ops.cast(ops.softmax(scores, axis=-1), values.dtype)
     hidden = ops.einsum("snlt,sntd->slnd", weights, values)
-    return attention.output_projector(_merge_heads(hidden))
-
-
-def _merge_heads(x):
-    slots, lanes, heads, width = x.shape
-    return ops.reshape(x, (slots, lanes, heads * width))
+    return attention.output_projector(merge_heads(hidden))

@@ -32,7 +32,7 @@ SENTENCEPIECE = "spiece.model"
 _SHARD_BYTES = 2 << 30
 
 
-def from_huggingface(path: str | os.PathLike, *, dtype=None) -> T5:
+def from_huggingface(path: str | os.PathLike, *, dtype=None, **settings) -> T5:
     """Loads a T5 v1.0, T5 v1.1, LM-adapted, Flan or mT5 checkpoint.
 
     Tensors are read from disk one at a time: beside the model itself no more
@@ -45,6 +45,8 @@ def from_huggingface(path: str | os.PathLike, *, dtype=None) -> T5:
             `"hf://organisation/model"`.
         dtype: A dtype or `keras.DTypePolicy`; default: Keras's float type.
             The checkpoint's own dtype does not matter.
+        **settings: Other arguments of `keras_flan.models.T5`, such as
+            `scan=True`.
 
     Returns:
         A `keras_flan.models.T5`, which maps keras-hub's four inputs to
@@ -75,7 +77,7 @@ def from_huggingface(path: str | os.PathLike, *, dtype=None) -> T5:
         with quiet_masks():
             backbone = keras_hub.models.T5Backbone(**config, dtype=dtype)
         _read_weights(backbone, checkpoint)
-    return T5(backbone, vocabulary=vocabulary, dtype=dtype)
+    return T5(backbone, vocabulary=vocabulary, dtype=dtype, **settings)
 
 
 def to_huggingface(
@@ -136,7 +138,8 @@ def to_huggingface(
         if model.vocabulary is not None:
             _write_tokenizer(folder, model.vocabulary, config["vocab_size"])
         with merged(model):
-            write_checkpoint(folder, t5_tensors(backbone), dtype, shard_bytes)
+            tensors = t5_tensors(model.hub_backbone())
+            write_checkpoint(folder, tensors, dtype, shard_bytes)
 
 
 def _read_weights(backbone, checkpoint):
