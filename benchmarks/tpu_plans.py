@@ -33,6 +33,12 @@ JOBS = {
     "flan_palm_540b": ("v4:8x8x8", "batch=32,model=32"),
 }
 CHIP = "v4"
+MARKER = "<!-- The rest is written by benchmarks/tpu_plans.py. -->"
+COLUMNS = (
+    "| job | slice | mesh | fits | GiB, compiler | GiB, estimate | FLOPs | "
+    "FLOPs, paper | s a step | hours | compiling: wall, CPU, GiB |",
+    "|---|---|---|---|---|---|---|---|---|---|---|",
+)
 GIB = 2**30
 # What the issue of this table allows.
 CLOSE = 0.2
@@ -81,11 +87,13 @@ def row(values):
     )
 
 
-def table(measured):
-    """Returns the page."""
-    lines = (DOCS / "tpu_plans.head.md").read_text("utf-8").rstrip()
+def page(measured):
+    """Returns the page, its table made anew."""
+    head, marker, _ = (
+        (DOCS / "tpu_plans.md").read_text("utf-8").partition(MARKER)
+    )
     rows = [row(measured[name]) for name in JOBS if name in measured]
-    return "\n".join([lines, *rows, ""])
+    return "\n".join([head + marker, "", *COLUMNS, *rows, ""])
 
 
 def check(values):
@@ -120,7 +128,7 @@ def main():
         print(row(measured[name]), flush=True)
         write_json(path, measured)
         with atomic_write(DOCS / "tpu_plans.md") as file:
-            file.write(table(measured))
+            file.write(page(measured))
     if problems:
         sys.exit("\n".join(problems))
 

@@ -45,7 +45,7 @@ def plan(
     ] = True,
     loss_chunk: Annotated[
         int, typer.Option(min=0, help="Positions with logits at a time.")
-    ] = 128,
+    ] = 256,
     attention_chunk: Annotated[
         int, typer.Option(min=0, help="Queries with scores at a time.")
     ] = 256,

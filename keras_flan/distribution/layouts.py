@@ -14,11 +14,16 @@ from keras_flan.errors import InputError, did_you_mean
 # Activations by the names that the models give to `constrain`: what goes from
 # layer to layer and what a block reads, both `(batch, length, embed)`; queries
 # `(batch, length, heads, head)`, and those that all share one key head, whose
-# attention is split by length; and logits `(batch, length, vocab)`.
+# attention is split by length; what is in front of the last projection, by
+# heads or, if they can't be divided, by the width of each; the inside of a
+# feed-forward block; and logits `(batch, length, vocab)`.
 _ACTIVATIONS = {
     "residual": (None, None),
     "block_input": (None, None),
     "queries": (None, "heads", None),
+    "heads": (None, "heads", None),
+    "head": (None, None, "heads"),
+    "hidden": (None, "mlp"),
     "one_key_queries": (None, None, None),
     "logits": (None, "vocab"),
 }

@@ -209,7 +209,7 @@ class Job(Strict):
     layout: Literal["data", "fsdp", "model", "fsdp+model"] = "fsdp+model"
     sequence: bool = True
     remat: bool = True
-    loss_chunk: pydantic.NonNegativeInt = 128
+    loss_chunk: pydantic.NonNegativeInt = 256
     attention_chunk: pydantic.NonNegativeInt = 256
     batch: pydantic.PositiveInt = 32
     input_length: pydantic.PositiveInt = 2048

@@ -10,7 +10,7 @@ before any gradient is there.
 import dataclasses
 
 from keras_flan.distribution.mesh import BATCH, MODEL, PRESETS
-from keras_flan.distribution.plan_jobs import Job
+from keras_flan.distribution.plan_jobs import Chip, Job
 from keras_flan.distribution.plan_weights import (
     BFLOAT16,
     FLOAT32,
@@ -28,40 +28,52 @@ class Memory:
         weights: float32 in training, bfloat16 in decoding.
         optimizer: Adafactor's rows and columns.
         gradients: As large as the weights.
+        copies: The weights in bfloat16; the compiler makes them once for all
+            layers, before the first.
         kept: The inputs of all layers, for the backward pass.
-        layer: What one layer holds while it runs (forward and backward).
+        layer: What one layer holds in its backward pass.
         gathered: Weights of one layer, brought together from other devices,
-            and their gradient before it is spread.
-        logits: Of the positions that are projected at a time.
+            and a gradient before it is spread.
+        loss: Logits of the positions that are projected at a time, with
+            their gradient; the output projection brought together, and its
+            gradient.
         cache: Keys and values of prompts and paths, in decoding.
     """
 
     weights: float = 0
     optimizer: float = 0
     gradients: float = 0
+    copies: float = 0
     kept: float = 0
     layer: float = 0
     gathered: float = 0
-    logits: float = 0
+    loss: float = 0
     cache: float = 0
 
     @property
     def activations(self) -> float:
         """All but weights, optimizer and gradients."""
-        return self.kept + self.cache + self.working
-
-    @property
-    def working(self) -> float:
-        """What comes and goes: the larger of a layer and the loss."""
-        return max(self.layer + self.gathered, self.logits)
+        return self.total - self.weights - self.optimizer - self.gradients
 
     @property
     def total(self) -> float:
-        """The largest moment."""
-        steady = self.weights + self.optimizer + self.kept + self.cache
-        return steady + max(
-            self.gradients + self.layer + self.gathered, self.logits
+        """The largest moment: in the last layer, or before it in the loss."""
+        steady = self.weights + self.optimizer + self.copies
+        return (
+            steady
+            + self.kept
+            + self.cache
+            + max(self.gradients + self.layer + self.gathered, self.loss)
         )
+
+
+def usable(chip: Chip) -> float:
+    """Returns the bytes that a program can have on a device.
+
+    The compiler keeps some for itself: of the 16 GiB of a core of v4 it
+    gives 15.
+    """
+    return chip.memory_per_device - 2**30
 
 
 def job_memory(job: Job) -> Memory:
@@ -71,106 +83,113 @@ def job_memory(job: Job) -> Memory:
         job: The job; rows that can't be divided count as the largest part.
     """
     mesh, size, split = job.axes, job.size, PRESETS[job.layout]
-    train = job.side == "train"
+    rows = -(-job.batch // mesh.size(BATCH))
+    parts = mesh.size(MODEL) if MODEL in split.values() else 1
     held = optimizer = 0
     for weight in weights(job.family, size):
         held += numbers_per_device(weight, split, mesh)
         optimizer += moments_per_device(weight, split, mesh)
-    if not train:
-        return _decoding(job, BFLOAT16 * held)
-    rows = -(-job.batch // mesh.size(BATCH))
-    parts = mesh.size(MODEL) if MODEL in split.values() else 1
-    stacks = _stacks(job, rows, parts)
-    kept = sum(stack.kept for stack in stacks)
+    gathered = _gathered(job, parts)
+    if job.side == "decode":
+        return Memory(
+            weights=BFLOAT16 * held,
+            cache=_cache(job, rows),
+            gathered=gathered,
+            loss=FLOAT32 * rows * job.paths * size.vocabulary_size / parts,
+            layer=max(_layer(job, rows, parts, *s) for s in _stacks(job)) / 2,
+        )
+    stacks = [
+        (
+            _kept(job, rows, parts, length),
+            _layer(job, rows, parts, length, keys),
+        )
+        for length, keys in _stacks(job)
+    ]
+    kept = sum(inputs for inputs, _ in stacks)
     if not job.remat:
-        kept += sum(size.num_layers * stack.layer for stack in stacks)
+        # All that a layer computes is kept of each.
+        kept += size.num_layers * sum(layer for _, layer in stacks)
     return Memory(
         weights=FLOAT32 * held,
         optimizer=FLOAT32 * optimizer,
         gradients=FLOAT32 * held,
+        copies=BFLOAT16 * held,
         kept=kept,
-        layer=max(stack.layer for stack in stacks),
-        gathered=_gathered(job, parts),
-        logits=_logits(job, rows, parts),
+        layer=max(layer for _, layer in stacks),
+        gathered=gathered,
+        loss=_loss(job, rows, parts),
     )
 
 
-@dataclasses.dataclass(frozen=True)
-class _Stack:
-    """An encoder or decoder: bytes kept of its layers, and held in one."""
-
-    kept: float
-    layer: float
-
-
-def _stacks(job: Job, rows: int, parts: int) -> list[_Stack]:
-    """Returns the bytes of an encoder's and a decoder's layers."""
+def _stacks(job: Job) -> list[tuple[int, tuple[int, ...]]]:
+    """Returns the length of each stack of layers, and of what it sees."""
+    inputs, targets = job.input_length, job.target_length
     if job.family == "palm":
-        length = job.input_length + job.target_length
-        return [_stack(job, rows, parts, length, (length,), 2)]
-    encoder = _stack(job, rows, parts, job.input_length, (job.input_length,), 2)
-    decoder = _stack(
-        job,
-        rows,
-        parts,
-        job.target_length,
-        (job.target_length, job.input_length),
-        2,
-    )
-    return [encoder, decoder]
+        length = inputs + (targets if job.side == "train" else 0)
+        return [(length, (length,))]
+    return [(inputs, (inputs,)), (targets, (targets, inputs))]
 
 
-def _stack(job, rows, parts, length, keys, _):
-    size = job.size
+def _kept(job: Job, rows: int, parts: int, length: int) -> float:
+    """Returns the bytes of the inputs of a stack's layers."""
     along = parts if job.sequence and length % parts == 0 else 1
-    tokens = rows * length
-    width, inner = size.hidden_dim, size.intermediate_dim // parts
+    tokens = rows * length / along
+    return BFLOAT16 * job.size.num_layers * tokens * job.size.hidden_dim
+
+
+def _layer(job: Job, rows: int, parts: int, length: int, keys) -> float:
+    """Returns the bytes of the largest moment of a layer's backward pass.
+
+    Its normalised input and the gradient of its output are there, and then
+    either the feed-forward block, three tensors and the gradients of two, or
+    attention: queries, keys, values and output with their gradients, and two
+    times the scores of the queries that are attended at a time.
+    """
+    size, tokens = job.size, rows * length
+    inner = size.intermediate_dim / parts
     heads = size.attention_dim / parts
-    queries = min(job.attention_chunk or length, length)
-    scores = max(rows * size.num_heads * queries * n / parts for n in keys)
-    return _Stack(
-        kept=size.num_layers * BFLOAT16 * tokens * width / along,
-        layer=BFLOAT16 * tokens * (4 * width + 4 * inner + 6 * heads)
-        + 10 * scores,
+    chunk = length
+    if job.family == "t5" and job.attention_chunk:
+        chunk = min(job.attention_chunk, length)
+    scores = rows * chunk * max(keys) * size.num_heads / parts
+    # PaLM's keys and values are one head's.
+    tensors = 4 if job.family == "palm" else 8
+    attention = tensors * tokens * heads + 2 * scores
+    return BFLOAT16 * (
+        2 * tokens * size.hidden_dim + max(5 * tokens * inner, attention)
     )
 
 
 def _gathered(job: Job, parts: int) -> float:
-    """Returns the bytes of the largest layer's weights and gradient."""
-    if "embed" not in PRESETS[job.layout].values() or job.axes.size(BATCH) == 1:
+    """Returns the bytes of a layer's kernels, brought together.
+
+    Two at a time, while the next is on its way, and a gradient.
+    """
+    spread = "embed" in PRESETS[job.layout]
+    if not spread or job.axes.size(BATCH) == 1:
         return 0.0
-    layer = 0
-    return 2 * BFLOAT16 * layer / parts
+    kernel = job.size.hidden_dim * job.size.intermediate_dim / parts
+    return 3 * BFLOAT16 * kernel
 
 
-def _logits(job: Job, rows: int, parts: int) -> float:
-    """Returns the bytes of the logits of a chunk, and their gradient."""
+def _loss(job: Job, rows: int, parts: int) -> float:
+    """Returns the bytes of the loss, see `Memory`."""
+    size = job.size
     length = job.target_length
     if job.family == "palm":
         length += job.input_length
     some = min(job.loss_chunk or length, length)
-    return 3 * FLOAT32 * rows * some * job.size.vocabulary_size / parts
+    logits = 2 * FLOAT32 * rows * some * size.vocabulary_size / parts
+    head = (FLOAT32 + BFLOAT16) * size.vocabulary_size * size.hidden_dim / parts
+    return logits + head
 
 
-def usable(chip) -> float:
-    """Returns the bytes that a program can have on a device."""
-    return 0.95 * chip.memory_per_device
-
-
-def _decoding(job: Job, held: float) -> Memory:
-    """Returns the bytes of decoding: weights, and keys and values.
+def _cache(job: Job, rows: int) -> float:
+    """Returns the bytes of keys and values.
 
     Those of a prompt are there once for all its paths.
     """
     size = job.size
-    rows = -(-job.batch // job.axes.size(BATCH))
     width = size.head_dim if job.family == "palm" else size.attention_dim
     tokens = rows * (job.input_length + job.paths * job.target_length)
-    parts = job.axes.size(MODEL) if MODEL in PRESETS[job.layout].values() else 1
-    return Memory(
-        weights=held,
-        cache=tokens * size.num_layers * 2 * width * BFLOAT16,
-        logits=FLOAT32 * rows * job.paths * size.vocabulary_size / parts,
-        gathered=_gathered(job, parts) / 2,
-        layer=_stacks(job, rows, parts)[0].layer / 2,
-    )
+    return BFLOAT16 * 2 * tokens * size.num_layers * width

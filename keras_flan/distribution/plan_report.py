@@ -63,10 +63,11 @@ def _memory(plan):
         "weights",
         "optimizer",
         "gradients",
+        "copies",
         "kept",
         "layer",
         "gathered",
-        "logits",
+        "loss",
         "cache",
     ):
         value = getattr(memory, name)

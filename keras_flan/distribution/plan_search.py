@@ -129,7 +129,7 @@ def _changes(job: Job) -> Iterator[tuple[str, dict[str, object]]]:
     steps = []
     if train:
         steps = [
-            ("take the loss in chunks of 128 positions", {"loss_chunk": 128}),
+            ("take the loss in chunks of 256 positions", {"loss_chunk": 256}),
             ("attend in chunks of 256 queries", {"attention_chunk": 256}),
             (
                 "split what goes from layer to layer over the model axis",

@@ -3,7 +3,7 @@
 import keras
 
 
-def constrain(x, name):
+def constrain(x, *names):
     """Lays a tensor out as the distribution in use says for its name.
 
     Models name the activations that matter (`"residual"`, `"queries"`, ...);
@@ -15,7 +15,8 @@ def constrain(x, name):
 
     Args:
         x: A tensor.
-        name: Its name.
+        *names: Its name; if several, the first whose mesh axes all divide
+            their dimensions, or else the last.
 
     Returns:
         `x`.
@@ -29,12 +30,15 @@ def constrain(x, name):
     distribution = keras.distribution.distribution()
     if not isinstance(distribution, keras.distribution.ModelParallel):
         return x
-    layout = distribution.get_tensor_layout(f"activations/{name}")
-    if layout is None:
-        return x
-    mesh = layout.device_mesh
-    sizes = dict(zip(mesh.axis_names, mesh.shape, strict=True))
-    axes = dividing_axes(layout.axes, x.shape, sizes)
+    for name in names:
+        layout = distribution.get_tensor_layout(f"activations/{name}")
+        if layout is None:
+            return x
+        mesh = layout.device_mesh
+        sizes = dict(zip(mesh.axis_names, mesh.shape, strict=True))
+        axes = dividing_axes(layout.axes, x.shape, sizes)
+        if axes == tuple(layout.axes):
+            break
     fitting = keras.distribution.TensorLayout(axes, mesh)
     return keras.distribution.distribute_tensor(x, fitting)
 

@@ -322,9 +322,12 @@ class PaLMDecoder(keras.layers.Layer):
         # Norms work on a part of the sequence, products on all of it and a
         # part of the kernel, attention on a part of the queries: so any
         # number of heads can be split, and one key head serves them all.
-        normed = constrain(_layer_norm(x, weights["scale"]), "block_input")
-        query = rotate(constrain(project(normed, "query"), "one_key_queries"))
-        key, value = project(normed, "key"), project(normed, "value")
+        normed = constrain(_layer_norm(x, weights["scale"]), "residual")
+        normed = constrain(normed, "block_input")
+        query = constrain(project(normed, "query"), "heads", "head")
+        query = rotate(constrain(query, "one_key_queries"))
+        key = constrain(project(normed, "key"), "block_input")
+        value = constrain(project(normed, "value"), "block_input")
         attended, out = attention(
             query,
             rotate(key[:, :, None]),
@@ -332,10 +335,15 @@ class PaLMDecoder(keras.layers.Layer):
             cache,
             scale=self.head_dim**-0.5,
         )
-        gate = project(normed, "feedforward_gate")
+        attended = constrain(attended, "one_key_queries")
+        attended = constrain(attended, "heads", "head")
+        gate = constrain(project(normed, "feedforward_gate"), "hidden")
         hidden = project(normed, "feedforward_intermediate")
+        hidden = ops.silu(gate) * constrain(hidden, "hidden")
         added = project(attended, "attention_output")
-        added = added + project(ops.silu(gate) * hidden, "feedforward_output")
+        added = constrain(
+            added + project(hidden, "feedforward_output"), "residual"
+        )
         if "seed" in weights:
             added = _dropout(added, self.dropout, weights["seed"])
         return x + added, out
