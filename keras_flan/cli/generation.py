@@ -31,6 +31,12 @@ def generate(
     top_k: Annotated[
         int, typer.Option(min=0, help="0 keeps the whole vocabulary.")
     ] = 40,
+    top_p: Annotated[
+        float, typer.Option(max=1, help="Keep tokens up to this share.")
+    ] = 1.0,
+    stop: Annotated[
+        list[str] | None, typer.Option(help="Ends an output; repeatable.")
+    ] = None,
     kind: Annotated[
         str, typer.Option(help="Answers: text, number, option, program, ...")
     ] = "text",
@@ -60,6 +66,8 @@ def generate(
         "samples": samples,
         "temperature": temperature,
         "top_k": top_k,
+        "top_p": top_p,
+        "stop": stop or (),
         "kind": kind,
         "seed": seed,
         "max_new_tokens": max_new_tokens,

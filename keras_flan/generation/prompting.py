@@ -94,6 +94,8 @@ def ask(
     samples: int = 1,
     temperature: float | None = None,
     top_k: int = 40,
+    top_p: float = 1.0,
+    stop: Sequence[str] = (),
     kind: str = "text",
     seed: int = 0,
     max_new_tokens: int = 128,
@@ -109,7 +111,9 @@ def ask(
         cot: Whether to ask for step-by-step reasoning.
         samples: Paths a question.
         temperature: Default: 0 for one path, 0.7 for several.
-        top_k: See `keras_flan.generation.generate`.
+        top_k: Sample from the k most probable tokens; 0 is all.
+        top_p: Sample from the most probable tokens up to this share.
+        stop: Strings that end an output; it is cut before them.
         kind: Kind of the answers, see `keras_flan.generation.extract_answer`.
         seed: Seed of the sampling.
         max_new_tokens: Longest output, in tokens.
@@ -138,6 +142,8 @@ def ask(
         samples=samples,
         temperature=temperature,
         top_k=top_k,
+        top_p=top_p,
+        stop=stop,
         kind=kind,
         seed=seed,
         max_new_tokens=max_new_tokens,
@@ -158,6 +164,8 @@ def stream_answers(
     samples: int = 1,
     temperature: float | None = None,
     top_k: int = 40,
+    top_p: float = 1.0,
+    stop: Sequence[str] = (),
     kind: str = "text",
     seed: int = 0,
     max_new_tokens: int = 128,
@@ -183,6 +191,8 @@ def stream_answers(
         samples=samples,
         temperature=temperature,
         top_k=top_k,
+        top_p=top_p,
+        stop=stop,
         seed=seed,
         max_new_tokens=max_new_tokens,
         progress=progress,
