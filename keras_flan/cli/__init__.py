@@ -10,7 +10,14 @@ from typing import Annotated
 
 import typer
 
-from keras_flan.cli import data, evaluation, generation, planning, training
+from keras_flan.cli import (
+    data,
+    evaluation,
+    generation,
+    miniature,
+    planning,
+    training,
+)
 from keras_flan.errors import InputError
 
 app = typer.Typer(
@@ -35,7 +42,14 @@ def _options(
 
 
 # In the order of the recipe, which is how `--help` lists them.
-for part in (training, data, generation, evaluation, planning):
+for part in (
+    training,
+    data,
+    generation,
+    evaluation,
+    planning,
+    miniature,
+):
     app.add_typer(part.app)
 
 

@@ -6,7 +6,9 @@ __getattr__, __dir__, __all__ = attach(
     __name__,
     {
         "documents": ".corpus",
+        "load_plan": ".plan",
         "pretrain": ".pretrain",
+        "run_miniature": ".runner",
         "PretrainConfig": ".pretrain",
     },
 )

@@ -1,0 +1,52 @@
+"""The paper's experiments on a laptop."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from keras_flan.cli.options import Json, Quiet, print_json
+
+app = typer.Typer()
+
+
+@app.command()
+def miniature(
+    output: Annotated[
+        Path, typer.Option(help="Where the runs are kept.")
+    ] = Path("runs/miniature"),
+    plan: Annotated[
+        Path | None, typer.Option(help="A plan of your own, in YAML.")
+    ] = None,
+    quick: Annotated[
+        bool, typer.Option("--quick", help="Fewer and smaller runs.")
+    ] = False,
+    only: Annotated[
+        list[str] | None,
+        typer.Option(help="The name of an experiment; may repeat."),
+    ] = None,
+    json_: Json = False,
+    quiet: Quiet = False,
+):
+    """Run the paper's experiments in miniature; goes on after a kill."""
+    from keras_flan.miniature.plan import PLAN
+    from keras_flan.miniature.runner import PAGE_FILE, run_miniature
+
+    results = run_miniature(
+        output,
+        plan=plan or PLAN,
+        quick=quick,
+        only=only,
+        quiet=quiet or json_,
+    )
+    if json_:
+        print_json(results)
+        return
+    for name, experiment in results["experiments"].items():
+        for check in experiment["checks"]:
+            difference = check["difference"]["mean"]
+            print(
+                f"{name}: {check['claim']} {check['verdict']} "
+                f"({difference:+.1f} points)"
+            )
+    print(output / PAGE_FILE)

@@ -1,0 +1,117 @@
+"""Runs a plan: cell after cell, each kept, then the results and the page."""
+
+import json
+import os
+import sys
+import time
+from pathlib import Path
+
+from keras_flan.files import read_text, write_json
+from keras_flan.miniature.cells import Bench
+from keras_flan.miniature.plan import PLAN, Cell, Plan, content_hash, load_plan
+from keras_flan.miniature.report import write_page
+from keras_flan.miniature.results import summarise
+
+RESULTS_FILE = "results.json"
+PAGE_FILE = "report.html"
+
+
+def run_miniature(
+    output: str | os.PathLike = "runs/miniature",
+    *,
+    plan: str | os.PathLike = PLAN,
+    quick: bool = False,
+    only: list[str] | None = None,
+    quiet: bool = False,
+) -> dict:
+    """Runs the paper's experiments in miniature and writes one report.
+
+    Each finished run is kept in `cells/` under the hash of its settings:
+    after a kill, the same call goes on with the next one, and a changed plan
+    runs only what changed. The numbers do not depend on that.
+
+    Args:
+        output: The folder to write: `results.json`, `report.html` and what
+            led to them.
+        plan: The plan's YAML file; default: that of the package.
+        quick: The plan's quick version.
+        only: Names of experiments; default: all.
+        quiet: Whether to print nothing.
+
+    Returns:
+        The content of `results.json`, see `summarise`.
+
+    Raises:
+        InputError: If the plan is wrong.
+
+    Example:
+        >>> results = run_miniature("runs/miniature", quick=True)
+        >>> results["experiments"]["b_cot_data"]["checks"][0]["verdict"]
+        'agrees'
+
+    Source: arXiv:2210.11416; arXiv:2301.13688.
+    """
+    output = Path(output)
+    chosen = load_plan(plan, quick=quick).only(only)
+    bench = Bench(output, chosen.bases, chosen.evaluation, quiet)
+    scores = _run_cells(output, chosen, bench, quiet)
+    results = summarise(chosen, scores, bench)
+    write_json(output / RESULTS_FILE, results)
+    write_page(output / PAGE_FILE, results)
+    return results
+
+
+def _run_cells(
+    output: Path, plan: Plan, bench: Bench, quiet: bool
+) -> dict[tuple[str, str, int], dict[str, dict]]:
+    """Returns the scores of each experiment, arm and seed, by view."""
+    wanted = plan.cells()
+    # Equal cells of several experiments are one, with the views of all; those
+    # of one model stand together.
+    views: dict[str, list[str]] = {}
+    cells: dict[str, Cell] = {}
+    for cell, names in wanted.values():
+        key = content_hash(cell)
+        cells[key] = cell
+        views[key] = list(dict.fromkeys([*views.get(key, []), *names]))
+    order = sorted(cells, key=lambda key: (cells[key].base, cells[key].method))
+    kept: dict[str, dict[str, dict]] = {}
+    for number, key in enumerate(order, 1):
+        begin = time.monotonic()
+        kept[key] = _run_cell(output, plan, bench, cells[key], views[key])
+        if not quiet:
+            print(
+                f"cell {number} of {len(order)}: "
+                f"{time.monotonic() - begin:.1f} s",
+                file=sys.stderr,
+                flush=True,
+            )
+    return {
+        place: {name: kept[content_hash(cell)][name] for name in names}
+        for place, (cell, names) in wanted.items()
+    }
+
+
+def _run_cell(
+    output: Path, plan: Plan, bench: Bench, cell: Cell, names: list[str]
+) -> dict[str, dict]:
+    """Returns a cell's scores by view: the kept ones, or new ones."""
+    files = {
+        name: output / "cells" / f"{bench.key(cell, plan.views[name])}.json"
+        for name in names
+    }
+    missing = {
+        name: plan.views[name] for name in names if not files[name].is_file()
+    }
+    if missing:
+        for name, scores in bench.run(cell, missing).items():
+            row = {
+                "cell": cell.model_dump(mode="json"),
+                "view": plan.views[name].model_dump(mode="json"),
+                "scores": scores,
+            }
+            write_json(files[name], row)
+    return {
+        name: json.loads(read_text(path))["scores"]
+        for name, path in files.items()
+    }
