@@ -543,3 +543,10 @@ def test_real_xquad(realdata, tmp_path, file):
     assert info["num_examples"] == 1190
     examples = list(read_records(tmp_path, verify=True))
     assert all(e.fields["answer"] in e.fields["context"] for e in examples)
+
+
+def test_an_unknown_template_family_is_named(files, tmp_path):
+    path = files("a.jsonl", '{"question": "1?", "answer": "1"}\n')
+    with pytest.raises(InputError, match="Did you mean 'generic'"):
+        import_file("jsonl", path, tmp_path / "out", templates="generik")
+    assert not (tmp_path / "out").exists()

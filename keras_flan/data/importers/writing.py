@@ -12,6 +12,7 @@ from keras_flan.data.importers.base import (
     Source,
     join_options,
 )
+from keras_flan.data.library import load_family
 from keras_flan.data.records import Example, write_records
 from keras_flan.errors import InputError
 
@@ -79,8 +80,14 @@ def name_answer(row: Row | Reject, labels: Mapping[str, str]) -> Row | Reject:
 
 
 def _templates(family: str | None) -> str | None:
-    """Makes the path of a YAML file absolute: records may be read anywhere."""
-    if family is None or Path(family).suffix not in (".yaml", ".yml"):
+    """Checks the name of a family, or makes the path of its file absolute.
+
+    Records may be read from anywhere.
+    """
+    if family is None:
+        return None
+    if Path(family).suffix not in (".yaml", ".yml"):
+        load_family(family)  # Says so if there is none of this name.
         return family
     if not Path(family).is_file():
         raise InputError(f"{family}: no such file of templates")
