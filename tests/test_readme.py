@@ -73,7 +73,7 @@ def test_public_names_exist():
 
     table = README.split("## Public names")[1].split("## ")[0]
     rows = re.findall(r"^\| `(keras_flan\.\w+)` \| (.*) \|$", table, re.M)
-    assert len(rows) == 5
+    assert len(rows) == 6
     for package, names in rows:
         module = importlib.import_module(package)
         for name in re.findall(r"`(\w+)`", names):
