@@ -11,8 +11,7 @@ FLOAT32, BFLOAT16 = 4, 2
 # T5's distances: 32 buckets a head, one table for the encoder, one for the
 # decoder.
 _BUCKETS = 32
-# Adafactor keeps all of a second moment if the second longest axis is
-# shorter.
+# Adafactor keeps all of a second moment if there are fewer rows or columns.
 _SHORTEST = 128
 
 
@@ -122,17 +121,24 @@ def numbers_per_device(weight: Weight, split: dict[str, str], mesh: Mesh):
 def moments_per_device(weight: Weight, split: dict[str, str], mesh: Mesh):
     """Returns how many numbers Adafactor keeps for a weight on a device.
 
-    One a row and one a column of its two longest axes, if both have 128 or
-    more; they lie as the weight does.
+    One a row and one a column of the matrix that it is, as `Adafactor` has
+    it: the model's width is the rows, all other axes together the columns,
+    and stacked layers are apart. They lie as the weight does.
     """
     over = placed(weight, split, mesh)
     parts = [
         length // (mesh.size(axis) if axis else 1)
         for length, axis in zip(weight.shape, over, strict=True)
     ]
-    by_length = sorted(range(len(parts)), key=lambda i: weight.shape[i])
-    if len(parts) < 2 or weight.shape[by_length[-2]] < _SHORTEST:
+    places = range(len(parts))
+    layers = [i for i in places if weight.axes[i] == "layers"]
+    inner = [i for i in places if i not in layers]
+    rows = [i for i in inner if weight.axes[i] == "embed"] or inner[:1]
+    sides = rows, [i for i in inner if i not in rows]
+
+    def numbers(lengths, of):
+        return math.prod(lengths[i] for i in of)
+
+    if min(numbers(weight.shape, side) for side in sides) < _SHORTEST:
         return weight.count * math.prod(parts)
-    return weight.count * sum(
-        math.prod(parts[:lost] + parts[lost + 1 :]) for lost in by_length[-2:]
-    )
+    return weight.count * sum(numbers(parts, layers + side) for side in sides)

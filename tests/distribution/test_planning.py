@@ -1,6 +1,7 @@
 """Plans: operations of the paper, bytes, advice that works, the command."""
 
 import json
+import math
 
 import pytest
 
@@ -119,6 +120,7 @@ def test_bytes_of_weights_are_those_of_the_layouts(preset):
     from keras_flan.distribution import build_abstract, layout_map
     from keras_flan.models import PaLMBackbone
     from keras_flan.training import Adafactor
+    from keras_flan.training.adafactor import factorings
 
     mesh = Mesh("batch=4,model=8")
     model = build_abstract(lambda: PaLMBackbone(**TINY))
@@ -130,17 +132,17 @@ def test_bytes_of_weights_are_those_of_the_layouts(preset):
         for w in weights("palm", size)
     )
     # Adafactor's slots, on one device.
-    optimizer = Adafactor()
+    variables = model.trainable_variables
+    least = Adafactor().min_dim_to_factor
     slots = 0
-    for variable in model.trainable_variables:
+    for variable, its in zip(
+        variables, factorings(variables, least), strict=True
+    ):
         shape = tuple(variable.shape)
-        axes = optimizer.factored_axes(shape)
-        numbers = 1
-        for length in shape:
-            numbers *= length
-        slots += (
-            numbers if axes is None else sum(numbers // shape[a] for a in axes)
-        )
+        kept = [(*its.layers, *its.rows), (*its.layers, *its.columns)]
+        if not its.rows:
+            kept = [range(len(shape))]
+        slots += sum(math.prod(shape[i] for i in axes) for axes in kept)
     one = Mesh("batch=1")
     assert slots == sum(
         moments_per_device(w, PRESETS[preset], one)
