@@ -1,0 +1,52 @@
+"""Settings of XLA's CPU compiler."""
+
+import os
+import subprocess
+import sys
+from importlib import metadata
+
+import pytest
+
+from keras_flan import xla
+
+FLAG = "--xla_cpu_experimental_ynn_fusion_type="
+
+
+@pytest.fixture
+def version(monkeypatch):
+    def be(number):
+        monkeypatch.setattr(metadata, "version", lambda name: number)
+
+    return be
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ({}, FLAG),
+        ({"XLA_FLAGS": "--xla_dump_to=x"}, f"--xla_dump_to=x {FLAG}"),
+        ({"XLA_FLAGS": f"{FLAG}dot"}, f"{FLAG}dot"),
+    ],
+)
+def test_flag_is_added_to_those_of_the_user(version, before, after):
+    version("0.10.2")
+    xla.prefer_plain_products(before)
+    assert before == {"XLA_FLAGS": after}
+
+
+def test_no_flag_for_another_compiler(version):
+    version("0.12.0")
+    settings = {}
+    xla.prefer_plain_products(settings)
+    assert settings == {}
+
+
+def test_jax_starts_with_the_flag():
+    script = "import keras_flan, jax; print(jax.numpy.arange(3).sum())"
+    run = subprocess.run(
+        [sys.executable, "-c", script],
+        env={k: v for k, v in os.environ.items() if k != "XLA_FLAGS"},
+        capture_output=True,
+        text=True,
+    )
+    assert run.stdout == "3\n", run.stderr
