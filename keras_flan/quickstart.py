@@ -24,6 +24,7 @@ VOCABULARY_SIZE = 704
 TRAIN_EXAMPLES = 2000
 TEST_EXAMPLES = 50
 SAMPLES = 8
+BATCH_PATHS = 256
 MODEL = {
     "num_layers": 2,
     "num_heads": 4,
@@ -195,6 +196,7 @@ def _evaluate(model, records, output, limit, quiet) -> dict:
             limit=limit,
             tasks=[*names["trained"], *names["held_out"]],
             max_new_tokens=24 if mode == "direct" else 64,
+            batch_paths=BATCH_PATHS,
             progress=not quiet,
         )
         for group, tasks in names.items():

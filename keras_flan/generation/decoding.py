@@ -7,6 +7,7 @@ done frees its slot for the next prompt.
 
 import collections
 import dataclasses
+import itertools
 from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
@@ -16,11 +17,13 @@ from keras_flan.generation.rounds import (
     Grid,
     decoding_module,
     program,
+    programs,
 )
 
 # Prompts, and what paths say, have one of these lengths, or the next power
 # of two: so there are few programs.
 _SHORTEST = 32
+_SHORTEST_INPUT = 64
 # Paths of a prompt at a time; at most a fifth of the places is spare.
 _LANES = (1, 2, 3, 4, 5, 6, 8, 10, 12, 16, 20, 24, 32, 40, 48, 64)
 # Steps between two looks at what the paths said.
@@ -93,16 +96,38 @@ def decode(
         The index of the prompt, the number of the path, and a `TokenPath`.
     """
     lanes = _at_least(min(settings.samples, settings.batch_paths), _LANES)
-    rows = collections.defaultdict(list)
-    for row, ids in enumerate(prompts):
-        rows[_power(len(ids))].append(row)
-    for input_length, group in sorted(rows.items()):
-        slots = min(_power(len(group), 1), settings.batch_paths // lanes)
+    most = max(1, settings.batch_paths // lanes)
+    for input_length, group in _groups(prompts, most):
+        slots = min(most, 4 ** ((len(group) - 1).bit_length() + 1 >> 1))
         bucket = Bucket(
-            max(1, slots), lanes, input_length, _power(settings.max_new_tokens)
+            slots, lanes, input_length, _power(settings.max_new_tokens)
         )
+        full = dataclasses.replace(bucket, slots=most)
+        if full in programs(model) and most <= 4 * slots:
+            bucket = full  # Cheaper than to compile a smaller one.
         run = _Run(model, bucket, prompts, group, settings, uniforms)
         yield from run.paths(stop, enough)
+
+
+def _groups(prompts, most: int) -> Iterator[tuple[int, list[int]]]:
+    """Yields lengths to read, and the prompts that are read at each.
+
+    Prompts too few to fill the `most` slots go with the next longer ones, up
+    to four times as long: a program costs seconds to compile.
+    """
+    rows = collections.defaultdict(list)
+    for row, ids in enumerate(prompts):
+        rows[_power(len(ids), _SHORTEST_INPUT)].append(row)
+    few, shortest = [], 0
+    lengths = sorted(rows)
+    for length, longer in itertools.zip_longest(
+        lengths, lengths[1:], fillvalue=np.inf
+    ):
+        shortest = shortest if few else length
+        few += rows[length]
+        if len(few) >= most or longer > 4 * shortest:
+            yield length, few
+            few = []
 
 
 def _power(number: int, least: int = _SHORTEST) -> int:
