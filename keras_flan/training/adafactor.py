@@ -120,8 +120,7 @@ class Adafactor(GradientNorm, keras.optimizers.Optimizer):
 
     def update_step(self, gradient, variable, learning_rate):
         index = self._get_variable_index(variable)
-        # TensorFlow gives the embedding's gradient as sparse slices.
-        gradient = ops.cast(ops.convert_to_tensor(gradient), "float32")
+        gradient = ops.cast(gradient, "float32")
         weight = ops.cast(variable, "float32")
         step = ops.cast(self.iterations + 1 - self.step_offset, "float32")
         beta2 = 1.0 - ops.power(step, -self.decay_rate)

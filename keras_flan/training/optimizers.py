@@ -28,14 +28,27 @@ class GradientNorm:
         grads = list(grads)
         if not self.built:
             self.build(trainable_variables)
-        # TensorFlow gives the embedding's gradient as sparse slices.
+        variables = trainable_variables or self._trainable_variables
+        grads = list(map(_dense, grads, variables))
         squares = [
-            ops.sum(ops.square(ops.cast(ops.convert_to_tensor(g), "float32")))
+            ops.sum(ops.square(ops.cast(g, "float32")))
             for g in grads
             if g is not None
         ]
         self.assign(self.gradient_norm, ops.sqrt(sum(squares)))
         return super().apply(grads, trainable_variables)
+
+
+def _dense(gradient, variable):
+    """Returns a gradient with the variable's shape.
+
+    TensorFlow gives the embedding's as slices, or of unknown shape.
+    """
+    if keras.backend.backend() != "tensorflow" or gradient is None:
+        return gradient
+    import tensorflow as tf
+
+    return tf.ensure_shape(tf.convert_to_tensor(gradient), variable.shape)
 
 
 @keras.saving.register_keras_serializable(package="keras_flan")
