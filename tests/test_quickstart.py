@@ -55,6 +55,7 @@ def test_held_out_tasks_are_not_in_the_mixture(run):
     assert not families & {TASKS[name].family for name in held_out}
 
 
+@pytest.mark.slow
 def test_two_runs_give_the_same_numbers(run, tmp_path):
     output, metrics = run
     again = quickstart(tmp_path, **SIZE, quiet=True)

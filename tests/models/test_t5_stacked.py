@@ -158,6 +158,7 @@ def test_the_program_does_not_grow_with_depth():
     assert equations(2) == equations(12)
 
 
+@pytest.mark.slow
 def test_no_attention_weights_of_all_queries():
     model = make_t5(num_layers=1, query_chunk=4)
     whole = make_t5(num_layers=1)
