@@ -19,7 +19,7 @@ from keras_flan.files import atomic_write, write_json
 
 # Long enough for every task to be learned past guessing, short enough for a
 # coffee break on two cores.
-STEPS = 3000
+STEPS = 2400
 VOCABULARY_SIZE = 704
 TRAIN_EXAMPLES = 2000
 TEST_EXAMPLES = 50

@@ -9,6 +9,11 @@ import pytest
 os.environ.setdefault("KERAS_BACKEND", "jax")
 
 
+def pytest_collection_modifyitems(items):
+    """Whole journeys first: the longest files would run alone at the end."""
+    items.sort(key=lambda item: item.path.parent != Path(__file__).parent)
+
+
 @pytest.fixture(scope="session")
 def realdata() -> Path:
     """The folder of public data sets; tests that need it skip without it."""
