@@ -11,6 +11,9 @@ code does, a round of consecutive examples at a time.) Each run is a process
 of its own on two cores, one after the other, in turns. Time and CPU time
 count from `--warm-up` examples on.
 
+A text that fills the targets of a row by itself (or was trimmed to) blocks
+the rest of its inputs for any packer; the fill is also given without those.
+
 `--data` names a folder with `flan_cot/` (FLAN's chain-of-thought files) and
 `niv2/tasks/` (Natural Instructions); without it, the shipped records are
 used. `--check` compares the examples of the two, token by token.
@@ -36,6 +39,7 @@ BATCH_SIZE = 8
 CORES = 2
 SHUFFLE_BUFFER = 1000  # seqio's own default
 SIDES = ("keras_flan", "seqio")
+SEGMENTS = ("input_segments", "target_segments")
 
 
 # === keras_flan ===
@@ -148,7 +152,8 @@ def measure(batches, plan: dict) -> dict:
     """Counts examples, tokens, seconds and memory of a stream of batches."""
     import numpy as np
 
-    begin, examples, used, places = time.perf_counter(), 0, [0, 0], [0, 0]
+    begin, examples = time.perf_counter(), 0
+    used, places, blocked = [0, 0], [0, 0], [0, 0]
     first = start = None
     for batch in batches:
         first = first or time.perf_counter() - begin
@@ -157,9 +162,12 @@ def measure(batches, plan: dict) -> dict:
             if examples >= plan["warm_up"]:
                 start, examples = (time.perf_counter(), time.process_time()), 0
             continue
-        for i, name in enumerate(("input_segments", "target_segments")):
+        for i, name in enumerate(SEGMENTS):
             used[i] += np.count_nonzero(batch[name])
             places[i] += batch[name].size
+            other = batch[SEGMENTS[1 - i]]
+            alone = (other == 1).all(axis=1)
+            blocked[i] += np.count_nonzero(batch[name][alone] == 0)
         if examples >= plan["examples"]:
             break
     seconds = time.perf_counter() - start[0]
@@ -171,6 +179,9 @@ def measure(batches, plan: dict) -> dict:
         "tokens per second": sum(used) / seconds,
         "fill of inputs, %": 100 * used[0] / places[0],
         "fill of targets, %": 100 * used[1] / places[1],
+        "fill of inputs that are not blocked, %": 100
+        * used[0]
+        / (places[0] - blocked[0]),
         "peak memory, MiB": peak,
         "first batch after, s": first,
     }
