@@ -98,7 +98,7 @@ def decode(
     lanes = _at_least(min(settings.samples, settings.batch_paths), _LANES)
     most = max(1, settings.batch_paths // lanes)
     for input_length, group in _groups(prompts, most):
-        slots = min(most, 4 ** ((len(group) - 1).bit_length() + 1 >> 1))
+        slots = min(most, _power_of_four(len(group)))
         bucket = Bucket(
             slots, lanes, input_length, _power(settings.max_new_tokens)
         )
@@ -133,6 +133,11 @@ def _groups(prompts, most: int) -> Iterator[tuple[int, list[int]]]:
 def _power(number: int, least: int = _SHORTEST) -> int:
     """The next power of two."""
     return max(least, 1 << (number - 1).bit_length())
+
+
+def _power_of_four(number: int) -> int:
+    """The next power of four."""
+    return 4 ** (((number - 1).bit_length() + 1) // 2)
 
 
 def _at_least(number: int, choices: Sequence[int]) -> int:
