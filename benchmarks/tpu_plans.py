@@ -5,7 +5,9 @@
 
 Each job is a training step that `fit` runs, on the smallest slice that the
 planner finds and the compiler accepts (PaLM 540B on the paper's own 512
-chips); rows of 2,048 + 512 tokens, the paper's batch. The table goes to
+chips); rows of 2,048 + 512 tokens, the paper's batch. The next smaller slice
+is compiled for too, and has to be refused. Then the round of decoding that
+`generate` runs: the same number of prompts, 8 paths each. The tables go to
 `docs/tpu_plans.md`, the numbers to `docs/tpu_plans.json`, which keeps what
 other runs have found. Needs the extra [tpu] and a Linux machine of 8 GiB.
 """
@@ -32,11 +34,31 @@ JOBS = {
     "flan_palm_62b": ("v4:2x4x4", "batch=16,model=4"),
     "flan_palm_540b": ("v4:8x8x8", "batch=32,model=32"),
 }
+# The next smaller ones; of four chips there is none.
+SMALLER = {
+    "flan_t5_xxl": "v4:2x2x1",
+    "flan_palm_8b": "v4:2x2x1",
+    "flan_palm_62b": "v4:2x2x4",
+    "flan_palm_540b": "v4:4x4x8",
+}
 MARKER = "<!-- The rest is written by benchmarks/tpu_plans.py. -->"
 COLUMNS = (
     "| job | slice | mesh | fits | GiB, compiler | GiB, estimate | FLOPs | "
-    "FLOPs, paper | s a step | hours | compiling: wall, CPU, GiB |",
-    "|---|---|---|---|---|---|---|---|---|---|---|",
+    "FLOPs, paper | s a step | hours | compiling: wall, CPU, GiB | "
+    "next smaller slice |",
+    "|---|---|---|---|---|---|---|---|---|---|---|---|",
+)
+DECODE_TITLE = """
+## Decoding
+
+What `generate` compiles: reading a prompt of 2,048 tokens, then 512 steps of
+8 paths for each of the batch's prompts; weights and caches in bfloat16, on
+the slice of the training step.
+"""
+DECODE_COLUMNS = (
+    "| job | slice | mesh | prompts x paths | fits | GiB, compiler | "
+    "GiB, estimate | of that caches | compiling: wall, CPU, GiB |",
+    "|---|---|---|---|---|---|---|---|---|",
 )
 GIB = 2**30
 # What the issue of this table allows.
@@ -45,9 +67,8 @@ SECONDS = {"t5": 900, "palm": 300}
 HOST_BYTES = 8 * GIB
 
 
-def measure(name):
-    """Returns the plan of a job and the compiler's word, as a dictionary."""
-    made = plan(name, *JOBS[name])
+def compiled(made):
+    """Returns what the compiler says of a plan, and the plan."""
     said = compile_job(made.job)
     values = made.as_dict()
     values["compiler"] = {
@@ -61,51 +82,113 @@ def measure(name):
             "message",
         )
     }
+    # Its list of the largest buffers fills pages.
+    values["compiler"]["message"] = said["message"][:400]
     return values
 
 
-def row(values):
-    """Returns a line of the table."""
-    job, said = values["job"], values["compiler"]
-    held = said["bytes_per_device"]["total"]
+def measure(name):
+    """Returns the plan of a job and the compiler's word, as a dictionary."""
+    values = compiled(plan(name, *JOBS[name]))
+    if name in SMALLER:
+        values["smaller"] = compiled(plan(name, SMALLER[name]))
+    values["decode"] = compiled(plan(name, *JOBS[name], side="decode"))
+    return values
+
+
+def both(values):
+    """Returns the compiler's GiB and the estimate, as two columns."""
+    held = values["compiler"]["bytes_per_device"]["total"]
     estimate = values["bytes_per_device"]["total"]
+    return (
+        f"{held / GIB:.2f} | "
+        f"{estimate / GIB:.2f} ({100 * (estimate / held - 1):+.0f}%)"
+    )
+
+
+def cost(said):
+    """Returns what compiling took, as a column."""
+    return (
+        f"{said['seconds']:.0f} s, {said['cpu_seconds']:.0f} s, "
+        f"{said['host_bytes'] / GIB:.1f}"
+    )
+
+
+def row(values):
+    """Returns a line of the table of training."""
+    job, said = values["job"], values["compiler"]
     published = values["published"]
     hours = published.get("hours")
+    smaller = "there is none"
+    if "smaller" in values:
+        less = values["smaller"]
+        verdict = "fits" if less["compiler"]["fits"] else "refused"
+        needed = less["compiler"]["bytes_per_device"]["total"]
+        smaller = (
+            f"{less['job']['topology']}: {verdict}, {needed / GIB:.1f} GiB"
+        )
     return (
         f"| {values['preset']} | {job['topology']} | {job['mesh']} | "
-        f"{'yes' if said['fits'] else 'no'} | {held / GIB:.2f} | "
-        f"{estimate / GIB:.2f} ({100 * (estimate / held - 1):+.0f}%) | "
+        f"{'yes' if said['fits'] else 'no'} | {both(values)} | "
         f"{values['total_flops']:.2g} | {published['finetuning_flops']:.2g} | "
         f"{values['seconds_per_step']:.2f} | {values['hours']:.1f}"
         + (f" (paper: {hours:.0f})" if hours else "")
-        + f" | {said['seconds']:.0f} s, {said['cpu_seconds']:.0f} s, "
-        + (f"{said['host_bytes'] / GIB:.1f} |" if said["host_bytes"] else "? |")
+        + f" | {cost(said)} | {smaller} |"
+    )
+
+
+def decode_row(values):
+    """Returns a line of the table of decoding."""
+    job, said = values["job"], values["compiler"]
+    return (
+        f"| {values['preset']} | {job['topology']} | {job['mesh']} | "
+        f"{job['batch']} x {job['paths']} | "
+        f"{'yes' if said['fits'] else 'no'} | {both(values)} | "
+        f"{values['bytes_per_device']['cache'] / GIB:.2f} | {cost(said)} |"
     )
 
 
 def page(measured):
-    """Returns the page, its table made anew."""
+    """Returns the page, its tables made anew."""
     head, marker, _ = (
         (DOCS / "tpu_plans.md").read_text("utf-8").partition(MARKER)
     )
-    rows = [row(measured[name]) for name in JOBS if name in measured]
-    return "\n".join([head + marker, "", *COLUMNS, *rows, ""])
+    found = [measured[name] for name in JOBS if name in measured]
+    return "\n".join(
+        [
+            head + marker,
+            "",
+            *COLUMNS,
+            *map(row, found),
+            DECODE_TITLE,
+            *DECODE_COLUMNS,
+            *(decode_row(v["decode"]) for v in found if "decode" in v),
+            "",
+        ]
+    )
 
 
 def check(values):
     """Yields what isn't as it should be."""
-    said = values["compiler"]
-    held = said["bytes_per_device"]["total"]
-    estimate = values["bytes_per_device"]["total"]
     name, family = values["preset"], values["job"]["family"]
-    if not said["fits"]:
-        yield f"{name}: does not fit: {said['message'][:300]}"
-    elif abs(estimate / held - 1) > CLOSE:
-        yield f"{name}: estimate {estimate / held - 1:+.0%} off"
-    if said["seconds"] > SECONDS[family]:
-        yield f"{name}: compiled in {said['seconds']:.0f} s"
-    if (said["host_bytes"] or 0) > HOST_BYTES:
-        yield f"{name}: compiling took {said['host_bytes'] / GIB:.1f} GiB"
+    for side, program in (("", values), (" decoding", values["decode"])):
+        said = program["compiler"]
+        held = said["bytes_per_device"]["total"]
+        estimate = program["bytes_per_device"]["total"]
+        if not said["fits"]:
+            yield f"{name}{side}: does not fit: {said['message']}"
+        elif abs(estimate / held - 1) > CLOSE:
+            yield f"{name}{side}: estimate {estimate / held - 1:+.0%} off"
+        if said["seconds"] > SECONDS[family]:
+            yield f"{name}{side}: compiled in {said['seconds']:.0f} s"
+        if said["host_bytes"] > HOST_BYTES:
+            yield (
+                f"{name}{side}: compiling took "
+                f"{said['host_bytes'] / GIB:.1f} GiB"
+            )
+    if "smaller" in values and values["smaller"]["compiler"]["fits"]:
+        job = values["smaller"]["job"]
+        yield f"{name}: fits {job['topology']}, {job['mesh']} too"
 
 
 def main():
@@ -122,6 +205,7 @@ def main():
         measured[name] = measure(name)
         problems += check(measured[name])
         print(row(measured[name]), flush=True)
+        print(decode_row(measured[name]["decode"]), flush=True)
         write_json(path, measured)
         with atomic_write(DOCS / "tpu_plans.md") as file:
             file.write(page(measured))

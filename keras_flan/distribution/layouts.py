@@ -16,7 +16,9 @@ from keras_flan.errors import InputError, did_you_mean
 # `(batch, length, heads, head)`, and those that all share one key head, whose
 # attention is split by length; what is in front of the last projection, by
 # heads or, if they can't be divided, by the width of each; the inside of a
-# feed-forward block; and logits `(batch, length, vocab)`.
+# feed-forward block; logits `(batch, length, vocab)`; and, in decoding, the
+# keys and values of prompts `(slots, heads, ...)` and of what paths have said
+# `(slots, lanes, heads, ...)`.
 _ACTIVATIONS = {
     "residual": (None, None),
     "block_input": (None, None),
@@ -26,6 +28,8 @@ _ACTIVATIONS = {
     "hidden": (None, "mlp"),
     "one_key_queries": (None, None, None),
     "logits": (None, "vocab"),
+    "memory": ("heads", None, None),
+    "past": (None, "heads", None, None),
 }
 
 

@@ -9,7 +9,7 @@ import threading
 import time
 
 from keras_flan.distribution.plan_jobs import Job
-from keras_flan.distribution.plan_worker import SETTINGS
+from keras_flan.distribution.programs import SETTINGS
 from keras_flan.errors import InputError
 
 # Compiling took at most 4 GiB for the jobs of the paper.

@@ -13,6 +13,7 @@ from keras import ops
 
 from keras_flan.generation.sampling import choose
 from keras_flan.models import decoder_only_decoding, t5_decoding
+from keras_flan.models.constraints import constrain
 from keras_flan.models.path_attention import cache_shapes, each_layer
 
 
@@ -109,18 +110,25 @@ class Program:
         self._bucket = bucket
         self._module = decoding_module(model)
         self._shapes = None
-        self._run = _compiled(model, self._traced)
+        self._run = _compiled(model, self.trace)
 
-    def empty_state(self) -> dict:
-        """Returns caches without content."""
+    def empty_state(self, make=None) -> dict:
+        """Returns caches without content.
+
+        Args:
+            make: A function of `"memory"` or `"past"`, a shape and a dtype,
+                to make something else than zeros.
+        """
         if self._shapes is None:
             self._shapes, self._dtype = self._find_shapes()
-
-        def zeros(pair):
-            return tuple(ops.zeros(shape, self._dtype) for shape in pair)
-
+        make = make or _zeros
         return {
-            name: each_layer(zeros, shapes)
+            name: each_layer(
+                lambda pair, name=name: tuple(
+                    make(name, shape, self._dtype) for shape in pair
+                ),
+                shapes,
+            )
             for name, shapes in self._shapes.items()
         }
 
@@ -158,10 +166,19 @@ class Program:
         }
         return shapes, dtype
 
-    def _traced(self, state, grid):
+    def trace(self, state, grid):
+        """Runs a round as it is traced, to be compiled.
+
+        Args:
+            state: As for calling the program.
+            grid: The fields of a `Grid`, tensors, by name.
+        """
         if keras.backend.backend() != "torch":
             self.compilations += 1  # This is Python: it runs to be compiled.
-        return _round(self._model, self._module, self._bucket, state, grid)
+        state, *made = _round(
+            self._model, self._module, self._bucket, state, grid
+        )
+        return _lay_out(state), *made
 
 
 def programs(model) -> dict[Bucket, Program]:
@@ -270,6 +287,20 @@ def _round(model, module, bucket, state, grid):
     return {"memory": memory, "past": past}, made, gains, steps
 
 
+def _zeros(name, shape, dtype):
+    return constrain(ops.zeros(shape, dtype), name)
+
+
+def _lay_out(state):
+    """Lays the caches out as the distribution in use says."""
+    return {
+        name: keras.tree.map_structure(
+            lambda x, name=name: constrain(x, name), caches
+        )
+        for name, caches in state.items()
+    }
+
+
 def _read(model, module, memory, grid, number):
     """Reads one prompt into its slot.
 
@@ -299,7 +330,7 @@ def _compiled(model, function):
 
         # The caches are changed in place. The weights are an argument:
         # after more training the same program runs on the new ones.
-        jitted = jax.jit(_of_values(model, function), donate_argnums=1)
+        jitted = jax.jit(of_values(model, function), donate_argnums=1)
         return lambda state, grid: jitted(
             [v.value for v in model.variables], state, grid
         )
@@ -320,8 +351,14 @@ def _shaped(model, function):
     if backend == "jax":
         import jax
 
-        values = [v.value for v in model.variables]
-        shaped = _of_values(model, function)
+        # The weights need not exist.
+        values = [
+            jax.ShapeDtypeStruct(
+                v.shape, keras.backend.standardize_dtype(v.dtype)
+            )
+            for v in model.variables
+        ]
+        shaped = of_values(model, function)
         return lambda grid: jax.eval_shape(shaped, values, grid)
     if backend == "torch":
         import torch
@@ -330,8 +367,13 @@ def _shaped(model, function):
     return lambda grid: function(_tensors(grid))
 
 
-def _of_values(model, function):
-    """Makes the values of the model's variables the first argument."""
+def of_values(model, function):
+    """Makes the values of the model's variables the first argument.
+
+    Args:
+        model: The model.
+        function: Traced with the model's weights.
+    """
 
     def run(values, *arguments):
         mapping = zip(model.variables, values, strict=True)

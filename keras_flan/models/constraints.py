@@ -14,7 +14,8 @@ def constrain(x, *names):
     and decoding, where the length is a single token.
 
     Args:
-        x: A tensor.
+        x: A tensor. Dimensions in front of those that its name speaks of,
+            such as stacked layers, are not split.
         *names: Its name; if several, the first whose mesh axes all divide
             their dimensions, or else the last.
 
@@ -27,20 +28,33 @@ def constrain(x, *names):
     layout_map["activations/residual"] = ("batch", "model", None)
     ```
     """
+    layout = activation_layout(x.shape, *names)
+    if layout is None:
+        return x
+    return keras.distribution.distribute_tensor(x, layout)
+
+
+def activation_layout(shape, *names):
+    """Returns where a tensor lies, or `None`; see `constrain`.
+
+    Args:
+        shape: The tensor's shape.
+        *names: Its names.
+    """
     distribution = keras.distribution.distribution()
     if not isinstance(distribution, keras.distribution.ModelParallel):
-        return x
+        return None
     for name in names:
         layout = distribution.get_tensor_layout(f"activations/{name}")
         if layout is None:
-            return x
+            return None
         mesh = layout.device_mesh
         sizes = dict(zip(mesh.axis_names, mesh.shape, strict=True))
-        axes = dividing_axes(layout.axes, x.shape, sizes)
-        if axes == tuple(layout.axes):
+        wanted = (None,) * (len(shape) - len(layout.axes)) + (*layout.axes,)
+        axes = dividing_axes(wanted, shape, sizes)
+        if axes == wanted:
             break
-    fitting = keras.distribution.TensorLayout(axes, mesh)
-    return keras.distribution.distribute_tensor(x, fitting)
+    return keras.distribution.TensorLayout(axes, mesh)
 
 
 def dividing_axes(axes, shape, sizes):

@@ -187,7 +187,7 @@ def main():
     for family in sys.argv[1:]:
         for name, run in (
             (family, lambda f: cases(f, False, PRESETS)),
-            (f"{family} lora", lambda f: cases(f, True, PRESETS[-1:])),
+            (f"{family} lora", lambda f: cases(f, True, PRESETS)),
             (f"{family} checkpoints", checkpoints),
         ):
             print(json.dumps([name, run(family)]), flush=True)

@@ -43,12 +43,13 @@ def test_the_layout_of_the_name_is_asked_for():
     keras.distribution.set_distribution(distribution)
     try:
 
-        def program(name):
+        def program(name, *stack):
             function = lambda x: constrain(x, name)  # noqa: E731
-            return str(jax.make_jaxpr(function)(ops.ones((2, 4, 6))))
+            return str(jax.make_jaxpr(function)(ops.ones((*stack, 2, 4, 6))))
 
         assert "sharding_constraint" in program("residual")
         assert "'batch', 'model'" in program("residual")
+        assert "None, 'batch', 'model'" in program("residual", 3)
         assert "sharding_constraint" not in program("logits")
     finally:
         keras.distribution.set_distribution(previous)
