@@ -134,6 +134,20 @@ def read_text(path: str | os.PathLike) -> str:
         ) from None
 
 
+def json_fault(error: json.JSONDecodeError) -> str:
+    """Returns what is wrong with a line of JSON, and in which column.
+
+    Example:
+        >>> try:
+        ...     json.loads('{"a": "b')
+        ... except json.JSONDecodeError as error:
+        ...     print(json_fault(error))
+        Unterminated string starting at column 7
+    """
+    # Some messages end with "at" already.
+    return f"{error.msg.removesuffix(' at')} at column {error.colno}"
+
+
 def read_jsonl(path: str | os.PathLike) -> list[dict]:
     """Returns the objects of a JSON Lines file (`.gz` too).
 
@@ -149,8 +163,8 @@ def read_jsonl(path: str | os.PathLike) -> list[dict]:
             row = json.loads(line)
         except json.JSONDecodeError as error:
             raise InputError(
-                f"{path}:{number}: not JSON ({error.msg} at column "
-                f"{error.colno}); mend or remove the line"
+                f"{path}:{number}: not JSON ({json_fault(error)}); "
+                "mend or remove the line"
             ) from None
         if not isinstance(row, dict):
             raise InputError(

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 import time
@@ -339,3 +340,23 @@ def test_a_closed_pipe_is_no_error():
     process.stdout.close()
     assert process.stderr.read() == ""
     assert process.wait() == 1
+
+
+def test_templates_are_listed_and_asked_for(run, tmp_path):
+    code, out, _ = run("templates")
+    assert code == 0
+    assert re.search(r"^nli +premise, hypothesis, options, answer$", out, re.M)
+    _, out, _ = run("templates", "--json")
+    [row] = [r for r in json.loads(out) if r["family"] == "generic"]
+    assert row["fields"] == ["question", "answer"]
+    assert row["optional"] == ["rationale"]
+    table = tmp_path / "a.csv"
+    table.write_text("question,answer\n1?,1\n2?,2\n")
+    output = tmp_path / "out"
+    _, out, _ = run("import", "csv", table, "--output", output)
+    assert "no templates yet for the fields answer, question: " in out
+    _, out, _ = run(
+        *("import", "csv", table, "--output", output),
+        *("--templates", "generic"),
+    )
+    assert "no templates" not in out

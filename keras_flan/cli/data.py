@@ -29,7 +29,7 @@ def import_(
     ] = False,
     map: Annotated[
         list[str] | None,
-        typer.Option(help="FIELD=COLUMN; may repeat, see the docs."),
+        typer.Option(help="FIELD=COLUMN, for csv and such; may repeat."),
     ] = None,
     label: Annotated[
         list[str] | None,
@@ -43,7 +43,7 @@ def import_(
     ] = False,
     templates: Annotated[
         str | None,
-        typer.Option(help="Template family: a name or a YAML file."),
+        typer.Option(help="A name of `keras-flan templates`, or a YAML file."),
     ] = None,
     runner: Annotated[
         str, typer.Option(help="local, or beam for Apache Beam.")
@@ -59,7 +59,11 @@ def import_(
     json_: Json = False,
     quiet: Quiet = False,
 ):
-    """Turn public task files into checksummed TFRecords."""
+    """Turn public task files into checksummed TFRecords.
+
+    `import flan2022 FOLDER` takes all that a folder of downloads has of the
+    paper's mixture, at once; `keras-flan tasks` says where the files are.
+    """
     from keras_flan.data.importers import import_source
 
     imported = import_source(
@@ -112,6 +116,11 @@ def _print_import(info: dict, output: Path) -> None:
         f"{len(info['shards'])} shard(s), {rejected} rejected -> {output}"
         + (f" (see {output / 'rejects.jsonl'})" if rejected else "")
     )
+    if info["templates"] is None:
+        print(
+            f"no templates yet for the fields {', '.join(info['fields'])}: "
+            "import again with --templates (see `keras-flan templates`)"
+        )
 
 
 def _print_mixture_file(tasks: list[dict], path: Path) -> None:
@@ -137,6 +146,23 @@ def formats(json_: Json = False):
     else:
         for row in rows:
             print(f"{row['format']:24} {row['summary']}")
+
+
+@app.command()
+def templates(json_: Json = False):
+    """List the families of templates, and the fields they fill in.
+
+    Fields in brackets are for some formats only, such as chain of thought.
+    """
+    from keras_flan.data.library import describe_families
+
+    rows = describe_families()
+    if json_:
+        print_json(rows)
+    else:
+        for row in rows:
+            optional = [f"({field})" for field in row["optional"]]
+            print(f"{row['family']:24} {', '.join(row['fields'] + optional)}")
 
 
 @app.command()
@@ -206,14 +232,17 @@ def tasks(
     ] = Path("records"),
     json_: Json = False,
 ):
-    """List the tasks of the Flan 2022 paper, and which have records."""
+    """List the tasks of the Flan 2022 paper, and which have records.
+
+    Of those that have none it says how to get them.
+    """
     from keras_flan.data.registry import list_tasks, print_tasks
 
     rows = list_tasks(mixture, category, records)
     if json_:
         print_json(rows)
     else:
-        print_tasks(rows)
+        print_tasks(rows, records)
 
 
 @app.command()

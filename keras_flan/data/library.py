@@ -113,6 +113,31 @@ def library_families() -> list[str]:
     return sorted(_library_paths())
 
 
+def describe_families() -> list[dict]:
+    """Returns each family of the library, with the fields it fills in.
+
+    Returns:
+        Dicts of `family`, `fields`, which every format needs, and
+        `optional`, which some formats need. Sorted by name.
+
+    Example:
+        >>> describe_families()[1]
+        {'family': 'aqua', 'fields': ['question', 'answer'],
+         'optional': ['rationale']}
+    """
+    rows = []
+    for name in library_families():
+        family = load_family(name)
+        needed = set.intersection(
+            *(family.record_fields(f) for f in Format if family.templates(f))
+        )
+        row = {"family": name, "fields": [], "optional": []}
+        for field in family.fields:
+            row["fields" if field in needed else "optional"].append(field)
+        rows.append(row)
+    return rows
+
+
 @functools.cache
 def _library_paths() -> dict[str, tuple[Path, str | None]]:
     """Returns the file and the language of each family."""

@@ -5,6 +5,7 @@ beside it the tasks of each, with where they come from and what could not be
 reproduced in its header.
 """
 
+import collections
 import csv
 import dataclasses
 import functools
@@ -22,8 +23,6 @@ from keras_flan.schema import Strict, read_yaml, validate
 
 REGISTRY = Path(__file__).parent / "registry"
 DEFAULT_RECORDS = Path("records")
-# Commands that are printed for a sub-mixture, at most.
-_SHOWN = 3
 
 
 class SubMixture(Strict):
@@ -33,12 +32,14 @@ class SubMixture(Strict):
         paper_tasks: The number of its tasks in the paper.
         cap: At most so many examples of a task count for its rate.
         format: The format of its files.
+        origin: Where its files are published.
         command: The command that imports them.
     """
 
     paper_tasks: int
     cap: int
     format: str
+    origin: str
     command: str
 
 
@@ -60,6 +61,7 @@ class RegistryTask:
         templates: The template family for its records, where the importer
             doesn't know it.
         format: The format of its files.
+        origin: Where they are published.
     """
 
     name: str
@@ -73,6 +75,7 @@ class RegistryTask:
     license: str | None
     templates: str | None
     format: str
+    origin: str
 
     def command(self, records: str | os.PathLike = DEFAULT_RECORDS) -> str:
         """Returns the command that imports the task.
@@ -162,6 +165,9 @@ def _read_table(mixture: str) -> tuple[RegistryTask, ...]:
             license=row["license"] or None,
             templates=row.get("templates") or None,
             format=row.get("format") or about.format,
+            origin=(row.get("origin") or about.origin).format(
+                dataset=row["dataset"]
+            ),
         )
         for row in table
     )
@@ -302,8 +308,17 @@ def list_tasks(
     return rows
 
 
-def print_tasks(rows: list[dict[str, Any]]) -> None:
-    """Prints what `list_tasks` returned: a line a task, and how to go on."""
+def print_tasks(
+    rows: list[dict[str, Any]], records: str | os.PathLike = DEFAULT_RECORDS
+) -> None:
+    """Prints what `list_tasks` returned: a line a task, and how to go on.
+
+    A command that brings one task stands under its line; those that bring
+    many stand at the end.
+    """
+    bring = collections.Counter(
+        row["command"] for row in rows if not row["held_out"]
+    )
     for row in rows:
         count = "-" if row["records"] is None else f"{row['examples']:,}"
         note = f"  (held out: {row['held_out']})" if row["held_out"] else ""
@@ -311,6 +326,8 @@ def print_tasks(rows: list[dict[str, Any]]) -> None:
             f"{row['mixture']:6}  {count:>9}  {row['name']}  "
             f"[{row['category']}]{note}"
         )
+        if row["records"] is None and bring[row["command"]] == 1:
+            print(f"{'':19}{row['origin']}\n{'':19}{row['command']}")
     for name, about in sub_mixtures().items():
         own = [r for r in rows if r["mixture"] == name and not r["held_out"]]
         if not own:
@@ -320,8 +337,15 @@ def print_tasks(rows: list[dict[str, Any]]) -> None:
             f"\n{name}: {len(own) - len(missing):,} of {len(own):,} tasks "
             f"have records (the paper counts {about.paper_tasks:,})"
         )
-        commands = list(dict.fromkeys(row["command"] for row in missing))
-        for command in commands[:_SHOWN]:
-            print(f"  {command}")
-        if len(commands) > _SHOWN:
-            print(f"  ... and {len(commands) - _SHOWN} more, see --json")
+        shared = {
+            row["command"]: row["origin"]
+            for row in missing
+            if bring[row["command"]] > 1
+        }
+        for command, origin in shared.items():
+            print(f"  {origin}\n  {command}")
+    if any(row["records"] is None and not row["held_out"] for row in rows):
+        print(
+            "\nOr put all downloads in one folder: keras-flan import flan2022 "
+            f"FOLDER --output {records}"
+        )

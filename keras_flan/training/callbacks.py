@@ -1,5 +1,7 @@
 """Callbacks for `model.fit`."""
 
+import sys
+
 import keras
 
 from keras_flan.progress import Progress
@@ -110,3 +112,56 @@ class StepLog(keras.callbacks.Callback):
         if self.reset:
             model.reset_metrics()
             self._since, self._reported = 0, (0, 0.0)
+
+
+class CutsNote(keras.callbacks.Callback):
+    """Says on stderr, once, when many examples don't fit their rows.
+
+    It looks after the first step: by then the pipeline has made some
+    thousand examples, or all that there are.
+
+    Args:
+        pipeline: The `keras_flan.data.Pipeline` that is trained on.
+        input_length: int. Tokens of a row for the inputs.
+        target_length: int. Tokens of a row for the targets.
+        share: float. How large a share of the examples is many.
+
+    Example:
+
+    ```python
+    note = CutsNote(pipeline, input_length=512, target_length=256)
+    model.fit(pipeline.dataset(), callbacks=[note], steps_per_epoch=1000)
+    ```
+    """
+
+    def __init__(self, pipeline, input_length, target_length, share=0.05):
+        super().__init__()
+        self.pipeline = pipeline
+        self.input_length = input_length
+        self.target_length = target_length
+        self.share = share
+        self._looked = False
+
+    def on_train_batch_end(self, batch, logs=None):
+        if self._looked:
+            return
+        self._looked = True
+        cuts = self.pipeline.cuts()
+        inputs = f"data.input_length {self.input_length}"
+        targets = f"data.target_length {self.target_length}"
+        for key, what in (
+            ("inputs", f"have inputs longer than {inputs}, and are trimmed"),
+            ("targets", f"have targets longer than {targets}, and are trimmed"),
+            (
+                "left_out",
+                f"leave no place for an exemplar within {inputs}, and are "
+                "left out",
+            ),
+        ):
+            if cuts[key] > self.share * cuts["examples"]:
+                print(
+                    f"training: {cuts[key]:,} of the first "
+                    f"{cuts['examples']:,} examples "
+                    f"({cuts[key] / cuts['examples']:.1%}) {what}; raise it",
+                    file=sys.stderr,
+                )

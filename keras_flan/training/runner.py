@@ -64,7 +64,7 @@ def _train(config: TrainConfig, run, model, quiet: bool) -> dict:
     from keras_flan.data.mixtures import Mixture
     from keras_flan.distribution.hosts import agreed, gathered
     from keras_flan.distribution.table import print_layouts
-    from keras_flan.training.callbacks import StepLog
+    from keras_flan.training.callbacks import CutsNote, StepLog
     from keras_flan.training.telemetry import Telemetry
 
     begin = time.monotonic()
@@ -107,6 +107,11 @@ def _train(config: TrainConfig, run, model, quiet: bool) -> dict:
     if held_out is not None:
         watched["held_out"] = held_out
     done, dataset, callbacks = 0, pipeline.dataset, [*watched.values()]
+    if not quiet:
+        data = config.data
+        callbacks.append(
+            CutsNote(pipeline, data.input_length, data.target_length)
+        )
     if config.checkpoint_every and alone:
         from keras_flan.training.checkpoints import TrainingCheckpoint
 

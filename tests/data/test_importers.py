@@ -343,7 +343,11 @@ def test_limit_counts_usable_rows(files, tmp_path):
 
 
 def test_template_files_are_found_from_anywhere(files, tmp_path, monkeypatch):
-    files("own.yaml", "")
+    files(
+        "own.yaml",
+        "family: own\nfields: [question, answer]\n"
+        "zero_shot_direct: [{input: '{question}', target: '{answer}'}]\n",
+    )
     path = files("x.tsv", "q\ta\tr\n")
     monkeypatch.chdir(path.parent)
     info = import_file("flan-cot", path, tmp_path / "out", templates="own.yaml")
@@ -550,3 +554,29 @@ def test_an_unknown_template_family_is_named(files, tmp_path):
     with pytest.raises(InputError, match="Did you mean 'generic'"):
         import_file("jsonl", path, tmp_path / "out", templates="generik")
     assert not (tmp_path / "out").exists()
+
+
+def test_templates_that_the_rows_cannot_fill_are_refused(files, tmp_path):
+    path = files("a.jsonl", '{"q": "1?", "answer": "1"}\n' * 2)
+    with pytest.raises(
+        InputError,
+        match=r"a\.jsonl: .*'generic' needs the field 'question'; the rows "
+        r"have answer, q\. Name the column with --map question=COLUMN",
+    ):
+        import_file("jsonl", path, tmp_path / "out", templates="generic")
+    broken = files("own.yaml", "family: own\n")
+    with pytest.raises(InputError, match=r"own\.yaml: fields"):
+        import_file("jsonl", path, tmp_path / "out", templates=str(broken))
+    assert not (tmp_path / "out").exists()
+
+
+def test_half_a_line_of_json_is_rejected_with_its_place(files, tmp_path):
+    path = files(
+        "a.jsonl", '{"question": "1?", "answer": "1"}\n{"question": "2'
+    )
+    import_file("jsonl", path, tmp_path / "out")
+    [reject] = rejects_of(tmp_path / "out")
+    assert (reject["row"], reject["reason"]) == (
+        2,
+        "not JSON (Unterminated string starting at column 14)",
+    )

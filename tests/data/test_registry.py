@@ -103,6 +103,31 @@ def test_list_says_what_is_present(tmp_path, capsys):
     assert "(held out: mmlu)" in out
 
 
+def test_printed_list_says_how_to_get_every_missing_task(tmp_path, capsys):
+    write(tmp_path / "gsm8k")
+    rows = list_tasks(records=tmp_path)
+    print_tasks(rows, tmp_path)
+    out = capsys.readouterr().out
+    for row in rows:
+        if row["records"] is None and not row["held_out"]:
+            assert f"{row['origin']}\n" in out and row["command"] in out
+    assert (
+        "muffin          -  rte  [Natural Language Inference]\n"
+        f"{'':19}the data set rte of TFDS, of Hugging Face or of its authors\n"
+        f"{'':19}keras-flan import FORMAT FILES --name rte --templates nli "
+    ) in out
+    # A command that brings many tasks is said once.
+    assert out.count("import flan-cot ") == 1
+    assert out.count("https://github.com/OanaMariaCamburu/e-SNLI") == 1
+    assert f"keras-flan import flan2022 FOLDER --output {tmp_path}" in out
+
+
+def test_printed_list_of_what_is_there_asks_for_nothing(tmp_path, capsys):
+    write(tmp_path / "gsm8k")
+    print_tasks(list_tasks("cot", "math", tmp_path), tmp_path)
+    assert "import" not in capsys.readouterr().out
+
+
 def test_list_filters():
     rows = list_tasks("niv2", "TRANSLATION")
     assert len(rows) == 394

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -14,6 +15,7 @@ import yaml
 from keras_flan.data import Example, train_vocabulary, write_records
 from keras_flan.errors import InputError
 from keras_flan.training import TrainConfig, train
+from keras_flan.training.callbacks import CutsNote
 
 pytestmark = pytest.mark.slow
 
@@ -169,4 +171,45 @@ def test_an_adapter_on_a_run(files, tmp_path):
     }
     np.testing.assert_allclose(
         np.asarray(one(x)), np.asarray(other(x)), atol=1e-3
+    )
+
+
+def test_it_says_when_many_examples_are_trimmed(files, tmp_path, capsys):
+    data = {"input_length": 8, "target_length": 12, "batch_size": 4}
+    config = write(files, tmp_path / "run", steps=1, data=data)
+    train(TrainConfig.from_yaml(config))
+    [line] = [
+        line
+        for line in capsys.readouterr().err.split("\n")
+        if "input_length" in line
+    ]
+    found = re.fullmatch(
+        r"training: ([\d,]+) of the first ([\d,]+) examples \(([\d.]+)%\) have "
+        r"inputs longer than data\.input_length 8, and are trimmed; raise it",
+        line,
+    )
+    cut, drawn = (int(found[i].replace(",", "")) for i in (1, 2))
+    assert 0.05 * drawn < cut <= drawn
+    assert float(found[3]) == pytest.approx(100 * cut / drawn, abs=0.05)
+
+
+def test_the_note_on_cuts_is_silent_about_few(capsys):
+    class Made:
+        def __init__(self, **counts):
+            self.counts = counts
+
+        def cuts(self):
+            return self.counts
+
+    pipeline = Made(examples=100, left_out=5, inputs=5, targets=5)
+    note = CutsNote(pipeline, 8, 4)
+    note.on_train_batch_end(0)
+    assert capsys.readouterr().err == ""
+    pipeline = Made(examples=100, left_out=6, inputs=0, targets=0)
+    note = CutsNote(pipeline, 8, 4)
+    note.on_train_batch_end(0)
+    note.on_train_batch_end(1)
+    assert capsys.readouterr().err == (
+        "training: 6 of the first 100 examples (6.0%) leave no place for an "
+        "exemplar within data.input_length 8, and are left out; raise it\n"
     )

@@ -12,7 +12,7 @@ from types import ModuleType
 from typing import Any
 
 from keras_flan.errors import InputError
-from keras_flan.files import read_text
+from keras_flan.files import json_fault, read_text
 
 SPLITS = ("train", "training", "test", "dev", "val", "valid", "validation")
 
@@ -233,7 +233,7 @@ def read_objects(path: Path) -> Iterator[tuple[int, str, dict | Reject]]:
         try:
             value = parse_json(line)
         except json.JSONDecodeError as error:
-            reason = f"not JSON ({error.msg} at column {error.colno})"
+            reason = f"not JSON ({json_fault(error)})"
             value = Reject(path, number, reason, line)
         except (ValueError, RecursionError) as error:
             value = Reject(path, number, f"not JSON ({error})", line)
@@ -293,8 +293,8 @@ def read_json(path: Path) -> Any:
         return parse_json(text)
     except json.JSONDecodeError as error:
         raise InputError(
-            f"{path}:{error.lineno}: not JSON ({error.msg} at column "
-            f"{error.colno}); download or convert the file again"
+            f"{path}:{error.lineno}: not JSON ({json_fault(error)}); "
+            "download or convert the file again"
         ) from None
     except (ValueError, RecursionError) as error:
         raise InputError(f"{path}: not JSON ({error})") from None

@@ -14,6 +14,7 @@ from keras_flan.data.importers.base import (
 )
 from keras_flan.data.library import load_family
 from keras_flan.data.records import Example, write_records
+from keras_flan.data.templates import Format, TemplateFamily
 from keras_flan.errors import InputError
 
 _SHOWN = 200  # Characters of a rejected row that are kept.
@@ -47,15 +48,19 @@ def write_source(
         rows = (name_answer(row, labels) for row in rows)
     if progress and sys.stderr.isatty():
         rows = with_progress(rows, name)
+    examples = _examples(rows, path, name, limit, strict, rejects)
+    if templates is not None:
+        templates, family = _templates(templates)
+        examples = _fitting(examples, path, family)
     return write_records(
-        _examples(rows, path, name, limit, strict, rejects),
+        examples,
         output,
         name=name,
         split=opened.split or split,
         shards=shards,
         source=f"{opened.origin or origin} {path.name}".strip(),
         license=opened.license or license,
-        templates=_templates(templates) or opened.templates,
+        templates=templates or opened.templates,
         answer_kind=opened.answer_kind,
         rejects=rejects,
         extra=opened.extra,
@@ -79,19 +84,40 @@ def name_answer(row: Row | Reject, labels: Mapping[str, str]) -> Row | Reject:
     return Row(row.path, row.number, fields, row.source_id)
 
 
-def _templates(family: str | None) -> str | None:
-    """Checks the name of a family, or makes the path of its file absolute.
+def _templates(source: str) -> tuple[str, TemplateFamily]:
+    """Returns the name of a family, or the whole path of its file, and it.
 
-    Records may be read from anywhere.
+    The path is whole since records may be read from anywhere.
     """
-    if family is None:
-        return None
-    if Path(family).suffix not in (".yaml", ".yml"):
-        load_family(family)  # Says so if there is none of this name.
-        return family
-    if not Path(family).is_file():
-        raise InputError(f"{family}: no such file of templates")
-    return str(Path(family).resolve())
+    is_file = Path(source).suffix in (".yaml", ".yml")
+    if is_file and not Path(source).is_file():
+        raise InputError(f"{source}: no such file of templates")
+    family = load_family(source)
+    return str(Path(source).resolve()) if is_file else source, family
+
+
+def _fitting(
+    examples: Iterable[Example], path: Path, family: TemplateFamily
+) -> Iterator[Example]:
+    """Yields the examples; fails at the end if no template can use them."""
+    fields: set[str] = set()
+    for example in examples:
+        fields.update(example.fields)
+        yield example
+    needs = [
+        family.record_fields(format)
+        for format in Format
+        if family.templates(format)
+    ]
+    if any(needed <= fields for needed in needs):
+        return
+    [missing, *_] = sorted(min(needs, key=lambda n: len(n - fields)) - fields)
+    raise InputError(
+        f"{path}: the template family {family.name!r} needs the field "
+        f"{missing!r}; the rows have {', '.join(sorted(fields))}. Name the "
+        f"column with --map {missing}=COLUMN, if the format takes --map, or "
+        "choose another family (`keras-flan templates`)"
+    )
 
 
 def _examples(
