@@ -96,7 +96,11 @@ def _stage(mixture: Mixture, found: dict, samples: int, seed: int):
         _shares(found["groups"], found["draws"]) + _skipped(mixture),
     )
     yield '<div class="pair">'
-    yield page.card("Formats", _shares(found["formats"], found["examples"]))
+    formats = [
+        row | {"name": row["name"].replace("_", " ")}
+        for row in found["formats"]
+    ]
+    yield page.card("Formats", _shares(formats, found["examples"]))
     yield page.card(
         "Languages", _languages(found["languages"], found["scripts"])
     )
@@ -135,7 +139,7 @@ def _tiles(found: dict):
     yield (
         "Tasks",
         f"{len(found['tasks']):,}",
-        f"in {len(right)} sub-mixture(s)",
+        f"in {len(right)} sub-mixture" + ("s" if len(right) > 1 else ""),
     )
     lengths = found["lengths"]
     if not found["fill"]:
@@ -165,7 +169,7 @@ def _shares(rows: Sequence[Mapping], number: int) -> str:
     """Stated and realised shares, and how far they are apart."""
     cells = [
         (
-            page.text(row["name"]).replace("_", " "),
+            page.text(row["name"]),
             _percent(row["share"]),
             _percent(row["realised"]) + page.bar(row["realised"]),
             f"{row['off']:+.1f} {'✓' if right else '✗'}",
@@ -202,7 +206,7 @@ def _languages(languages: Sequence[Mapping], scripts: Sequence[Mapping]):
     looked = page.table(("Script", "Examples"), map(_share, scripts))
     return (
         page.folded(
-            f"{len(languages)} languages, or pairs, that the tasks state",
+            f"Languages, or pairs, that the tasks state: {len(languages)}",
             stated,
             len(languages) <= _SHORT_TABLE,
         )

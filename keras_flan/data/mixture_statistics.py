@@ -219,7 +219,7 @@ def _lengths(lengths: np.ndarray, limit: int | None) -> dict:
     longest = int(lengths.max(initial=1))
     ends = list(
         itertools.takewhile(
-            lambda end: end < 2 * longest,
+            lambda end: end < 2 * max(longest, _FIRST_STEP),
             (_FIRST_STEP << i for i in range(64)),
         )
     )

@@ -152,7 +152,10 @@ def test_the_page_shows_all_and_loads_nothing(
             assert row["inputs"] in page.text
             assert row["task"] in (["sums"], ["words", "long"])[group == "two"]
     for row in (*found["groups"], *found["tasks"], *found["formats"]):
-        assert row["name"].replace("_", " ") in page.text
+        if row not in found["formats"]:
+            assert row["name"] in page.text
+        else:
+            assert row["name"].replace("_", " ") in page.text
         assert f"{100 * row['realised']:.2f}%" in page.text
     assert "Bengali" in page.text and "a simple look at the letters" in text
     assert ("Fill of packed rows" in text) == tokens
@@ -224,3 +227,29 @@ def test_stages_and_missing_tasks_are_shown(mixture, tmp_path, few_draws):
     text = Page(page.read_text("utf-8")).text
     assert text.count("Tasks without records") == 2
     assert "75.00%" in text and "25.00%" in text
+
+
+def test_a_group_keeps_its_name_and_short_answers_are_counted(
+    tmp_path, few_draws
+):
+    write_records(
+        [
+            Example({"question": f"Is {i} odd?", "answer": "yes"}, "a", str(i))
+            for i in range(9)
+        ],
+        tmp_path / "a",
+        name="a",
+        templates="generic",
+    )
+    formats = {"zero_shot_direct": 1}
+    tasks = [Task.from_directory(tmp_path / "a")]
+    mixture = Mixture("m", [MixtureGroup("t0_sf", tasks, formats=formats)])
+    path = tmp_path / "page.html"
+    found = write_mixture_report(path, mixture, samples=1)
+    targets = found["lengths"]["targets"]
+    assert targets["longest"] <= 8
+    assert targets["histogram"] == [[16, 1.0]]
+    text = Page(path.read_text("utf-8")).text
+    assert "t0_sf" in text and "zero shot direct" in text
+    assert "in 1 sub-mixture" in text
+    assert "in 1 sub-mixtures" not in text
