@@ -580,3 +580,15 @@ def test_half_a_line_of_json_is_rejected_with_its_place(files, tmp_path):
         2,
         "not JSON (Unterminated string starting at column 14)",
     )
+
+
+def test_the_letter_of_no_option_is_rejected(files, tmp_path):
+    path = files("a.csv", "q,a,b,key\n1?,x,y,B\n2?,x,y,C\n3?,C,y,C\n4?,x,y,z\n")
+    columns = {"question": "q", "options": ["a", "b"], "answer": "key"}
+    info = import_file("csv", path, tmp_path / "out", columns=columns)
+    assert info["num_examples"] == 3
+    [reject] = rejects_of(tmp_path / "out")
+    assert (reject["row"], reject["reason"]) == (
+        3,
+        "the answer 'C' is none of the 2 options",
+    )

@@ -1,6 +1,7 @@
 """From an opened source to a record set, and a list of what was rejected."""
 
 import os
+import re
 import sys
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
@@ -13,6 +14,7 @@ from keras_flan.data.importers.base import (
     join_options,
 )
 from keras_flan.data.library import load_family
+from keras_flan.data.options import LETTER, right_option
 from keras_flan.data.records import Example, write_records
 from keras_flan.data.templates import Format, TemplateFamily
 from keras_flan.errors import InputError
@@ -133,7 +135,7 @@ def _examples(
     number = 0
     for row in rows:
         if isinstance(row, Row):
-            row = _check_text(row)
+            row = _check_answer(_check_text(row))
         if isinstance(row, Row):
             source_id = row.source_id or f"{row.path.name}:{row.number}"
             yield Example(row.fields, name, source_id)
@@ -174,6 +176,23 @@ def _check_text(row: Row) -> Row | Reject:
                 f"{name!r} holds a lone surrogate at character {error.start}"
             )
             return Reject(row.path, row.number, reason, text)
+    return row
+
+
+def _check_answer(row: Row | Reject) -> Row | Reject:
+    """Rejects the letter of an option that isn't there.
+
+    Training would show it under options of other marks.
+    """
+    if isinstance(row, Reject):
+        return row
+    answer = row.fields.get("answer", "")
+    options = row.fields.get("options", "").split("\n")
+    if options == [""] or not re.fullmatch(LETTER, answer):
+        return row
+    if right_option(options, answer, letters=True) is None:
+        reason = f"the answer {answer!r} is none of the {len(options)} options"
+        return Reject(row.path, row.number, reason, "\n".join(options))
     return row
 
 
