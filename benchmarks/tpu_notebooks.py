@@ -115,7 +115,7 @@ def programs(name, topology):
 
     code = cells(name)
     space: dict = {}
-    [settings] = [c for c in code if "MESH, PRESET" in c]
+    [settings] = [c for c in code if "MESH, PRESET =" in c]
     [adapter] = [c for c in code if "add_lora(" in c]
     with tempfile.TemporaryDirectory() as folder:
         os.environ["KERAS_FLAN_FOLDER"] = folder

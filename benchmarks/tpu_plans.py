@@ -4,10 +4,10 @@
     python benchmarks/tpu_plans.py flan_t5_small flan_palm_8b
 
 Each job is a training step that `fit` runs, on the smallest slice that the
-planner finds and the compiler accepts (PaLM 540B on the paper's own 512
+planner finds and the compiler accepts (PaLM 540B also on the paper's own 512
 chips); rows of 2,048 + 512 tokens, the paper's batch. The next smaller slice
 is compiled for too, and has to be refused. Then the round of decoding that
-`generate` runs: the same number of prompts, 8 paths each. The tables go to
+`generate` runs: 32 prompts, 8 paths each. The tables go to
 `docs/tpu_plans.md`, the numbers to `docs/tpu_plans.json`, which keeps what
 other runs have found. Needs the extra [tpu] and a Linux machine of 8 GiB.
 """
@@ -18,12 +18,11 @@ import sys
 from pathlib import Path
 
 from keras_flan.distribution.plan_compile import compile_job
-from keras_flan.distribution.plan_jobs import models
 from keras_flan.distribution.planning import plan
 from keras_flan.files import atomic_write, write_json
 
 DOCS = Path(__file__).parents[1] / "docs"
-# The smallest slices that the planner finds; PaLM 540B on the paper's own.
+# The smallest slices that the planner finds; PaLM 540B also on the paper's own.
 JOBS = {
     "flan_t5_small": ("v4:2x2x1", "batch=8"),
     "flan_t5_base": ("v4:2x2x1", "batch=8"),
@@ -33,13 +32,14 @@ JOBS = {
     "flan_palm_8b": ("v4:2x2x2", "batch=4,model=4"),
     "flan_palm_62b": ("v4:2x4x4", "batch=16,model=4"),
     "flan_palm_540b": ("v4:8x8x8", "batch=32,model=32"),
+    "flan_palm_540b_on_256": ("v4:4x8x8", "batch=32,model=16"),
 }
 # The next smaller ones; of four chips there is none.
 SMALLER = {
     "flan_t5_xxl": "v4:2x2x1",
     "flan_palm_8b": "v4:2x2x1",
     "flan_palm_62b": "v4:2x2x4",
-    "flan_palm_540b": "v4:4x4x8",
+    "flan_palm_540b_on_256": "v4:4x4x8",
 }
 MARKER = "<!-- The rest is written by benchmarks/tpu_plans.py. -->"
 COLUMNS = (
@@ -52,7 +52,7 @@ DECODE_TITLE = """
 ## Decoding
 
 What `generate` compiles: reading a prompt of 2,048 tokens, then 512 steps of
-8 paths for each of the batch's prompts; weights and caches in bfloat16, on
+8 paths for each prompt; weights and caches in bfloat16, on
 the slice of the training step.
 """
 DECODE_COLUMNS = (
@@ -60,6 +60,7 @@ DECODE_COLUMNS = (
     "GiB, estimate | of that caches | compiling: wall, CPU, GiB |",
     "|---|---|---|---|---|---|---|---|---|",
 )
+PROMPTS = 32
 GIB = 2**30
 # What the issue of this table allows.
 CLOSE = 0.2
@@ -89,10 +90,13 @@ def compiled(made):
 
 def measure(name):
     """Returns the plan of a job and the compiler's word, as a dictionary."""
-    values = compiled(plan(name, *JOBS[name]))
+    preset = name.partition("_on_")[0]
+    values = compiled(plan(preset, *JOBS[name]))
     if name in SMALLER:
-        values["smaller"] = compiled(plan(name, SMALLER[name]))
-    values["decode"] = compiled(plan(name, *JOBS[name], side="decode"))
+        values["smaller"] = compiled(plan(preset, SMALLER[name]))
+    values["decode"] = compiled(
+        plan(preset, *JOBS[name], side="decode", batch=PROMPTS)
+    )
     return values
 
 
@@ -119,13 +123,14 @@ def row(values):
     job, said = values["job"], values["compiler"]
     published = values["published"]
     hours = published.get("hours")
-    smaller = "there is none"
+    smaller = "there is none" if values["chips"] == 4 else "the next row"
     if "smaller" in values:
         less = values["smaller"]
         verdict = "fits" if less["compiler"]["fits"] else "refused"
-        needed = less["compiler"]["bytes_per_device"]["total"]
+        estimate = less["bytes_per_device"]["total"]
         smaller = (
-            f"{less['job']['topology']}: {verdict}, {needed / GIB:.1f} GiB"
+            f"{less['job']['topology']}, {less['job']['mesh']}: {verdict} "
+            f"(estimate {estimate / GIB:.1f} GiB)"
         )
     return (
         f"| {values['preset']} | {job['topology']} | {job['mesh']} | "
@@ -200,7 +205,7 @@ def main():
     measured = json.loads(path.read_text("utf-8")) if path.is_file() else {}
     problems = []
     for name in names:
-        if name not in models():
+        if name not in JOBS:
             sys.exit(f"{name}: choose from {', '.join(JOBS)}")
         measured[name] = measure(name)
         problems += check(measured[name])

@@ -19,6 +19,9 @@ from keras_flan.distribution.plan_weights import (
     weights,
 )
 
+# Numbers in a row of the chip's memory.
+_LANES = 128
+
 
 @dataclasses.dataclass(frozen=True)
 class Memory:
@@ -29,7 +32,9 @@ class Memory:
         optimizer: Adafactor's rows and columns.
         gradients: As large as the weights.
         copies: The weights in bfloat16; the compiler makes them once for all
-            layers, before the first.
+            layers, before the first. In decoding, what the paths have said
+            once more: their values, in the order that the chip's products
+            want, rows of 128 numbers.
         kept: The inputs of all layers, for the backward pass.
         layer: What one layer holds in its backward pass.
         gathered: Weights of one layer, brought together from other devices,
@@ -91,12 +96,16 @@ def job_memory(job: Job) -> Memory:
         optimizer += moments_per_device(weight, split, mesh)
     gathered = _gathered(job, parts)
     if job.side == "decode":
+        width = size.head_dim
+        memory, past = _caches(job, rows, parts)
         return Memory(
             weights=BFLOAT16 * held,
-            cache=_cache(job, rows),
+            cache=memory + past,
+            copies=past / 2 * -(-width // _LANES) * _LANES / width,
             gathered=gathered,
             loss=FLOAT32 * rows * job.paths * size.vocabulary_size / parts,
-            layer=max(_layer(job, rows, parts, *s) for s in _stacks(job)) / 2,
+            # Prompts are read one at a time.
+            layer=max(_layer(job, 1, parts, *s) for s in _stacks(job)) / 2,
         )
     stacks = [
         (
@@ -184,12 +193,16 @@ def _loss(job: Job, rows: int, parts: int) -> float:
     return logits + head
 
 
-def _cache(job: Job, rows: int) -> float:
-    """Returns the bytes of keys and values.
+def _caches(job: Job, rows: int, parts: int) -> tuple[float, float]:
+    """Returns the bytes of keys and values of prompts, and of paths.
 
-    Those of a prompt are there once for all its paths.
+    Those of a prompt are there once for all its paths. PaLM has one head of
+    them, which isn't split.
     """
-    size = job.size
-    width = size.head_dim if job.family == "palm" else size.attention_dim
-    tokens = rows * (job.input_length + job.paths * job.target_length)
-    return BFLOAT16 * 2 * tokens * size.num_layers * width
+    size, width = job.size, job.size.head_dim
+    if job.family == "t5":
+        whole = size.num_heads % parts == 0
+        width = size.attention_dim / (parts if whole else 1)
+    token = BFLOAT16 * 2 * size.num_layers * width
+    said = job.paths * job.target_length
+    return rows * job.input_length * token, rows * said * token

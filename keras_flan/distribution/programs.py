@@ -190,10 +190,13 @@ def verdict(name: str, function, arguments) -> dict:
     return result
 
 
+# What it would have taken, in the two ways that it is refused; the second
+# leaves out the arguments.
+_USED = re.compile(r"(?:Used |temporaries \()([\d.]+)([KMGT])")
 _UNITS = {"K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
 
 
 def _wanted(message):
     """Returns the bytes that a program that didn't fit would have taken."""
-    found = re.search(r"Used ([\d.]+)([KMGT]) of", message)
+    found = _USED.search(message)
     return round(float(found[1]) * _UNITS[found[2]]) if found else None

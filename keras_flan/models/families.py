@@ -8,6 +8,8 @@ over packed rows, over a prompt, or over one new token and caches.
 import keras
 from keras import ops
 
+from keras_flan.models.constraints import constrain
+
 
 class Family:
     """One backbone's layers, run around an attention of the caller's choice.
@@ -61,13 +63,14 @@ class Family:
                 "again with dropout on. Expected remat=False or a backbone "
                 f"with dropout=0. Received: dropout={self.backbone.dropout}"
             )
-        outs = []
+        outs, x = [], constrain(x, "residual")
         for number, layer in enumerate(self.backbone.transformer_layers):
 
             def step(x, cache, layer=layer):
-                return self.block(
+                x, out = self.block(
                     layer, x, positions, attention, cache, training
                 )
+                return constrain(x, "residual"), out
 
             step = keras.remat(step) if remat else step
             x, out = step(x, caches[number] if caches else ())
@@ -98,13 +101,14 @@ class Llama(Family):
     def block(self, layer, x, positions, attention, cache, training):
         heads = layer._self_attention_layer
         normed = layer._self_attention_layernorm(x)
+        normed = constrain(normed, "block_input")
         query, key = heads._query_dense(normed), heads._key_dense(normed)
         if hasattr(heads, "_query_dense_layer_norm"):  # Qwen 3
             query = heads._query_dense_layer_norm(query)
             key = heads._key_dense_layer_norm(key)
         rotate = heads.rotary_embedding_layer
         attended, out = attention(
-            rotate(query, positions=positions),
+            rotate(constrain(query, "queries"), positions=positions),
             rotate(key, positions=positions),
             heads._value_dense(normed),
             cache,
@@ -115,7 +119,7 @@ class Llama(Family):
         attended = heads._output_dense(attended)
         x = x + layer._self_attention_dropout(attended, training=training)
 
-        normed = layer._feedforward_layernorm(x)
+        normed = constrain(layer._feedforward_layernorm(x), "block_input")
         gate = ops.cast(layer._feedforward_gate_dense(normed), "float32")
         gate = ops.cast(layer.activation(gate), x.dtype)
         hidden = layer._feedforward_intermediate_dense(normed) * gate
@@ -131,13 +135,13 @@ class Gemma(Family):
 
     def block(self, layer, x, positions, attention, cache, training):
         heads = layer.attention
-        normed = layer.pre_attention_norm(x)
+        normed = constrain(layer.pre_attention_norm(x), "block_input")
 
         def rotate(inputs):
             return heads._apply_rope(inputs, 0, positions=positions)
 
         attended, out = attention(
-            rotate(heads.query_dense(normed)),
+            rotate(constrain(heads.query_dense(normed), "queries")),
             rotate(heads.key_dense(normed)),
             heads.value_dense(normed),
             cache,
@@ -153,7 +157,7 @@ class Gemma(Family):
             attended = layer.attention_dropout(attended, training=training)
         x = x + attended
 
-        normed = layer.pre_ffw_norm(x)
+        normed = constrain(layer.pre_ffw_norm(x), "block_input")
         gate = keras.activations.gelu(layer.gating_ffw(normed), True)
         added = layer.ffw_linear(gate * layer.gating_ffw_2(normed))
         if layer.use_post_ffw_norm:

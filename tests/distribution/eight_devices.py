@@ -18,6 +18,7 @@ import keras_hub
 import numpy as np
 
 from keras_flan.distribution import Layouts, ModelParallel, device_mesh
+from keras_flan.generation.decoding import Settings, decode
 from keras_flan.models import T5, DecoderOnly, PaLMBackbone, add_lora
 from keras_flan.models.adapters import adapter_of
 from keras_flan.training import (
@@ -174,6 +175,37 @@ def checkpoints(family):
     return found
 
 
+def paths(family):
+    """Sampled paths on one device and on 2 x 4."""
+
+    def said():
+        model = start(family)
+        settings = Settings(
+            samples=4,
+            max_new_tokens=6,
+            batch_paths=16,
+            end=1,
+            temperature=0.7,
+        )
+        made = decode(
+            model,
+            [[7, 9, 11, 1], [5, 1], [12, 3, 1]],
+            settings,
+            uniforms=lambda *key: (
+                np.random.default_rng(key).random(6).astype("float32")
+            ),
+        )
+        return sorted(
+            (row, number, path.token_ids, sum(path.log_probabilities))
+            for row, number, path in made
+        )
+
+    found = {"one": said()}
+    with parallel("batch=2,model=4", "fsdp+model").scope():
+        found["fsdp+model"] = said()
+    return found
+
+
 PRESETS = [
     ("data", "batch=8", "data", {}),
     ("fsdp", "batch=8", "fsdp", {}),
@@ -189,6 +221,7 @@ def main():
             (family, lambda f: cases(f, False, PRESETS)),
             (f"{family} lora", lambda f: cases(f, True, PRESETS)),
             (f"{family} checkpoints", checkpoints),
+            (f"{family} paths", paths),
         ):
             print(json.dumps([name, run(family)]), flush=True)
 

@@ -85,3 +85,11 @@ def test_checkpoints_go_on_on_other_meshes(found, family):
     expected = found[family]["fsdp+model"]["losses"][3:]
     for mesh in ("one", "4x2"):
         assert near(found[f"{family} checkpoints"][mesh], expected), mesh
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_paths_are_those_of_one_device(found, family):
+    one, many = found[f"{family} paths"].values()
+    assert len(one) == 12
+    assert [path[:3] for path in many] == [path[:3] for path in one]
+    assert near([path[3] for path in many], [path[3] for path in one])

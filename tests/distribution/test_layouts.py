@@ -59,6 +59,7 @@ BUILDERS = {
     "t5 tied": lambda: T5.from_config_values(
         **T5_SIZES, tie_embedding_weights=True
     ),
+    "t5 stacked": lambda: T5.from_config_values(**T5_SIZES, scan=True),
     "palm": lambda: DecoderOnly(palm()),
     "llama": lambda: DecoderOnly(hub.LlamaBackbone(**SIZES)),
     "llama tied": lambda: hub.LlamaBackbone(**SIZES, tie_word_embeddings=True),
@@ -108,7 +109,7 @@ def test_every_weight_of_every_family_has_a_layout(name):
             assert len(set(used)) == len(used)
             assert len(layout.axes) == len(layout.shape)
             norm = layout.path.split("/")[-1] in ("scale", "weight", "gamma")
-            relative = layout.path == "self_attention/embeddings"
+            relative = layout.path.endswith("self_attention/embeddings")
             bias = layout.path.endswith("/bias")
             small_key = name == "palm" and "/key/" in layout.path
             small_key |= name == "palm" and "/value/" in layout.path
@@ -176,6 +177,25 @@ def test_stacked_weights_keep_their_layers_together():
     layout = layouts.layout_of(path, (24, 32, 64))
     assert layout.axes == (None, "batch", "model")
     assert layout.bytes_per_device(layouts.mesh) == 24 * 32 * 64 * 4 // 8
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_stacked_t5_lies_as_keras_hubs_does(preset):
+    """Each weight of a real one, and layer by layer the same bytes."""
+    mesh = Mesh("batch=4,model=2")
+    held = {}
+    for name in ("t5", "t5 stacked"):
+        layouts = layout_map(abstract(name), mesh, preset)
+        # Norms of a layer share a path.
+        weights = abstract(name).trainable_variables
+        found = [layouts.layout_of(v.path, v.shape) for v in weights]
+        assert all(found)
+        held[name] = sum(layout.bytes_per_device(mesh) for layout in found)
+    assert held["t5"] == held["t5 stacked"]
+    # All layers of a weight in one, never split between layers.
+    stacks = [layout for layout in found if len(layout.shape) == 3]
+    assert len(stacks) == 4 + 3 + 4 + 4 + 3
+    assert all(layout.axes[0] is None for layout in stacks)
 
 
 def test_lora_follows_the_weight_that_it_is_for():

@@ -79,7 +79,7 @@ def test_both_sides_of_both_families_compile(family, side):
 
 @pytest.mark.slow
 @needs_compiler
-def test_what_does_not_fit_is_refused_with_the_compilers_words():
+def test_what_does_not_fit_is_refused_by_the_compiler():
     """A wide model: the weights alone are more than a core has."""
     wide = {**TINY, "hidden_dim": 16384, "intermediate_dim": 65536}
     said = compile_job(tiny("palm", size=wide, layout="data"))
@@ -90,7 +90,7 @@ def test_what_does_not_fit_is_refused_with_the_compilers_words():
 
 @pytest.mark.slow
 @needs_compiler
-def test_a_job_of_the_paper_fits_as_estimated():
+def test_a_job_of_the_paper_compiles_and_fits_as_estimated():
     made = plan("flan_t5_small", "v4:2x2x1", "batch=8", compile=True)
     assert made.fits and made.compiler["fits"]
     held = made.compiler["bytes_per_device"]["total"]
