@@ -2,6 +2,7 @@
 
 import json
 import math
+from pathlib import Path
 
 import pytest
 
@@ -13,14 +14,19 @@ from keras_flan.distribution.plan_flops import (
     pretraining_flops,
     rule_flops,
 )
-from keras_flan.distribution.plan_jobs import Size, Topology, models
+from keras_flan.distribution.plan_jobs import Job, Size, Topology, models
 from keras_flan.distribution.plan_weights import (
     moments_per_device,
     numbers_per_device,
     weights,
 )
+from keras_flan.distribution.planning import plan_job
 from keras_flan.errors import InputError
 
+# What benchmarks/tpu_plans.py wrote.
+COMPILED = json.loads(
+    (Path(__file__).parents[2] / "docs" / "tpu_plans.json").read_text("utf-8")
+)
 TINY = {
     "vocabulary_size": 512,
     "num_layers": 2,
@@ -190,6 +196,26 @@ def test_advice_that_is_followed_fits(arguments):
         followed["bytes_per_device"]["total"]
         == made["advice"][-1]["bytes_per_device"]
     )
+
+
+@pytest.mark.parametrize("name", COMPILED)
+def test_estimates_are_near_what_the_compiler_said(name):
+    """Training within 20%, decoding 25%; a smaller slice is too small."""
+    written = COMPILED[name]
+    for values, near in ((written, 0.2), (written.get("decode"), 0.25)):
+        if values is None:  # Not compiled yet.
+            continue
+        made = plan_job(Job.model_validate(values["job"]))
+        held = values["compiler"]["bytes_per_device"]["total"]
+        assert made.fits and values["compiler"]["fits"]
+        assert made.memory.total == pytest.approx(held, rel=near)
+    if "smaller" in written:
+        values = written["smaller"]
+        assert not plan_job(Job.model_validate(values["job"])).fits
+        assert not values["compiler"]["fits"]
+        assert Topology(values["job"]["topology"]).chips < made.job.slice.chips
+    elif name != "flan_palm_540b":  # The paper's own slice.
+        assert made.job.topology == "v4:2x2x1"  # The smallest there is.
 
 
 def test_json_has_the_promised_keys():
