@@ -7,7 +7,11 @@ import pytest
 from keras_flan import quickstart as module
 from keras_flan.quickstart import quickstart
 
-SIZE = {"steps": 6, "train_examples": 100, "test_examples": 2}
+SIZE = {
+    "steps": 6,
+    "train_examples": {"asked": 40, "more": 20},
+    "test_examples": {"trained": 2, "held_out": 1},
+}
 
 
 @pytest.fixture(scope="module")
@@ -22,7 +26,9 @@ def test_leaves_what_it_promises(run):
     for when in ("before", "after"):
         for group in ("trained", "held_out"):
             assert list(metrics[when][group]) == ["direct", "cot", "cot_vote"]
-            assert all(0 <= s <= 1 for s in metrics[when][group].values())
+            for way, score in metrics[when][group].items():
+                low, high = metrics["intervals"][when][group][way]
+                assert 0 <= low <= score <= high <= 1
     assert metrics["seconds"]["total"] > 0
     page = (output / "report.html").read_text()
     assert page.count('class="card example"') == 10
@@ -35,24 +41,24 @@ def test_metrics_are_those_of_the_predictions(run):
 
     output, metrics = run
     scores = score_file(
-        "records", output / "after" / "direct" / "predictions.jsonl"
+        "records", output / "after/trained/direct/predictions.jsonl"
     )["tasks"]
-    names = module._task_names()["trained"]
+    names = module._asked()["trained"]
     mean = sum(scores[name]["accuracy"] for name in names) / len(names)
     assert metrics["after"]["trained"]["direct"] == pytest.approx(mean)
 
 
 def test_held_out_tasks_are_not_in_the_mixture(run):
     from keras_flan.data import Mixture
-    from keras_flan.data.universe import CORE as TASKS
+    from keras_flan.data.universe import HELD_OUT_FAMILIES, TASKS
 
     output, _ = run
     trained = set(Mixture.from_yaml(output / "mixture.yaml").rates())
-    held_out = {task.name for task in TASKS.values() if task.held_out}
-    assert len(held_out) >= 3
-    assert not trained & held_out
-    families = {TASKS[name].family for name in trained}
-    assert not families & {TASKS[name].family for name in held_out}
+    asked = module._asked()
+    assert len(asked["held_out"]) >= 60
+    assert not trained & set(asked["held_out"])
+    assert set(asked["trained"]) <= trained
+    assert not HELD_OUT_FAMILIES & {TASKS[name].family for name in trained}
 
 
 @pytest.mark.slow
@@ -65,7 +71,7 @@ def test_two_runs_give_the_same_numbers(run, tmp_path):
     for when in ("before", "after"):
         assert again[when] == metrics[when]
         for way in ("direct", "cot", "cot_vote"):
-            name = f"{when}/{way}/predictions.jsonl"
+            name = f"{when}/held_out/{way}/predictions.jsonl"
             assert (tmp_path / name).read_bytes() == (
                 output / name
             ).read_bytes()

@@ -59,10 +59,10 @@ class PretrainConfig:
     input_length: int = 96
     target_length: int = 48
     batch_size: int = 8
-    steps: int = 20_000
+    steps: int = 14_000
     chunk: int = 100
     learning_rate: float = 0.01
-    warmdown: float = 0.2
+    warmdown: float = 0.25
     corrupted: float = 0.2
     spans: float = 0.6
     seed: int = 0
