@@ -23,6 +23,21 @@ def generate(
     cot: Annotated[
         bool, typer.Option("--cot", help="Ask for step-by-step reasoning.")
     ] = False,
+    templates: Annotated[
+        str | None,
+        typer.Option(help="Ask with these, as mgsm_de; default: generic."),
+    ] = None,
+    template: Annotated[
+        int, typer.Option(min=0, help="Which of them, such as a trigger.")
+    ] = 0,
+    exemplars: Annotated[
+        Path | None,
+        typer.Option(help="JSONL: question, answer, and rationale for --cot."),
+    ] = None,
+    two_passes: Annotated[
+        bool,
+        typer.Option("--two-passes", help="Reasoning first, then the answer."),
+    ] = False,
     samples: Annotated[int, typer.Option(min=1, help="Paths a prompt.")] = 1,
     temperature: Annotated[
         float | None,
@@ -56,13 +71,22 @@ def generate(
     """Generate answers, with k sampled paths and a vote."""
     from keras_flan.generation import trace
     from keras_flan.generation.prompting import ask, print_answered
+    from keras_flan.generation.styles import PromptStyle, read_exemplars
     from keras_flan.models.loading import load
 
     rows = _read_prompts(prompt, input)
     if picture:
         trace.check_picture(picture, len(rows))
-    settings = {
+    way = {
         "cot": cot,
+        "exemplars": read_exemplars(exemplars) if exemplars else [],
+        "family": templates or "generic",
+        "template": template,
+        "two_passes": two_passes,
+    }
+    asked_plainly = not (cot or templates or template or exemplars)
+    style = None if asked_plainly and not two_passes else PromptStyle(**way)
+    settings = {
         "samples": samples,
         "temperature": temperature,
         "top_k": top_k,
@@ -75,11 +99,13 @@ def generate(
     results = ask(
         load(model),
         [row["prompt"] for row in rows],
+        style=style,
         on_done=None if json_ else print_answered,
         **settings,
     )
     if output:
-        trace.write_trace(output, results, {"model": model, **settings}, rows)
+        told = {"model": model, **way, **settings}
+        trace.write_trace(output, results, told, rows)
     if picture:
         trace.draw_votes(picture, results)
     if json_:

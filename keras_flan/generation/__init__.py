@@ -7,6 +7,7 @@ __getattr__, __dir__, __all__ = attach(
     {
         "Path": ".engine",
         "compilations": ".rounds",
+        "PromptStyle": ".styles",
         "ask": ".prompting",
         "generate": ".engine",
         "stream": ".engine",

@@ -4,9 +4,9 @@ import dataclasses
 import functools
 from collections.abc import Callable, Iterator, Sequence
 
-from keras_flan.data.library import load_family
 from keras_flan.errors import InputError, did_you_mean
 from keras_flan.generation.answers import KINDS, Answer, extract_answer
+from keras_flan.generation.styles import ANSWER_TOKENS, PromptStyle, cue
 from keras_flan.generation.voting import Vote, vote
 
 # The self-consistency setting of the paper's largest model (Wang et al.,
@@ -26,8 +26,7 @@ def chain_of_thought(question: str) -> str:
         >>> chain_of_thought("What is 2 + 3?")
         "What is 2 + 3?\nLet's think step by step."
     """
-    template = load_family("generic").zero_shot_cot[0]
-    return template.input.render({"question": question})
+    return PromptStyle(cot=True).render(question)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -91,6 +90,7 @@ def ask(
     questions: Sequence[str],
     *,
     cot: bool = False,
+    style: PromptStyle | None = None,
     samples: int = 1,
     temperature: float | None = None,
     top_k: int = 40,
@@ -109,6 +109,8 @@ def ask(
             is called like `keras_flan.generation.stream`, without the model.
         questions: The questions, as a user would write them.
         cot: Whether to ask for step-by-step reasoning.
+        style: How to ask, in place of `cot`: exemplars, another trigger or
+            language, two passes.
         samples: Paths a question.
         temperature: Default: 0 for one path, 0.7 for several.
         top_k: Sample from the k most probable tokens; 0 is all.
@@ -124,7 +126,8 @@ def ask(
         One `Answered` a question, in order.
 
     Raises:
-        InputError: If there is no such kind of answers.
+        InputError: If there is no such kind of answers, or both `cot` and
+            `style` are given.
 
     Example:
         >>> [answered] = ask(model, ["What is 2 + 3?"], cot=True, samples=8)
@@ -139,6 +142,7 @@ def ask(
         model,
         questions,
         cot=cot,
+        style=style,
         samples=samples,
         temperature=temperature,
         top_k=top_k,
@@ -161,6 +165,7 @@ def stream_answers(
     questions: Sequence[str],
     *,
     cot: bool = False,
+    style: PromptStyle | None = None,
     samples: int = 1,
     temperature: float | None = None,
     top_k: int = 40,
@@ -183,9 +188,14 @@ def stream_answers(
         )
     if temperature is None:
         temperature = default_temperature(samples)
-    prompts = [chain_of_thought(q) if cot else q for q in questions]
+    if style is not None and cot:
+        raise InputError("give cot or style, which says it too, not both")
+    if style is None and cot:
+        style = PromptStyle(cot=True)
+    # Without a style a question is the whole prompt, as it was written.
+    prompts = [style.render(q) if style else q for q in questions]
     made: list[dict] = [{} for _ in prompts]
-    for row, number, path in _paths(
+    paths = _paths(
         model,
         prompts,
         samples=samples,
@@ -196,13 +206,57 @@ def stream_answers(
         seed=seed,
         max_new_tokens=max_new_tokens,
         progress=progress,
-    ):
+    )
+    if style and style.two_passes:
+        paths = _second_pass(model, prompts, list(paths), style, kind, progress)
+    for row, number, path in paths:
         made[row][number] = path, extract_answer(path.text, kind)
         numbers = sorted(made[row])
-        paths, found = zip(*map(made[row].get, numbers), strict=True)
+        done, found = zip(*map(made[row].get, numbers), strict=True)
         yield (
             row,
-            Answered(prompts[row], samples, numbers, list(paths), list(found)),
+            Answered(prompts[row], samples, numbers, list(done), list(found)),
+        )
+
+
+def _second_pass(model, prompts, rationales, style, kind, progress):
+    """Yields each rationale with the answer that the model gives after it.
+
+    Greedily: the paths differ by their rationales.
+    """
+    from keras_flan.generation.engine import Path
+
+    asked = [
+        style.second(prompts[row], path.text, kind)
+        for row, _, path in rationales
+    ]
+    for index, _, answer in _paths(
+        model,
+        asked,
+        samples=1,
+        temperature=0.0,
+        top_k=0,
+        top_p=1.0,
+        stop=(),
+        seed=0,
+        max_new_tokens=ANSWER_TOKENS,
+        progress=progress,
+    ):
+        row, number, path = rationales[index]
+        text = f"{path.text.strip()}\n{cue(kind)} {answer.text.strip()}"
+        yield (
+            row,
+            number,
+            Path(
+                text,
+                [*path.token_ids, *answer.token_ids],
+                path.log_probability + answer.log_probability,
+                answer.finished,
+                [
+                    *path.token_log_probabilities,
+                    *answer.token_log_probabilities,
+                ],
+            ),
         )
 
 
