@@ -70,7 +70,7 @@ def generate(
 ):
     """Generate answers, with k sampled paths and a vote."""
     from keras_flan.generation import trace
-    from keras_flan.generation.prompting import ask, print_answered
+    from keras_flan.generation.prompting import Printer, ask
     from keras_flan.generation.styles import PromptStyle, read_exemplars
     from keras_flan.models.loading import load
 
@@ -100,7 +100,7 @@ def generate(
         load(model),
         [row["prompt"] for row in rows],
         style=style,
-        on_done=None if json_ else print_answered,
+        on_path=None if json_ else Printer(len(rows)),
         **settings,
     )
     if output:

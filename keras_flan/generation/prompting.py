@@ -101,6 +101,7 @@ def ask(
     max_new_tokens: int = 128,
     progress: bool = False,
     on_done: Callable[[Answered], None] | None = None,
+    on_path: Callable[[Answered], None] | None = None,
 ) -> list[Answered]:
     """Asks a model questions and votes over the sampled answers.
 
@@ -121,6 +122,7 @@ def ask(
         max_new_tokens: Longest output, in tokens.
         progress: Whether to show a progress bar on stderr.
         on_done: Called with each `Answered` when all its paths are there.
+        on_path: Called with an `Answered` after each of its paths.
 
     Returns:
         One `Answered` a question, in order.
@@ -153,6 +155,8 @@ def ask(
         max_new_tokens=max_new_tokens,
         progress=progress,
     ):
+        if on_path is not None:
+            on_path(answered)
         if answered.done:
             results[row] = answered
             if on_done is not None:
@@ -269,31 +273,61 @@ def _paths(model, prompts, **settings):
     return stream(model, prompts, **settings)
 
 
-def print_answered(result: Answered) -> None:
-    """Prints paths and votes on stdout; the votes as bars."""
-    from rich.console import Console
-    from rich.text import Text
+class Printer:
+    """Prints paths on stdout as they finish, and votes as bars.
 
-    console = Console(highlight=False, soft_wrap=True)
-    console.print(Text(result.prompt, style="bold"))
-    for number, (path, answer) in enumerate(
-        zip(result.paths, result.answers, strict=True), 1
-    ):
-        line = Text(f"{number:3}  ", style="dim")
+    Of several questions, one is printed after the other when it is done.
+
+    Args:
+        questions: How many there are.
+    """
+
+    def __init__(self, questions: int = 1):
+        from rich.console import Console
+
+        self._console = Console(highlight=False, soft_wrap=True)
+        self._at_once = questions == 1
+        self._printed: set[int] = set()
+
+    def __call__(self, result: Answered) -> None:
+        """Prints what is new of an answer that may not be done yet."""
+        if not (self._at_once or result.done):
+            return
+        if not self._printed:
+            self._print(result.prompt, "bold")
+        for number, path, answer in zip(
+            result.numbers, result.paths, result.answers, strict=True
+        ):
+            if number not in self._printed:
+                self._printed.add(number)
+                self._print_path(number, path, answer)
+        if result.done:
+            self._print_votes(result)
+            self._printed.clear()
+
+    def _print_path(self, number, path, answer) -> None:
+        from rich.text import Text
+
+        line = Text(f"{number + 1:3}  ", style="dim")
         line.append(path.text.replace("\n", " "), style="default")
         line.append(f"  [{answer or 'no answer'}]", style="cyan")
-        console.print(line)
-    for answer, count in tally(result.vote):
-        bar = "█" * round(30 * count / len(result.paths))
-        style = "green" if answer == result.vote.winner else "default"
-        name = "no answer" if answer is None else answer
-        console.print(Text(f"{name:>12} {bar} {count}", style=style))
-    console.print(
-        Text(
+        self._console.print(line)
+
+    def _print_votes(self, result) -> None:
+        for answer, count in tally(result.vote):
+            bar = "█" * round(30 * count / len(result.paths))
+            style = "green" if answer == result.vote.winner else "default"
+            name = "no answer" if answer is None else answer
+            self._print(f"{name:>12} {bar} {count}", style)
+        self._print(
             f"answer: {result.vote.winner or 'none'} "
             f"({result.vote.confidence:.0%} of {len(result.paths)} paths)\n"
         )
-    )
+
+    def _print(self, text, style="default") -> None:
+        from rich.text import Text
+
+        self._console.print(Text(text, style=style))
 
 
 def tally(vote: Vote) -> list[tuple[str | None, int]]:

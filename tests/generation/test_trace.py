@@ -8,8 +8,8 @@ import pytest
 from keras_flan import cli
 from keras_flan.errors import InputError
 from keras_flan.generation.prompting import (
+    Printer,
     ask,
-    print_answered,
     stream_answers,
     tally,
 )
@@ -43,6 +43,31 @@ def test_each_result_is_reported_when_it_is_done():
     assert [r.prompt for r in seen] == ["a", "b"]
 
 
+def test_paths_are_printed_as_they_finish(capsys):
+    lines = []
+
+    def printed(answered):
+        printer(answered)
+        lines.append(capsys.readouterr().out)
+
+    printer = Printer()
+    ask(cafeteria, [QUESTION], samples=3, kind="number", on_path=printed)
+    # The last path is done first; each is printed once, and the vote last.
+    assert lines[0].startswith(f"{QUESTION}\n  3  They used 20")
+    assert lines[1].startswith("  2  23 - 20") and lines[1].count("\n") == 1
+    assert lines[2].startswith("  1  They had") and "answer: 9" in lines[2]
+
+
+def test_several_questions_are_printed_one_after_the_other(capsys):
+    ask(cafeteria, ["a", "b"], samples=2, on_path=Printer(2))
+    lines = capsys.readouterr().out.split("\n")
+    assert [i for i, line in enumerate(lines) if line in "ab" and line] == [
+        0,
+        lines.index("b"),
+    ]
+    assert sum(line.startswith("answer: ") for line in lines) == 2
+
+
 def test_an_unknown_kind_is_named_before_anything_is_generated():
     def never(prompts, **settings):
         raise AssertionError
@@ -56,7 +81,7 @@ def test_the_cafeteria_as_text(results, capsys):
     assert result.vote.winner == "9"
     assert result.vote.counts == {"9": 6, "3": 2, "29": 1}
     assert tally(result.vote) == [("9", 6), ("3", 2), ("29", 1), (None, 1)]
-    print_answered(result)
+    Printer()(result)
     out = capsys.readouterr().out
     assert QUESTION in out
     assert f"{'9':>12} {'█' * 18} 6\n{'3':>12} {'█' * 6} 2\n" in out
