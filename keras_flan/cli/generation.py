@@ -84,8 +84,12 @@ def generate(
         "template": template,
         "two_passes": two_passes,
     }
-    asked_plainly = not (cot or templates or template or exemplars)
-    style = None if asked_plainly and not two_passes else PromptStyle(**way)
+    # Without any of them a prompt is asked as it is written.
+    style = (
+        PromptStyle(**way)
+        if cot or two_passes or templates or template or exemplars
+        else None
+    )
     settings = {
         "samples": samples,
         "temperature": temperature,

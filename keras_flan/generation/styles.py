@@ -1,9 +1,9 @@
 """How a question is put: templates, exemplars, one pass or two."""
 
 import dataclasses
-import json
 import os
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 from keras_flan.data.example import Example
 from keras_flan.data.library import load_family
@@ -30,8 +30,9 @@ class PromptStyle:
         cot: Whether to ask for the reasoning.
         exemplars: Solved examples to show first: dicts of `question`,
             `answer` and, with `cot`, `rationale`. All are shown.
-        family: A template family of the library, or a YAML file of one; for
-            instance `mgsm_de` asks in German.
+        family: A template family of the library, or a YAML file of one,
+            which asks for a `question` only; for instance `mgsm_de` asks in
+            German.
         template: Which template of the family's list for this way of asking
             (and so, which trigger), from 0.
         two_passes: Whether to ask for the answer once more, with the
@@ -90,7 +91,11 @@ class PromptStyle:
         return Format(f"{shots}_{'cot' if self.cot else 'direct'}")
 
     def render(self, question: str) -> str:
-        """Returns the prompt of a question."""
+        """Returns the prompt of a question.
+
+        Raises:
+            InputError: If the template needs more than a question.
+        """
         family = load_family(self.family)
         return render_prompt(
             dataclasses.replace(family, shots=None),
@@ -101,7 +106,13 @@ class PromptStyle:
         ).inputs
 
     def second(self, prompt: str, rationale: str, kind: str) -> str:
-        """Returns the prompt of the second pass; it ends with a cue."""
+        """Returns the prompt of the second pass; it ends with a cue.
+
+        Args:
+            prompt: That of the first pass.
+            rationale: What the model said to it.
+            kind: Kind of the answer, see `extract_answer`.
+        """
         return f"{prompt} {rationale.strip()}\n{cue(kind)}"
 
 
@@ -121,18 +132,11 @@ def read_exemplars(path: str | os.PathLike) -> list[dict]:
     Raises:
         InputError: If the file is missing or of another form.
     """
-    from keras_flan.data.importers.base import parse_json
+    from keras_flan.data.importers.base import read_json
     from keras_flan.files import read_jsonl, read_text
 
-    if read_text(path).lstrip().startswith("["):
-        try:
-            rows = parse_json(read_text(path))
-        except json.JSONDecodeError as error:
-            raise InputError(
-                f"{path}:{error.lineno}: not JSON ({error.msg})"
-            ) from None
-    else:
-        rows = read_jsonl(path)
+    is_list = read_text(path).lstrip().startswith("[")
+    rows = read_json(Path(path)) if is_list else read_jsonl(path)
     if not rows or not all(isinstance(row, dict) for row in rows):
         raise InputError(
             f"{path}: expected objects with question, answer and rationale; "
