@@ -12,8 +12,9 @@ def prefer_plain_products(environment=os.environ) -> None:
     """Keeps XLA from fusing small matrix products into YNNPACK's.
 
     jaxlib 0.10 does so on CPUs, and the backward pass of small models is
-    slower for it: a step of the quickstart's model takes 1.7 times as long on
-    two cores (`benchmarks/cpu_flags.py`). A flag that the user has set stays.
+    slower for it: a step of a T5 of a million parameters takes 1.7 times as
+    long on two cores (`benchmarks/cpu_flags.py`). A flag that the user has set
+    stays.
 
     Args:
         environment: Where `XLA_FLAGS` is.

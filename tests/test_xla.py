@@ -1,9 +1,11 @@
 """Settings of XLA's CPU compiler."""
 
 import os
+import re
 import subprocess
 import sys
 from importlib import metadata
+from pathlib import Path
 
 import pytest
 
@@ -50,3 +52,15 @@ def test_jax_starts_with_the_flag():
         text=True,
     )
     assert run.stdout == "3\n", run.stderr
+
+
+@pytest.mark.slow
+def test_the_benchmark_of_the_flag_runs():
+    script = Path(__file__).parents[1] / "benchmarks" / "cpu_flags.py"
+    made = subprocess.run(
+        [sys.executable, script, "--steps", "1"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert re.search(r"takes \d+\.\d\d times as long", made.stdout)
