@@ -26,6 +26,14 @@ class SelfConsistency(Strict):
     rows: dict[str, tuple[float | None, ...]]
 
 
+class Subtasks(Strict):
+    """Scores of the subtasks of BBH, in their order; None is not known."""
+
+    subtasks: tuple[str, ...]
+    direct: dict[str, tuple[float | None, ...]]
+    cot: dict[str, tuple[float | None, ...]]
+
+
 class Published(Strict):
     """The published results, in percent.
 
@@ -35,6 +43,7 @@ class Published(Strict):
         models: A row a model.
         tasks: Rows by model and number of finetuning tasks.
         self_consistency: Results with votes.
+        bbh: Scores of every subtask of BBH, by model.
         tydiqa: Exact match by model and language.
         mgsm: Accuracy by model and language.
         mmlu: Yardsticks.
@@ -45,6 +54,7 @@ class Published(Strict):
     models: dict[str, tuple[float, ...]]
     tasks: dict[str, dict[int, tuple[float, ...]]]
     self_consistency: SelfConsistency
+    bbh: Subtasks
     tydiqa: dict[str, dict[str, float]]
     mgsm: dict[str, dict[str, float]]
     mmlu: dict[str, float]
@@ -61,7 +71,7 @@ def published_results() -> Published:
         ... ]
         28.7
 
-    Source: arXiv:2210.11416, tables 3 to 5.
+    Source: arXiv:2210.11416, tables 1, 3 to 5 and 17 to 21.
     """
     folder = resources.files(__package__).joinpath("published")
     with resources.as_file(folder.joinpath("flan2022.yaml")) as path:
