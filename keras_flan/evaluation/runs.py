@@ -133,8 +133,9 @@ def paper_row(runs: Sequence[FinishedRun]) -> dict[str, dict[str, Any]]:
             table has neither, and so are runs without any headline task.
 
     Returns:
-        Column to `score` (in percent), `interval` and `n`; `average` only if
-        the six others are there and BBH is whole.
+        Column to `score` (in percent), `interval`, `n` and `differs` (how
+        it was asked otherwise than the paper's); `average` only if the six
+        others are there and BBH is whole.
     """
     cells: dict[str, dict[str, Any]] = {}
     chosen: dict[str, FinishedRun] = {}
@@ -155,11 +156,36 @@ def paper_row(runs: Sequence[FinishedRun]) -> dict[str, dict[str, Any]]:
             "score": 100 * run.metrics["accuracy"],
             "interval": [100 * edge for edge in run.metrics["interval"]],
             "n": run.metrics["n"],
+            "differs": _departures(run),
         }
         chosen[column] = run
     if (average := _average(cells, chosen)) is not None:
-        cells["average"] = {"score": average, "interval": None, "n": None}
+        cells["average"] = {
+            "score": average,
+            "interval": None,
+            "n": None,
+            "differs": [],
+        }
     return cells
+
+
+def _departures(run: FinishedRun) -> list[str]:
+    """Says in what a run is not the paper's protocol."""
+    protocol = load_protocol(run.benchmark)
+    settings, tasks = run.settings, run.metrics["tasks"]
+    paper = protocol.headline or [
+        t for g in protocol.groups.values() for t in g
+    ]
+    found = []
+    if len(asked := [t for t in paper if t in tasks]) < len(paper):
+        found.append(f"{len(asked)} of {len(paper)} tasks")
+    if limit := settings.get("limit"):
+        found.append(f"at most {limit} example{'s' * (limit > 1)} of each")
+    if (shots := settings.get("shots", 0)) != protocol.shots:
+        found.append(f"{shots or 'no'} exemplar{'s' * (shots != 1)}")
+    if run.benchmark == "mmlu" and settings.get("split") != "val":
+        found.append("test split")
+    return found
 
 
 def _average(cells: dict, chosen: dict[str, FinishedRun]) -> float | None:

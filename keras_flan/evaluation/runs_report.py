@@ -111,24 +111,8 @@ def _body(title, runs, tables, drawn, overlaps) -> str:
         f"<h1>{page.text(title)}</h1>",
         f'<p class="lead">{_lead(runs)}</p>',
         page.tiles(_tiles(runs)),
-        page.card(
-            scores.title,
-            scores.html()
-            + '<p class="key">Accuracy is the unweighted mean over tasks, its '
-            "interval a bootstrap over examples (exact for a single task, and "
-            "over all examples together where tasks have fewer than ten). No "
-            "answer: outputs in which no answer was "
-            "found; they count as wrong. Normalised: 0 is guessing, 100 all "
-            "right.</p>",
-        ),
-        page.card(
-            paper.title,
-            paper.html()
-            + '<p class="key">In bold: this model, on the examples above (± '
-            "half the 95% interval); the normalised average needs all of the "
-            "columns. The others: Chung et al., arXiv:2210.11416, table 5 "
-            "(MMLU: whole validation split).</p>",
-        ),
+        page.card(scores.title, scores.html()),
+        page.card(paper.title, paper.html()),
         f'<div class="trio">{"".join(narrow)}</div>',
         *(page.card(table.title, table.html()) for table in others),
         *wide,

@@ -16,6 +16,20 @@ _HEADINGS = {
     "tydiqa": "TyDiQA",
     "mgsm": "MGSM",
 }
+_SCORES_NOTE = (
+    "Accuracy is the unweighted mean over tasks, its interval a bootstrap over "
+    "examples (exact for a single task, and over all examples together where "
+    "tasks have fewer than ten). No answer: outputs in which no answer was "
+    "found; they count as wrong. Normalised: 0 is guessing, 100 all right."
+)
+_PUBLISHED_NOTE = (
+    "The others: Chung et al., arXiv:2210.11416, table 5. MMLU: validation "
+    "split, 5 exemplars; BBH: 27 subtasks, 3 exemplars; TyDiQA: exact match, "
+    "8 languages, 1 exemplar; MGSM: chain of thought, 10 languages, 8 "
+    "exemplars. Norm. avg.: the mean of the six, each as its share of the way "
+    "from guessing to 100. Flan: finetuned on 1,836 tasks; cont-PaLM and "
+    "U-PaLM: PaLM pretrained further."
+)
 _LATEX = {
     "&": r"\&",
     "%": r"\%",
@@ -41,12 +55,14 @@ class Table:
         header: Names of the columns.
         rows: The cells.
         ours: The indices of the rows to stand out.
+        note: What the reader has to know.
     """
 
     title: str
     header: tuple[str, ...]
     rows: list[tuple[str, ...]]
     ours: frozenset[int] = frozenset()
+    note: str = ""
 
     def html(self) -> str:
         """Returns the table as a part of a page."""
@@ -57,7 +73,8 @@ class Table:
                 cells = [cell and f"<b>{cell}</b>" for cell in cells]
             rows.append(cells)
         table = page.table([page.text(name) for name in self.header], rows)
-        return f'<div class="wide">{table}</div>'
+        note = self.note and f'<p class="key">{page.text(self.note)}</p>'
+        return f'<div class="wide">{table}</div>{note}'
 
     def markdown(self) -> str:
         """Returns the table in Markdown."""
@@ -72,13 +89,17 @@ class Table:
                 line([f"**{c}**" if i in self.ours and c else c for c in row])
                 for i, row in enumerate(self.rows)
             ]
+            + (["", self.note] if self.note else [])
         )
 
     def latex(self) -> str:
         """Returns the table in LaTeX, for the package booktabs."""
 
+        def escaped(text: str) -> str:
+            return "".join(_LATEX.get(c, c) for c in text)
+
         def line(cells: Sequence[str], bold: bool = False) -> str:
-            texts = ["".join(_LATEX.get(c, c) for c in cell) for cell in cells]
+            texts = [escaped(cell) for cell in cells]
             if bold:
                 texts = [t and rf"\textbf{{{t}}}" for t in texts]
             return " & ".join(texts) + r" \\"
@@ -87,9 +108,7 @@ class Table:
             [
                 r"\begin{table}",
                 r"\centering",
-                r"\caption{"
-                + "".join(_LATEX.get(c, c) for c in self.title)
-                + "}",
+                rf"\caption{{{escaped(self.title)}}}",
                 r"\begin{tabular}{l" + "r" * (len(self.header) - 1) + "}",
                 r"\toprule",
                 line(self.header),
@@ -97,6 +116,10 @@ class Table:
                 *(line(row, i in self.ours) for i, row in enumerate(self.rows)),
                 r"\bottomrule",
                 r"\end{tabular}",
+                *(
+                    [rf"\par\footnotesize {escaped(self.note)}"]
+                    * bool(self.note)
+                ),
                 r"\end{table}",
             ]
         )
@@ -137,7 +160,7 @@ def scores_table(runs: Sequence[FinishedRun]) -> Table:
     )
     if not any(row[-1] for row in rows):
         header, rows = header[:-1], [row[:-1] for row in rows]
-    return Table("Scores", header, rows)
+    return Table("Scores", header, rows, note=_SCORES_NOTE)
 
 
 def _signed(value: float) -> str:
@@ -151,12 +174,17 @@ def paper_table(models: dict[str, Sequence[FinishedRun]]) -> Table:
     Args:
         models: Runs by name of the model.
     """
-    rows, ours = [], []
+    rows, ours, notes = [], [], []
     for name, runs in models.items():
         cells = paper_row(runs)
         if not cells:
             continue
         ours.append(len(rows))
+        notes += [
+            f"{name}, {_HEADINGS[column]}: {', '.join(cell['differs'])}."
+            for column, cell in cells.items()
+            if cell["differs"]
+        ]
         texts = []
         for column in COLUMNS:
             cell = cells.get(column)
@@ -171,7 +199,19 @@ def paper_table(models: dict[str, Sequence[FinishedRun]]) -> Table:
     for name, values in published_results().models.items():
         rows.append((name, *(f"{value:.1f}" for value in values)))
     header = ("Model", *(_HEADINGS[column] for column in COLUMNS))
-    return Table("Against the published results", header, rows, frozenset(ours))
+    if ours:
+        bold = (
+            "In bold: ours, ± half the 95% interval; the average needs all "
+            "columns."
+        )
+        notes = [bold, *notes]
+    return Table(
+        "Against the published results",
+        header,
+        rows,
+        frozenset(ours),
+        " ".join([*notes, _PUBLISHED_NOTE]),
+    )
 
 
 def groups_table(runs: Sequence[FinishedRun]) -> Table | None:

@@ -62,6 +62,7 @@ def test_runs_are_read_back(runs):
     row = paper_row(found)
     assert set(row) == {"bbh_direct", "bbh_cot"}
     assert row["bbh_cot"]["n"] == 18
+    assert row["bbh_cot"]["differs"] == ["3 of 27 tasks", "no exemplars"]
     curve = votes_curve(found[2])
     assert [number for number, _ in curve] == [1, 2, 4, 8]
     assert [share for _, share in curve] == sorted(s for _, s in curve)
@@ -128,6 +129,10 @@ def test_the_report_is_whole_and_offline(runs, tmp_path):
     latex = (made.parent / "tables.tex").read_text()
     assert latex.count(r"\begin{tabular}") == latex.count(r"\end{tabular}") == 4
     assert r"\textbf{This model}" in latex and "$\\pm$" in latex
+    # What was asked otherwise than in the paper is said under its table.
+    for shown in (page.text, markdown, latex):
+        assert "This model, BBH direct: 3 of 27 tasks, no exemplars." in shown
+        assert "MMLU: validation split, 5 exemplars" in shown
     before = made.read_bytes()
     report_runs([runs], tmp_path / "out", title="A <b>", contamination=[path])
     assert made.read_bytes() == before
