@@ -139,7 +139,10 @@ def evaluate(
 @app.command()
 def score(
     predictions: Annotated[
-        Path, typer.Option(help="JSONL: task, target, output or outputs.")
+        Path,
+        typer.Option(
+            help="JSONL: task, target, output or outputs; or a run's folder."
+        ),
     ],
     benchmark: Annotated[
         str | None,
@@ -152,6 +155,7 @@ def score(
     json_: Json = False,
 ):
     """Score recorded outputs without a model; say which answers changed."""
+    from keras_flan.evaluation.comparing import read_log
     from keras_flan.evaluation.judging import judge
     from keras_flan.evaluation.scoring import (
         benchmark_of,
@@ -160,9 +164,8 @@ def score(
         print_metrics,
         summarise,
     )
-    from keras_flan.files import read_jsonl
 
-    rows = read_jsonl(predictions)
+    rows = read_log(predictions)
     source = str(predictions)
     benchmark = benchmark or benchmark_of(rows, source)
     results = judge(benchmark, rows, rules=rules, source=source)

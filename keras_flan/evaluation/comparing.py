@@ -31,7 +31,7 @@ def compare_runs(first: str | os.PathLike, second: str | os.PathLike) -> dict:
         >>> compare_runs("runs/bbh-direct", "runs/bbh-cot")["mcnemar"]
         0.0072
     """
-    rows = [_read(path) for path in (first, second)]
+    rows = [read_log(path) for path in (first, second)]
     names = {
         benchmark_of(r, str(p))
         for r, p in zip(rows, (first, second), strict=True)
@@ -79,9 +79,21 @@ def print_comparison(found: Mapping) -> None:
     )
 
 
-def _read(path: str | os.PathLike) -> list[dict]:
+def read_log(path: str | os.PathLike) -> list[dict]:
+    """Returns the rows of a log: of a file, or of the folder of a run.
+
+    Raises:
+        InputError: If there is none, or it is broken.
+    """
     path = Path(path)
-    return read_jsonl(path / PREDICTIONS_FILE if path.is_dir() else path)
+    if path.is_dir():
+        path /= PREDICTIONS_FILE
+        if not path.is_file():
+            raise InputError(
+                f"{path}: no such file; give the folder of one run, which "
+                "`keras-flan evaluate` finished"
+            )
+    return read_jsonl(path)
 
 
 def _by_task(

@@ -12,7 +12,7 @@ from keras_flan.evaluation.judging import judge
 from keras_flan.evaluation.layouts import load_protocol
 from keras_flan.evaluation.paper import mean_normalised, normalised_average
 from keras_flan.evaluation.runner import METRICS_FILE, PREDICTIONS_FILE
-from keras_flan.evaluation.scoring import summarise
+from keras_flan.evaluation.scoring import summarise, way_of
 from keras_flan.files import read_jsonl, read_text
 from keras_flan.generation.voting import vote
 
@@ -53,9 +53,7 @@ class FinishedRun:
     @property
     def way(self) -> str:
         """How it was asked, in words: "direct", "CoT", "CoT, 8 votes"."""
-        mode = self.settings["mode"]
-        name = {"cot": "CoT", "rank": "ranking"}.get(mode, mode)
-        return name + (f", {self.samples} votes" if self.samples > 1 else "")
+        return way_of(self.settings)
 
     @property
     def name(self) -> str:

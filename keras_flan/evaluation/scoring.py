@@ -1,7 +1,8 @@
 """Scoring what a model wrote; no model needed."""
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 from keras_flan.errors import InputError
 from keras_flan.evaluation.judging import judge
@@ -30,8 +31,11 @@ _MEANS = (
     "drawn",
     "abstained",
 )
-# Columns of the table, which has to fit a terminal.
-_EXTRAS = (*(m for m in _MEANS if m not in ("adaptive", "drawn")), "ece")
+# Columns of the table, which has to fit a terminal ("vote" is the accuracy).
+_EXTRAS = (
+    *(m for m in _MEANS if m not in ("vote", "adaptive", "drawn")),
+    "ece",
+)
 # So many votes are worth fitting a calibrator on half of them.
 _CALIBRATED = 50
 
@@ -94,6 +98,21 @@ def score_file(
 ) -> dict:
     """Scores a JSON Lines file of recorded outputs; see `score`."""
     return score(benchmark, read_jsonl(path), rules=rules, source=str(path))
+
+
+def way_of(run: Mapping[str, Any]) -> str:
+    """Returns how a run was asked, in words.
+
+    Args:
+        run: The settings of a run of `evaluate`.
+
+    Example:
+        >>> way_of({"mode": "cot", "samples": 8})
+        'CoT, 8 votes'
+    """
+    mode, samples = run["mode"], run.get("samples", 1)
+    name = {"cot": "CoT", "rank": "ranking"}.get(mode, mode)
+    return name + (f", {samples} votes" if samples > 1 else "")
 
 
 def benchmark_of(rows: Sequence[dict], source: str) -> str:
@@ -187,8 +206,9 @@ def print_metrics(metrics: dict) -> None:
     from rich.table import Table
 
     extra = [key for key in _EXTRAS if key in metrics]
+    way = f" {way_of(metrics['run'])}" if "run" in metrics else ""
     table = Table(
-        title=metrics.get("benchmark"),
+        title=f"{metrics['benchmark']}{way}",
         title_justify="left",
         box=box.SIMPLE_HEAD,
         padding=(0, 1, 0, 0),
@@ -204,6 +224,10 @@ def print_metrics(metrics: dict) -> None:
         for name, level in levels.items():
             table.add_row(name, *_cells(level, extra))
     console = Console()
+    if not console.is_terminal:  # A file need not be as narrow as one.
+        wide = console.options.update_width(1000)
+        widest = console.measure(table, options=wide).maximum
+        console.width = max(console.width, widest)
     console.print(table)
     if metrics.get("normalised") is not None:
         console.print(
@@ -236,7 +260,7 @@ def print_changes(found: Sequence[dict], number: int, most: int = 20) -> None:
     from rich.console import Console
     from rich.text import Text
 
-    console = Console(highlight=False)
+    console = Console(highlight=False, soft_wrap=True)
     gained = sum(
         row["after"]["correct"] and not row["before"]["correct"]
         for row in found

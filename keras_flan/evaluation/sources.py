@@ -72,8 +72,9 @@ def require_shots(shots: int, available: int, place: str) -> None:
     """Raises InputError if there are fewer exemplars than asked for."""
     if shots > available:
         raise InputError(
-            f"{place}: {shots} exemplars asked for, found {available}; give "
-            f"--shots {available} or less"
+            f"{place}: expected {shots} exemplar{'s' * (shots > 1)}, found "
+            f"{available}; give --shots {available}"
+            + (" or less" if available else "")
         )
 
 

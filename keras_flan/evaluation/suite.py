@@ -84,7 +84,13 @@ def plan(
 
 
 def check(runs: Iterable[Run], split: str | None = None) -> None:
-    """Raises InputError for the first run without its files."""
+    """Raises InputError if a run lacks its files, or none has the split."""
+    runs = list(runs)
+    splits = {s for r in runs for s in load_protocol(r.benchmark).splits}
+    if split is not None and split not in splits:
+        raise InputError(
+            f"split: found {split!r}." + did_you_mean(split, splits)
+        )
     for run in runs:
         load_benchmark(run.benchmark, run.data, _split_of(run, split))
 

@@ -55,6 +55,9 @@ def test_from_a_callable_to_a_report(run):
     )
     assert code == 0, err
     assert out.count("normalised (0 is guessing)") == 3
+    # Each table says how it was asked, and is not squeezed into a file.
+    for way in ("gsm8k direct", "gsm8k CoT", "gsm8k CoT, 3 votes"):
+        assert any(line.strip() == way for line in out.split("\n")), way
     folders = sorted(p.name for p in Path("runs").iterdir())
     assert folders == ["gsm8k-cot", "gsm8k-cot-vote", "gsm8k-direct"]
     log = Path("runs/gsm8k-cot-vote/predictions.jsonl")
@@ -64,6 +67,10 @@ def test_from_a_callable_to_a_report(run):
     code, out, _ = run("score", "--predictions", log)
     assert code == 0 and "0 of 6 answers changed" in out
     assert "100.0%" in out and "54.1-100.0" in out
+    folder = log.parent
+    assert run("score", "--predictions", folder)[1] == out
+    code, _, err = run("score", "--predictions", "runs")
+    assert code == 2 and "give the folder of one run" in err
     code, out, _ = run("score", "--predictions", log, "--json")
     metrics = json.loads(Path("runs/gsm8k-cot-vote/metrics.json").read_text())
     assert json.loads(out) == {k: v for k, v in metrics.items() if k != "run"}
@@ -101,6 +108,7 @@ def test_toxicity_with_a_scorer_of_ones_own(run):
     [
         ((*EVALUATE, "--benchmark", "gsm8", "--data", "."), "'gsm8k'"),
         ((*EVALUATE, "--benchmark", "bbh"), "no data for bbh"),
+        ((*ALL, "--split", "validation"), "split: found 'validation'. Choose"),
         ((*ALL, "--shots", "many"), "expected a number or 'protocol'"),
         ((*ALL, "--mode", "rank"), "no answers to choose from"),
         (("evaluate", "--model", "own_model:no", *ALL[4:]), "has no 'no'"),

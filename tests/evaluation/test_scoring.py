@@ -141,6 +141,14 @@ def test_table_shows_the_unparsed_share(capsys):
     assert "100.0%" in table and "50.0%" in table
 
 
+def test_a_table_in_a_file_keeps_the_names_whole(capsys):
+    task = "tracking_shuffled_objects_seven_objects"
+    row = {"task": task, "target": "9", "outputs": ["9", "8"]}
+    row["log_probabilities"] = [-1.0, -2.0]
+    print_metrics(score("bbh", [row]))
+    assert task in capsys.readouterr().out
+
+
 @pytest.fixture(scope="module")
 def recorded(realdata):
     return replays(realdata)
