@@ -55,6 +55,10 @@ def generate(
     kind: Annotated[
         str, typer.Option(help="Answers: text, number, option, program, ...")
     ] = "text",
+    adaptive: Annotated[
+        float | None,
+        typer.Option(help="Draw no more when the leader is so sure: 0.95."),
+    ] = None,
     seed: Seed = 0,
     max_new_tokens: Annotated[
         int, typer.Option(min=1, help="Longest output, in tokens.")
@@ -99,6 +103,7 @@ def generate(
         "kind": kind,
         "seed": seed,
         "max_new_tokens": max_new_tokens,
+        "adaptive": adaptive,
     }
     results = ask(
         load(model),

@@ -59,6 +59,7 @@ class Settings:
         temperature: 0 is greedy.
         top_k: Keep the k most probable tokens; 0 keeps all.
         top_p: Keep the most probable tokens up to this share.
+        prompt_paths: The most of `batch_paths` that are of one prompt.
     """
 
     samples: int
@@ -68,6 +69,7 @@ class Settings:
     temperature: float = 0.0
     top_k: int = 0
     top_p: float = 1.0
+    prompt_paths: int | None = None
 
 
 def decode(
@@ -95,7 +97,9 @@ def decode(
     Yields:
         The index of the prompt, the number of the path, and a `TokenPath`.
     """
-    lanes = _at_least(min(settings.samples, settings.batch_paths), _LANES)
+    together = settings.prompt_paths or settings.samples
+    together = min(together, settings.samples, settings.batch_paths)
+    lanes = _at_least(together, _LANES)
     most = max(1, settings.batch_paths // lanes)
     for input_length, group in _groups(prompts, most):
         slots = min(most, _power_of_four(len(group)))

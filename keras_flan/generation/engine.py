@@ -81,6 +81,7 @@ def stream(
     seed: int = 0,
     max_new_tokens: int = 128,
     batch_paths: int = 64,
+    prompt_paths: int | None = None,
     max_input_tokens: int = 2048,
     enough: Callable[[int], bool] | None = None,
     progress: bool = False,
@@ -100,6 +101,7 @@ def stream(
         max_new_tokens: Longest output, in tokens.
         batch_paths: Paths that are decoded at a time. A path that is done
             makes room for the next.
+        prompt_paths: The most of them that are of one prompt; default: all.
         max_input_tokens: Longer prompts lose their beginning.
         enough: Called with the index of a prompt after each of its paths;
             `True` drops the paths that are not done.
@@ -129,10 +131,13 @@ def stream(
         raise InputError(
             f"Expected a list of stop strings, none empty. Received: {stop!r}"
         )
-    if batch_paths < 1 or max_input_tokens < 2:
+    least = min(batch_paths, 1 if prompt_paths is None else prompt_paths)
+    if least < 1 or max_input_tokens < 2:
         raise InputError(
-            "Expected batch_paths >= 1 and max_input_tokens >= 2. Received: "
-            f"batch_paths={batch_paths}, max_input_tokens={max_input_tokens}"
+            "Expected batch_paths >= 1, prompt_paths >= 1 and "
+            f"max_input_tokens >= 2. Received: batch_paths={batch_paths}, "
+            f"prompt_paths={prompt_paths}, "
+            f"max_input_tokens={max_input_tokens}"
         )
     vocabulary = model.vocabulary
     frame = decoding_module(model).frame
@@ -152,6 +157,7 @@ def stream(
             temperature=temperature,
             top_k=top_k,
             top_p=top_p,
+            prompt_paths=prompt_paths,
         ),
         uniforms=lambda row, number: sampling.uniforms(
             prompts[row], number, max_new_tokens, seed

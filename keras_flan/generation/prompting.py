@@ -7,11 +7,13 @@ from collections.abc import Callable, Iterator, Sequence
 from keras_flan.errors import InputError, did_you_mean
 from keras_flan.generation.answers import KINDS, Answer, extract_answer
 from keras_flan.generation.styles import ANSWER_TOKENS, PromptStyle, cue
-from keras_flan.generation.voting import Vote, vote
+from keras_flan.generation.voting import Vote, stopping_point, vote
 
 # The self-consistency setting of the paper's largest model (Wang et al.,
 # section 3.1), used wherever several paths are asked for.
 SAMPLING_TEMPERATURE = 0.7
+# Paths of a question at a time, where a few may be enough.
+_ADAPTIVE_PATHS = 8
 
 
 def default_temperature(samples: int) -> float:
@@ -40,6 +42,7 @@ class Answered:
         paths: The `keras_flan.generation.Path`s.
         found: The `keras_flan.generation.Answer` of each path, `None` where
             it has none.
+        done: Whether no further paths will come.
     """
 
     prompt: str
@@ -47,16 +50,12 @@ class Answered:
     numbers: list[int]
     paths: list
     found: list[Answer | None]
+    done: bool
 
     @property
     def answers(self) -> list[str | None]:
         """The answer of each path, `None` where it has none."""
         return [answer and answer.value for answer in self.found]
-
-    @property
-    def done(self) -> bool:
-        """Whether all paths are there."""
-        return len(self.paths) == self.samples
 
     @functools.cached_property
     def vote(self) -> Vote:
@@ -99,6 +98,7 @@ def ask(
     kind: str = "text",
     seed: int = 0,
     max_new_tokens: int = 128,
+    adaptive: float | None = None,
     progress: bool = False,
     on_done: Callable[[Answered], None] | None = None,
     on_path: Callable[[Answered], None] | None = None,
@@ -120,16 +120,22 @@ def ask(
         kind: Kind of the answers, see `keras_flan.generation.extract_answer`.
         seed: Seed of the sampling.
         max_new_tokens: Longest output, in tokens.
+        adaptive: Draw no more paths of a question once its vote is decided,
+            or the posterior of its leader has reached this, see
+            `keras_flan.generation.voting.stopping_point`; 1 stops only what is
+            decided. Default: all paths are drawn. Paths count in the order
+            of their numbers, so the vote depends on nothing else.
         progress: Whether to show a progress bar on stderr.
-        on_done: Called with each `Answered` when all its paths are there.
+        on_done: Called with each `Answered` when it is done.
         on_path: Called with an `Answered` after each of its paths.
 
     Returns:
         One `Answered` a question, in order.
 
     Raises:
-        InputError: If there is no such kind of answers, or both `cot` and
-            `style` are given.
+        InputError: If there is no such kind of answers, both `cot` and
+            `style` are given, or `adaptive` is out of range or meets two
+            passes.
 
     Example:
         >>> [answered] = ask(model, ["What is 2 + 3?"], cot=True, samples=8)
@@ -137,7 +143,8 @@ def ask(
         {'5': 7, '6': 1}
 
     Source: "Scaling Instruction-Finetuned Language Models", section 4.2
-    (zero-shot chain of thought); self-consistency, arXiv:2203.11171.
+    (zero-shot chain of thought); self-consistency, arXiv:2203.11171;
+    adaptive: arXiv:2305.11860.
     """
     results: list[Answered | None] = [None] * len(questions)
     for row, answered in stream_answers(
@@ -153,6 +160,7 @@ def ask(
         kind=kind,
         seed=seed,
         max_new_tokens=max_new_tokens,
+        adaptive=adaptive,
         progress=progress,
     ):
         if on_path is not None:
@@ -178,6 +186,7 @@ def stream_answers(
     kind: str = "text",
     seed: int = 0,
     max_new_tokens: int = 128,
+    adaptive: float | None = None,
     progress: bool = False,
 ) -> Iterator[tuple[int, Answered]]:
     """Yields the vote of a question after each of its paths; see `ask`.
@@ -196,30 +205,69 @@ def stream_answers(
         raise InputError("give cot or style, which says it too, not both")
     if style is None and cot:
         style = PromptStyle(cot=True)
+    two_passes = style is not None and style.two_passes
+    if adaptive is not None and (two_passes or not 0.5 <= adaptive <= 1):
+        raise InputError(
+            "adaptive: expected a posterior from 0.5 to 1, and one pass, "
+            f"found {adaptive}{' with two passes' * two_passes}"
+        )
     # Without a style a question is the whole prompt, as it was written.
     prompts = [style.render(q) if style else q for q in questions]
-    made: list[dict] = [{} for _ in prompts]
-    paths = _paths(
-        model,
-        prompts,
-        samples=samples,
-        temperature=temperature,
-        top_k=top_k,
-        top_p=top_p,
-        stop=stop,
-        seed=seed,
-        max_new_tokens=max_new_tokens,
-        progress=progress,
-    )
-    if style and style.two_passes:
+    drawn = [_Drawn(prompt, samples, kind, adaptive) for prompt in prompts]
+    settings = {
+        "samples": samples,
+        "temperature": temperature,
+        "top_k": top_k,
+        "top_p": top_p,
+        "stop": stop,
+        "seed": seed,
+        "max_new_tokens": max_new_tokens,
+        "progress": progress,
+    }
+    if adaptive is not None:
+        settings["enough"] = lambda row: drawn[row].answered.done
+        settings["prompt_paths"] = _ADAPTIVE_PATHS
+    paths = _paths(model, prompts, **settings)
+    if two_passes:
         paths = _second_pass(model, prompts, list(paths), style, kind, progress)
     for row, number, path in paths:
-        made[row][number] = path, extract_answer(path.text, kind)
-        numbers = sorted(made[row])
-        done, found = zip(*map(made[row].get, numbers), strict=True)
-        yield (
-            row,
-            Answered(prompts[row], samples, numbers, list(done), list(found)),
+        if not drawn[row].answered.done:
+            drawn[row].add(number, path)
+            yield row, drawn[row].answered
+
+
+class _Drawn:
+    """The paths of a question so far, and what they say together."""
+
+    def __init__(self, prompt, samples, kind, adaptive):
+        self.answered = Answered(prompt, samples, [], [], [], False)
+        self._kind = kind
+        self._adaptive = adaptive
+        self._made: dict[int, tuple] = {}
+
+    def add(self, number: int, path) -> None:
+        """Takes a path; sets `answered` anew."""
+        self._made[number] = path, extract_answer(path.text, self._kind)
+        numbers, samples = sorted(self._made), self.answered.samples
+        done = len(numbers) == samples
+        if self._adaptive is not None:
+            # Short paths are done first: those that count have no gap.
+            first = [n for at, n in enumerate(numbers) if n == at]
+            answers = [self._made[n][1] for n in first]
+            point = stopping_point(
+                [answer and answer.value for answer in answers],
+                self._adaptive,
+                samples,
+            )
+            if point is not None:
+                numbers, done = first[:point], True
+        paths, found = zip(*map(self._made.get, numbers), strict=True)
+        self.answered = dataclasses.replace(
+            self.answered,
+            numbers=numbers,
+            paths=list(paths),
+            found=list(found),
+            done=done,
         )
 
 
@@ -319,9 +367,11 @@ class Printer:
             style = "green" if answer == result.vote.winner else "default"
             name = "no answer" if answer is None else answer
             self._print(f"{name:>12} {bar} {count}", style)
+        drawn = len(result.paths)
+        few = f", enough of {result.samples}" * (drawn < result.samples)
         self._print(
             f"answer: {result.vote.winner or 'none'} "
-            f"({result.vote.confidence:.0%} of {len(result.paths)} paths)\n"
+            f"({result.vote.confidence:.0%} of {drawn} paths{few})\n"
         )
 
     def _print(self, text, style="default") -> None:

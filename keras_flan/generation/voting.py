@@ -140,25 +140,36 @@ def confidence_of_leader(answers: Sequence[str | None]) -> float:
 
 
 def stopping_point(
-    answers: Sequence[str | None], threshold: float = 0.95
-) -> int:
-    """Returns how many of the paths an adaptive vote would have drawn.
+    answers: Sequence[str | None],
+    threshold: float = 0.95,
+    samples: int | None = None,
+) -> int | None:
+    """Returns how many of the paths an adaptive vote draws.
 
     Paths are drawn one by one until the vote is decided or the posterior of
-    the leader reaches the threshold.
+    the leader reaches the threshold, see `confidence_of_leader`.
+
+    Args:
+        answers: The answers so far, in the order of the paths.
+        threshold: The posterior that is enough; above 1 none is.
+        samples: The number of paths in all; default: these are all.
+
+    Returns:
+        The number of paths; `None` if it draws more than these.
 
     Example:
         >>> stopping_point(["9"] * 40)
         4
+        >>> stopping_point(["9", "7"], samples=40)
     """
-    for drawn in range(1, len(answers)):
+    samples = len(answers) if samples is None else samples
+    for drawn in range(1, len(answers) + 1):
         seen = answers[:drawn]
         if any(answer is not None for answer in seen) and (
-            is_decided(seen, len(answers))
-            or confidence_of_leader(seen) >= threshold
+            is_decided(seen, samples) or confidence_of_leader(seen) >= threshold
         ):
             return drawn
-    return len(answers)
+    return len(answers) if len(answers) >= samples else None
 
 
 def _leaders(answers: Sequence[str | None]) -> tuple[int, int]:
