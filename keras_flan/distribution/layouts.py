@@ -8,8 +8,8 @@ import keras
 
 from keras_flan.distribution.abstract import build_abstract
 from keras_flan.distribution.mesh import BATCH, MODEL, PRESETS, Mesh
-from keras_flan.distribution.roles import Roles
 from keras_flan.errors import InputError, did_you_mean
+from keras_flan.models.roles import Roles
 
 # Activations by the names that the models give to `constrain`: what goes from
 # layer to layer and what a block reads, both `(batch, length, embed)`; queries

@@ -219,7 +219,7 @@ def factorings(variables, least: int) -> list[Factoring]:
     https://github.com/google-research/t5x/blob/main/t5x/adafactor.py.
     """
     # What axes mean is known where weights are laid out on devices.
-    from keras_flan.distribution.roles import Roles
+    from keras_flan.models.roles import Roles
 
     roles = Roles()
     return [_factoring(roles, variable, least) for variable in variables]
