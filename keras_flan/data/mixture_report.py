@@ -155,7 +155,9 @@ def _tiles(found: dict):
         "Fill of packed rows",
         f"{100 * found['fill'][first]:.1f}%",
         f"of the {first}, which bind; "
-        f"{100 * found['fill'][second]:.1f}% of the {second}",
+        f"{100 * found['fill'][second]:.1f}% of the {second}; rows of "
+        f"{found['balanced']['inputs']:,} + {found['balanced']['targets']:,} "
+        "would be about full on both sides",
     )
     yield (
         "Inputs trimmed",

@@ -1,8 +1,9 @@
 """What a mixture really gives: counted on draws of the input pipeline."""
 
 import itertools
+import math
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 import numpy as np
 
@@ -59,7 +60,8 @@ def measure_mixture(
         `formats`, in shares of the examples. `lengths` has a histogram of
         `inputs` and `targets`, rows `[longest, share]`, and with a
         vocabulary the share `trimmed`; `fill`, the share of a packed row
-        that holds tokens; `left_out`, the share of prompts without place for
+        that holds tokens; `balanced`, lengths of rows that would be about
+        full on both sides; `left_out`, the share of prompts without place for
         an exemplar; `scripts`, shares of the examples by script; `languages`,
         shares of the draws by the languages that their tasks state.
 
@@ -99,6 +101,7 @@ def measure_mixture(
     for part in mixture.tasks:
         for format, share in part.formats.items():
             formats[format] += part.rate * share
+    fill = vocabulary and counts.fill(limits)
     return {
         "name": mixture.name,
         "unit": unit,
@@ -124,7 +127,8 @@ def measure_mixture(
                 ("inputs", "targets"), counts.lengths(), limits, strict=True
             )
         },
-        "fill": vocabulary and counts.fill(limits),
+        "fill": fill,
+        "balanced": fill and _balanced(fill, limits),
         "languages": _languages(mixture, task_counts),
         "scripts": [
             {"name": name, "share": count / counts.examples}
@@ -169,6 +173,19 @@ class _Counts:
             rows += int(pack(lengths, limits).max(initial=-1)) + 1
         inputs, targets = (used / max(rows, 1) / limits).tolist()
         return {"inputs": inputs, "targets": targets}
+
+
+def _balanced(
+    fill: Mapping[str, float], limits: tuple[int, int]
+) -> dict[str, int]:
+    """Returns lengths of rows that would be about full on both sides.
+
+    The side that binds is made longer, in steps of 8.
+    """
+    sides = dict(zip(fill, limits, strict=True))
+    binds, spare = sorted(fill, key=fill.get, reverse=True)
+    places = sides[binds] * fill[binds] / max(fill[spare], 1 / sides[spare])
+    return {**sides, binds: 8 * math.ceil(places / 8)}
 
 
 def _texts(mixture: Mixture, records) -> Iterable[str]:

@@ -5,6 +5,7 @@ import pytest
 from typer.testing import CliRunner
 
 from keras_flan.cli import app
+from keras_flan.data import mixture_statistics
 from keras_flan.data.inspection import inspect
 from keras_flan.data.mixture_report import write_mixture_report
 from keras_flan.data.mixture_statistics import measure_mixture
@@ -123,10 +124,22 @@ def test_lengths_and_fill_are_those_of_training(mixture, vocabulary):
     assert found["lengths"]["targets"]["trimmed"] == 0
 
 
+def test_balanced_rows_are_full_on_both_sides():
+    rng = np.random.default_rng(0)
+    for most in ((100, 60), (60, 100)):
+        counts = mixture_statistics._Counts()
+        counts._chunks = [rng.integers(4, most, (4000, 2))]
+        before = counts.fill((512, 512))
+        assert min(before.values()) < 0.7
+        rows = mixture_statistics._balanced(before, (512, 512))
+        assert sorted(rows.values())[0] == 512
+        assert min(counts.fill(tuple(rows.values())).values()) > 0.93
+
+
 def test_without_a_vocabulary_characters_are_counted(mixture):
     found = measure_mixture(mixture, **FEW)
     assert found["unit"] == "characters"
-    assert found["fill"] is None and found["left_out"] == 0
+    assert found["fill"] is found["balanced"] is None and found["left_out"] == 0
     rows = inspect(mixture, 400, seed=5)
     mean = np.mean([len(row["targets"]) for row in rows])
     targets = found["lengths"]["targets"]
