@@ -6,9 +6,9 @@
 DATA holds the public files in folders: mmlu/, mmlu_cot/, bbh/, mgsm/, gsm8k/.
 Each benchmark is asked directly, with chain of thought, and with a vote over
 eight paths. Stop it whenever you like, even with kill -9: the same command
-goes on where it was. The samples are small, to finish in minutes on two
-cores, and so are the numbers of exemplars: the intervals in the report say
-how little that tells. `--limit` asks more of each task; give the benchmarks
+goes on where it was. The samples are small, to finish in half an hour on two
+cores, and so are the numbers of exemplars: the intervals in the report say how
+little that tells. `--limit` asks more of each task; give the benchmarks
 to `keras-flan evaluate --shots protocol` for the published protocols.
 """
 
@@ -42,25 +42,21 @@ from keras_flan.models.loading import load
 SAMPLES = {
     "mmlu": (
         [
-            "computer_security",
-            "global_facts",
+            "conceptual_physics",
             "high_school_geography",
-            "management",
+            "jurisprudence",
             "marketing",
-            "miscellaneous",
-            "public_relations",
-            "sociology",
         ],
-        1,
+        4,
         {"direct": 2, "cot": 2},
     ),
     "bbh": (
-        ["movie_recommendation", "navigate", "web_of_lies"],
-        2,
+        ["hyperbaton", "movie_recommendation", "navigate", "web_of_lies"],
+        4,
         {"direct": 2, "cot": 1},
     ),
-    "mgsm": (["en"], 8, {"direct": 3, "cot": 3}),
-    "gsm8k": (None, 8, {"direct": 2, "cot": 3}),
+    "mgsm": (["en"], 16, {"direct": 3, "cot": 3}),
+    "gsm8k": (None, 16, {"direct": 2, "cot": 3}),
 }
 WAYS = {"direct": ("direct", 1), "cot": ("cot", 1), "cot-vote": ("cot", None)}
 
