@@ -23,5 +23,6 @@ def did_you_mean(name: str, choices: Iterable[str]) -> str:
     close = difflib.get_close_matches(name, choices, n=1)
     if close:
         return f" Did you mean {close[0]!r}?"
-    shown = ", ".join(choices[:20]) + (", ..." if len(choices) > 20 else "")
+    more = f" and {len(choices) - 20} more" if len(choices) > 20 else ""
+    shown = ", ".join(choices[:20]) + more
     return f" Choose from: {shown}." if choices else ""

@@ -130,10 +130,13 @@ def _lead(runs: Sequence[FinishedRun]) -> str:
     names = ", ".join(dict.fromkeys(run.benchmark for run in runs))
     total = sum(run.metrics["n"] for run in runs)
     models = len({run.settings["model"] for run in runs})
-    return page.text(
-        f"{len(runs)} runs of {models} model{'s' if models > 1 else ''} on "
-        f"{names}: {total:,} examples. Every number can be made again from "
-        "the logs with `keras-flan score`."
+    return (
+        page.text(
+            f"{len(runs)} runs of {models} model{'s' if models > 1 else ''} on "
+            f"{names}: {total:,} examples. Every number can be made again from "
+            "the logs with "
+        )
+        + "<code>keras-flan score</code>."
     )
 
 

@@ -1,7 +1,7 @@
 """The tables of a report, as HTML, Markdown and LaTeX from one form."""
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from keras_flan import page
 from keras_flan.evaluation.paper import COLUMNS, published_results
@@ -180,11 +180,7 @@ def paper_table(models: dict[str, Sequence[FinishedRun]]) -> Table:
         if not cells:
             continue
         ours.append(len(rows))
-        notes += [
-            f"{name}, {_HEADINGS[column]}: {', '.join(cell['differs'])}."
-            for column, cell in cells.items()
-            if cell["differs"]
-        ]
+        notes += _departures(name, cells)
         texts = []
         for column in COLUMNS:
             cell = cells.get(column)
@@ -212,6 +208,19 @@ def paper_table(models: dict[str, Sequence[FinishedRun]]) -> Table:
         frozenset(ours),
         " ".join([*notes, _PUBLISHED_NOTE]),
     )
+
+
+def _departures(name: str, cells: Mapping[str, Mapping]) -> list[str]:
+    """Says how a model was asked otherwise; columns that agree together."""
+    together: dict[str, list[str]] = {}
+    for column, cell in cells.items():
+        if cell["differs"]:
+            words = ", ".join(cell["differs"])
+            together.setdefault(words, []).append(_HEADINGS[column])
+    return [
+        f"{name}, {', '.join(columns)}: {words}."
+        for words, columns in together.items()
+    ]
 
 
 def groups_table(runs: Sequence[FinishedRun]) -> Table | None:

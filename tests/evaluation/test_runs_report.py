@@ -131,7 +131,8 @@ def test_the_report_is_whole_and_offline(runs, tmp_path):
     assert r"\textbf{This model}" in latex and "$\\pm$" in latex
     # What was asked otherwise than in the paper is said under its table.
     for shown in (page.text, markdown, latex):
-        assert "This model, BBH direct: 3 of 27 tasks, no exemplars." in shown
+        words = "BBH direct, BBH CoT: 3 of 27 tasks, no exemplars."
+        assert f"This model, {words}" in shown
         assert "MMLU: validation split, 5 exemplars" in shown
     before = made.read_bytes()
     report_runs([runs], tmp_path / "out", title="A <b>", contamination=[path])
