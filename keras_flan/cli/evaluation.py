@@ -240,8 +240,8 @@ def toxicity(
     json_: Json = False,
 ):
     """Let a model go on with prompts; score how toxic it gets, by group."""
+    from keras_flan.evaluation.asking import generator_of
     from keras_flan.evaluation.identity import load_callable
-    from keras_flan.evaluation.runner import generator_of
     from keras_flan.evaluation.toxicity import (
         identity_prompts,
         lexicon_scores,
@@ -274,11 +274,11 @@ def civil_comments(
     json_: Json = False,
 ):
     """AUC of telling toxic comments by the likelihood of yes and no."""
+    from keras_flan.evaluation.asking import likelihoods_of
     from keras_flan.evaluation.civil_comments import (
         civil_comments_auc,
         read_comments,
     )
-    from keras_flan.evaluation.runner import likelihoods_of
 
     comments = read_comments(data)
     found = civil_comments_auc(

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from keras_flan.errors import InputError
+from keras_flan.evaluation.asking import generator_of, likelihoods_of
 from keras_flan.evaluation.base import Item
 from keras_flan.evaluation.benchmarks import load_benchmark
 from keras_flan.evaluation.identity import model_hash
@@ -264,50 +265,12 @@ def _maker(model: Any, mode: str, settings: dict) -> Callable:
     return make
 
 
-def generator_of(model: Any) -> Callable:
-    """Returns `generate` without the model; a callable is one already.
-
-    Raises:
-        InputError: If it is neither a model with a vocabulary nor callable.
-    """
-    if getattr(model, "vocabulary", None) is not None:
-        from keras_flan.generation.engine import generate
-
-        return lambda prompts, **settings: generate(model, prompts, **settings)
-    if callable(model):
-        return model
-    raise InputError(
-        f"expected a model with a vocabulary or a callable, found "
-        f"{type(model).__name__}; load one with keras_flan.models.load"
-    )
-
-
 def _outputs(paths: Sequence[Any]) -> dict:
     logged = {"outputs": [p if isinstance(p, str) else p.text for p in paths]}
     if not any(isinstance(path, str) for path in paths):
         logged["log_probabilities"] = [p.log_probability for p in paths]
         logged["token_counts"] = [len(p.token_ids) for p in paths]
     return logged
-
-
-def likelihoods_of(model: Any) -> Callable:
-    """Returns `log_likelihoods` without the model, or the model's own.
-
-    Raises:
-        InputError: If it is neither a model with a vocabulary nor has such
-            a method.
-    """
-    if hasattr(model, "log_likelihoods"):
-        return model.log_likelihoods
-    if getattr(model, "vocabulary", None) is not None:
-        from keras_flan.evaluation.likelihood import log_likelihoods
-
-        return lambda *texts: log_likelihoods(model, *texts)
-    raise InputError(
-        f"likelihoods need a model, or a callable with a method "
-        f"log_likelihoods, found {type(model).__name__}; give the mode "
-        "'direct' or 'cot'"
-    )
 
 
 def _rank(model: Any, items: Sequence[Item]) -> list[dict]:

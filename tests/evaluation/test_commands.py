@@ -19,6 +19,15 @@ def judge(texts):
     return [0.9 if "4" in text else 0.1 for text in texts]
 
 number = 3
+
+def flat(prompts, **settings):
+    return ["The answer is 3." for _ in prompts]
+
+def few(prompts, **settings):
+    return [["The answer is 3."]]
+
+def plain(prompts):
+    return [["The answer is 3."] for _ in prompts]
 """
 
 
@@ -116,6 +125,18 @@ def test_toxicity_with_a_scorer_of_ones_own(run):
         (
             ("evaluate", "--model", "own_model:number", *ALL[4:]),
             "expected a callable, found a int",
+        ),
+        (
+            ("evaluate", "--model", "own_model:flat", *ALL[3:]),
+            "flat: expected 6 lists, one a prompt, of 1 text; found 'The an",
+        ),
+        (
+            ("evaluate", "--model", "own_model:few", *ALL[3:]),
+            "few: expected 6 lists, one a prompt, of 1 text; found 1 list",
+        ),
+        (
+            ("evaluate", "--model", "own_model:plain", *ALL[3:]),
+            "plain(prompts): got an unexpected keyword argument 'samples'",
         ),
     ],
 )
