@@ -24,7 +24,7 @@ parser.add_argument("--model", default="smollm2_135m", help="see load()")
 parser.add_argument("--output", default="runs/smollm2")
 parser.add_argument("--limit", type=int, help="questions a task")
 parser.add_argument("--samples", type=int, default=8, help="paths that vote")
-parser.add_argument("--max-new-tokens", type=int, default=64)
+parser.add_argument("--max-new-tokens", type=int, help="of each path")
 parser.add_argument("--batch-paths", type=int, default=8)
 args = parser.parse_args()
 
@@ -37,8 +37,9 @@ from keras_flan.evaluation.runner import evaluate
 from keras_flan.evaluation.runs_report import report_runs
 from keras_flan.models.loading import load
 
-# Tasks, questions of each, and exemplars: direct and with chain of thought.
-# All prompts of a way are of like length, so that three programs do for all.
+# Tasks, questions of each, exemplars (direct and with chain of thought), and
+# new tokens. Prompts and outputs are short, and of few lengths, so that few
+# programs are compiled; the reasons that BBH asks for take more room.
 SAMPLES = {
     "mmlu": (
         [
@@ -49,20 +50,27 @@ SAMPLES = {
         ],
         4,
         {"direct": 2, "cot": 2},
+        64,
     ),
     "bbh": (
-        ["hyperbaton", "movie_recommendation", "navigate", "web_of_lies"],
+        [
+            "date_understanding",
+            "object_counting",
+            "reasoning_about_colored_objects",
+            "sports_understanding",
+        ],
         4,
-        {"direct": 2, "cot": 1},
+        {"direct": 1, "cot": 1},
+        128,
     ),
-    "mgsm": (["en"], 16, {"direct": 3, "cot": 3}),
-    "gsm8k": (None, 16, {"direct": 2, "cot": 3}),
+    "mgsm": (["en"], 16, {"direct": 3, "cot": 3}, 64),
+    "gsm8k": (None, 16, {"direct": 2, "cot": 3}, 64),
 }
 WAYS = {"direct": ("direct", 1), "cot": ("cot", 1), "cot-vote": ("cot", None)}
 
 named = is_callable_name(args.model)
 model = load_callable(args.model) if named else load(args.model)
-for name, (tasks, limit, shots) in SAMPLES.items():
+for name, (tasks, limit, shots, new_tokens) in SAMPLES.items():
     for way, (mode, samples) in WAYS.items():
         metrics = evaluate(
             model,
@@ -74,7 +82,7 @@ for name, (tasks, limit, shots) in SAMPLES.items():
             samples=samples or args.samples,
             tasks=tasks,
             limit=args.limit or limit,
-            max_new_tokens=args.max_new_tokens,
+            max_new_tokens=args.max_new_tokens or new_tokens,
             batch_paths=args.batch_paths,
             resume=True,
             progress=True,
