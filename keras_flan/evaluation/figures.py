@@ -59,6 +59,17 @@ def plots(runs: Sequence[FinishedRun]) -> list[Plot]:
     return found
 
 
+def _legend(axes):
+    """Puts the legend above the axes, within their width."""
+    number = len(axes.get_legend_handles_labels()[1])
+    return axes.legend(
+        frameon=False,
+        loc="lower left",
+        bbox_to_anchor=(0, 1),
+        ncols=2 if number == 4 else 3,
+    )
+
+
 def _tasks(name: str, runs: Sequence[FinishedRun]) -> Plot:
     """Bars of every task, a colour a way, with exact intervals."""
     tasks = list(dict.fromkeys(t for run in runs for t in run.metrics["tasks"]))
@@ -113,16 +124,14 @@ def _tasks(name: str, runs: Sequence[FinishedRun]) -> Plot:
         axes.set_xlim(0, 100)
         axes.set_xlabel("accuracy, %")
         clean(axes, "x")
-        axes.legend(
-            frameon=False, loc="lower left", bbox_to_anchor=(0, 1), ncols=4
-        )
+        _legend(axes)
 
     note = (
         "Whiskers: exact 95% interval (Clopper-Pearson). Dotted: guessing."
         if protocol.baseline or protocol.baselines
         else "Whiskers: exact 95% interval (Clopper-Pearson)."
     )
-    size = (8.0, 1.0 + len(tasks) * max(0.3, 0.14 * len(runs)))
+    size = (10.0, 1.0 + len(tasks) * max(0.3, 0.14 * len(runs)))
     return Plot(f"{name}-tasks", f"{name}: every task", note, size, draw)
 
 
@@ -164,10 +173,7 @@ def _cot_against_direct(pairs: dict) -> Plot:
         axes.set_ylabel("chain of thought, %")
         axes.set_aspect("equal")
         clean(axes, "both")
-        legend = axes.legend(
-            frameon=False, loc="lower left", bbox_to_anchor=(0, 1), ncols=4
-        )
-        for handle in legend.legend_handles:
+        for handle in _legend(axes).legend_handles:
             handle.set_sizes([36])
 
     return Plot(
@@ -201,9 +207,7 @@ def _votes(runs: Sequence[FinishedRun]) -> Plot:
         axes.set_xlabel("paths that vote")
         axes.set_ylabel("right examples, %")
         clean(axes)
-        axes.legend(
-            frameon=False, loc="lower left", bbox_to_anchor=(0, 1), ncols=4
-        )
+        _legend(axes)
 
     return Plot(
         "votes",

@@ -6,11 +6,12 @@ from keras_flan import page
 from keras_flan.evaluation.layouts import cut_at_stop
 
 
-def render_prediction(row: Mapping) -> str:
+def render_prediction(row: Mapping, note: str = "") -> str:
     """Returns one example as HTML: prompt, verdict, votes, sampled paths.
 
     Args:
         row: A row of a `predictions.jsonl`.
+        note: Plain text beside its name.
     """
     stop = row.get("stop") or ()
     outputs = [cut_at_stop(text, stop) for text in row["outputs"]]
@@ -27,7 +28,9 @@ def render_prediction(row: Mapping) -> str:
             "Answer": "no answer found" if answer is None else answer,
         }
     )
-    votes = page.votes(row["votes"], answer, len(row["outputs"]))
+    votes = ""
+    if len(outputs) > 1:
+        votes = page.votes(row["votes"], answer, len(outputs))
     paths = "\n".join(
         page.path(number, *path)
         for number, path in enumerate(
@@ -37,7 +40,8 @@ def render_prediction(row: Mapping) -> str:
     return (
         '<article class="card example"><header>'
         f'<span class="task">{page.text(row["task"])}</span>'
-        f'<span class="id">{page.text(row["id"])}</span>{verdict}</header>\n'
+        f'<span class="id">{page.text(row["id"])}</span>'
+        f'<span class="id">{page.text(note)}</span>{verdict}</header>\n'
         f'<div class="split"><div>{page.prompt(row["prompt"])}</div>\n'
         f"<div>{facts}{votes}</div></div>\n"
         f'<div class="paths">\n{paths}\n</div></article>'

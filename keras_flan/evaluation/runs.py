@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import math
 import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -238,20 +239,42 @@ def votes_curve(run: FinishedRun) -> list[tuple[int, float]]:
     return curve
 
 
-def worst_examples(run: FinishedRun, most: int = 2) -> list[dict]:
-    """Returns the wrong rows that the model was surest of.
+def sureness(row: dict) -> float:
+    """Returns how sure a model was of its answer, from 0 to 1.
 
-    Sure is the share of the votes, then the mean log probability of a token.
+    The share of the votes; of a single path, the mean (geometric) probability
+    of its tokens.
+
+    Args:
+        row: A row of a log.
     """
+    if len(row["outputs"]) > 1:
+        return row["confidence"]
+    if not row.get("log_probabilities"):
+        return 0.0
+    number = sum(row.get("token_counts") or [1])
+    return math.exp(sum(row["log_probabilities"]) / max(number, 1))
 
-    def sureness(row: dict) -> tuple[float, float]:
-        sums = row.get("log_probabilities") or [float("-inf")]
-        counts = row.get("token_counts") or [1]
-        return row["confidence"], sum(sums) / max(sum(counts), 1)
 
-    wrong = [
-        row
-        for row in run.rows
-        if not row["correct"] and row["answer"] is not None
-    ]
-    return sorted(wrong, key=sureness, reverse=True)[:most]
+def worst_examples(
+    runs: Sequence[FinishedRun], most: int = 8
+) -> list[tuple[FinishedRun, dict]]:
+    """Returns the wrong rows that the model was surest of, with their runs.
+
+    A question stands for all the ways it was asked, and a run gives at most
+    two.
+    """
+    found = []
+    for run in runs:
+        wrong = [
+            (run, row)
+            for row in run.rows
+            if not row["correct"] and row["answer"] is not None
+        ]
+        found += sorted(wrong, key=lambda pair: -sureness(pair[1]))[:2]
+    found.sort(key=lambda pair: -sureness(pair[1]))
+    once: dict[tuple, tuple[FinishedRun, dict]] = {}
+    for run, row in found:
+        place = (run.settings["model"], run.benchmark, row["task"], row["id"])
+        once.setdefault(place, (run, row))
+    return list(once.values())[:most]

@@ -17,6 +17,7 @@ from keras_flan.evaluation.runs import (
     FinishedRun,
     load_runs,
     normalised,
+    sureness,
     worst_examples,
 )
 from keras_flan.evaluation.tables import (
@@ -30,7 +31,6 @@ from keras_flan.files import atomic_write, read_text
 PAGE_FILE = "report.html"
 MARKDOWN_FILE = "tables.md"
 LATEX_FILE = "tables.tex"
-_MOST_WORST = 8
 
 
 def report_runs(
@@ -103,10 +103,6 @@ def _body(title, runs, tables, drawn, overlaps) -> str:
     # The narrow plots stand in pairs; those of tasks take the whole width.
     narrow = [f for f, p in zip(figures, drawn, strict=True) if p.size[0] < 6]
     wide = [f for f, p in zip(figures, drawn, strict=True) if p.size[0] >= 6]
-    worst = sorted(
-        (row for run in runs for row in worst_examples(run)),
-        key=lambda row: -row["confidence"],
-    )
     parts = [
         f"<h1>{page.text(title)}</h1>",
         f'<p class="lead">{_lead(runs)}</p>',
@@ -118,9 +114,12 @@ def _body(title, runs, tables, drawn, overlaps) -> str:
         *wide,
         _contamination(overlaps),
         "<h2>Worst examples</h2>"
-        '<p class="lead">Wrong, and the model was sure: the largest share of '
-        "the votes first, then the likeliest tokens.</p>",
-        *(render_prediction(row) for row in worst[:_MOST_WORST]),
+        '<p class="lead">Wrong, and the model was sure: the share of the '
+        "votes, or of a single path the mean probability of its tokens.</p>",
+        *(
+            render_prediction(row, f"{run.name}, {sureness(row):.0%} sure")
+            for run, row in worst_examples(runs)
+        ),
         page.card("Settings", _settings(runs)),
     ]
     return "\n".join(part for part in parts if part)

@@ -1,11 +1,18 @@
 import json
+import math
 import re
 
 import pytest
 
 from keras_flan.errors import InputError
 from keras_flan.evaluation.comparing import compare_runs
-from keras_flan.evaluation.runs import load_runs, paper_row, votes_curve
+from keras_flan.evaluation.runs import (
+    load_runs,
+    paper_row,
+    sureness,
+    votes_curve,
+    worst_examples,
+)
 from keras_flan.evaluation.runs_report import report_runs
 from keras_flan.evaluation.suite import plan, run_all
 from tests.evaluation.test_report import Page
@@ -143,6 +150,20 @@ def test_the_report_is_whole_and_offline(runs, tmp_path):
             tmp_path / "x",
             contamination=[runs / "bbh-cot" / "timing.json"],
         )
+
+
+def test_the_worst_are_those_the_model_was_sure_of(runs):
+    direct, cot, votes = load_runs([runs])
+    alone = {"outputs": ["a"], "log_probabilities": [-2.0], "token_counts": [4]}
+    assert sureness(alone) == pytest.approx(math.exp(-0.5))
+    # One path of one votes for itself: that is no sureness.
+    assert {sureness(row) for row in direct.rows} == {0.0}
+    found = worst_examples([direct, cot, votes])
+    assert [run.way for run, _ in found[:2]] == ["CoT, 8 votes"] * 2
+    assert sureness(found[0][1]) == 7 / 8
+    places = [(row["task"], row["id"]) for _, row in found]
+    assert len(places) == len(set(places)) == 5
+    assert not any(row["correct"] for _, row in found)
 
 
 def test_runs_are_compared_example_by_example(runs, tmp_path):
