@@ -72,6 +72,25 @@ def test_finetune_squad(run, tmp_path):
     assert "expected: garden" in out
 
 
+@pytest.mark.realdata
+def test_evaluate_smollm2(run, tmp_path, realdata, monkeypatch):
+    """With a callable in place of the model."""
+    monkeypatch.setenv("JAX_COMPILATION_CACHE_DIR", str(tmp_path / "compiled"))
+    monkeypatch.syspath_prepend(str(tmp_path))
+    (tmp_path / "stand_in.py").write_text(
+        "def ask(prompts, *, samples, **settings):\n"
+        "    return [['The answer is 7.'] * samples for _ in prompts]\n"
+    )
+    settings = ("--model", "stand_in:ask", "--limit", 1)
+    output = tmp_path / "runs"
+    out = run("evaluate_smollm2.py", realdata, "--output", output, *settings)
+    *scores, report = out.strip().split("\n")
+    assert len(scores) == 12 and scores[-1].startswith("gsm8k cot-vote: ")
+    assert Path(report).is_file()
+    rows = (output / "bbh-cot-vote" / "predictions.jsonl").read_text()
+    assert rows.count("\n") == 4
+
+
 @pytest.mark.slow
 def test_finetune_smollm2_lora(run, tmp_path):
     """On a tiny random Llama instead of the real one."""
