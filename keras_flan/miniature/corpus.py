@@ -1,36 +1,16 @@
 """The generated text that the nano model is pretrained on.
 
-Documents are a few sentences each: facts of the universe's trained tasks in
-the words of statements and of dialogues, small arithmetic, spelled words,
-relations of words, and stories. Nothing is made from a held-out task.
+Documents are a few sentences each: dialogues and statements about the
+universe's trained tasks, what `knowledge` tells, and stories. Nothing is made
+from a held-out task.
 """
 
 from collections.abc import Iterator
 
 from keras_flan.data.universe import TASKS, Draws, TaskSpec
-from keras_flan.data.universe.language import (
-    ADJECTIVES,
-    MADE_OF,
-    MONTHS,
-    NOUNS,
-    PLACES,
-    SOUNDS,
-    VERBS,
-)
-from keras_flan.data.universe.meaning import MOODS, OPPOSITES
-from keras_flan.data.universe.words import (
-    DAYS,
-    KIND_OF,
-    KINDS,
-    NAMES,
-    PEOPLE,
-    THINGS,
-    WORDS,
-    listing,
-    people,
-    with_article,
-)
-from keras_flan.miniature import lexicon
+from keras_flan.data.universe.arithmetic import problem
+from keras_flan.data.universe.words import NAMES, PEOPLE, people
+from keras_flan.miniature import knowledge, lexicon
 
 _ENDINGS = (
     "The answer is {answer}.",
@@ -70,18 +50,19 @@ def documents(seed: str) -> Iterator[tuple[str, int | None]]:
     trained = [spec for spec in TASKS.values() if not spec.held_out]
     while True:
         kind = draws.below(20)
-        if kind < 9:
-            yield _dialogue(draws, draws.pick(trained))
-        elif kind < 12:
+        if kind < 7:
+            yield _dialogue(draws, draws.pick(trained).example(draws))
+        elif kind < 8:
+            yield _dialogue(draws, problem(draws))
+        elif kind < 10:
             yield _statements(draws, trained), None
-        elif kind < 20:
-            write = _WRITERS[kind - 12]
+        else:
+            write = draws.pick(_WRITERS)
             yield write(draws), None
 
 
-def _dialogue(draws: Draws, spec: TaskSpec) -> tuple[str, int]:
-    """A question of a trained task and its answer, mostly with the steps."""
-    fields = spec.example(draws)
+def _dialogue(draws: Draws, fields: dict[str, str]) -> tuple[str, int]:
+    """A question and its answer, mostly with the steps."""
     beginning = draws.pick(_BEGINNINGS).format_map(fields)
     steps = fields.get("rationale", "")
     if steps and draws.chance(0.6):
@@ -106,96 +87,6 @@ def _statements(draws: Draws, trained: list[TaskSpec]) -> str:
         text = noun.rstrip("?").format_map(made)
         told.append(f"{text[0].upper()}{text[1:]} {verb} {made['answer']}.")
     return " ".join(told)
-
-
-def _sums(draws: Draws) -> str:
-    told = []
-    for _ in range(5):
-        a, b = draws.between(1, 40), draws.between(1, 30)
-        told.append(
-            draws.pick(
-                (
-                    f"{a} + {b} = {a + b}.",
-                    f"{a + b} - {b} = {a}.",
-                    f"{a} and {b} make {a + b}.",
-                    f"{a + b} is {b} more than {a}.",
-                )
-            )
-        )
-    return " ".join(told)
-
-
-def _numbers(draws: Draws) -> str:
-    n, step = draws.between(1, 40), draws.pick((1, 1, 2, 3, 5, 10))
-    count = ", ".join(str(n + i * step) for i in range(6))
-    a, b = draws.sample(range(1, 50), 2)
-    larger = "larger" if a > b else "smaller"
-    parity = "odd" if a % 2 else "even"
-    return f"{count}. {a} is {larger} than {b}. {a} is {parity}."
-
-
-def _spelled(draws: Draws) -> str:
-    told = []
-    for word in draws.sample((*WORDS, *lexicon.NOUNS), 2):
-        told.append(
-            draws.pick(
-                (
-                    f"The word {word} is spelled {' '.join(word)}.",
-                    f"{word} has {len(word)} letters: {' '.join(word)}.",
-                    f"{word} begins with {word[0]} and ends with {word[-1]}.",
-                )
-            )
-        )
-    return " ".join(told)
-
-
-def _kinds(draws: Draws) -> str:
-    kind = draws.pick(tuple(KINDS))
-    members = draws.sample(KINDS[kind], 3)
-    one = draws.pick(WORDS)
-    told = [
-        f"{listing(members)} are {kind}s.",
-        f"{_a(one)} is {with_article(KIND_OF[one])}."
-        if KIND_OF[one] != "colour"
-        else f"{one} is a colour.",
-    ]
-    return " ".join(draws.shuffled(told))
-
-
-def _relations(draws: Draws) -> str:
-    one, two = draws.pick(OPPOSITES)
-    plural = draws.pick(tuple(NOUNS.items()))
-    verb, adjective = draws.pick(VERBS), draws.pick(ADJECTIVES)
-    animal, sound = draws.pick(tuple(SOUNDS.items()))
-    thing, stuff = draws.pick(tuple(MADE_OF.items()))
-    worker, place = draws.pick(tuple(PLACES.items()))
-    mood = draws.pick(tuple(MOODS))
-    told = (
-        f"{one} is the opposite of {two}.",
-        f"One {plural[0]}, two {plural[1]}.",
-        f"Today I {verb[0]}, she {verb[1]}, yesterday I {verb[2]}.",
-        f"{adjective[0]}, {adjective[1]}, {adjective[2]}.",
-        f"{_a(animal)} {sound}.",
-        f"{thing} is made of {stuff}.",
-        f"{_a(worker)} works in the {place}.",
-        f"{draws.pick(MOODS[mood])} is a {mood} word.",
-    )
-    return " ".join(draws.sample(told, 4))
-
-
-def _a(word: str) -> str:
-    """Returns the word at the beginning of a sentence."""
-    return with_article(word).capitalize()
-
-
-def _days(draws: Draws) -> str:
-    names = draws.pick((DAYS, MONTHS))
-    at = draws.below(len(names))
-    way = [names[(at + i) % len(names)] for i in range(4)]
-    return (
-        f"{', '.join(way)}. After {way[0]} comes {way[1]}. Before {way[3]} "
-        f"comes {way[2]}."
-    )
 
 
 def _story(draws: Draws) -> str:
@@ -226,47 +117,13 @@ def _clause(draws: Draws, subject: str) -> str:
     return clause
 
 
-def _owning(draws: Draws) -> str:
-    """A story that keeps count of things."""
-    (one, two), things = people(draws, 2), draws.pick(THINGS)
-    n, told = draws.between(3, 12), []
-    told.append(f"{one} has {n} {things}.")
-    for _ in range(draws.between(1, 3)):
-        m = draws.between(2, 6)
-        if n > m and draws.chance():
-            n -= m
-            told.append(
-                draws.pick(
-                    (
-                        f"{one} gives {m} to {two}.",
-                        f"{m} of them are used.",
-                        f"{PEOPLE[one]} loses {m}.",
-                    )
-                )
-                + f" {n + m} - {m} = {n}, so {n} {things} are left."
-            )
-        else:
-            n += m
-            told.append(
-                draws.pick(
-                    (
-                        f"{two} brings {m} more.",
-                        f"{PEOPLE[one]} buys {m} more.",
-                        f"{PEOPLE[one]} finds {m}.",
-                    )
-                )
-                + f" {n - m} + {m} = {n}, so now there are {n} {things}."
-            )
-    return " ".join(told)
+def _problem(draws: Draws) -> str:
+    """A story that keeps count of things, told with its steps."""
+    told = problem(draws)
+    while " If " in told["question"]:
+        told = problem(draws)
+    story = told["question"].rpartition(". ")[0]
+    return f"{story}. {told['rationale']} Now there are {told['answer']}."
 
 
-_WRITERS = (
-    _sums,
-    _numbers,
-    _spelled,
-    _kinds,
-    _relations,
-    _days,
-    _story,
-    _owning,
-)
+_WRITERS = (*knowledge.WRITERS, _story, _problem, _problem)

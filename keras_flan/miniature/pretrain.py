@@ -47,6 +47,7 @@ class PretrainConfig:
         corrupted: Share of a document's tokens that span corruption hides.
         spans: Share of the plain documents that are corrupted; of the others
             the rest is to be told from the beginning.
+        replies: Share of the dialogues of which the reply is hidden.
         seed: Of weights and documents.
     """
 
@@ -65,6 +66,7 @@ class PretrainConfig:
     warmdown: float = 0.25
     corrupted: float = 0.2
     spans: float = 0.6
+    replies: float = 0.8
     seed: int = 0
 
     def rate(self, step: int) -> float:
@@ -211,19 +213,22 @@ def pairs_of(
 ) -> Iterator[tuple[list[int], list[int]]]:
     """Yields inputs and targets, in tokens without the end of text.
 
-    A document of two parts is asked for its second. Of the others, some are
-    cut at a random place, and some have spans hidden.
+    Of a document of two parts the second is one hidden span, mostly: what
+    is said in reply. Of the others, and of the rest, some have random spans
+    hidden; texts without two parts are cut at a random place too. So the
+    model learns what the answers are, and nothing asks it for one.
     """
     draws = Draws(f"{seed}/objective")
+    first = config.rows - 1
     for text, split in documents(seed):
-        if split is not None and draws.chance(0.8):
-            inputs = vocabulary.encode(text[:split].rstrip(" "))
-            targets = vocabulary.encode(text[split:])
+        if split is not None and draws.chance(config.replies):
+            inputs = [*vocabulary.encode(text[:split].rstrip(" ")), first]
+            targets = [first, *vocabulary.encode(text[split:]), first - 1]
         else:
             ids = vocabulary.encode(text)
             if len(ids) < 8:
                 continue
-            if draws.chance(config.spans):
+            if split is not None or draws.chance(config.spans):
                 inputs, targets = hide_spans(
                     ids, draws, config.corrupted, config.rows
                 )

@@ -83,6 +83,12 @@ CHANGE = (
     "dollars come back?",
 )
 
+# The paper's example: the amounts of the cafeteria's apples. Nothing is made
+# of them, so that a model that is asked it has not seen it.
+RESERVED = [23, 20, 6]
+# Of the stories, so many are told as a condition: "If they used 2, ...".
+_CONDITIONS = 0.3
+
 
 def _tell(draws: Draws, story: Story, numbers: list[int]) -> dict[str, str]:
     """Returns the example of a story with its start and amounts."""
@@ -93,10 +99,14 @@ def _tell(draws: Draws, story: Story, numbers: list[int]) -> dict[str, str]:
         result = total + amount if sign == "+" else total - amount
         steps.append(f"{total} {sign} {amount} = {result}.")
         total = result
-    question = story.text.format(
+    text = story.text
+    if text.count(". ") == 2 and draws.chance(_CONDITIONS):
+        text = _as_condition(text)
+    question = text.format(
         name=name,
         friend=friend,
         she=PEOPLE[name],
+        they=PEOPLE[name].lower(),
         things=draws.pick(THINGS),
         day=DAYS[day],
         next_day=DAYS[(day + 1) % len(DAYS)],
@@ -107,6 +117,15 @@ def _tell(draws: Draws, story: Story, numbers: list[int]) -> dict[str, str]:
         "answer": str(total),
         "rationale": " ".join(steps),
     }
+
+
+def _as_condition(text: str) -> str:
+    """Joins the last two sentences: `"... If she used 2, how many ...?"`."""
+    begin, told, asked = text.split(". ")
+    told = told.replace("{she}", "{they}")
+    for word in ("They", "It"):
+        told = told.replace(word, word.lower())
+    return f"{begin}. If {told}, {asked[0].lower()}{asked[1:]}"
 
 
 def _amounts(
@@ -122,6 +141,8 @@ def _amounts(
         amount = draws.between(2, most)
         numbers.append(amount)
         total += amount if sign == "+" else -amount
+    if numbers == RESERVED:
+        return _amounts(draws, signs, start, largest)
     return numbers
 
 
@@ -144,6 +165,15 @@ def three_steps(draws: Draws) -> dict[str, str]:
     """Makes a question of three steps."""
     story = draws.pick(THREE_STEPS)
     return _tell(draws, story, _amounts(draws, story.signs, (8, 12), 5))
+
+
+def problem(draws: Draws) -> dict[str, str]:
+    """Makes a question of any of the stories, with larger numbers too."""
+    story = draws.pick((*ONE_STEP, *TWO_STEPS, *TWO_STEPS, *THREE_STEPS))
+    start, largest = draws.pick((((8, 12), 6), ((13, 30), 20)))
+    if "-" not in story.signs:
+        largest = min(largest, 12)
+    return _tell(draws, story, _amounts(draws, story.signs, start, largest))
 
 
 def change(draws: Draws) -> dict[str, str]:
