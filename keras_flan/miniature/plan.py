@@ -36,11 +36,13 @@ class View(Strict):
         mode: `direct` or `cot`.
         shots: Exemplars.
         samples: Paths of a vote; 1 is greedy.
+        examples: Questions of each task; default: the evaluation's.
     """
 
     mode: Literal["direct", "cot"] = "direct"
     shots: pydantic.NonNegativeInt = 0
     samples: Positive = 1
+    examples: Positive | None = None
 
 
 class Evaluation(Strict):
@@ -90,6 +92,8 @@ class Cell(Strict):
         steps: Optimizer steps; 0 leaves the model as it is.
         learning_rate: Adafactor's.
         batch_size: Packed rows a step.
+        input_length: Encoder tokens a row.
+        target_length: Decoder tokens a row.
         seed: Of the order of the data, and the draw of tasks.
     """
 
@@ -108,7 +112,9 @@ class Cell(Strict):
     stages: Literal["joint", "fewer_first", "direct_first"] = "joint"
     steps: pydantic.NonNegativeInt = 400
     learning_rate: pydantic.PositiveFloat = 0.005
-    batch_size: Positive = 8
+    batch_size: Positive = 4
+    input_length: Positive = 128
+    target_length: Positive = 64
     seed: int = 0
 
 

@@ -240,9 +240,8 @@ def _errors(spreads) -> list[list[float]] | None:
 def _pretraining(results: Mapping) -> str:
     """What finetuning takes, as a share of pretraining, in tokens."""
     defaults = results["defaults"]
-    tokens = (
-        defaults["steps"] * defaults["batch_size"] * results["tokens_a_row"]
-    )
+    row = defaults["input_length"] + defaults["target_length"]
+    tokens = defaults["steps"] * defaults["batch_size"] * row
     rows = [
         (
             page.text(base),

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Mapping, Sequence
 
-from keras_flan.miniature.cells import INPUT_LENGTH, TARGET_LENGTH, Bench
+from keras_flan.miniature.cells import Bench
 from keras_flan.miniature.plan import Check, Plan
 from keras_flan.miniature.scores import group_scores
 
@@ -77,7 +77,6 @@ def summarise(
         "defaults": plan.defaults.model_dump(mode="json"),
         "evaluation": plan.evaluation.model_dump(mode="json"),
         "asked": bench.asked,
-        "tokens_a_row": INPUT_LENGTH + TARGET_LENGTH,
         "pretraining": {
             base: bench.compute(base)
             for base in sorted({c.base for c, _ in plan.cells().values()})
