@@ -249,8 +249,12 @@ def test_the_page_is_made_of_the_results(tmp_path):
     }
     results = {
         "seeds": [0, 1],
-        "defaults": {"steps": 10, "batch_size": 2},
-        "tokens_a_row": 100,
+        "defaults": {
+            "steps": 10,
+            "batch_size": 2,
+            "input_length": 70,
+            "target_length": 30,
+        },
         "pretraining": {"nano": {"steps": 100, "tokens": 200_000}},
         "experiments": {
             "x": {
