@@ -362,11 +362,27 @@ def test_arithmetic_rationales_are_right_step_by_step(examples):
 
 def test_the_cafeteria_is_there(examples):
     asked = [f["question"] for f in examples["two_step_arithmetic", "train"]]
-    form = (
+    for form in (
         r"The cafeteria had (\d+) apples\. They used (\d+) for lunch and "
-        r"bought (\d+) more\. How many apples do they have\?"
-    )
-    assert any(re.fullmatch(form, question) for question in asked)
+        r"bought (\d+) more\. How many apples do they have\?",
+        r"The cafeteria had (\d+) apples\. If they used (\d+) for lunch and "
+        r"bought (\d+) more, how many apples do they have\?",
+    ):
+        assert any(re.fullmatch(form, question) for question in asked)
+
+
+def test_the_numbers_of_the_papers_example_are_left_out(monkeypatch):
+    draws = Draws("reserved")
+    make = arithmetic_tasks.two_steps
+    reserved = list(map(str, arithmetic_tasks.RESERVED))
+
+    def times():
+        told = (make(draws)["question"] for _ in range(40_000))
+        return sum(re.findall(r"\d+", text) == reserved for text in told)
+
+    assert times() == 0
+    monkeypatch.setattr(arithmetic_tasks, "RESERVED", [])
+    assert times() > 0
 
 
 def test_enough_families_are_trained_held_out_and_reasoned_about():
