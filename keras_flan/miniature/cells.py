@@ -211,7 +211,7 @@ class Bench:
             for name in group
             if view.mode == "direct" or TASKS[name].reasoning
         ]
-        number = view.examples or self._evaluation.examples
+        number = self._evaluation.examples
         records = self._records(
             f"asked-{number}", names, {"train": _EXEMPLARS, "test": number}
         )

@@ -36,13 +36,11 @@ class View(Strict):
         mode: `direct` or `cot`.
         shots: Exemplars.
         samples: Paths of a vote; 1 is greedy.
-        examples: Questions of each task; default: the evaluation's.
     """
 
     mode: Literal["direct", "cot"] = "direct"
     shots: pydantic.NonNegativeInt = 0
     samples: Positive = 1
-    examples: Positive | None = None
 
 
 class Evaluation(Strict):
@@ -126,6 +124,7 @@ class Check(Strict):
         more: The arm that should be better; see `margin`.
         less: The other arm.
         view: The way of asking.
+        less_view: That of the other arm; default: the same.
         group: The tasks.
         margin: The difference in points that is demanded: 0 is "better",
             -2 "at most 2 points worse".
@@ -135,6 +134,7 @@ class Check(Strict):
     more: str
     less: str
     view: str
+    less_view: str | None = None
     group: Literal["trained", "held_out_tasks", "held_out_families", "held_out"]
     margin: float = 0.0
 
@@ -253,7 +253,11 @@ def load_plan(path: str | os.PathLike = PLAN, *, quick: bool = False) -> Plan:
         arms = experiment.all_arms()
         wanted = [
             *(("views", view, plan.views) for view in experiment.views),
-            *(("checks", c.view, experiment.views) for c in experiment.checks),
+            *(
+                ("checks", view, experiment.views)
+                for c in experiment.checks
+                for view in (c.view, c.less_view or c.view)
+            ),
             *(
                 ("checks", arm, arms)
                 for c in experiment.checks

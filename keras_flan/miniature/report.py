@@ -15,6 +15,7 @@ from keras_flan.evaluation.plots import (
     inline_svg,
 )
 from keras_flan.files import atomic_write
+from keras_flan.miniature.markdown import spread_text
 
 _GROUPS = {
     "trained": "trained tasks",
@@ -80,13 +81,6 @@ def _views(one: Mapping) -> list[str]:
     return list(next(iter(one["arms"].values()))["views"])
 
 
-def _cell(spread: Mapping) -> str:
-    if spread["low"] is None:
-        return f"{spread['mean']:.1f}"
-    reach = spread["high"] - spread["mean"]
-    return f"{spread['mean']:.1f} ± {reach:.1f}"
-
-
 def _table(arms: Mapping[str, dict]) -> str:
     """A row an arm and view, a column a group of tasks."""
     rows = []
@@ -97,7 +91,7 @@ def _table(arms: Mapping[str, dict]) -> str:
                 (
                     f"{page.text(arm)}, {page.text(view)}",
                     *(
-                        _cell(groups[group]["normalised"])
+                        spread_text(groups[group]["normalised"])
                         if group in groups
                         else ""
                         for group in _GROUPS
@@ -113,14 +107,20 @@ def _checks(checks) -> str:
         (
             page.text(check["claim"]),
             page.text(f"{check['more']} against {check['less']}"),
-            page.text(f"{check['view']}, {_GROUPS[check['group']]}"),
-            _cell(check["difference"]),
+            page.text(f"{_asked(check)}, {_GROUPS[check['group']]}"),
+            spread_text(check["difference"]),
             f"{_MARKS[check['verdict']]} {check['verdict']}",
         )
         for check in checks
     ]
     header = ["claim", "arms", "asked", "difference", "verdict"]
     return f'<div class="wide">{page.table(header, rows)}</div>'
+
+
+def _asked(check: Mapping) -> str:
+    """How the two arms of a check were asked."""
+    other = check["less_view"]
+    return check["view"] + (f" against {other}" if other else "")
 
 
 def _lines(one: Mapping, view: str) -> str:

@@ -119,8 +119,11 @@ def _spread(values: Sequence[float]) -> dict:
 
 def _verdict(check: Check, arms: Mapping[str, dict]) -> dict:
     more, less = (
-        arms[arm]["views"][check.view]["groups"][check.group]["normalised"]
-        for arm in (check.more, check.less)
+        arms[arm]["views"][view]["groups"][check.group]["normalised"]
+        for arm, view in (
+            (check.more, check.view),
+            (check.less, check.less_view or check.view),
+        )
     )
     # Arms share the seeds: the order of the data and the draw of the tasks.
     difference = _spread(

@@ -11,6 +11,7 @@ from keras_flan.data.universe import HELD_OUT_FAMILIES, TASKS
 from keras_flan.errors import InputError
 from keras_flan.miniature import cells as cells_module
 from keras_flan.miniature.cells import asked_tasks, drawn_tasks
+from keras_flan.miniature.markdown import filled
 from keras_flan.miniature.plan import (
     Cell,
     Evaluation,
@@ -70,9 +71,14 @@ def test_the_hash_is_of_the_content():
     ("old", "new", "message"),
     [
         ("{steps: 0}", "{step: 0}", r"experiments\.arms\.none: step"),
-        ("[direct, vote]", "[direct, votes]", r"arms\.views: no such name"),
+        (
+            "[direct, cot, vote]",
+            "[direct, votes]",
+            r"arms\.views: no such name",
+        ),
         ("less: tasks=2", "less: tasks=1", r"checks: no such name 'tasks=1'"),
         ("base: toy", "base: joy", r"no such base 'joy'"),
+        ("less_view: cot", "less_view: cod", r"checks: no such name 'cod'"),
         ("title: More tasks", "titel: More", r"experiments\.tasks\.tit"),
     ],
 )
@@ -208,6 +214,14 @@ def test_a_run_goes_on_after_a_kill_and_reports(tmp_path, monkeypatch):
     assert len(joint["direct"]["groups"]["held_out"]["exact"]["values"]) == 2
     [check] = results["experiments"]["tasks"]["checks"]
     assert check["verdict"] in ("agrees", "disagrees", "undecided")
+    [check] = results["experiments"]["arms"]["checks"]
+    vote, cot = (
+        joint[view]["groups"]["trained"]["normalised"]["values"]
+        for view in ("vote", "cot")
+    )
+    assert check["difference"]["values"] == pytest.approx(
+        [a - b for a, b in zip(vote, cot, strict=True)], abs=1e-3
+    )
     page = (output / "report.html").read_text()
     assert page.count("<svg") == 1 + 1 + 3 * 2
     assert "More is better." in page
@@ -242,6 +256,7 @@ def test_the_page_is_made_of_the_results(tmp_path):
         "more": "A",
         "less": "B",
         "view": "vote",
+        "less_view": "cot",
         "group": "held_out",
         "margin": 0.0,
         "difference": {**spread, "mean": -3.0, "low": None},
@@ -266,10 +281,21 @@ def test_the_page_is_made_of_the_results(tmp_path):
             }
         },
     }
+    text = "Before.\n<!-- x -->\nold\n<!-- end -->\nAfter.\n"
+    made = filled(text, results)
+    assert made.startswith("Before.\n<!-- x -->\n\n| arm | asked |")
+    assert "| A | vote | 10.0 ± 2.0 | 10.0 ± 2.0 |\n" in made
+    assert "| A <b> is better. | -3.0 | **undecided** |\n" in made
+    assert made.endswith("\n<!-- end -->\nAfter.\n")
+    assert filled(made, results) == made
+    with pytest.raises(InputError, match="no experiment 'y' in the results"):
+        filled("<!-- y -->\n<!-- end -->", results)
+
     write_page(tmp_path / "report.html", results)
     page = (tmp_path / "report.html").read_text()
     assert "10.0 ± 2.0" in page
     assert "A &lt;b&gt; is better." in page
+    assert "vote against cot, all held out" in page
     assert "-3.0" in page and "? undecided" in page
     assert "1.0%" in page  # 2,000 of 200,000 tokens
     assert page.count("<svg") == 1 + 2 * 2
