@@ -34,12 +34,6 @@ DATA = {"input_length": 128, "target_length": 64, "batch_size": 4}
 # Adafactor's rate is relative to the size of a weight; a model as small as
 # this one takes a larger rate than the paper's.
 LEARNING_RATE = 0.005
-# The example of the papers (arXiv:2201.11903, figure 1); no story that the
-# model is trained on has these numbers.
-QUESTION = (
-    "The cafeteria had 23 apples. If they used 20 for lunch and bought 6 "
-    "more, how many apples do they have?"
-)
 FORMATS = {
     "zero_shot_direct": 9,
     "zero_shot_cot": 9,
@@ -61,12 +55,10 @@ def quickstart(
     The model is asked before and after training, on unseen examples of
     trained tasks and on tasks that it never saw (held out): for the answer
     at once (direct), with its reasoning (CoT), and with a vote over 8
-    sampled reasonings (CoT + vote). In the end it is asked `QUESTION`. Two
-    runs give the same numbers.
+    sampled reasonings (CoT + vote). Two runs give the same numbers.
 
     Args:
-        output: The folder to write: `metrics.json`, `report.html`, `model/`,
-            the question's `question/trace.html` and `question/votes.png`,
+        output: The folder to write: `metrics.json`, `report.html`, `model/`
             and what led to them.
         steps: Optimizer steps.
         train_examples: Training examples a task, made on the fly, for the
@@ -78,8 +70,8 @@ def quickstart(
     Returns:
         What `metrics.json` holds: exact match between 0 and 1 under
         `before` and `after`, then `trained` and `held_out`, then `direct`,
-        `cot` and `cot_vote`; their 95% `intervals`, likewise; the `question`
-        with its paths and votes; and `seconds` by stage.
+        `cot` and `cot_vote`; their 95% `intervals`, likewise; and `seconds`
+        by stage.
 
     Example:
         >>> quickstart()["after"]["trained"]["cot_vote"] > 0.5
@@ -88,7 +80,6 @@ def quickstart(
     Source: the steps of arXiv:2210.11416, figure 1, in miniature.
     """
     from keras_flan.evaluation.report import write_report
-    from keras_flan.generation.prompting import Printer
     from keras_flan.training.config import TrainConfig
     from keras_flan.training.runner import start_model, train
 
@@ -110,20 +101,13 @@ def quickstart(
         after = _evaluate(
             model, records, output / "after", test_examples, quiet
         )
-    with clock.stage("question"):
-        question = _ask(model, output / "question")
     seconds = {**clock.seconds, "total": sum(clock.seconds.values())}
     found = {"before": before, "after": after}
     table, intervals = (
         {when: _pick(found[when], key) for when in found}
         for key in ("accuracy", "interval")
     )
-    metrics = {
-        **table,
-        "intervals": intervals,
-        "question": question.to_dict(),
-        "seconds": seconds,
-    }
+    metrics = {**table, "intervals": intervals, "seconds": seconds}
     write_json(output / "metrics.json", metrics)
     write_report(
         output / "report.html",
@@ -150,7 +134,6 @@ def quickstart(
         seconds=seconds,
     )
     if not quiet:
-        Printer()(question)
         _print(metrics, output)
     return metrics
 
@@ -253,18 +236,6 @@ def _evaluate(model, records, output, test_examples, quiet) -> dict:
                 progress=not quiet,
             )
     return found
-
-
-def _ask(model, folder: Path):
-    """Asks `QUESTION`; writes paths and votes as a page and a picture."""
-    from keras_flan.generation.prompting import ask
-    from keras_flan.generation.trace import draw_votes, write_trace
-
-    settings = {"cot": True, "samples": SAMPLES, "max_new_tokens": 64}
-    results = ask(model, [QUESTION], kind="number", **settings)
-    write_trace(folder, results, {"model": str(folder.parent), **settings})
-    draw_votes(folder / "votes.png", results)
-    return results[0]
 
 
 def _pick(found: dict, key: str) -> dict:

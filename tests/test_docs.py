@@ -1,0 +1,35 @@
+"""The numbers in README and docs are those of the results beside them."""
+
+import json
+import re
+from pathlib import Path
+
+from keras_flan.miniature.markdown import filled
+
+ROOT = Path(__file__).parents[1]
+RESULTS = ROOT / "docs" / "results"
+
+
+def test_the_readme_s_table_is_that_of_a_run():
+    found = json.loads((RESULTS / "quickstart.json").read_text())
+    readme = (ROOT / "README.md").read_text()
+    rows = re.findall(
+        r"^\| \**(before|after), (\S+) tasks\** \|(.*)\|$", readme, re.M
+    )
+    assert len(rows) == 4
+    for when, group, cells in rows:
+        scores = found[when][group.replace("-", "_")].values()
+        low_high = found["intervals"][when][group.replace("-", "_")].values()
+        expected = [
+            f"{score:.1%} ({low:.0%} to {high:.0%})"
+            for score, (low, high) in zip(scores, low_high, strict=True)
+        ]
+        assert [cell.strip(" *") for cell in cells.split("|")] == expected
+
+
+def test_the_miniature_s_tables_are_those_of_a_run():
+    page = ROOT / "docs" / "miniature.md"
+    results = json.loads((RESULTS / "miniature.json").read_text())
+    text = page.read_text()
+    assert text.count("<!-- end -->") == len(results["experiments"])
+    assert filled(text, results, str(page)) == text
