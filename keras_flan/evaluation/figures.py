@@ -14,6 +14,7 @@ from keras_flan.evaluation.plots import (
     SOFT,
     Draw,
     clean,
+    legend_above,
 )
 from keras_flan.evaluation.runs import FinishedRun, votes_curve
 from keras_flan.generation.calibration import (
@@ -57,17 +58,6 @@ def plots(runs: Sequence[FinishedRun]) -> list[Plot]:
     for name, of_benchmark in by_name.items():
         found.append(_tasks(name, of_benchmark))
     return found
-
-
-def _legend(axes):
-    """Puts the legend above the axes, within their width."""
-    number = len(axes.get_legend_handles_labels()[1])
-    return axes.legend(
-        frameon=False,
-        loc="lower left",
-        bbox_to_anchor=(0, 1),
-        ncols=2 if number == 4 else 3,
-    )
 
 
 def _tasks(name: str, runs: Sequence[FinishedRun]) -> Plot:
@@ -124,7 +114,7 @@ def _tasks(name: str, runs: Sequence[FinishedRun]) -> Plot:
         axes.set_xlim(0, 100)
         axes.set_xlabel("accuracy, %")
         clean(axes, "x")
-        _legend(axes)
+        legend_above(axes)
 
     note = (
         "Whiskers: exact 95% interval (Clopper-Pearson). Dotted: guessing."
@@ -173,7 +163,7 @@ def _cot_against_direct(pairs: dict) -> Plot:
         axes.set_ylabel("chain of thought, %")
         axes.set_aspect("equal")
         clean(axes, "both")
-        for handle in _legend(axes).legend_handles:
+        for handle in legend_above(axes).legend_handles:
             handle.set_sizes([36])
 
     return Plot(
@@ -207,7 +197,7 @@ def _votes(runs: Sequence[FinishedRun]) -> Plot:
         axes.set_xlabel("paths that vote")
         axes.set_ylabel("right examples, %")
         clean(axes)
-        _legend(axes)
+        legend_above(axes)
 
     return Plot(
         "votes",

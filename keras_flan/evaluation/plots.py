@@ -131,3 +131,14 @@ def _recolour(figure) -> None:
                     continue
             if found in _PRINTED:
                 put(_PRINTED[found])
+
+
+def legend_above(axes):
+    """Puts the legend above the axes, within their width."""
+    number = len(axes.get_legend_handles_labels()[1])
+    return axes.legend(
+        frameon=False,
+        loc="lower left",
+        bbox_to_anchor=(0, 1),
+        ncols=2 if number == 4 else 3,
+    )

@@ -13,6 +13,7 @@ from keras_flan.evaluation.plots import (
     SOFT,
     clean,
     inline_svg,
+    legend_above,
 )
 from keras_flan.files import atomic_write
 from keras_flan.miniature.markdown import spread_text
@@ -153,11 +154,11 @@ def _lines(one: Mapping, view: str) -> str:
         axes.set_xlabel(x)
         axes.set_ylabel("normalised, all held out")
         if any(series):
-            axes.legend(frameon=False)
+            legend_above(axes)
         clean(axes)
 
     label = f"{view}: held-out score against {x}"
-    return f"<h3>{page.text(view)}</h3>" + inline_svg(draw, (6, 3.4), label)
+    return f"<h3>{page.text(view)}</h3>" + inline_svg(draw, (9, 3.6), label)
 
 
 def _bars(one: Mapping) -> str:
@@ -183,10 +184,10 @@ def _bars(one: Mapping) -> str:
         middle = 0.4 - width / 2
         axes.set_xticks([place + middle for place in range(len(views))], views)
         axes.set_ylabel("normalised, all held out")
-        axes.legend(frameon=False)
+        legend_above(axes)
         clean(axes)
 
-    return inline_svg(draw, (6, 3.4), f"{one['title']}: held-out scores")
+    return inline_svg(draw, (9, 3.6), f"{one['title']}: held-out scores")
 
 
 def _paths(title: str, by_paths: Mapping[str, dict]) -> str:
@@ -206,7 +207,7 @@ def _paths(title: str, by_paths: Mapping[str, dict]) -> str:
         clean(axes)
 
     heading = f"<h3>{page.text(title)}: accuracy against paths</h3>"
-    return heading + inline_svg(draw, (6, 3.0), "accuracy against paths")
+    return heading + inline_svg(draw, (9, 3.2), "accuracy against paths")
 
 
 def _calibration(arm: str, by_seed) -> str:
@@ -224,7 +225,7 @@ def _calibration(arm: str, by_seed) -> str:
         clean(axes)
 
     heading = f"<h3>{page.text(arm)}: confidence, a line a seed</h3>"
-    return heading + inline_svg(draw, (6, 3.0), "accuracy against confidence")
+    return heading + inline_svg(draw, (9, 3.2), "accuracy against confidence")
 
 
 def _errors(spreads) -> list[list[float]] | None:
