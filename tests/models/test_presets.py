@@ -21,15 +21,16 @@ def test_is_small(nano):
 
 
 def test_knows_what_it_was_pretrained_on(nano):
-    questions = {
-        "What is the opposite of hot?": "cold",
-        "What is the plural of dog?": "dogs",
-        "Is 7 odd or even?": "odd",
-        "Q: What is 3 + 4?\nA: ": "7",
+    # It goes on with texts; answering is what finetuning adds.
+    texts = {
+        "The opposite of hot is": "cold",
+        "One dog, two": "dogs",
+        "Monday, Tuesday,": "Wednesday",
+        "A cow": "moos",
     }
-    for [path], answer in zip(
-        generate(nano, list(questions), max_new_tokens=32),
-        questions.values(),
+    for [path], words in zip(
+        generate(nano, list(texts), max_new_tokens=32),
+        texts.values(),
         strict=True,
     ):
-        assert path.text.rstrip(".").endswith(answer), path.text
+        assert path.text.strip().startswith(words), path.text
