@@ -33,6 +33,9 @@ def test_leaves_what_it_promises(run):
     page = (output / "report.html").read_text()
     assert page.count('class="card example"') == 10
     assert (output / "model" / "config.json").is_file()
+    assert len(metrics["question"]["paths"]) == module.SAMPLES
+    assert "23 apples" in (output / "question" / "trace.html").read_text()
+    assert (output / "question" / "votes.png").read_bytes()[1:4] == b"PNG"
     assert (output / "loss.csv").read_text().startswith("step,loss\n6,")
 
 

@@ -25,6 +25,10 @@ def miniature(
         list[str] | None,
         typer.Option(help="The name of an experiment; may repeat."),
     ] = None,
+    workers: Annotated[
+        int,
+        typer.Option(min=1, help="Processes, each with a share of the cores."),
+    ] = 1,
     json_: Json = False,
     quiet: Quiet = False,
 ):
@@ -37,6 +41,7 @@ def miniature(
         plan=plan or PLAN,
         quick=quick,
         only=only,
+        workers=workers,
         quiet=quiet or json_,
     )
     if json_:

@@ -151,7 +151,11 @@ class Vocabulary:
 
 
 def train_vocabulary(
-    texts: Iterable[str], size: int, output: str | os.PathLike
+    texts: Iterable[str],
+    size: int,
+    output: str | os.PathLike,
+    *,
+    numbers: int = 10,
 ) -> Vocabulary:
     r"""Trains a lossless unigram vocabulary and writes it to `output`.
 
@@ -164,6 +168,9 @@ def train_vocabulary(
         texts: Training texts; held in memory.
         size: Number of pieces, with 3 special, 1 newline and 256 byte pieces.
         output: The `.model` file; an earlier one is replaced at the end.
+        numbers: The whole numbers below this have a piece each; larger ones
+            are split. With 100, `"23"` is one piece and `"235"` two: a small
+            model learns sums as facts about pieces, not about digits.
 
     Raises:
         InputError: If there is no text, or `size` does not suit it; the
@@ -195,7 +202,7 @@ def train_vocabulary(
                 eos_id=Vocabulary.eos_id,
                 unk_id=Vocabulary.unk_id,
                 bos_id=-1,
-                user_defined_symbols=["\n"],
+                user_defined_symbols=["\n", *map(str, range(10, numbers))],
                 split_digits=True,
                 byte_fallback=True,
                 normalization_rule_tsv=rules.name,

@@ -90,15 +90,25 @@ class Bench:
             self._train(model, cell)
         return {name: self._ask(model, view) for name, view in views.items()}
 
+    def prepare(self, cells: Sequence[Cell]) -> None:
+        """Makes what several cells use: pretrained bases and records."""
+        for base in dict.fromkeys(cell.base for cell in cells):
+            self._load(base)
+        for own, number in dict.fromkeys(
+            (c.templates, c.train_examples) for c in cells
+        ):
+            self._train_records(drawn_tasks(None, 0), number, own)
+        for mode in ("direct", "cot"):
+            self._asked_records(mode)
+
     def compute(self, base: str) -> dict[str, float]:
         """Returns what pretraining a base took: steps and tokens."""
         from keras_flan.miniature.pretrain import PretrainConfig
 
         config = PretrainConfig(**self._bases[base].pretrain)
-        tokens = config.input_length + config.target_length
         return {
-            "steps": config.steps,
-            "tokens": config.steps * config.batch_size * tokens,
+            "steps": config.steps + config.practice,
+            "tokens": config.tokens,
         }
 
     def _start(self, base: str, method: str) -> "_Start":
@@ -140,12 +150,7 @@ class Bench:
     def _mixture(self, cell: Cell) -> dict:
         own = cell.templates
         names = drawn_tasks(cell.tasks, cell.seed)
-        records = self._records(
-            f"train-{cell.train_examples}-{own or 'all'}",
-            names,
-            {"train": cell.train_examples},
-            own,
-        )
+        records = self._train_records(names, cell.train_examples, own)
         family = None if own is None else self._few_templates(own)
 
         def groups(names: Sequence[str], formats: dict) -> dict:
@@ -170,6 +175,28 @@ class Bench:
             {"groups": groups(names, formats)},
         ]
         return {**mixture, "stages": stages}
+
+    def _train_records(
+        self, names: Sequence[str], number: int, templates: int | None
+    ) -> Path:
+        return self._records(
+            f"train-{number}-{templates or 'all'}",
+            names,
+            {"train": number},
+            templates,
+        )
+
+    def _asked_records(self, mode: str) -> tuple[Path, list[str]]:
+        """Returns the folder, and the names of the tasks for a mode."""
+        names = [
+            name
+            for group in self.asked.values()
+            for name in group
+            if mode == "direct" or TASKS[name].reasoning
+        ]
+        number = self._evaluation.examples
+        sizes = {"train": _EXEMPLARS, "test": number}
+        return self._records(f"asked-{number}", names, sizes), names
 
     def _records(
         self,
@@ -205,16 +232,8 @@ class Bench:
     def _ask(self, model, view: View) -> dict:
         from keras_flan.evaluation.runner import PREDICTIONS_FILE, evaluate
 
-        names = [
-            name
-            for group in self.asked.values()
-            for name in group
-            if view.mode == "direct" or TASKS[name].reasoning
-        ]
         number = self._evaluation.examples
-        records = self._records(
-            f"asked-{number}", names, {"train": _EXEMPLARS, "test": number}
-        )
+        records, names = self._asked_records(view.mode)
         with tempfile.TemporaryDirectory() as folder:
             metrics = evaluate(
                 model,

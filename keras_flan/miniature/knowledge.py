@@ -86,7 +86,7 @@ def times(draws: Draws) -> str:
 
 
 def numbers(draws: Draws) -> str:
-    """Counting, and what is larger."""
+    """Counting, what is larger, and digits."""
     n, step = draws.between(1, 40), draws.pick((1, 1, 2, 3, 5, 10))
     count = ", ".join(str(n + i * step) for i in range(6))
     back = ", ".join(str(n + i * step) for i in reversed(range(4)))
@@ -94,7 +94,13 @@ def numbers(draws: Draws) -> str:
     larger = "larger" if a > b else "smaller"
     parity = "odd" if a % 2 else "even"
     way = count if draws.chance(0.7) else back
-    return f"{way}. {a} is {larger} than {b}. {a} is {parity}."
+    told = (
+        f"{a} is {larger} than {b}.",
+        f"{a} is {parity}.",
+        f"{b} is {b // 10} tens and {b % 10}.",
+        f"The digits of {a} are {' and '.join(str(a))}.",
+    )
+    return " ".join([f"{way}.", *draws.sample(told, 2)])
 
 
 def spelled(draws: Draws) -> str:
@@ -256,9 +262,10 @@ def _a(word: str) -> str:
     return with_article(word).capitalize()
 
 
+SUMS = (sums, chains, sums, chains, times)
 # Arithmetic takes the most practice.
 WRITERS = (
-    *(sums, chains) * 2,
-    *(times, numbers, spelled, letters, kinds, relations, days),
+    *SUMS,
+    *(numbers, spelled, letters, kinds, relations, days),
     *(hours, measures, prices, orders),
 )

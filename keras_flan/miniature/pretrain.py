@@ -19,10 +19,15 @@ from keras_flan.data.packing import fill_rows, pack
 from keras_flan.data.universe.specs import Draws
 from keras_flan.files import atomic_write, write_json
 from keras_flan.miniature.corpus import documents
+from keras_flan.miniature.knowledge import SUMS
 
 # Documents that the vocabulary is trained on, and that make one chunk.
 _VOCABULARY_DOCUMENTS = 30_000
 _EVERY_SPAN = 3.0
+# Sums are practised in the decoder, where a rationale is written: short
+# beginnings, long ends.
+_PRACTICE_LENGTHS = (64, 96)
+_PRACTICE_BEGINNING = (3, 16)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,6 +36,8 @@ class PretrainConfig:
 
     Attributes:
         vocabulary_size: SentencePiece pieces.
+        numbers: Whole numbers that have a piece each; see
+            `data.tokenizers.train_vocabulary`.
         rows: Rows of the embedding; those beyond the pieces mark the spans
             of span corruption, the last row the first span, as in T5.
         num_layers: Layers of the encoder, and of the decoder.
@@ -48,10 +55,15 @@ class PretrainConfig:
         spans: Share of the plain documents that are corrupted; of the others
             the rest is to be told from the beginning.
         replies: Share of the dialogues of which the reply is hidden.
+        adapted: Share of the steps, the last ones, in which the model only
+            goes on with plain texts, as T5 was adapted to be a language
+            model before it was finetuned.
+        practice: Further steps, in which half of these texts are sums.
         seed: Of weights and documents.
     """
 
     vocabulary_size: int = 1536
+    numbers: int = 100
     rows: int = 1664
     num_layers: int = 3
     num_heads: int = 5
@@ -67,12 +79,16 @@ class PretrainConfig:
     corrupted: float = 0.2
     spans: float = 0.6
     replies: float = 0.8
+    adapted: float = 0.12
+    practice: int = 4000
     seed: int = 0
 
-    def rate(self, step: int) -> float:
-        """The learning rate at a step."""
-        left = (1 - step / self.steps) / self.warmdown
-        return self.learning_rate * (0.1 + 0.9 * min(1.0, max(0.0, left)))
+    @property
+    def tokens(self) -> int:
+        """Tokens of all steps, padding included."""
+        row = self.input_length + self.target_length
+        steps = self.steps * row + self.practice * sum(_PRACTICE_LENGTHS)
+        return self.batch_size * steps
 
 
 def pretrain(
@@ -87,7 +103,7 @@ def pretrain(
         output: The folder to write: `vocabulary.model`, `loss.csv`,
             `checkpoint.npz` and, at each checkpoint, `preset/`.
         config: The settings; those of a checkpoint must be the same but for
-            `steps` and `warmdown`.
+            `steps`, `warmdown`, `adapted` and `practice`.
         quiet: Whether to print nothing.
 
     Returns:
@@ -119,16 +135,15 @@ def pretrain(
         dropout=0.0,
         vocabulary=vocabulary,
     )
-    optimizer = Adafactor(config.learning_rate)
+    optimizer = Adafactor(_rate(config))
     optimizer.build(model.trainable_variables)
     model.compile(optimizer=optimizer, loss=TokenCrossentropy())
     variables = [*model.variables, *optimizer.variables]
     checkpoint = output / "checkpoint.npz"
     step, losses = _restore(checkpoint, variables)
-    while step < config.steps:
+    while step < config.steps + config.practice:
         begin = time.monotonic()
         x, y, weight = rows_of(config, vocabulary, step)
-        optimizer.learning_rate = config.rate(step)
         history = model.fit(
             x,
             y,
@@ -162,7 +177,10 @@ def _vocabulary(output: Path, config: PretrainConfig):
         documents(f"{config.seed}/vocabulary"), _VOCABULARY_DOCUMENTS
     )
     return train_vocabulary(
-        (text for text, _ in texts), config.vocabulary_size, path
+        (text for text, _ in texts),
+        config.vocabulary_size,
+        path,
+        numbers=config.numbers,
     )
 
 
@@ -176,13 +194,23 @@ def rows_of(config: PretrainConfig, vocabulary, step: int):
     from keras_flan.data.tf_runtime import tf
 
     number = config.chunk * config.batch_size
-    pairs: list[tuple[list[int], list[int]]] = []
-    source = pairs_of(config, vocabulary, f"{config.seed}/{step}")
-    used = np.zeros(2)
     capacity = (config.input_length, config.target_length)
+    stage = pairs_of
+    if step >= config.steps:
+        capacity, stage = _PRACTICE_LENGTHS, practice_pairs_of
+    elif step >= config.steps * (1 - config.adapted):
+        stage = adapted_pairs_of
+    pairs: list[tuple[list[int], list[int]]] = []
+    source = stage(config, vocabulary, f"{config.seed}/{step}")
+    used = np.zeros(2)
     # Packing leaves a few rows half empty at the end; they are dropped.
     while (used < 1.1 * number * np.array(capacity)).all():
         inputs, targets = next(source)
+        # With its end of text, each has room in a row or is left out.
+        if not (
+            0 < len(inputs) < capacity[0] and 0 < len(targets) < capacity[1]
+        ):
+            continue
         pairs.append((inputs, targets))
         used += (len(inputs) + 1, len(targets) + 1)
     lengths = np.array([(len(i) + 1, len(t) + 1) for i, t in pairs])
@@ -195,8 +223,8 @@ def rows_of(config: PretrainConfig, vocabulary, step: int):
         inputs,
         targets,
         rows,
-        input_length=config.input_length,
-        target_length=config.target_length,
+        input_length=capacity[0],
+        target_length=capacity[1],
         eos_id=vocabulary.eos_id,
     )
     order = np.random.default_rng(step).permutation(len(y))[:number]
@@ -235,12 +263,59 @@ def pairs_of(
             else:
                 at = draws.between(3, len(ids) - 3)
                 inputs, targets = ids[:at], ids[at:]
-        fits = (
-            0 < len(inputs) < config.input_length
-            and 0 < len(targets) < config.target_length
-        )
-        if fits:
-            yield inputs, targets
+        yield inputs, targets
+
+
+def adapted_pairs_of(
+    config: PretrainConfig, vocabulary, seed: str
+) -> Iterator[tuple[list[int], list[int]]]:
+    """Yields beginnings and ends of plain texts, in tokens.
+
+    So a model that is asked something goes on with it, until it is finetuned.
+
+    Source: the LM adaptation of arXiv:2104.08691, section 3.1, from which
+    arXiv:2210.11416 finetunes T5.
+    """
+    draws = Draws(f"{seed}/objective")
+    for text, split in documents(seed):
+        ids = vocabulary.encode(text)
+        if split is not None or len(ids) < 8:
+            continue
+        at = draws.between(3, len(ids) - 3)
+        yield ids[:at], ids[at:]
+
+
+def practice_pairs_of(
+    config: PretrainConfig, vocabulary, seed: str
+) -> Iterator[tuple[list[int], list[int]]]:
+    """Yields beginnings and ends of sums, and of as many plain texts."""
+    draws = Draws(f"{seed}/practice")
+    plain = adapted_pairs_of(config, vocabulary, seed)
+    while True:
+        yield next(plain)
+        told = " ".join(draws.pick(SUMS)(draws) for _ in range(3))
+        ids = vocabulary.encode(told)
+        at = draws.between(*_PRACTICE_BEGINNING)
+        yield ids[:at], ids[at : at + _PRACTICE_LENGTHS[1] - 1]
+
+
+def _rate(config: PretrainConfig):
+    """Returns the learning rate: one fall a part, the second from half."""
+    import keras
+    from keras import ops
+
+    from keras_flan.training.optimizers import Warmdown
+
+    first = Warmdown(config.learning_rate, config.steps, config.warmdown)
+    second = Warmdown(config.learning_rate / 2, config.practice or 1, 0.5)
+
+    class Rate(keras.optimizers.schedules.LearningRateSchedule):
+        def __call__(self, step):
+            return ops.where(
+                step < config.steps, first(step), second(step - config.steps)
+            )
+
+    return Rate()
 
 
 def hide_spans(

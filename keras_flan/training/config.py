@@ -63,7 +63,9 @@ class OptimizerConfig(Strict):
         name: `adafactor` (the paper's), or `adam`, which suits adapters:
             Adafactor's steps are relative to a weight's size, and adapters
             start at zero.
-        learning_rate: Constant rate (the paper: 5e-4 for Flan-T5).
+        learning_rate: The rate (the paper: 5e-4 for Flan-T5).
+        warmdown: Share of the steps, the last ones, in which the rate falls
+            to a tenth; 0 keeps it constant, as the paper does.
         z_loss: Weight of the z-loss.
         accumulate: In how many parts a batch is computed; their gradients
             are averaged. Saves memory.
@@ -74,6 +76,7 @@ class OptimizerConfig(Strict):
 
     name: Literal["adafactor", "adam"] = "adafactor"
     learning_rate: Annotated[float, pydantic.Field(gt=0)] = 1e-3
+    warmdown: Annotated[float, pydantic.Field(ge=0, le=1)] = 0.0
     z_loss: Annotated[float, pydantic.Field(ge=0)] = 0.0
     accumulate: Positive = 1
     loss_chunk: Positive | None = None

@@ -1,4 +1,4 @@
-"""Optimizers that also measure the norm of the gradients."""
+"""Optimizers that measure the norm of the gradients; a rate that falls."""
 
 import keras
 from keras import ops
@@ -54,3 +54,45 @@ def _dense(gradient, variable):
 @keras.saving.register_keras_serializable(package="keras_flan")
 class Adam(GradientNorm, keras.optimizers.Adam):
     """`keras.optimizers.Adam`, which also measures `gradient_norm`."""
+
+
+@keras.saving.register_keras_serializable(package="keras_flan")
+class Warmdown(keras.optimizers.schedules.LearningRateSchedule):
+    """A constant rate that falls in a line to a tenth in the last steps.
+
+    The paper's rate is constant; a short training of a small model gains from
+    an end in small steps.
+
+    Args:
+        learning_rate: float. The rate before it falls.
+        steps: int. Steps in all (of the optimizer's `iterations`, which with
+            gradient accumulation count each part of a batch).
+        share: float. Share of the steps in which it falls.
+
+    Example:
+
+    ```python
+    model.compile(optimizer=Adafactor(Warmdown(5e-3, steps=1000)))
+    ```
+
+    Source: the "warmup-stable-decay" of MiniCPM (arXiv:2404.06395),
+    section 4, without its warmup.
+    """
+
+    def __init__(self, learning_rate, steps, share=0.25):
+        self.learning_rate = learning_rate
+        self.steps = steps
+        self.share = share
+
+    def __call__(self, step):
+        left = 1.0 - ops.cast(step, "float32") / self.steps
+        return self.learning_rate * (
+            0.1 + 0.9 * ops.clip(left / self.share, 0.0, 1.0)
+        )
+
+    def get_config(self):
+        return {
+            "learning_rate": self.learning_rate,
+            "steps": self.steps,
+            "share": self.share,
+        }

@@ -273,14 +273,17 @@ def _pipeline(config, mixture, model, **settings):
 def _compile(config, model):
     from keras_flan.training.adafactor import Adafactor
     from keras_flan.training.losses import TokenCrossentropy
-    from keras_flan.training.optimizers import Adam
+    from keras_flan.training.optimizers import Adam, Warmdown
 
     settings = config.optimizer
     optimizer = {"adafactor": Adafactor, "adam": Adam}[settings.name]
     parts = settings.accumulate
+    rate = settings.learning_rate
+    if settings.warmdown:
+        rate = Warmdown(rate, config.steps * parts, settings.warmdown)
     model.compile(
         optimizer=optimizer(
-            settings.learning_rate,
+            rate,
             global_clipnorm=settings.clip_norm,
             gradient_accumulation_steps=parts if parts > 1 else None,
         ),

@@ -73,6 +73,25 @@ def test_digits_are_pieces_of_their_own(vocabulary):
     assert len(vocabulary.encode("1234")) == 5  # the leading blank is one
 
 
+def test_whole_numbers_may_be_pieces(tmp_path):
+    vocabulary = train_vocabulary(TEXTS, 395, tmp_path / "v.model", numbers=100)
+    blank, ten = vocabulary.encode("10")
+    assert vocabulary.encode("+ 10")[-2:] == [blank, ten]
+    for text, count in (
+        ("7", 1),
+        ("42", 1),
+        ("99", 1),
+        ("100", 2),
+        ("1234", 2),
+    ):
+        assert len(vocabulary.encode(text)) == 1 + count
+        assert vocabulary.decode(vocabulary.encode(text)) == text
+    texts = ["23 - 20 = 3", "(42)", "1999 apples", "0.75"]
+    assert vocabulary.encode_tf(texts).to_list() == vocabulary.encode_batch(
+        texts
+    )
+
+
 def test_newlines_keep_words_apart(vocabulary):
     newline = vocabulary.encode("\n")[-1]
     assert vocabulary.encode("a\n\nb").count(newline) == 2

@@ -2,10 +2,8 @@
 
 import types
 
-QUESTION = (
-    "The cafeteria had 23 apples. If they used 20 for lunch and bought 6 "
-    "more, how many apples do they have?"
-)
+from keras_flan.quickstart import QUESTION  # noqa: F401
+
 CHAINS = [
     "They had 23 apples and used 20: 23 - 20 = 3. 3 + 6 = 9. The answer is 9.",
     "23 - 20 + 6 = 9. The answer is 9.",

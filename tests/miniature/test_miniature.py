@@ -209,6 +209,10 @@ def test_a_run_goes_on_after_a_kill_and_reports(tmp_path, monkeypatch):
         path.unlink()
     assert run_miniature(output, plan=TOY, quiet=True) == results
 
+    # Nor which process runs it, on how many cores.
+    apart = run_miniature(tmp_path / "two", plan=TOY, workers=2, quiet=True)
+    assert apart == results
+
     joint = results["experiments"]["arms"]["arms"]["joint"]["views"]
     assert list(joint["vote"]["by_paths"]) == ["1", "2", "4"]
     assert len(joint["direct"]["groups"]["held_out"]["exact"]["values"]) == 2

@@ -13,6 +13,7 @@ from keras_flan.errors import InputError
 from keras_flan.miniature.corpus import documents
 from keras_flan.miniature.pretrain import (
     PretrainConfig,
+    adapted_pairs_of,
     hide_spans,
     pairs_of,
     pretrain,
@@ -20,7 +21,7 @@ from keras_flan.miniature.pretrain import (
 )
 
 TINY = PretrainConfig(
-    vocabulary_size=420,
+    vocabulary_size=480,
     rows=512,
     num_layers=1,
     num_heads=2,
@@ -30,6 +31,7 @@ TINY = PretrainConfig(
     target_length=48,
     batch_size=2,
     steps=4,
+    practice=2,
     chunk=2,
     seed=3,
 )
@@ -106,7 +108,7 @@ def test_a_second_part_is_asked_for_by_the_first(vocabulary):
 
 
 def test_rows_are_full_and_of_the_step(vocabulary):
-    config = dataclasses.replace(TINY, chunk=20)
+    config = dataclasses.replace(TINY, chunk=20, steps=100)
     x, y, weight = rows_of(config, vocabulary, 40)
     assert y.shape == weight.shape == (40, 48)
     assert x["encoder_token_ids"].shape == (40, 64)
@@ -118,11 +120,32 @@ def test_rows_are_full_and_of_the_step(vocabulary):
     assert (other[key] != x[key]).any()
 
 
-def test_the_rate_falls_at_the_end():
-    config = PretrainConfig(steps=100, warmdown=0.2, learning_rate=0.01)
-    assert config.rate(0) == config.rate(79) == 0.01
-    assert config.rate(90) == pytest.approx(0.0055)
-    assert config.rate(100) == pytest.approx(0.001)
+def test_at_the_end_plain_texts_are_gone_on_with(vocabulary):
+    plain = {
+        text
+        for text, split in itertools.islice(documents("s"), 400)
+        if split is None
+    }
+    for inputs, targets in itertools.islice(
+        adapted_pairs_of(TINY, vocabulary, "s"), 50
+    ):
+        assert vocabulary.decode([*inputs, *targets]) in plain
+    config = dataclasses.replace(TINY, chunk=20, steps=100, adapted=0.2)
+    first_span = config.rows - 1
+    for step, spans in ((60, True), (80, False)):
+        x, _, _ = rows_of(config, vocabulary, step)
+        assert (x["encoder_token_ids"] == first_span).any() == spans
+
+
+def test_sums_are_practised_in_the_end(vocabulary):
+    config = dataclasses.replace(TINY, chunk=20, steps=100, practice=40)
+    x, y, weight = rows_of(config, vocabulary, 100)
+    assert x["encoder_token_ids"].shape == (40, 64)
+    assert y.shape == (40, 96)
+    assert weight.mean() > 0.9
+    sums = [row for row in y if vocabulary.decode(row).count(" = ") > 3]
+    assert len(sums) > 20
+    assert config.tokens == 2 * (100 * (64 + 48) + 40 * (64 + 96))
 
 
 @pytest.mark.slow
@@ -136,7 +159,8 @@ def test_a_killed_run_goes_on_as_if_nothing_had_happened(vocabulary, tmp_path):
     # No rate may depend on the number of steps that the first part has.
     constant = dataclasses.replace(TINY, warmdown=1e-9)
     pretrain(outputs[0], constant, quiet=True)
-    pretrain(outputs[1], dataclasses.replace(constant, steps=2), quiet=True)
+    part = dataclasses.replace(constant, steps=2, practice=0)
+    pretrain(outputs[1], part, quiet=True)
     pretrain(outputs[1], constant, quiet=True)
     for name in ("loss.csv", "preset/config.json", "preset/weights.npz"):
         first, second = (output / name for output in outputs)

@@ -155,7 +155,12 @@ def test_an_adapter_on_a_run(files, tmp_path):
         model={"init": base},
         adapter=adapter,
         vocabulary=None,
-        optimizer={"name": "adam", "learning_rate": 0.01, "accumulate": 2},
+        optimizer={
+            "name": "adam",
+            "learning_rate": 0.01,
+            "warmdown": 0.5,
+            "accumulate": 2,
+        },
         precision="mixed_bfloat16",
     )
     metrics = run(config)
