@@ -24,7 +24,7 @@ STEPS = 1200
 # Examples of each task. Half of the mixture are tasks that are asked too, few
 # and broad ones; the other tasks are many.
 TRAIN_EXAMPLES = {"asked": 800, "more": 100}
-TEST_EXAMPLES = {"trained": 8, "held_out": 6}
+TEST_EXAMPLES = {"trained": 8, "held_out": 8}
 # The first example of so many tasks is shown in the report.
 SHOWN = {"trained": 7, "held_out": 3}
 SAMPLES = 16

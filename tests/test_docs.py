@@ -2,6 +2,7 @@
 
 import json
 import re
+from collections import Counter
 from pathlib import Path
 
 from keras_flan.miniature.markdown import filled
@@ -25,6 +26,19 @@ def test_the_readme_s_table_is_that_of_a_run():
             for score, (low, high) in zip(scores, low_high, strict=True)
         ]
         assert [cell.strip(" *") for cell in cells.split("|")] == expected
+
+
+def test_the_readme_s_votes_are_those_of_a_run():
+    asked = json.loads((RESULTS / "quickstart.json").read_text())["question"]
+    readme = (ROOT / "README.md").read_text()
+    paths = Counter((p["text"], p["answer"]) for p in asked["paths"])
+    rows = [
+        f"| {text} | {answer} | {number} |"
+        for (text, answer), number in paths.most_common()
+    ]
+    assert asked["answer"] == "9"
+    assert (RESULTS / "votes.png").read_bytes()[1:4] == b"PNG"
+    assert "\n".join(["|---|---|---|", *rows]) in readme
 
 
 def test_the_miniature_s_tables_are_those_of_a_run():

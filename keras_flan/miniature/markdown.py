@@ -64,6 +64,12 @@ def tables(experiment: Mapping) -> str:
         )
     ]
     parts = [table(("arm", "asked", "trained", "held out"), scores)]
+    for arm, found in experiment["arms"].items():
+        for view in found["views"].values():
+            votes = view.get("by_paths", {})
+            if votes:
+                cells = [arm, *map(spread_text, votes.values())]
+                parts.append(table(("exact match by paths", *votes), [cells]))
     if experiment["checks"]:
         claims = [
             (

@@ -125,6 +125,8 @@ class Check(Strict):
         less: The other arm.
         view: The way of asking.
         less_view: That of the other arm; default: the same.
+        one_path: Whether the vote of `view` is compared with one of its own
+            sampled paths instead: exact match, of all tasks together.
         group: The tasks.
         margin: The difference in points that is demanded: 0 is "better",
             -2 "at most 2 points worse".
@@ -135,7 +137,10 @@ class Check(Strict):
     less: str
     view: str
     less_view: str | None = None
-    group: Literal["trained", "held_out_tasks", "held_out_families", "held_out"]
+    one_path: bool = False
+    group: Literal[
+        "trained", "held_out_tasks", "held_out_families", "held_out", "all"
+    ]
     margin: float = 0.0
 
 

@@ -108,7 +108,7 @@ def _checks(checks) -> str:
         (
             page.text(check["claim"]),
             page.text(f"{check['more']} against {check['less']}"),
-            page.text(f"{_asked(check)}, {_GROUPS[check['group']]}"),
+            page.text(_asked(check)),
             spread_text(check["difference"]),
             f"{_MARKS[check['verdict']]} {check['verdict']}",
         )
@@ -119,9 +119,10 @@ def _checks(checks) -> str:
 
 
 def _asked(check: Mapping) -> str:
-    """How the two arms of a check were asked."""
-    other = check["less_view"]
-    return check["view"] + (f" against {other}" if other else "")
+    """How the two arms of a check were asked, and what."""
+    other = "one path" if check["one_path"] else check["less_view"]
+    views = check["view"] + (f" against {other}" if other else "")
+    return f"{views}, {_GROUPS.get(check['group'], 'all tasks')}"
 
 
 def _lines(one: Mapping, view: str) -> str:

@@ -118,13 +118,15 @@ def _spread(values: Sequence[float]) -> dict:
 
 
 def _verdict(check: Check, arms: Mapping[str, dict]) -> dict:
-    more, less = (
-        arms[arm]["views"][view]["groups"][check.group]["normalised"]
-        for arm, view in (
-            (check.more, check.view),
-            (check.less, check.less_view or check.view),
+    more = arms[check.more]["views"][check.view]
+    less = arms[check.less]["views"][check.less_view or check.view]
+    if check.one_path:
+        *_, more = more["by_paths"].values()
+        less = less["by_paths"]["1"]
+    else:
+        more, less = (
+            view["groups"][check.group]["normalised"] for view in (more, less)
         )
-    )
     # Arms share the seeds: the order of the data and the draw of the tasks.
     difference = _spread(
         [a - b for a, b in zip(more["values"], less["values"], strict=True)]

@@ -218,7 +218,11 @@ def test_a_run_goes_on_after_a_kill_and_reports(tmp_path, monkeypatch):
     assert len(joint["direct"]["groups"]["held_out"]["exact"]["values"]) == 2
     [check] = results["experiments"]["tasks"]["checks"]
     assert check["verdict"] in ("agrees", "disagrees", "undecided")
-    [check] = results["experiments"]["arms"]["checks"]
+    check, one_path = results["experiments"]["arms"]["checks"]
+    votes = joint["vote"]["by_paths"]
+    assert one_path["difference"]["mean"] == pytest.approx(
+        votes["4"]["mean"] - votes["1"]["mean"], abs=1e-3
+    )
     vote, cot = (
         joint[view]["groups"]["trained"]["normalised"]["values"]
         for view in ("vote", "cot")
@@ -261,6 +265,7 @@ def test_the_page_is_made_of_the_results(tmp_path):
         "less": "B",
         "view": "vote",
         "less_view": "cot",
+        "one_path": False,
         "group": "held_out",
         "margin": 0.0,
         "difference": {**spread, "mean": -3.0, "low": None},
