@@ -24,9 +24,11 @@ def test_knows_what_it_was_pretrained_on(nano):
     # It goes on with texts; answering is what finetuning adds.
     texts = {
         "The opposite of hot is": "cold",
-        "One dog, two": "dogs",
+        "The plural of dog is": "dogs",
+        "3 + 4 =": "7",
+        "12 - 5 =": "7",
         "Monday, Tuesday,": "Wednesday",
-        "A cow": "moos",
+        "A duck": "quacks",
     }
     for [path], words in zip(
         generate(nano, list(texts), max_new_tokens=32),
