@@ -275,6 +275,17 @@ def load_plan(path: str | os.PathLike = PLAN, *, quick: bool = False) -> Plan:
                     f"{path}: experiments.{name}.{key}: no such name "
                     f"{value!r}; known here: {', '.join(known)}"
                 )
+        for check in experiment.checks:
+            votes = plan.views[check.view].samples > 1
+            if check.one_path != (check.group == "all") or (
+                check.one_path and not votes
+            ):
+                raise InputError(
+                    f"{path}: experiments.{name}.checks: found one_path "
+                    f"{check.one_path}, group {check.group!r} and a view "
+                    f"{'with' if votes else 'without'} votes; group 'all' "
+                    "and one_path go together, with a view of several samples"
+                )
     for (name, arm, _), (cell, _) in plan.cells().items():
         if cell.base not in plan.bases:
             raise InputError(

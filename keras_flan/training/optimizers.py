@@ -67,7 +67,10 @@ class Warmdown(keras.optimizers.schedules.LearningRateSchedule):
         learning_rate: float. The rate before it falls.
         steps: int. Steps in all (of the optimizer's `iterations`, which with
             gradient accumulation count each part of a batch).
-        share: float. Share of the steps in which it falls.
+        share: float. Share of the steps in which it falls, above 0.
+
+    Raises:
+        ValueError: If `steps` or `share` is not above 0.
 
     Example:
 
@@ -80,6 +83,11 @@ class Warmdown(keras.optimizers.schedules.LearningRateSchedule):
     """
 
     def __init__(self, learning_rate, steps, share=0.25):
+        if steps <= 0 or share <= 0:
+            raise ValueError(
+                f"Warmdown: expected steps and share above 0, found {steps} "
+                f"and {share}; give a plain rate to keep it constant"
+            )
         self.learning_rate = learning_rate
         self.steps = steps
         self.share = share

@@ -78,6 +78,12 @@ def test_the_hash_is_of_the_content():
         ),
         ("less: tasks=2", "less: tasks=1", r"checks: no such name 'tasks=1'"),
         ("base: toy", "base: joy", r"no such base 'joy'"),
+        ("one_path: true", "one_path: false", "one_path False, group 'all'"),
+        (
+            "view: vote,\n       one_path",
+            "view: cot,\n       one_path",
+            "a view without votes",
+        ),
         ("less_view: cot", "less_view: cod", r"checks: no such name 'cod'"),
         ("title: More tasks", "titel: More", r"experiments\.tasks\.tit"),
     ],

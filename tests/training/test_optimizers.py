@@ -20,3 +20,9 @@ def test_a_rate_comes_back_from_its_config():
     again.build([variable])
     again.iterations.assign(10)
     assert float(again.learning_rate) == pytest.approx(0.001)
+
+
+@pytest.mark.parametrize(("steps", "share"), [(0, 0.5), (10, 0.0)])
+def test_a_fall_takes_steps(steps, share):
+    with pytest.raises(ValueError, match="above 0, found"):
+        Warmdown(0.01, steps, share)
