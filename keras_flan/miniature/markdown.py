@@ -63,7 +63,9 @@ def tables(experiment: Mapping) -> str:
             (view, one["groups"]) for view, one in found["views"].items()
         )
     ]
-    parts = [table(("arm", "asked", "trained", "held out"), scores)]
+    header = ("arm", "asked", "trained", "held out")
+    number = len(experiment["seeds"])
+    parts = [f"{number} seeds.\n", table(header, scores)]
     for arm, found in experiment["arms"].items():
         for view in found["views"].values():
             votes = view.get("by_paths", {})

@@ -153,6 +153,7 @@ class Experiment(Strict):
         arms: Changes of the defaults, by name.
         grid: Values by setting; all combinations are arms.
         views: Names in the plan's `views`.
+        seeds: Its own seeds, where the plan's leave too much open.
         x: The setting on the horizontal axis; without one, bars.
         checks: The claims.
     """
@@ -162,6 +163,7 @@ class Experiment(Strict):
     arms: dict[str, dict[str, Any]] = _empty()
     grid: dict[str, list[Any]] = _empty()
     views: list[str]
+    seeds: list[int] | None = None
     x: str | None = None
     checks: list[Check] = pydantic.Field(default_factory=list)
 
@@ -185,7 +187,7 @@ class Plan(Strict):
     """All experiments.
 
     Attributes:
-        seeds: Of every arm.
+        seeds: Of every arm, unless its experiment has its own.
         defaults: Settings of `Cell` for all arms.
         evaluation: See `Evaluation`.
         views: Ways of asking, by name.
@@ -213,12 +215,16 @@ class Plan(Strict):
         chosen = {name: self.experiments[name] for name in names}
         return self.model_copy(update={"experiments": chosen})
 
+    def seeds_of(self, experiment: str) -> list[int]:
+        """Returns the seeds of an experiment's arms."""
+        return self.experiments[experiment].seeds or self.seeds
+
     def cells(self) -> dict[tuple[str, str, int], tuple[Cell, list[str]]]:
         """Returns cell and views of each experiment, arm and seed."""
         found = {}
         for name, experiment in self.experiments.items():
             for arm, changes in experiment.all_arms().items():
-                for seed in self.seeds:
+                for seed in self.seeds_of(name):
                     place = f"experiments.{name}.{arm}"
                     values = self.defaults.model_dump()
                     values.update(changes, seed=seed)

@@ -41,13 +41,12 @@ def write_page(path: str | os.PathLike, results: Mapping) -> None:
         verdict: sum(check["verdict"] == verdict for check in checks)
         for verdict in _MARKS
     }
-    seeds = len(results["seeds"])
     body = "\n".join(
         [
             "<h1>The paper in miniature</h1>",
             '<p class="lead">Scores are normalised averages in percent: 0 is '
-            "guessing, 100 is all right. Intervals are 95%, over "
-            f"{seeds} seeds (Student's t).</p>",
+            "guessing, 100 is all right. Intervals are 95%, over the seeds "
+            "(Student's t).</p>",
             page.tiles(
                 (verdict.capitalize(), str(number), "claims of the paper")
                 for verdict, number in count.items()
@@ -62,7 +61,8 @@ def write_page(path: str | os.PathLike, results: Mapping) -> None:
 
 
 def _experiment(name: str, one: Mapping) -> str:
-    parts = [f"<p>{page.text(one['paper'])}</p>", _table(one["arms"])]
+    about = f"{one['paper']} Here: {len(one['seeds'])} seeds."
+    parts = [f"<p>{page.text(about)}</p>", _table(one["arms"])]
     if one["x"]:
         parts += [_lines(one, view) for view in _views(one)]
     else:

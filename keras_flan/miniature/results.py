@@ -46,8 +46,8 @@ def summarise(
         bench: Knows which tasks were asked, and what pretraining took.
 
     Returns:
-        Under `experiments` each experiment's `title`, `paper`, `x`, `arms`
-        and `checks`. An arm has its `changes` and, by view, group and
+        Under `experiments` each experiment's `title`, `paper`, `seeds`,
+        `x`, `arms` and `checks`. An arm has its `changes` and, by view, group and
         measure (`exact`, `normalised`, in percent), `mean`, `low`, `high`
         and the `values` of the seeds. A check has the paired difference and
         a `verdict`: `agrees` or `disagrees` if the interval of the seeds
@@ -56,8 +56,9 @@ def summarise(
     experiments = {}
     for name, experiment in plan.experiments.items():
         arms = {}
+        seeds = plan.seeds_of(name)
         for arm, changes in experiment.all_arms().items():
-            by_seed = [scores[name, arm, seed] for seed in plan.seeds]
+            by_seed = [scores[name, arm, seed] for seed in seeds]
             arms[arm] = {
                 "changes": changes,
                 "views": {
@@ -68,12 +69,12 @@ def summarise(
         experiments[name] = {
             "title": experiment.title,
             "paper": experiment.paper,
+            "seeds": seeds,
             "x": experiment.x,
             "arms": arms,
             "checks": [_verdict(check, arms) for check in experiment.checks],
         }
     return {
-        "seeds": plan.seeds,
         "defaults": plan.defaults.model_dump(mode="json"),
         "evaluation": plan.evaluation.model_dump(mode="json"),
         "asked": bench.asked,

@@ -62,6 +62,17 @@ def test_a_grid_is_all_combinations_and_untuned_cells_are_one():
     ]
 
 
+def test_an_experiment_can_have_its_own_seeds(tmp_path):
+    text = TOY.read_text().replace("    x: tasks\n", "    seeds: [4, 7, 9]\n")
+    path = tmp_path / "plan.yaml"
+    path.write_text(text)
+    plan = load_plan(path)
+    places = list(plan.cells())
+    assert [s for name, _, s in places if name == "tasks"] == [4, 7, 9] * 2
+    assert [s for name, _, s in places if name == "arms"] == [0, 1] * 3
+    assert plan.cells()["tasks", "tasks=2", 7][0].seed == 7
+
+
 def test_the_hash_is_of_the_content():
     assert content_hash(Cell()) == content_hash(Cell(steps=400))
     assert content_hash(Cell()) != content_hash(Cell(steps=401))
@@ -278,7 +289,6 @@ def test_the_page_is_made_of_the_results(tmp_path):
         "verdict": "undecided",
     }
     results = {
-        "seeds": [0, 1],
         "defaults": {
             "steps": 10,
             "batch_size": 2,
@@ -290,6 +300,7 @@ def test_the_page_is_made_of_the_results(tmp_path):
             "x": {
                 "title": "T",
                 "paper": "P",
+                "seeds": [0, 1],
                 "x": None,
                 "arms": {"A": arm, "B": arm},
                 "checks": [check],
@@ -298,7 +309,7 @@ def test_the_page_is_made_of_the_results(tmp_path):
     }
     text = "Before.\n<!-- x -->\nold\n<!-- end -->\nAfter.\n"
     made = filled(text, results)
-    assert made.startswith("Before.\n<!-- x -->\n\n| arm | asked |")
+    assert made.startswith("Before.\n<!-- x -->\n\n2 seeds.\n\n| arm |")
     assert "| A | vote | 10.0 ± 2.0 | 10.0 ± 2.0 |\n" in made
     assert "| A <b> is better. | -3.0 | **undecided** |\n" in made
     assert made.endswith("\n<!-- end -->\nAfter.\n")
@@ -309,6 +320,7 @@ def test_the_page_is_made_of_the_results(tmp_path):
     write_page(tmp_path / "report.html", results)
     page = (tmp_path / "report.html").read_text()
     assert "10.0 ± 2.0" in page
+    assert "P Here: 2 seeds." in page
     assert "A &lt;b&gt; is better." in page
     assert "vote against cot, all held out" in page
     assert "-3.0" in page and "? undecided" in page
