@@ -3,6 +3,7 @@
     python benchmarks/self_consistency.py [--model t5_small smollm2_135m]
         [--samples 16 40] [--prompts 8] [--input-tokens 256]
         [--new-tokens 128] [--repeats 1] [--sides keras_flan transformers]
+        [--patience 1200]
 
 Each side samples k paths for each of 8 prompts of 256 tokens, at temperature
 0.7 from the 40 most probable tokens, in float32, without an end token, so
@@ -14,7 +15,9 @@ Every run is a process of its own, one after the other, in turns. Time counts
 without loading and compiling; transformers gets `num_return_sequences`,
 keras-hub each prompt k times, which is how it draws several paths. The peak
 is the largest resident memory of the process, whatever it did. A side that
-needs more than `--memory` GiB is reported as not fitting.
+needs more than `--memory` GiB is reported as not fitting; one that is not
+done after `--patience` seconds is stopped, and its ratio is the least that it
+can be.
 
 Needs the extra `[parity]`, and for SmolLM2 `[smollm2]`.
 """
@@ -210,13 +213,22 @@ def measure(plan: dict) -> dict:
 
 
 def child(plan: dict) -> dict | str:
-    """Runs one side in a process of its own; returns why it failed, if so."""
-    made = subprocess.run(
-        [sys.executable, __file__, "--plan", json.dumps(plan)],
-        capture_output=True,
-        text=True,
-        env={**os.environ, "KERAS_BACKEND": "jax", "JAX_PLATFORMS": "cpu"},
-    )
+    """Runs one side in a process of its own; returns why it failed, if so.
+
+    Of a side that was stopped, the rate is what it had at most: all tokens in
+    the time that it was given, with loading and compiling.
+    """
+    try:
+        made = subprocess.run(
+            [sys.executable, __file__, "--plan", json.dumps(plan)],
+            capture_output=True,
+            text=True,
+            timeout=plan["patience"],
+            env={**os.environ, "KERAS_BACKEND": "jax", "JAX_PLATFORMS": "cpu"},
+        )
+    except subprocess.TimeoutExpired:
+        tokens = plan["prompts"] * plan["samples"] * plan["new_tokens"]
+        return {"stopped": True, "rate": tokens / plan["patience"]}
     if made.returncode == 0:
         return json.loads(made.stdout.splitlines()[-1])
     said = made.stderr.lower()
@@ -236,7 +248,7 @@ def compare(plan: dict, sides: list[str], repeats: int) -> None:
     runs: dict[str, list] = {side: [] for side in sides}
     for _ in range(repeats):
         for side, made in runs.items():
-            if not made or isinstance(made[-1], dict):
+            if not made or _done(made[-1]):
                 made.append(child({**plan, "side": side}))
                 print(f"  {side:12} {_said(made[-1])}", flush=True)
     rates = {
@@ -245,14 +257,21 @@ def compare(plan: dict, sides: list[str], repeats: int) -> None:
         if isinstance(made[-1], dict)
     }
     for side in rates.keys() - {SIDES[0]}:
-        if SIDES[0] in rates:
+        if SIDES[0] in rates and _done(runs[SIDES[0]][-1]):
             ratio = rates[SIDES[0]] / rates[side]
-            print(f"  {SIDES[0]} / {side}: {ratio:.2f}", flush=True)
+            least = "at least " if "stopped" in runs[side][-1] else ""
+            print(f"  {SIDES[0]} / {side}: {least}{ratio:.2f}", flush=True)
+
+
+def _done(run: dict | str) -> bool:
+    return isinstance(run, dict) and "stopped" not in run
 
 
 def _said(run: dict | str) -> str:
     if isinstance(run, str):
         return run
+    if "stopped" in run:
+        return f"stopped: fewer than {run['rate']:.0f} tokens/s"
     line = f"{run['rate']:7.0f} tokens/s, peak {run['peak_gib']:.2f} GiB"
     line += f", ready after {run['start_seconds']:.0f} s"
     if "compilations" in run:
@@ -270,6 +289,7 @@ def main() -> None:
     parser.add_argument("--new-tokens", type=int, default=128)
     parser.add_argument("--batch-paths", type=int, help="default: all paths")
     parser.add_argument("--memory", type=float, default=18, help="GiB")
+    parser.add_argument("--patience", type=float, default=1200, help="seconds")
     parser.add_argument("--repeats", type=int, default=1)
     parser.add_argument("--sides", nargs="+", choices=SIDES, default=SIDES)
     parser.add_argument("--plan", help=argparse.SUPPRESS)
@@ -287,6 +307,7 @@ def main() -> None:
                 "new_tokens": given.new_tokens,
                 "batch_paths": given.batch_paths or samples * given.prompts,
                 "memory": given.memory,
+                "patience": given.patience,
             }
             compare(plan, list(given.sides), given.repeats)
 
