@@ -28,6 +28,17 @@ def test_the_readme_s_table_is_that_of_a_run():
         assert [cell.strip(" *") for cell in cells.split("|")] == expected
 
 
+def test_the_run_keeps_what_the_quickstart_promises():
+    found = json.loads((RESULTS / "quickstart.json").read_text())
+    assert min(found["after"]["trained"].values()) >= 0.6
+    for way, (low, _) in found["intervals"]["after"]["held_out"].items():
+        assert low > found["intervals"]["before"]["held_out"][way][1]
+    for group in found["after"].values():
+        assert group["cot_vote"] >= group["cot"]
+    assert found["question"]["answer"] == "9"
+    assert found["seconds"]["total"] < 240
+
+
 def test_the_readme_s_votes_are_those_of_a_run():
     asked = json.loads((RESULTS / "quickstart.json").read_text())["question"]
     readme = (ROOT / "README.md").read_text()

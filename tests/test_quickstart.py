@@ -9,7 +9,7 @@ from keras_flan.quickstart import quickstart
 
 SIZE = {
     "steps": 6,
-    "train_examples": {"asked": 40, "more": 20},
+    "train_examples": {"asked": 40, "sums": 20, "more": 20},
     "test_examples": {"trained": 2, "held_out": 1},
 }
 

@@ -39,6 +39,8 @@ _INFO_KEYS = {
 }
 # Records that are read at once.
 _BATCH = 512
+# Bytes that TensorFlow reads at a time.
+_BUFFER = 256 * 1024
 _AGAIN = "write it again with `keras-flan import`"
 
 
@@ -379,7 +381,14 @@ def _read_shard(path: Path, count: int) -> Iterator[bytes]:
 
 def _stream(path: Path, count: int) -> Iterator[bytes]:
     """Yields all records of a file; in batches, which is 10 times as fast."""
-    dataset = tf().data.TFRecordDataset(str(path))
+    # As `tf.data.TFRecordDataset`, without the map over files that it traces:
+    # to open one takes a fifth of the time.
+    dataset = tf().data.experimental.from_variant(
+        tf().raw_ops.TFRecordDataset(
+            filenames=[str(path)], compression_type="", buffer_size=_BUFFER
+        ),
+        tf().TensorSpec([], tf().string),
+    )
     done = 0
     if count > _BATCH:
         try:

@@ -83,6 +83,17 @@ class FileBenchmark(Benchmark):
         found, path = find_tasks(
             self.name, self.data, self.protocol.files, splits
         )
+        if len(self.protocol.splits) > 1:
+            # What was read, not what was asked for; a run is labelled by it.
+            stems = [path.name.partition(".")[0], path.parent.name]
+            self.split = next(
+                (
+                    split
+                    for split in self.protocol.splits
+                    if any(re.search(rf"(^|_){split}$", stem) for stem in stems)
+                ),
+                self.split,
+            )
         if found is not None:
             aliases = self.protocol.aliases
             return by_task((aliases.get(t, t), p) for t, p in found)

@@ -151,7 +151,7 @@ def evaluate(
         **settings,
         "limit": limit,
         "tasks": tasks,
-        "split": split,
+        "split": source.split,
         "data": _digest(items),
     }
     if resume and (finished := _finished(output, run)):

@@ -183,7 +183,7 @@ def _departures(run: FinishedRun) -> list[str]:
     if (shots := settings.get("shots", 0)) != protocol.shots:
         found.append(f"{shots or 'no'} exemplar{'s' * (shots != 1)}")
     if run.benchmark == "mmlu" and settings.get("split") != "val":
-        found.append("test split")
+        found.append(f"{settings.get('split') or 'unknown'} split")
     return found
 
 

@@ -27,7 +27,7 @@ _SHORTEST_INPUT = 64
 # Paths of a prompt at a time; at most a fifth of the places is spare.
 _LANES = (1, 2, 3, 4, 5, 6, 8, 10, 12, 16, 20, 24, 32, 40, 48, 64)
 # Steps between two looks at what the paths said.
-_STEPS = 16
+_STEPS = 8
 
 
 @dataclasses.dataclass(frozen=True)

@@ -47,11 +47,11 @@ def summarise(
 
     Returns:
         Under `experiments` each experiment's `title`, `paper`, `seeds`,
-        `x`, `arms` and `checks`. An arm has its `changes` and, by view, group and
-        measure (`exact`, `normalised`, in percent), `mean`, `low`, `high`
-        and the `values` of the seeds. A check has the paired difference and
-        a `verdict`: `agrees` or `disagrees` if the interval of the seeds
-        lies on one side of the margin, else `undecided`.
+        `x`, `arms` and `checks`. An arm has its `changes` and, by view,
+        group and measure (`exact`, `normalised`, in percent), `mean`, `low`,
+        `high` and the `values` of the seeds. A check has the paired
+        difference and a `verdict`: `agrees` or `disagrees` if the interval
+        of the seeds lies on one side of the margin, else `undecided`.
     """
     experiments = {}
     for name, experiment in plan.experiments.items():

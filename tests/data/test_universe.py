@@ -360,6 +360,76 @@ def test_arithmetic_rationales_are_right_step_by_step(examples):
             assert total == fields["answer"]
 
 
+# Where one rationale is as good as another.
+SEVERAL_WAYS = (
+    "compare_numbers", "count_kind", "calendar", "syllogism", "category",
+    "odd_one_out",
+)  # fmt: skip
+
+
+@each_task
+def test_other_ways_of_reasoning_are_told_of_the_same_questions(spec):
+    plain, mixed = (
+        [e.fields for e in generate(spec, "test", 100, other_ways=ways)]
+        for ways in (False, True)
+    )
+    others = [
+        (one, other)
+        for one, other in zip(plain, mixed, strict=True)
+        if one != other
+    ]
+    if spec.name in SEVERAL_WAYS:
+        assert 30 < len(others) < 70
+    else:
+        assert not others
+    for one, other in others:
+        told = other["rationale"]
+        assert told != one["rationale"]
+        assert {**one, "rationale": told} == other
+        assert len(told.split()) <= 25
+        if spec.name == "calendar":
+            assert told.endswith(f"{told.count(',') + 1} {one['answer']}.")
+
+
+def test_other_ways_say_what_is_so():
+    def told(name, question):
+        for e in generate(CORE[name], "test", 200, other_ways=True):
+            if e.fields["question"] == question:
+                return e.fields["rationale"]
+        raise LookupError(question)
+
+    assert (
+        told(
+            "count_kind",
+            "How many of these words are fruits: white, fig, papaya, ladder?",
+        )
+        == "white no, fig yes, papaya yes, ladder no."
+    )
+    assert (
+        told(
+            "odd_one_out",
+            "One of these is of another kind: pear, goat, fig. Which one?",
+        )
+        == "pear is a fruit, goat is an animal, fig is a fruit."
+    )
+
+
+def test_sets_with_other_ways_are_other_sets(tmp_path):
+    def made(**more):
+        folder = ensure_records(
+            tmp_path, tasks=["calendar"], sizes={"test": 20}, splits=["test"],
+            **more,
+        )  # fmt: skip
+        return digests(folder)
+
+    plain = made()
+    assert made() == plain
+    mixed = made(other_ways=True)
+    assert mixed != plain
+    assert made(other_ways=True) == mixed
+    assert made() == plain
+
+
 def test_the_cafeteria_is_there(examples):
     asked = [f["question"] for f in examples["two_step_arithmetic", "train"]]
     for form in (

@@ -307,7 +307,8 @@ def test_records_of_chosen_tasks_and_sizes(tmp_path):
 
 def grams(rows):
     """Hashes of all runs of 13 words of questions and rationales."""
-    texts = [f.get(k, "") for f in rows for k in ("question", "rationale")]
+    keys = ("question", "rationale", "other_rationale")
+    texts = [f.get(k, "") for f in rows for k in keys]
     return np.unique(Words.of(texts).ngrams(13)[0])
 
 
@@ -324,10 +325,16 @@ def leaks(training):
     ]
 
 
+def both_ways(spec, draws):
+    """An example, and what may be told of it instead."""
+    made = spec.make(draws)
+    return [spec.example(draws), made]
+
+
 def test_no_thirteen_words_of_a_held_out_example_are_trained_on():
     def some(spec):
         draws = Draws(f"{spec.name}/train")
-        return [spec.example(draws) for _ in range(40)]
+        return [made for _ in range(40) for made in both_ways(spec, draws)]
 
     assert leaks(some) == []
 
@@ -335,6 +342,10 @@ def test_no_thirteen_words_of_a_held_out_example_are_trained_on():
 @pytest.mark.slow
 def test_nor_in_splits_of_the_largest_size():
     def all_of(spec):
-        return [e.fields for e in generate(spec, "train")]
+        return [
+            e.fields
+            for ways in (False, True)
+            for e in generate(spec, "train", other_ways=ways)
+        ]
 
     assert leaks(all_of) == []

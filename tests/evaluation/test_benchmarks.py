@@ -262,6 +262,19 @@ def test_the_kind_of_a_task_does_not_depend_on_the_limit(bbh):
     assert item.answer_kind == "text"
 
 
+def test_a_run_is_labelled_by_the_split_that_was_read(mmlu):
+    val = mmlu / "val" / "world_facts_val.csv"
+    assert load_benchmark("mmlu", mmlu).split == "test"
+    assert load_benchmark("mmlu", mmlu, "val").split == "val"
+    assert load_benchmark("mmlu", val).split == "val"
+    (mmlu / "test" / "world_facts_test.csv").unlink()
+    assert load_benchmark("mmlu", mmlu).split == "val"
+    unknown = val.rename(val.with_name("world_facts.csv"))
+    assert load_benchmark("mmlu", unknown).split == "val"  # its folder
+    unknown = unknown.rename(mmlu / "world_facts.csv")
+    assert load_benchmark("mmlu", unknown).split is None
+
+
 # === Bad input ===
 
 

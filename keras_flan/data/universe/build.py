@@ -32,6 +32,7 @@ def generate(
     split: str,
     number: int | None = None,
     templates: int | None = None,
+    other_ways: bool = False,
 ) -> list[Example]:
     """Makes one split of a task; no question occurs twice in a task.
 
@@ -44,6 +45,7 @@ def generate(
         split: `"train"` or `"test"`.
         number: How many; default: that of `SPLIT_SIZES`.
         templates: Ask in the first so many of the task's own ways only.
+        other_ways: See `TaskSpec.example`.
 
     Raises:
         ValueError: If the task has too few different questions.
@@ -61,7 +63,7 @@ def generate(
     return [
         Example(fields, spec.name, f"{split}/{i}")
         for i, fields in enumerate(
-            _distinct(spec, draws, number, taken, templates)
+            _distinct(spec, draws, number, taken, templates, other_ways)
         )
     ]
 
@@ -72,11 +74,12 @@ def _distinct(
     number: int,
     taken: set[str],
     templates: int | None,
+    other_ways: bool,
 ) -> Iterator[dict[str, str]]:
     """Yields examples whose questions are not in `taken`, and adds them."""
     for i in range(number):
         for _ in range(_PATIENCE):
-            fields = spec.example(draws, templates)
+            fields = spec.example(draws, templates, other_ways)
             if fields["question"] not in taken:
                 break
         else:
@@ -117,7 +120,7 @@ def build_records(
         >>> infos[0]["name"], infos[0]["split"], infos[0]["num_examples"]
         ('one_step_arithmetic', 'train', 2000)
     """
-    sets = _sets(Path(output), tasks, sizes, templates)
+    sets = _sets(Path(output), tasks, sizes, templates, other_ways=False)
     return _write(sets, progress)
 
 
@@ -127,19 +130,22 @@ def ensure_records(
     tasks: Iterable[str] | None = None,
     sizes: Mapping[str, int] = SPLIT_SIZES,
     templates: int | None = None,
+    other_ways: bool = False,
     splits: Iterable[str] | None = None,
     progress: bool = False,
 ) -> Path:
     """Makes the sets of the universe that are not in `directory` as built.
 
-    Sets that are missing, damaged or of another size, generator version or
-    number of templates are written; valid ones are left alone.
+    Sets that are missing, damaged or of another size, generator version,
+    number of templates or of ways are written; valid ones are left alone.
 
     Args:
         directory: The folder to complete.
         tasks: See `build_records`; so are the others.
         sizes: Examples of each split.
         templates: A bound on each task's own ways of asking.
+        other_ways: Whether half of the examples have another way of
+            reasoning, where the task has one; see `TaskSpec.example`.
         splits: Which; default: those of each task. (The `"train"` split of
             a held-out task is for exemplars; keep it away from mixtures.)
         progress: Show a progress bar on stderr.
@@ -151,7 +157,7 @@ def ensure_records(
         >>> ensure_records("tf_records/quickstart", sizes=SAMPLE_SIZES)
         PosixPath('tf_records/quickstart')
     """
-    sets = _sets(Path(directory), tasks, sizes, templates, splits)
+    sets = _sets(Path(directory), tasks, sizes, templates, other_ways, splits)
     _write([one for one in sets if not one.valid()], progress)
     return Path(directory)
 
@@ -164,6 +170,7 @@ class _Set:
     split: str
     number: int
     templates: int | None
+    other_ways: bool
     directory: Path
 
     def valid(self) -> bool:
@@ -173,14 +180,24 @@ class _Set:
             verify_records(self.directory)
         except InputError:
             return False
-        return info["num_examples"] == self.number and all(
-            info.get(key) == value for key, value in self._origin().items()
-        )
+        found = {"other_ways": False, **info}
+        wanted = {
+            **self._origin(),
+            "num_examples": self.number,
+            "other_ways": self.other_ways,
+        }
+        return all(found.get(key) == wanted[key] for key in wanted)
 
     def write(self) -> dict[str, Any]:
         spec = self.spec
         return write_records(
-            generate(spec, self.split, self.number, self.templates),
+            generate(
+                spec,
+                self.split,
+                self.number,
+                self.templates,
+                self.other_ways,
+            ),
             self.directory,
             name=spec.name,
             split=self.split,
@@ -202,6 +219,7 @@ class _Set:
         return {
             "generator_version": GENERATOR_VERSION,
             "own_templates": self.templates,
+            **({"other_ways": True} if self.other_ways else {}),
         }
 
 
@@ -210,6 +228,7 @@ def _sets(
     tasks: Iterable[str] | None,
     sizes: Mapping[str, int],
     templates: int | None,
+    other_ways: bool,
     splits: Iterable[str] | None = None,
 ) -> list[_Set]:
     """Lists the sets of tasks."""
@@ -222,7 +241,14 @@ def _sets(
                 + did_you_mean(name, TASKS)
             )
     return [
-        _Set(TASKS[name], split, sizes[split], templates, output / name / split)
+        _Set(
+            TASKS[name],
+            split,
+            sizes[split],
+            templates,
+            other_ways,
+            output / name / split,
+        )
         for name in names
         for split in splits or TASKS[name].splits
     ]

@@ -50,6 +50,7 @@ def compare_numbers(draws: Draws) -> dict[str, str]:
         ),
         "answer": str(answer),
         "rationale": f"{answer} is {asked} than {other}.",
+        "other_rationale": f"{other} is not {asked} than {answer}.",
     }
 
 

@@ -87,6 +87,11 @@ def count_kind(draws: Draws) -> dict[str, str]:
         "question": _ask(draws, COUNT, items, kind=kind),
         "answer": str(count),
         "rationale": _numbered([w for w in items if KIND_OF[w] == kind]),
+        "other_rationale": ", ".join(
+            f"{word} {'yes' if KIND_OF[word] == kind else 'no'}"
+            for word in items
+        )
+        + ".",
     }
 
 

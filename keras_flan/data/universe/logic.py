@@ -49,6 +49,7 @@ def syllogism(draws: Draws) -> dict[str, str]:
         "question": " ".join([*premises, question]),
         "answer": answer,
         "rationale": " ".join(steps),
+        "other_rationale": " ".join(reversed(steps)),
     }
 
 

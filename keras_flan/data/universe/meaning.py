@@ -91,7 +91,14 @@ def category(draws: Draws) -> dict[str, str]:
         "options": "\n".join(options),
         "answer": letters[right],
         "rationale": f"{options[right]} is {a_kind}.",
+        "other_rationale": _each_kind(options, kinds),
     }
+
+
+def _each_kind(words: list[str], kinds: list[str]) -> str:
+    """Returns `"fox is an animal, red is a colour."`."""
+    told = map("{} is {}".format, words, map(with_article, kinds))
+    return ", ".join(told) + "."
 
 
 def word_kind(draws: Draws) -> dict[str, str]:
@@ -121,6 +128,9 @@ def odd_one_out(draws: Draws) -> dict[str, str]:
         "answer": odd,
         "rationale": f"{alike} are {kind}s, but {odd} is "
         f"{with_article(other)}.",
+        "other_rationale": _each_kind(
+            items, [other if word == odd else kind for word in items]
+        ),
     }
 
 

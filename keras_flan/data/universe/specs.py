@@ -70,7 +70,8 @@ class TaskSpec:
         family: The family it belongs to; tasks of one family share a skill.
         make: Draws one example: a dict with `question`, `answer` and, where
             the task has them, `rationale` (the steps, without the answer
-            phrase, which templates add) and `options` (one a line). With
+            phrase, which templates add), `other_rationale` (another way to
+            the same answer) and `options` (one a line). With
             `templates`, a dict of what these show instead of `question`.
         summary: One line on what is asked.
         answer_kind: `"number"`, `"option"`, `"yes_no"` or `"text"`.
@@ -109,15 +110,25 @@ class TaskSpec:
         return share if share > self.chance + _NOISE else self.chance
 
     def example(
-        self, draws: Draws, templates: int | None = None
+        self,
+        draws: Draws,
+        templates: int | None = None,
+        other_ways: bool = False,
     ) -> dict[str, str]:
         """Draws the fields of one example.
 
         Args:
             draws: The source of chance.
             templates: Ask in the first so many of `templates` only.
+            other_ways: Whether every other example has the task's other way
+                of reasoning, if there is one. The questions are the same.
         """
         made = self.make(draws)
+        other = made.pop("other_rationale", None)
+        if other_ways and other:
+            # Decided by the question: `draws` goes on as without it.
+            by_question = Draws(f"{self.name}/ways/{made['question']}")
+            made["rationale"] = by_question.pick((made["rationale"], other))
         if not self.templates:
             return made
         template = draws.pick(self.templates[:templates])

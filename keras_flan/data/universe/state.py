@@ -105,6 +105,10 @@ def calendar(draws: Draws) -> dict[str, str]:
         ),
         "answer": passed[-1],
         "rationale": ", ".join(passed) + ".",
+        "other_rationale": ", ".join(
+            f"{i} {day}" for i, day in enumerate(passed, 1)
+        )
+        + ".",
     }
 
 
