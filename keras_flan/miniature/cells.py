@@ -94,8 +94,10 @@ class Bench:
         """Makes what several cells use: pretrained bases and records."""
         for base in dict.fromkeys(cell.base for cell in cells):
             self._load(base)
-        for kind in dict.fromkeys(_records_kind(cell) for cell in cells):
-            self._train_records(drawn_tasks(None, 0), *kind)
+        for own, number in dict.fromkeys(
+            (c.templates, c.train_examples) for c in cells
+        ):
+            self._train_records(drawn_tasks(None, 0), number, own)
         for mode in ("direct", "cot"):
             self._asked_records(mode)
 
@@ -146,9 +148,9 @@ class Bench:
         model.fit(dataset, steps_per_epoch=cell.steps, shuffle=False, verbose=0)
 
     def _mixture(self, cell: Cell) -> dict:
-        names = drawn_tasks(cell.tasks, cell.seed)
-        records = self._train_records(names, *_records_kind(cell))
         own = cell.templates
+        names = drawn_tasks(cell.tasks, cell.seed)
+        records = self._train_records(names, cell.train_examples, own)
         family = None if own is None else self._few_templates(own)
 
         def groups(names: Sequence[str], formats: dict) -> dict:
@@ -175,19 +177,13 @@ class Bench:
         return {**mixture, "stages": stages}
 
     def _train_records(
-        self,
-        names: Sequence[str],
-        number: int,
-        templates: int | None,
-        other_ways: bool,
+        self, names: Sequence[str], number: int, templates: int | None
     ) -> Path:
-        folder = f"train-{number}-{templates or 'all'}"
         return self._records(
-            folder + ("-ways" if other_ways else ""),
+            f"train-{number}-{templates or 'all'}",
             names,
             {"train": number},
             templates,
-            other_ways,
         )
 
     def _asked_records(self, mode: str) -> tuple[Path, list[str]]:
@@ -208,18 +204,12 @@ class Bench:
         tasks: Sequence[str],
         sizes: Mapping[str, int],
         templates: int | None = None,
-        other_ways: bool = False,
     ) -> Path:
         """Makes records once in a process; returns their folder."""
         folder = self._output / "records" / name
         new = [task for task in tasks if (name, task) not in self._made]
         ensure_records(
-            folder,
-            tasks=new,
-            sizes=sizes,
-            templates=templates,
-            other_ways=other_ways,
-            splits=sizes,
+            folder, tasks=new, sizes=sizes, templates=templates, splits=sizes
         )
         self._made.update((name, task) for task in new)
         return folder
@@ -350,11 +340,6 @@ def _in_turn(specs: Sequence[TaskSpec]) -> list[str]:
         seen[spec.family] = seen.get(spec.family, 0) + 1
         rounds.append((seen[spec.family], place, spec.name))
     return [name for _, _, name in sorted(rounds)]
-
-
-def _records_kind(cell: Cell) -> tuple[int, int | None, bool]:
-    """Returns which training records a cell reads."""
-    return cell.train_examples, cell.templates, cell.other_ways
 
 
 def _direct(formats: dict[str, float]) -> dict[str, float]:

@@ -83,8 +83,6 @@ class Cell(Strict):
         formats: Weights of the formats.
         templates: Only the first so many instruction templates of each list,
             and as many of each task's own ways of asking; None is all.
-        other_ways: Whether half of the rationales go another way, where a
-            task has one.
         balance: Whether families have equal shares; otherwise tasks have.
         method: What is trained: all weights, `lora` or `houlsby` adapters.
         stages: `joint`; `fewer_first`, half of the steps on a quarter of the
@@ -107,7 +105,6 @@ class Cell(Strict):
         }
     )
     templates: Positive | None = None
-    other_ways: bool = False
     balance: bool = True
     method: Literal["full", "lora", "houlsby"] = "full"
     stages: Literal["joint", "fewer_first", "direct_first"] = "joint"

@@ -180,13 +180,11 @@ class _Set:
             verify_records(self.directory)
         except InputError:
             return False
-        found = {"other_ways": False, **info}
-        wanted = {
-            **self._origin(),
-            "num_examples": self.number,
-            "other_ways": self.other_ways,
-        }
-        return all(found.get(key) == wanted[key] for key in wanted)
+        return (
+            info["num_examples"] == self.number
+            and info.get("other_ways", False) == self.other_ways
+            and all(info.get(key) == x for key, x in self._origin().items())
+        )
 
     def write(self) -> dict[str, Any]:
         spec = self.spec

@@ -7,6 +7,7 @@ from keras_flan.data.universe.words import (
     NAMES,
     WORDS,
     listing,
+    numbered,
     people,
 )
 
@@ -66,13 +67,8 @@ def nth_word(draws: Draws) -> dict[str, str]:
     return {
         "question": _ask(draws, NTH, items, nth=POSITIONS[position]),
         "answer": items[position],
-        "rationale": _numbered(items[: position + 1]),
+        "rationale": numbered(items[: position + 1]),
     }
-
-
-def _numbered(items: list[str]) -> str:
-    """Returns the items counted from 1: `"1 cat, 2 dog."`."""
-    return ", ".join(f"{i} {item}" for i, item in enumerate(items, 1)) + "."
 
 
 def count_kind(draws: Draws) -> dict[str, str]:
@@ -86,7 +82,7 @@ def count_kind(draws: Draws) -> dict[str, str]:
     return {
         "question": _ask(draws, COUNT, items, kind=kind),
         "answer": str(count),
-        "rationale": _numbered([w for w in items if KIND_OF[w] == kind]),
+        "rationale": numbered([w for w in items if KIND_OF[w] == kind]),
         "other_rationale": ", ".join(
             f"{word} {'yes' if KIND_OF[word] == kind else 'no'}"
             for word in items

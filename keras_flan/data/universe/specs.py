@@ -125,12 +125,17 @@ class TaskSpec:
         """
         made = self.make(draws)
         other = made.pop("other_rationale", None)
+        fields = self._asked(draws, made, templates) if self.templates else made
         if other_ways and other:
             # Decided by the question: `draws` goes on as without it.
-            by_question = Draws(f"{self.name}/ways/{made['question']}")
-            made["rationale"] = by_question.pick((made["rationale"], other))
-        if not self.templates:
-            return made
+            by_question = Draws(f"{self.name}/ways/{fields['question']}")
+            fields["rationale"] = by_question.pick((fields["rationale"], other))
+        return fields
+
+    def _asked(
+        self, draws: Draws, made: dict[str, str], templates: int | None
+    ) -> dict[str, str]:
+        """Returns the fields of an example that a template words."""
         template = draws.pick(self.templates[:templates])
         question = template.format_map(made)
         fields = {

@@ -1,7 +1,13 @@
 """Following a state through a few events: coins, swaps, days and hours."""
 
 from keras_flan.data.universe.specs import Draws, TaskSpec
-from keras_flan.data.universe.words import DAYS, NAMES, listing, people
+from keras_flan.data.universe.words import (
+    DAYS,
+    NAMES,
+    listing,
+    numbered,
+    people,
+)
 
 COIN_START = ("A coin is heads up.", "A coin lies heads up.")
 COIN_ASK = (
@@ -105,10 +111,7 @@ def calendar(draws: Draws) -> dict[str, str]:
         ),
         "answer": passed[-1],
         "rationale": ", ".join(passed) + ".",
-        "other_rationale": ", ".join(
-            f"{i} {day}" for i, day in enumerate(passed, 1)
-        )
-        + ".",
+        "other_rationale": numbered(passed),
     }
 
 

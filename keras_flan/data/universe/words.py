@@ -72,3 +72,8 @@ def with_article(word: str) -> str:
 def people(draws: Draws, k: int) -> list[str]:
     """Returns k different names."""
     return draws.sample(NAMES, k)
+
+
+def numbered(items: list[str]) -> str:
+    """Returns the items counted from 1: `"1 cat, 2 dog."`."""
+    return ", ".join(f"{i} {item}" for i, item in enumerate(items, 1)) + "."
