@@ -11,7 +11,8 @@ import pytest
 
 from keras_flan import xla
 
-FLAG = "--xla_cpu_experimental_ynn_fusion_type="
+NAME = "--xla_cpu_experimental_ynn_fusion_type="
+FLAG = f"{NAME}individual_dot"
 
 
 @pytest.fixture
@@ -27,19 +28,19 @@ def version(monkeypatch):
     [
         ({}, FLAG),
         ({"XLA_FLAGS": "--xla_dump_to=x"}, f"--xla_dump_to=x {FLAG}"),
-        ({"XLA_FLAGS": f"{FLAG}dot"}, f"{FLAG}dot"),
+        ({"XLA_FLAGS": f"{NAME}dot"}, f"{NAME}dot"),
     ],
 )
 def test_flag_is_added_to_those_of_the_user(version, before, after):
     version("0.10.2")
-    xla.prefer_plain_products(before)
+    xla.prefer_single_products(before)
     assert before == {"XLA_FLAGS": after}
 
 
 def test_no_flag_for_another_compiler(version):
     version("0.12.0")
     settings = {}
-    xla.prefer_plain_products(settings)
+    xla.prefer_single_products(settings)
     assert settings == {}
 
 

@@ -19,6 +19,7 @@ from keras_flan.generation.rounds import (
     program,
     programs,
 )
+from keras_flan.models.path_attention import block_length
 
 # Prompts, and what paths say, have one of these lengths, or the next power
 # of two: so there are few programs.
@@ -253,7 +254,10 @@ class _Run:
             grid.uniform[place, number, : len(lane.uniform) - said] = (
                 lane.uniform[said:]
             )
-        grid.steps = np.int32(min(_STEPS, grid.left.max()))
+        block = block_length(self._bucket.length)
+        grid.steps = np.int32(
+            min(_STEPS, grid.left.max(), block - grid.clock % block)
+        )
         return bool(grid.steps)
 
     def _next_slot(self) -> _Slot | None:

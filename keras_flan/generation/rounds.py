@@ -14,7 +14,12 @@ from keras import ops
 from keras_flan.generation.sampling import choose
 from keras_flan.models import decoder_only_decoding, t5_decoding
 from keras_flan.models.constraints import constrain
-from keras_flan.models.path_attention import cache_shapes, each_layer
+from keras_flan.models.path_attention import (
+    block_length,
+    cache_shapes,
+    each_layer,
+    turn,
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -122,14 +127,16 @@ class Program:
         if self._shapes is None:
             self._shapes, self._dtype = self._find_shapes()
         make = make or _zeros
-        return {
-            name: each_layer(
-                lambda pair, name=name: tuple(
-                    make(name, shape, self._dtype) for shape in pair
-                ),
+
+        def filled(name, shapes):
+            return each_layer(
+                lambda pair: tuple(make(name, s, self._dtype) for s in pair),
                 shapes,
             )
-            for name, shapes in self._shapes.items()
+
+        return {
+            "memory": filled("memory", self._shapes["memory"]),
+            "past": [filled("past", block) for block in self._shapes["past"]],
         }
 
     def __call__(self, state: dict, grid: Grid):
@@ -137,13 +144,16 @@ class Program:
 
         Args:
             state: The caches; on JAX the round uses them up.
-            grid: A `Grid`.
+            grid: A `Grid`; no block of the past may be full before its last
+                step.
 
         Returns:
             The new caches; and as NumPy arrays int32 tokens and float32
             log-probabilities `(slots, lanes, length)`, and how many steps
             were taken.
         """
+        if grid.clock % block_length(self._bucket.length) == 0:
+            state = {**state, "past": turn(state["past"])}
         state, *made = self._run(state, vars(grid))
         return state, *map(ops.convert_to_numpy, made)
 
@@ -236,14 +246,15 @@ def _round(model, module, bucket, state, grid):
         state["memory"],
     )
     prepared = module.prepare(model, bucket.length)
+    newest, *older = state["past"]
 
-    def unfinished(step, _past, _tokens, _ages, left, *_made):
+    def unfinished(step, _newest, _tokens, _ages, left, *_made):
         return ops.logical_and(step < grid["steps"], ops.any(left > 0))
 
-    def advance(step, past, tokens, ages, left, made, gains):
-        logits, past = module.step(
+    def advance(step, newest, tokens, ages, left, made, gains):
+        logits, newest = module.step(
             model,
-            {"memory": memory, "past": past},
+            {"memory": memory, "past": [newest, *older]},
             prepared,
             grid["lengths"],
             tokens,
@@ -262,7 +273,7 @@ def _round(model, module, bucket, state, grid):
         goes_on = ops.logical_and(running, tokens != grid["end"])
         return (
             step + 1,
-            past,
+            newest,
             tokens,
             ages + ops.cast(running, "int32"),
             ops.where(goes_on, left - 1, 0),
@@ -271,12 +282,12 @@ def _round(model, module, bucket, state, grid):
         )
 
     shape = (bucket.slots, bucket.lanes, bucket.length)
-    steps, past, _, _, _, made, gains = ops.while_loop(
+    steps, newest, _, _, _, made, gains = ops.while_loop(
         unfinished,
         advance,
         (
             ops.zeros((), "int32"),
-            state["past"],
+            newest,
             grid["tokens"],
             grid["ages"],
             grid["left"],
@@ -284,7 +295,7 @@ def _round(model, module, bucket, state, grid):
             ops.zeros(shape, "float32"),
         ),
     )
-    return {"memory": memory, "past": past}, made, gains, steps
+    return {"memory": memory, "past": [newest, *older]}, made, gains, steps
 
 
 def _zeros(name, shape, dtype):

@@ -18,6 +18,8 @@ SORTED_TOP_K = 64
 
 # A long distribution is searched block by block.
 _BLOCK = 128
+# The most probable tokens are searched in the best of such groups.
+_GROUP = 16
 
 
 def uniforms(prompt: str, number: int, length: int, seed: int) -> np.ndarray:
@@ -56,7 +58,7 @@ def choose(logits, uniform, temperature, top_k, top_p):
     best = ops.logical_or(temperature == 0, top_k == 1)
     few = ops.logical_and(top_k > 0, top_k <= SORTED_TOP_K)
     temperature = ops.where(temperature == 0, 1.0, temperature)
-    tokens = ops.switch(
+    tokens, top = ops.switch(
         ops.where(best, 0, ops.where(few, 1, 2)),
         [
             lambda logits, *_: _greedy(logits),
@@ -69,27 +71,59 @@ def choose(logits, uniform, temperature, top_k, top_p):
         top_k,
         top_p,
     )
-    picked = ops.take_along_axis(logits, tokens[..., None], axis=-1)[..., 0]
-    return tokens, picked - ops.logsumexp(logits, axis=-1)
+    # The highest logit is known by now: one pass less than `logsumexp`.
+    total = ops.sum(ops.exp(logits - top[..., None]), axis=-1)
+    return tokens, _at(logits, tokens) - top - ops.log(total)
+
+
+def _at(values, index):
+    return ops.take_along_axis(values, index[..., None], axis=-1)[..., 0]
+
+
+# Each returns the tokens and the highest logits.
 
 
 def _greedy(logits):
-    return ops.cast(ops.argmax(logits, axis=-1), "int32")
+    tokens = ops.cast(ops.argmax(logits, axis=-1), "int32")
+    return tokens, _at(logits, tokens)
 
 
 def _sample_sorted(logits, uniform, temperature, top_k, top_p):
     """Draws among the first few tokens, most probable first."""
-    size = min(SORTED_TOP_K, logits.shape[-1])
-    best, tokens = ops.top_k(logits, size)
-    kept = ops.arange(size) < top_k
+    best, tokens = _most_probable(logits)
+    # A slice of them would keep XLA from its fast way to find them.
+    top = ops.max(best, axis=-1)
+    kept = ops.arange(best.shape[-1]) < top_k
     best = ops.where(kept, best / temperature, -np.inf)
     shares = ops.softmax(best, axis=-1)
     # A token is kept if those before it don't reach the share yet.
     before = ops.cumsum(shares, axis=-1) - shares
     shares = ops.where(before < top_p, shares, 0.0)
     rank = _inverse_cdf(shares, uniform)
-    token = ops.take_along_axis(tokens, rank[..., None], axis=-1)
-    return ops.cast(token[..., 0], "int32")
+    return ops.cast(_at(tokens, rank), "int32"), top
+
+
+def _most_probable(logits):
+    """Returns the highest logits, highest first, and their tokens.
+
+    Each of them is in a group whose maximum is among as many highest; to sort
+    out groups and then their members is half the work.
+    """
+    size = logits.shape[-1]
+    if size < 2 * _GROUP * SORTED_TOP_K:
+        return ops.top_k(logits, min(SORTED_TOP_K, size))
+    count = -(-size // _GROUP)
+    padding = [(0, 0)] * (len(logits.shape) - 1) + [(0, count * _GROUP - size)]
+    logits = ops.pad(logits, padding, constant_values=-np.inf)
+    members = ops.reshape(logits, (*logits.shape[:-1], _GROUP, count))
+    _, groups = ops.top_k(ops.max(members, axis=-2), SORTED_TOP_K)
+    groups = ops.sort(groups, axis=-1)
+    members = ops.take_along_axis(members, groups[..., None, :], axis=-1)
+    best, place = ops.top_k(
+        ops.reshape(members, (*logits.shape[:-1], -1)), SORTED_TOP_K
+    )
+    group = ops.take_along_axis(groups, place % SORTED_TOP_K, axis=-1)
+    return best, place // SORTED_TOP_K * count + group
 
 
 def _sample_all(logits, uniform, temperature, top_k, top_p):
@@ -101,7 +135,7 @@ def _sample_all(logits, uniform, temperature, top_k, top_p):
         lambda: _limit(shares, top_k, top_p),
         lambda: shares,
     )
-    return _inverse_cdf(shares, uniform)
+    return _inverse_cdf(shares, uniform), ops.max(logits, axis=-1)
 
 
 def _limit(shares, top_k, top_p):
@@ -174,14 +208,11 @@ def _inverse_cdf(shares, uniform):
     cumulated = ops.cumsum(sums, axis=-1)
     target = uniform * cumulated[..., -1]
     block = _passed(cumulated, target)
-
-    def of_block(values):
-        return ops.take_along_axis(values, block[..., None], axis=-1)[..., 0]
-
     inside = ops.take_along_axis(blocks, block[..., None, None], axis=-2)
     within = ops.cumsum(inside[..., 0, :], axis=-1)
     # What is left of the target; never the whole of the block.
-    rest = (target - of_block(cumulated) + of_block(sums)) / of_block(sums)
+    within_block = _at(sums, block)
+    rest = (target - _at(cumulated, block) + within_block) / within_block
     rest = ops.clip(rest, 0.0, 1 - 2.0**-24)
     return block * _BLOCK + _passed(within, rest * within[..., -1])
 

@@ -62,8 +62,8 @@ def read(model, token_ids, lengths):
 
 
 def prepare(model, length):
-    """Returns what all steps share: how many places the ring has."""
-    return length
+    """Returns what all steps share: nothing."""
+    return None
 
 
 def step(model, state, prepared, lengths, tokens, ages, clock):
@@ -80,13 +80,14 @@ def step(model, state, prepared, lengths, tokens, ages, clock):
         clock: int scalar tensor, steps since the caches were empty.
 
     Returns:
-        float32 logits `(slots, lanes, vocabulary_size)`, and the new past.
+        float32 logits `(slots, lanes, vocabulary_size)`, and the newest
+        block of the past.
     """
     family = model.family
     before = ops.maximum(lengths - 1, 0)  # what is seen of the prompt
 
     def attention(query, key, value, caches, scale, **settings):
-        memory, past = caches
+        memory, *past = caches
         out = attend_paths(
             query,
             past,
@@ -102,15 +103,16 @@ def step(model, state, prepared, lengths, tokens, ages, clock):
         family.embed(tokens),
         before[:, None] + ages,
         attention,
-        family.join(state["memory"], state["past"]),
+        family.join(state["memory"], *state["past"]),
     )
     # Written when all layers are done: where they are stacked and scanned,
     # handing out whole caches would copy them.
-    place = ops.mod(clock, prepared)
-    past = each_layer(
-        lambda past, pair: write_past(past, *pair, place), state["past"], new
+    newest = each_layer(
+        lambda block, pair: write_past(block, *pair, clock),
+        state["past"][0],
+        new,
     )
-    return model.logits(family.normalise(x)), past
+    return model.logits(family.normalise(x)), newest
 
 
 def _adjustment(scale, soft_cap=None, window=None, dropout=None):

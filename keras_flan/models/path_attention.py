@@ -2,19 +2,25 @@
 
 A path is a row of a fixed grid: `slots` prompts, `lanes` paths of each. The
 past of all of them is a ring that one clock turns: at each step every path
-writes at place `clock % length`. What lies `d` places back was written `d`
-steps ago, in every path alike. So a step writes one slice of each cache, the
-distance of a place is the same for all paths, and a path that starts at any
-time only has to know its own age: it sees no further back.
+writes at the same place. What lies `d` places back was written `d` steps ago,
+in every path alike. So the distance of a place is the same for all paths, and
+a path that starts at any time only has to know its own age: it sees no
+further back.
+
+The ring is cut into blocks, newest first. A step writes one place of the
+newest block alone, and reads no block that was never written. A block is a
+tensor of its own: a part of a tensor would be copied before it is multiplied.
+When the newest block is full, the oldest takes its place (`turn`).
 """
 
+import keras
 from keras import ops
 
 from keras_flan.models.attention import MASKED
 
-# Long caches are read up to one of so many ends, short ones whole.
-_WINDOWS = 4
-_SHORTEST_WINDOW = 32
+# A ring has so many blocks, a short one fewer.
+_BLOCKS = 4
+_SHORTEST_BLOCK = 32
 
 
 def each_layer(function, *caches):
@@ -42,23 +48,33 @@ def cache_shapes(memory, slots, lanes, length):
         length: int. Places of the ring.
 
     Returns:
-        `{"memory": ..., "past": ...}` of the same form. The place is the
-        last axis of keys and the last but one of values: so both products
-        of attention read memory in order.
+        `{"memory": ..., "past": ...}`; the memory of the same form, of the
+        past a list of such, one a block. Keys of the past are as its values:
+        so a place is written in one piece.
     """
+    places = block_length(length)
 
     def widen(pair):
         return tuple((*s[:-4], slots, *s[-3:]) for s in pair)
 
     def grow(pair):
-        (*stack, _, heads, width, _), _ = pair
-        grid = (*stack, slots, lanes, heads)
-        return (*grid, width, length), (*grid, length, width)
+        _, (*stack, _, heads, _, width) = pair
+        return ((*stack, slots, lanes, heads, places, width),) * 2
 
     return {
         "memory": each_layer(widen, memory),
-        "past": each_layer(grow, memory),
+        "past": [each_layer(grow, memory)] * (length // places),
     }
+
+
+def block_length(length):
+    """How many places the blocks of a ring of `length` places have."""
+    return max(min(length, _SHORTEST_BLOCK), length // _BLOCKS)
+
+
+def turn(past):
+    """Makes the oldest block the newest, to be written anew."""
+    return [past[-1], *past[:-1]]
 
 
 def prompt_memory(key, value):
@@ -71,27 +87,25 @@ def prompt_memory(key, value):
     )
 
 
-def write_past(past, key, value, place):
-    """Writes one place of a layer's caches (of one layer, or stacked).
+def write_past(block, key, value, clock):
+    """Writes one place of a block (of one layer, or stacked).
 
     Args:
-        past: Keys `(..., slots, lanes, heads, width, length)` and values
-            `(..., slots, lanes, heads, length, width)`.
+        block: Keys and values `(..., slots, lanes, heads, places, width)`.
         key: `(..., slots, lanes, heads, width)`.
         value: As `key`.
-        place: int scalar tensor.
+        clock: int scalar tensor.
 
     Returns:
         The new keys and values.
     """
-    keys, values = past
-    where = [0] * len(keys.shape)
-    return (
-        ops.slice_update(keys, [*where[:-1], place], key[..., None]),
-        ops.slice_update(
-            values, [*where[:-2], place, 0], ops.expand_dims(value, -2)
-        ),
-    )
+
+    def put(held, new):
+        *grid, places, _ = held.shape
+        where = [*(0 for _ in grid), ops.mod(clock, places), 0]
+        return ops.slice_update(held, where, ops.expand_dims(new, -2))
+
+    return tuple(map(put, block, (key, value)))
 
 
 def attend_paths(query, past, ages, clock, *, adjust, prompt=None, new=None):
@@ -99,11 +113,11 @@ def attend_paths(query, past, ages, clock, *, adjust, prompt=None, new=None):
 
     Args:
         query: `(slots, lanes, heads, width)`.
-        past: Keys `(slots, lanes, key_heads, width, length)` and values
-            `(slots, lanes, key_heads, length, width)`.
+        past: A list of blocks, newest first: keys and values `(slots,
+            lanes, key_heads, places, width)`.
         ages: int `(slots, lanes)`, tokens each path has seen before.
-        clock: int scalar tensor: the new token's place is
-            `clock % length`.
+        clock: int scalar tensor: the new token's place in the newest block
+            is `clock % places`.
         adjust: A function of float32 scores `(slots, lanes, key_heads,
             group, places)`, and int distances `(places)` or `(slots, lanes,
             1, 1, places)`, to scores: adds a scale, a bias, a window.
@@ -117,40 +131,46 @@ def attend_paths(query, past, ages, clock, *, adjust, prompt=None, new=None):
         `(slots, lanes, heads, width)`.
     """
     slots, lanes, heads, width = query.shape
-    key_heads, length = past[0].shape[2], past[0].shape[-1]
+    key_heads, places = past[0][0].shape[2:4]
+    length = places * len(past)
     group = heads // key_heads
     query = ops.reshape(query, (slots, lanes, key_heads, group, width))
     nearest = 0 if new is None else 1
 
-    def own(keys, values, places):
-        """Reads the first `places` of the ring."""
-        distance = ops.mod(clock - ops.arange(places), length)
-        scores = ops.matmul(query, keys[..., :places])
-        scores = adjust(ops.cast(scores, "float32"), distance)
+    def own(*blocks):
+        """Reads some of the blocks."""
+        newest = ops.mod(clock, places) - ops.arange(places)
+        distance = ops.concatenate(
+            [ops.mod(newest + places * n, length) for n in range(len(blocks))]
+        )
+        scores = [
+            ops.einsum("slkgw,slktw->slkgt", query, keys) for keys, _ in blocks
+        ]
+        scores = ops.cast(ops.concatenate(scores, axis=-1), "float32")
+        scores = adjust(scores, distance)
         seen = ops.logical_and(
             distance >= nearest, distance <= ages[..., None]
         )[:, :, None, None]
         scores = ops.where(seen, scores, MASKED)
-        return _summary(scores, values[..., :places, :], ops.matmul)
 
-    windows = _windows(length)
-    if len(windows) == 1:
-        parts = [own(*past, length)]
-    else:
-        # Before the ring is full for the first time, its end is not read.
-        filled = ops.where(clock < length, clock, length - 1)
-        parts = [
-            ops.switch(
-                filled // windows[0],
-                [
-                    lambda keys, values, places=places: own(
-                        keys, values, places
-                    )
-                    for places in windows
-                ],
-                *past,
-            )
-        ]
+        def product(weights, values):
+            weights = ops.split(weights, len(values), axis=-1)
+            return sum(map(ops.matmul, weights, values))
+
+        return _summary(scores, [values for _, values in blocks], product)
+
+    # Before the ring is full for the first time, its end is not read.
+    written = ops.minimum(clock // places, len(past) - 1)
+    parts = [
+        _switch(
+            written,
+            [
+                lambda *blocks, n=n: own(*blocks[:n])
+                for n in range(1, len(past) + 1)
+            ],
+            *past,
+        )
+    ]
     if prompt is not None:
         keys, values, seen = prompt
         place = ops.arange(keys.shape[-1])
@@ -176,10 +196,10 @@ def attend_paths(query, past, ages, clock, *, adjust, prompt=None, new=None):
     return ops.reshape(_join(parts), (slots, lanes, heads, width))
 
 
-def _windows(length):
-    """How much of a ring may be read: equal steps up to all of it."""
-    step = max(_SHORTEST_WINDOW, length // _WINDOWS)
-    return [*range(step, length, step), length]
+def _switch(index, branches, *operands):
+    if len(branches) == 1:
+        return branches[0](*operands)
+    return ops.switch(index, branches, *operands)
 
 
 def _summary(scores, values, product):
@@ -187,7 +207,8 @@ def _summary(scores, values, product):
     top = ops.max(scores, axis=-1, keepdims=True)
     weights = ops.exp(scores - top)
     total = ops.sum(weights, axis=-1, keepdims=True)
-    return top, total, product(ops.cast(weights, values.dtype), values)
+    dtype = keras.tree.flatten(values)[0].dtype
+    return top, total, product(ops.cast(weights, dtype), values)
 
 
 def _join(parts):

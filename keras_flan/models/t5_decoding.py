@@ -83,22 +83,21 @@ def step(model, state, prepared, lengths, tokens, ages, clock):
         clock: int scalar tensor, steps since the caches were empty.
 
     Returns:
-        float32 logits `(slots, lanes, vocabulary_size)`, and the new past.
+        float32 logits `(slots, lanes, vocabulary_size)`, and the newest
+        block of the past.
     """
     backbone = model.backbone
-    length = prepared.shape[-1]
-    place = ops.mod(clock, length)
 
     def biased(scores, distance):
         bias = ops.take(prepared, distance, axis=-1)
         return scores + bias[None, None, :, None]
 
-    past = []
+    newest = []
     x = backbone.token_embedding(tokens)
-    for layer, memory, cache in zip(
+    for layer, memory, block, *older in zip(
         backbone.decoder_transformer_layers,
         state["memory"],
-        state["past"],
+        *state["past"],
         strict=True,
     ):
         attention = layer.self_attention
@@ -111,14 +110,14 @@ def step(model, state, prepared, lengths, tokens, ages, clock):
                 attention.value_projector,
             )
         )
-        cache = write_past(cache, key, value, place)
-        past.append(cache)
-        hidden = attend_paths(query, cache, ages, clock, adjust=biased)
+        newest.append(write_past(block, key, value, clock))
+        past = [newest[-1], *older]
+        hidden = attend_paths(query, past, ages, clock, adjust=biased)
         x = x + attention.output_projector(merge_heads(hidden))
         x = x + _cross_attention(layer, x, memory, lengths)
         x = x + feed_forward(layer, x)
     x = rms_norm(backbone.decoder_layer_norm, x)
-    return model.logits(x), past
+    return model.logits(x), newest
 
 
 def _cross_attention(layer, x, memory, lengths):
@@ -127,9 +126,10 @@ def _cross_attention(layer, x, memory, lengths):
     query = split_heads(attention, attention.query_projector(hidden))
     keys, values = memory
     # All paths of a prompt are queries of one product.
-    scores = ops.cast(ops.einsum("slnd,sndt->snlt", query, keys), "float32")
+    query = ops.swapaxes(query, 1, 2)
+    scores = ops.cast(ops.matmul(query, keys), "float32")
     seen = ops.arange(keys.shape[-1]) < lengths[:, None]
     scores = ops.where(seen[:, None, None], scores, MASKED)
     weights = ops.cast(ops.softmax(scores, axis=-1), values.dtype)
-    hidden = ops.einsum("snlt,sntd->slnd", weights, values)
+    hidden = ops.swapaxes(ops.matmul(weights, values), 1, 2)
     return attention.output_projector(merge_heads(hidden))

@@ -113,3 +113,18 @@ def test_streams_are_named_by_prompt_path_and_seed():
     assert (a != sampling.uniforms("a prompt", 3, 10, seed=1)).any()
     assert (a != sampling.uniforms("a prompt", 2, 10, seed=2)).any()
     assert (a != sampling.uniforms("other", 2, 10, seed=1)).any()
+
+
+def test_the_most_probable_of_many_tokens():
+    """Beyond some size they are searched in groups; also if some are equal."""
+    size = 2 * sampling._GROUP * sampling.SORTED_TOP_K + 5
+    rng = np.random.default_rng(0)
+    logits = rng.normal(size=(2, 3, size)).astype("float32")
+    logits[0, 1, [7, 9, 2000]] = 5
+    best, tokens = map(convert_to_numpy, sampling._most_probable(logits))
+    expected = np.argsort(-logits, axis=-1, kind="stable")
+    expected = expected[..., : sampling.SORTED_TOP_K]
+    np.testing.assert_array_equal(tokens, expected)
+    np.testing.assert_array_equal(
+        best, np.take_along_axis(logits, expected, axis=-1)
+    )

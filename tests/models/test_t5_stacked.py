@@ -199,16 +199,16 @@ def test_decoding_from_a_stacked_model():
     ids = np.array([[5, 6, 7, 0], [8, 9, 10, 11]])
     lengths = np.array([3, 4])
     # For each layer keys and values of 2 prompts, 1 path, 4 heads, 3 places.
-    empty = (np.zeros((2, 1, 4, 8, 3), "f"), np.zeros((2, 1, 4, 3, 8), "f"))
+    empty = (np.zeros((2, 1, 4, 3, 8), "f"),) * 2
     logits = []
     for one in (plain, remade(plain, scan=True)):
         memory = t5_decoding.read(one, ids, lengths)
         prepared = t5_decoding.prepare(one, 3)
-        past, ages = [empty, empty], np.zeros((2, 1), "int32")
+        newest, ages = [empty, empty], np.zeros((2, 1), "int32")
         for clock in range(2):
-            made, past = t5_decoding.step(
+            made, newest = t5_decoding.step(
                 one,
-                {"memory": memory, "past": past},
+                {"memory": memory, "past": [newest]},
                 prepared,
                 lengths,
                 np.full((2, 1), 7 * clock),
