@@ -106,7 +106,8 @@ def test_a_path_depends_on_prompt_number_and_seed_only(model, top_k):
 def test_one_compilation_a_bucket_whatever_is_asked(model):
     fresh = make_t5(seed=4)
     before = generate(fresh, ["hello"], max_new_tokens=8)
-    assert list(compilations(fresh).values()) == [1]
+    once = [0 if keras.backend.backend() == "torch" else 1]
+    assert list(compilations(fresh).values()) == once
     for settings in (
         dict(max_new_tokens=5),
         dict(temperature=0.7, seed=3),
@@ -121,7 +122,7 @@ def test_one_compilation_a_bucket_whatever_is_asked(model):
     assert after != before
     [[path], *_] = generate(model, ["hello", *PROMPTS[1:]], max_new_tokens=8)
     assert after[0][0].token_ids == path.token_ids
-    assert list(compilations(fresh).values()) == [1]
+    assert list(compilations(fresh).values()) == once
 
 
 def test_paths_that_are_done_make_room_for_others(model):
@@ -163,7 +164,8 @@ def test_log_probabilities_of_tokens_are_those_of_the_model(model):
 def test_stop_strings_cut_the_text(model):
     settings = dict(samples=4, temperature=1.0, max_new_tokens=30, seed=1)
     free, *_ = generate(model, PROMPTS, **settings)
-    stops = [path.text[5:7] for path in free[:2]]
+    stops = [path.text[5:7] for path in free if len(path.text) > 8][:2]
+    assert stops
     cut, *_ = generate(model, PROMPTS, stop=stops, **settings)
     for path, whole in zip(cut, free, strict=True):
         ends = [whole.text.find(s) for s in stops if s in whole.text]

@@ -3,7 +3,8 @@
 import keras
 import numpy as np
 import pytest
-from keras.ops import convert_to_numpy, take
+from keras import tree
+from keras.ops import convert_to_numpy, convert_to_tensor, take
 
 from keras_flan.models import path_attention
 from keras_flan.models.path_attention import (
@@ -50,7 +51,12 @@ def test_a_path_sees_its_prompt_and_its_own_past(
     keys, values = (rng.normal(size=s).astype("f") for s in shapes["memory"])
     seen = rng.integers(1, PROMPT + 1, SLOTS).astype("int32")
 
-    def step(query, past, new, ages, clock):
+    prompt = tuple(map(convert_to_tensor, (keys, values, seen)))
+
+    def step(given):
+        query, past, new, ages, clock = tree.map_structure(
+            convert_to_tensor, given
+        )
         written = write_past(past[0], *new, clock)
         made = attend_paths(
             query,
@@ -58,7 +64,7 @@ def test_a_path_sees_its_prompt_and_its_own_past(
             ages,
             clock,
             adjust=lambda scores, distance: scores + take(bias, distance),
-            prompt=(keys, values, seen) if behind_a_prompt else None,
+            prompt=prompt if behind_a_prompt else None,
             new=new if behind_a_prompt else None,
         )
         return made, written
@@ -79,7 +85,7 @@ def test_a_path_sees_its_prompt_and_its_own_past(
         shape = (SLOTS, LANES, KEY_HEADS * GROUP, WIDTH)
         query = rng.normal(size=shape).astype("f")
         new = rng.normal(size=(2, SLOTS, LANES, KEY_HEADS, WIDTH)).astype("f")
-        made, written = step(query, past, tuple(new), ages, clock)
+        made, written = step((query, past, tuple(new), ages, clock))
         past = [tuple(map(convert_to_numpy, written)), *past[1:]]
         for slot, lane, head in np.ndindex(*shape[:3]):
             own = said[slot][lane]
