@@ -11,13 +11,13 @@ import os
 import sys
 
 from keras_flan.lazy import attach
-from keras_flan.xla import prefer_single_products
+from keras_flan.xla import choose_products
 
 if "keras" not in sys.modules:
     os.environ.setdefault("KERAS_BACKEND", "jax")
 # Silence TensorFlow's start-up chatter, which would drown our own messages.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-prefer_single_products()
+choose_products()
 
 __version__ = "0.1.0"
 

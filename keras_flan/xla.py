@@ -4,26 +4,25 @@ import os
 from importlib import metadata
 
 _FLAG = "--xla_cpu_experimental_ynn_fusion_type"
-_VALUE = "individual_dot"
+_VALUE = "dot"
 # An unknown flag ends the process, so only for what it was seen to work with.
 _VERSIONS = ("0.10.",)
 
 
-def prefer_single_products(environment=os.environ) -> None:
-    """Has XLA leave matrix products to YNNPACK, but nothing around them.
+def choose_products(environment=os.environ) -> None:
+    """Has XLA leave matrix products to YNNPACK on CPUs, but no other sums.
 
-    jaxlib 0.10 also gives it sums and what it can fuse with products, and the
-    backward pass of small models is slower for it; without it at all, large
-    products are two to ten times slower (`benchmarks/cpu_flags.py`). A flag
-    that the user has set stays.
+    jaxlib 0.10 leaves it both, and steps of small models take 1.4 times as
+    long for it; without YNNPACK, those of larger ones do
+    (`benchmarks/cpu_flags.py`). A flag that the user has set stays.
 
     Args:
         environment: Where `XLA_FLAGS` is.
 
     Example:
-        >>> prefer_single_products(settings := {})
+        >>> choose_products(settings := {})
         >>> settings
-        {'XLA_FLAGS': '--xla_cpu_experimental_ynn_fusion_type=individual_dot'}
+        {'XLA_FLAGS': '--xla_cpu_experimental_ynn_fusion_type=dot'}
     """
     flags = environment.get("XLA_FLAGS", "")
     if _FLAG in flags:

@@ -12,7 +12,7 @@ import pytest
 from keras_flan import xla
 
 NAME = "--xla_cpu_experimental_ynn_fusion_type="
-FLAG = f"{NAME}individual_dot"
+FLAG = f"{NAME}dot"
 
 
 @pytest.fixture
@@ -28,19 +28,19 @@ def version(monkeypatch):
     [
         ({}, FLAG),
         ({"XLA_FLAGS": "--xla_dump_to=x"}, f"--xla_dump_to=x {FLAG}"),
-        ({"XLA_FLAGS": f"{NAME}dot"}, f"{NAME}dot"),
+        ({"XLA_FLAGS": f"{NAME}reduce"}, f"{NAME}reduce"),
     ],
 )
 def test_flag_is_added_to_those_of_the_user(version, before, after):
     version("0.10.2")
-    xla.prefer_single_products(before)
+    xla.choose_products(before)
     assert before == {"XLA_FLAGS": after}
 
 
 def test_no_flag_for_another_compiler(version):
     version("0.12.0")
     settings = {}
-    xla.prefer_single_products(settings)
+    xla.choose_products(settings)
     assert settings == {}
 
 

@@ -1,4 +1,4 @@
-"""Attention for packed rows and for prompts that many paths share.
+"""Attention for packed rows.
 
 All of it by plain functions: scores, masks and softmax in float32, keys and
 values with as many heads as the model stores (never repeated per query head).
@@ -69,64 +69,54 @@ def within_window(mask, query_places, key_places, window):
 
 def attend(
     query,
-    sources,
+    key,
+    value,
+    mask,
     *,
     scale=None,
     bias=None,
     soft_cap=None,
     dropout=None,
 ):
-    """Grouped-query attention over one or several sources at once.
-
-    Several sources share one softmax, as if their keys were one after the
-    other. So the keys of a prompt are stored once for all its paths.
+    """Grouped-query attention.
 
     Args:
         query: `(batch, queries, heads, width)`.
-        sources: A list of `(key, value, mask)`. Keys and values have the
-            shape `(batch, keys, key_heads, width)`, seen by all queries, or
-            `(batch, queries, keys, key_heads, width)`, each query's own;
-            masks are bool `(batch, queries or 1, keys)`.
+        key: `(batch, keys, key_heads, width)`.
+        value: `(batch, keys, key_heads, width)`.
+        mask: bool `(batch, queries or 1, keys)`.
         scale: float or `None`. The scores are multiplied by it.
-        bias: `(1, heads, queries, keys)`, added to the scores of the first
-            source, or `None`.
+        bias: `(1, heads, queries, keys)`, added to the scores, or `None`.
         soft_cap: float or `None`. Scores become `cap * tanh(score / cap)`.
-        dropout: Applied to the attention weights `(batch, key_heads, heads /
-            key_heads, queries, keys)`, if given.
+        dropout: Applied to the attention weights `(batch, heads, queries,
+            keys)`, if given; where heads share keys their axis is two,
+            `(key_heads, heads / key_heads)`.
 
     Returns:
         `(batch, queries, heads, width)`.
     """
     batch, queries, heads, width = ops.shape(query)
-    key_heads = sources[0][0].shape[-2]
-    groups = heads // key_heads
-    query = ops.reshape(query, (batch, queries, key_heads, groups, width))
-    scores = []
-    for key, _, mask in sources:
-        product = ops.einsum(f"bqkgw,{_axes(key)}->bkgqs", query, key)
-        product = ops.cast(product, "float32")
-        if scale is not None:
-            product = product * scale
-        if bias is not None:
-            added = ops.reshape(
-                bias, (1, key_heads, groups, *ops.shape(bias)[2:])
-            )
-            product, bias = product + ops.cast(added, "float32"), None
-        if soft_cap is not None:
-            product = ops.tanh(product / soft_cap) * soft_cap
-        scores.append(ops.where(mask[:, None, None], product, MASKED))
-    together = scores[0] if len(scores) == 1 else ops.concatenate(scores, -1)
-    weights = ops.cast(ops.softmax(together, axis=-1), query.dtype)
+    key_heads = key.shape[2]
+    # An axis of one is not free: XLA's products of it are slower on CPU.
+    axis, split = "", (heads,)
+    if heads != key_heads:
+        axis, split = "g", (key_heads, heads // key_heads)
+        query = ops.reshape(query, (batch, queries, *split, width))
+    scores = ops.einsum(f"bqk{axis}w,bskw->bk{axis}qs", query, key)
+    scores = ops.cast(scores, "float32")
+    if scale is not None:
+        scores = scores * scale
+    if bias is not None:
+        bias = ops.reshape(bias, (1, *split, *ops.shape(bias)[2:]))
+        scores = scores + ops.cast(bias, "float32")
+    if soft_cap is not None:
+        scores = ops.tanh(scores / soft_cap) * soft_cap
+    mask = ops.expand_dims(mask, [1 + n for n in range(len(split))])
+    scores = ops.where(mask, scores, MASKED)
+    weights = ops.cast(ops.softmax(scores, axis=-1), query.dtype)
     if dropout is not None:
         weights = dropout(weights)
-    output, start = 0.0, 0
-    for key, value, _ in sources:
-        stop = start + ops.shape(key)[-3]
-        seen = weights if len(sources) == 1 else weights[..., start:stop]
-        output = output + ops.einsum(
-            f"bkgqs,{_axes(value)}->bqkgw", seen, value
-        )
-        start = stop
+    output = ops.einsum(f"bk{axis}qs,bskw->bqk{axis}w", weights, value)
     return ops.reshape(output, (batch, queries, heads, width))
 
 
@@ -165,7 +155,9 @@ def attend_by_chunks(
             added = spread_distances(*bias, count, keys, start, size)
         return attend(
             part,
-            [(key, value, mask)],
+            key,
+            value,
+            mask,
             bias=added,
             dropout=dropout and (lambda w: dropout(w, start, count)),
             **settings,
@@ -225,7 +217,3 @@ def spread_distances(values, queries, keys, start=0, size=None):
     values = values[:, :, : size * width]
     values = ops.reshape(values, (1, heads, size, width))
     return values[..., size - 1 :]
-
-
-def _axes(key):
-    return "bskw" if len(key.shape) == 4 else "bqskw"

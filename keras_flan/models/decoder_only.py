@@ -147,7 +147,7 @@ class DecoderOnly(LanguageModel):
 
         def attention(query, key, value, _, window=None, **settings):
             seen = within_window(mask, place, place, window)
-            out = attend(query, [(key, value, seen)], **settings)
+            out = attend(query, key, value, seen, **settings)
             return out, (key, value) if keep else ()
 
         x = self.family.embed(token_ids, training=training)

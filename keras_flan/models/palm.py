@@ -262,7 +262,7 @@ class PaLMDecoder(keras.layers.Layer):
         mask = block_causal(segment_ids)
 
         def attention(query, key, value, _, **settings):
-            return attend(query, [(key, value, mask)], **settings), ()
+            return attend(query, key, value, mask, **settings), ()
 
         positions = ops.arange(ops.shape(x)[1])[None]
         return self.run(x, positions, attention, training=training)[0]

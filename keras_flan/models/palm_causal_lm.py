@@ -90,8 +90,8 @@ class PaLMCausalLM(keras_hub.models.CausalLM):
                 (0, 0, cache_update_index, 0, 0),
                 ops.stack([key, value], axis=1),
             )
-            source = (cache[:, 0], cache[:, 1], mask)
-            return attend(query, [source], **settings), cache
+            key, value = cache[:, 0], cache[:, 1]
+            return attend(query, key, value, mask, **settings), cache
 
         x, cache = backbone.decoder.run(
             backbone.token_embedding(token_ids),
