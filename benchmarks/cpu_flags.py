@@ -1,9 +1,12 @@
-"""A small T5's train step on CPU, with and without `keras_flan.xla`'s flag.
+"""Train steps on CPU with and without `keras_flan.xla`'s flag.
 
-    python benchmarks/cpu_flags.py [--steps 60]
+    python benchmarks/cpu_flags.py [--steps 60] [--model nano small]
 
-The model is a T5 of a million parameters; the tokens are random. Each side is
-a process of its own; they take turns twice.
+Two T5s with random weights, on random tokens: `nano` has a million
+parameters, `small` the size of T5 v1.1 Small. XLA's default leaves matrix
+products and other sums to YNNPACK, keras_flan the products alone; the third
+side leaves it nothing. Each side is a process of its own; they take turns
+twice.
 """
 
 import argparse
@@ -13,42 +16,45 @@ import subprocess
 import sys
 import time
 
-SIDES = ("XLA's default", "keras_flan")
-MODEL = {
-    "vocabulary_size": 768,
-    "num_layers": 2,
-    "num_heads": 4,
-    "hidden_dim": 128,
-    "intermediate_dim": 256,
-    "dropout": 0.0,
+FLAG = "--xla_cpu_experimental_ynn_fusion_type"
+# What is added to the user's flags; `None` is what keras_flan adds.
+SIDES = {"keras_flan": None, "XLA's default": "", "no YNNPACK": f"{FLAG}="}
+# Vocabulary, layers, heads, width, width inside the feed-forward block; rows
+# of a batch, and the lengths of inputs and targets.
+MODELS = {
+    "nano": ((768, 2, 4, 128, 256), (4, 160, 64)),
+    "small": ((32128, 8, 6, 512, 1024), (2, 512, 128)),
 }
-BATCH_SIZE = 4
-LENGTHS = {"encoder": 160, "decoder": 64}
 
 
-def measure(side: str, steps: int) -> float:
+def measure(side: str, name: str, steps: int) -> float:
     """Returns the seconds of a step."""
-    flags = os.environ.get("XLA_FLAGS")
-    import keras_flan  # sets the flag
+    flags = os.environ.get("XLA_FLAGS", "")
+    import keras_flan  # adds its flag
 
-    if side != "keras_flan":
-        os.environ.pop("XLA_FLAGS")
-        if flags is not None:
-            os.environ["XLA_FLAGS"] = flags
+    if SIDES[side] is not None:
+        os.environ["XLA_FLAGS"] = f"{flags} {SIDES[side]}".strip()
 
     import numpy as np
 
-    model = keras_flan.models.T5.from_config_values(**MODEL)
+    (vocabulary, layers, heads, width, inner), (rows, *lengths) = MODELS[name]
+    model = keras_flan.models.T5.from_config_values(
+        vocabulary_size=vocabulary,
+        num_layers=layers,
+        num_heads=heads,
+        hidden_dim=width,
+        intermediate_dim=inner,
+        dropout=0.0,
+    )
     model.compile(
         keras_flan.training.Adafactor(0.01),
         keras_flan.training.TokenCrossentropy(),
     )
     rng = np.random.default_rng(0)
     x = {}
-    for part, length in LENGTHS.items():
-        shape = (BATCH_SIZE, length)
-        x[f"{part}_token_ids"] = rng.integers(2, 700, shape)
-        x[f"{part}_padding_mask"] = np.ones(shape, "int32")
+    for part, length in zip(("encoder", "decoder"), lengths, strict=True):
+        x[f"{part}_token_ids"] = rng.integers(2, 700, (rows, length))
+        x[f"{part}_padding_mask"] = np.ones((rows, length), "int32")
     y = x["decoder_token_ids"]
     for step in range(steps + 3):
         if step == 3:
@@ -58,19 +64,22 @@ def measure(side: str, steps: int) -> float:
 
 
 def main() -> None:
-    """Prints both sides and their ratio."""
+    """Prints all sides and how much longer the others take."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--steps", type=int, default=60)
+    parser.add_argument("--steps", type=int, help="default: 60 of nano, 3")
+    parser.add_argument("--model", nargs="+", choices=MODELS, default=MODELS)
     parser.add_argument("--side", choices=SIDES, help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.side:
-        print(measure(args.side, args.steps))
+        print(measure(args.side, args.model[0], args.steps))
         return
-    found = {side: [] for side in SIDES}
-    for _ in range(2):
-        for side in SIDES:
+    for name in args.model:
+        steps = str(args.steps or (60 if name == "nano" else 3))
+        found = {side: [] for side in SIDES}
+        for side in [*SIDES] * 2:
+            plan = ["--model", name, "--steps", steps, "--side", side]
             made = subprocess.run(
-                [sys.executable, __file__, *sys.argv[1:], "--side", side],
+                [sys.executable, __file__, *plan],
                 env={
                     **os.environ,
                     "KERAS_BACKEND": "jax",
@@ -81,10 +90,14 @@ def main() -> None:
                 check=True,
             )
             found[side].append(float(made.stdout.splitlines()[-1]))
-    medians = [statistics.median(seconds) for seconds in found.values()]
-    for side, seconds in found.items():
-        print(f"{side:14}", *(f"{s * 1e3:7.1f} ms" for s in seconds))
-    print(f"XLA's default takes {medians[0] / medians[1]:.2f} times as long")
+        ours = statistics.median(found["keras_flan"])
+        for side, seconds in found.items():
+            each = " ".join(f"{s * 1e3:7.1f} ms" for s in seconds)
+            ratio = statistics.median(seconds) / ours
+            print(
+                f"{name:5} {side:14} {each}: takes {ratio:.2f} times as long",
+                flush=True,
+            )
 
 
 if __name__ == "__main__":

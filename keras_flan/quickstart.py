@@ -20,7 +20,7 @@ from keras_flan.files import atomic_write, write_json
 
 # The model to start from; it was pretrained on generated text.
 MODEL = "flan_nano"
-STEPS = 1400
+STEPS = 1700
 # Examples of each task, and the parts of the mixture: tasks that are asked too,
 # few and broad ones; sums, for what stories are made of; and many others.
 TRAIN_EXAMPLES = {"asked": 800, "sums": 800, "more": 100}
