@@ -211,8 +211,8 @@ def _inverse_cdf(shares, uniform):
     inside = ops.take_along_axis(blocks, block[..., None, None], axis=-2)
     within = ops.cumsum(inside[..., 0, :], axis=-1)
     # What is left of the target; never the whole of the block.
-    within_block = _at(sums, block)
-    rest = (target - _at(cumulated, block) + within_block) / within_block
+    share = _at(sums, block)
+    rest = (target - _at(cumulated, block) + share) / share
     rest = ops.clip(rest, 0.0, 1 - 2.0**-24)
     return block * _BLOCK + _passed(within, rest * within[..., -1])
 

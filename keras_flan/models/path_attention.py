@@ -13,7 +13,6 @@ tensor of its own: a part of a tensor would be copied before it is multiplied.
 When the newest block is full, the oldest takes its place (`turn`).
 """
 
-import keras
 from keras import ops
 
 from keras_flan.models.attention import MASKED
@@ -153,11 +152,11 @@ def attend_paths(query, past, ages, clock, *, adjust, prompt=None, new=None):
         )[:, :, None, None]
         scores = ops.where(seen, scores, MASKED)
 
-        def product(weights, values):
-            weights = ops.split(weights, len(values), axis=-1)
-            return sum(map(ops.matmul, weights, values))
+        def product(weights):
+            weights = ops.split(weights, len(blocks), axis=-1)
+            return sum(map(ops.matmul, weights, [v for _, v in blocks]))
 
-        return _summary(scores, [values for _, values in blocks], product)
+        return _summary(scores, product, query.dtype)
 
     # Before the ring is full for the first time, its end is not read.
     written = ops.minimum(clock // places, len(past) - 1)
@@ -183,8 +182,8 @@ def attend_paths(query, past, ages, clock, *, adjust, prompt=None, new=None):
         parts.append(
             _summary(
                 scores,
-                values,
-                lambda w, v: ops.einsum("slkgt,sktw->slkgw", w, v),
+                lambda w: ops.einsum("slkgt,sktw->slkgw", w, values),
+                query.dtype,
             )
         )
     if new is not None:
@@ -202,13 +201,12 @@ def _switch(index, branches, *operands):
     return ops.switch(index, branches, *operands)
 
 
-def _summary(scores, values, product):
+def _summary(scores, product, dtype):
     """One source's part of a softmax: its maximum, sum and weighted values."""
     top = ops.max(scores, axis=-1, keepdims=True)
     weights = ops.exp(scores - top)
     total = ops.sum(weights, axis=-1, keepdims=True)
-    dtype = keras.tree.flatten(values)[0].dtype
-    return top, total, product(ops.cast(weights, dtype), values)
+    return top, total, product(ops.cast(weights, dtype))
 
 
 def _join(parts):
