@@ -13,7 +13,7 @@ def choose_products(environment=os.environ) -> None:
     """Has XLA leave matrix products to YNNPACK on CPUs, but no other sums.
 
     jaxlib 0.10 leaves it both, and a step of a T5 of a million parameters
-    takes 1.4 times as long for it; without YNNPACK, one of T5-Small takes 1.2
+    takes 1.3 times as long for it; without YNNPACK, one of T5-Small takes 1.2
     times as long (`benchmarks/cpu_flags.py`). A flag that the user has set
     stays.
 
