@@ -64,7 +64,7 @@ DECODE_COLUMNS = (
 PROMPTS = 32
 GIB = 2**30
 # What is allowed: of the estimate, of seconds, and of this machine's memory.
-CLOSE = {"": 0.2, " decoding": 0.25}
+CLOSE = 0.2
 SECONDS = {"t5": 900, "palm": 300}
 HOST_BYTES = 8 * GIB
 
@@ -198,7 +198,7 @@ def check(values):
         estimate = program["bytes_per_device"]["total"]
         if not said["fits"]:
             yield f"{name}{side}: does not fit: {said['message']}"
-        elif abs(estimate / held - 1) > CLOSE[side]:
+        elif abs(estimate / held - 1) > CLOSE:
             yield f"{name}{side}: estimate {estimate / held - 1:+.0%} off"
         if said["seconds"] > SECONDS[family]:
             yield f"{name}{side}: compiled in {said['seconds']:.0f} s"

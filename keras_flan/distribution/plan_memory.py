@@ -33,8 +33,8 @@ class Memory:
         gradients: As large as the weights.
         copies: The weights in bfloat16; the compiler makes them once for all
             layers, before the first. In decoding, what the paths have said
-            once more: their values, in the order that the chip's products
-            want, rows of 128 numbers.
+            once more, in the order that the chip's products want: rows of
+            128 numbers.
         kept: The inputs of all layers, for the backward pass.
         layer: What one layer holds in its backward pass.
         gathered: Weights of one layer, brought together from other devices,
@@ -101,7 +101,7 @@ def job_memory(job: Job) -> Memory:
         return Memory(
             weights=BFLOAT16 * held,
             cache=memory + past,
-            copies=past / 2 * -(-width // _LANES) * _LANES / width,
+            copies=past * -(-width // _LANES) * _LANES / width,
             gathered=gathered,
             loss=FLOAT32 * rows * job.paths * size.vocabulary_size / parts,
             # Prompts are read one at a time.

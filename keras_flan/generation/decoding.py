@@ -195,6 +195,7 @@ class _Run:
 
     def paths(self, stop, enough) -> Iterator[tuple[int, int, TokenPath]]:
         """Yields the paths of all rows."""
+        self._program.compile()
         state = self._program.empty_state()
         while self._admit():
             state, tokens, gains, steps = self._program(state, self._grid)

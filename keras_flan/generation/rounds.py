@@ -115,7 +115,25 @@ class Program:
         self._bucket = bucket
         self._module = decoding_module(model)
         self._shapes = None
-        self._run = _compiled(model, self.trace)
+        self._run, self._lower = _compiled(model, self.trace)
+
+    def compile(self) -> None:
+        """Compiles on JAX, if that is still to be done.
+
+        Compiling takes memory for a moment: before there are caches, the
+        peak is lower. With a distribution the first call compiles, which
+        knows where the caches lie.
+        """
+        if self.compilations or self._lower is None:
+            return
+        if keras.distribution.distribution() is not None:
+            return
+        import jax
+
+        caches = self.empty_state(
+            lambda _, shape, dtype: jax.ShapeDtypeStruct(shape, dtype)
+        )
+        self._lower(caches, self._empty_grid()).compile()
 
     def empty_state(self, make=None) -> dict:
         """Returns caches without content.
@@ -159,13 +177,12 @@ class Program:
 
     def _find_shapes(self):
         bucket = self._bucket
-        grid = Grid.empty(bucket, end=0, temperature=0, top_k=0, top_p=1)
         read = _shaped(
             self._model,
             lambda grid: self._module.read(
                 self._model, grid["prompts"][:1], grid["lengths"][:1]
             ),
-        )(vars(grid))
+        )(self._empty_grid())
         memory = each_layer(
             lambda pair: tuple(tuple(x.shape) for x in pair), read
         )
@@ -175,6 +192,10 @@ class Program:
             for x in keras.tree.flatten(read)
         }
         return shapes, dtype
+
+    def _empty_grid(self):
+        grid = Grid.empty(self._bucket, end=0, temperature=0, top_k=0, top_p=1)
+        return vars(grid)
 
     def trace(self, state, grid):
         """Runs a round as it is traced, to be compiled.
@@ -334,7 +355,12 @@ def _read(model, module, memory, grid, number):
 
 
 def _compiled(model, function):
-    """Compiles `function` of the state, which it uses up, and the grid."""
+    """Compiles `function` of the state, which it uses up, and the grid.
+
+    Returns:
+        The function to call; and on JAX one that lowers it for arguments or
+        their shapes, else `None`.
+    """
     backend = keras.backend.backend()
     if backend == "jax":
         import jax
@@ -342,8 +368,13 @@ def _compiled(model, function):
         # The caches are changed in place. The weights are an argument:
         # after more training the same program runs on the new ones.
         jitted = jax.jit(of_values(model, function), donate_argnums=1)
-        return lambda state, grid: jitted(
-            [v.value for v in model.variables], state, grid
+
+        def given(state, grid):
+            return [v.value for v in model.variables], state, grid
+
+        return (
+            lambda *arguments: jitted(*given(*arguments)),
+            lambda *arguments: jitted.lower(*given(*arguments)),
         )
     if backend == "tensorflow":
         import tensorflow as tf
@@ -353,7 +384,7 @@ def _compiled(model, function):
         import torch
 
         call = torch.no_grad()(function)
-    return lambda state, grid: call(state, _tensors(grid))
+    return lambda state, grid: call(state, _tensors(grid)), None
 
 
 def _shaped(model, function):

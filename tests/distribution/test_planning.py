@@ -200,15 +200,15 @@ def test_advice_that_is_followed_fits(arguments):
 
 @pytest.mark.parametrize("name", COMPILED)
 def test_estimates_are_near_what_the_compiler_said(name):
-    """Training within 20%, decoding 25%; a smaller slice is too small."""
+    """Within 20% of the compiler; a smaller slice is too small."""
     written = COMPILED[name]
-    for values, near in ((written, 0.2), (written.get("decode"), 0.25)):
+    for values in (written, written.get("decode")):
         if values is None:  # Not compiled yet.
             continue
         made = plan_job(Job.model_validate(values["job"]))
         held = values["compiler"]["bytes_per_device"]["total"]
         assert made.fits and values["compiler"]["fits"]
-        assert made.memory.total == pytest.approx(held, rel=near)
+        assert made.memory.total == pytest.approx(held, rel=0.2)
     if "smaller" in written:
         values = written["smaller"]
         assert not plan_job(Job.model_validate(values["job"])).fits

@@ -1,9 +1,12 @@
 """How prompts are grouped into few compiled programs."""
 
+import jax
+import keras
 import pytest
 
-from keras_flan.generation import compilations, generate
+from keras_flan.generation import compilations, generate, rounds
 from keras_flan.generation.decoding import _groups
+from keras_flan.generation.rounds import _zeros
 from tests.conftest import make_t5
 
 
@@ -35,3 +38,29 @@ def test_a_full_program_serves_what_is_left():
     again = generate(model, ["e"], **settings)
     assert list(compilations(model)) == [bucket]
     assert again[0][0].token_ids == whole[4][0].token_ids
+
+
+@pytest.mark.skipif(
+    keras.backend.backend() != "jax", reason="JAX alone compiles ahead"
+)
+def test_compiles_once_and_before_there_are_caches(monkeypatch):
+    """Both need memory: the peak is lower if one follows the other."""
+    happened = []
+
+    def compiled(event, _seconds, fun_name="", **_rest):
+        if event.endswith("backend_compile_duration") and "(run)" in fun_name:
+            happened.append("compiled")
+
+    def zeros(*arguments):
+        happened.append("caches")
+        return _zeros(*arguments)
+
+    monkeypatch.setattr(rounds, "_zeros", zeros)
+    model = make_t5(seed=6)
+    jax.monitoring.register_event_duration_secs_listener(compiled)
+    try:
+        generate(model, ["a"], samples=2, temperature=0.5, max_new_tokens=4)
+    finally:
+        jax.monitoring.unregister_event_duration_listener(compiled)
+    assert happened[0] == "compiled"
+    assert set(happened[1:]) == {"caches"}
