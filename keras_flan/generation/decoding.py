@@ -19,6 +19,7 @@ from keras_flan.generation.rounds import (
     program,
     programs,
 )
+from keras_flan.memory import release_memory
 from keras_flan.models.path_attention import block_length
 
 # Prompts, and what paths say, have one of these lengths, or the next power
@@ -196,6 +197,7 @@ class _Run:
     def paths(self, stop, enough) -> Iterator[tuple[int, int, TokenPath]]:
         """Yields the paths of all rows."""
         self._program.compile()
+        release_memory()
         state = self._program.empty_state()
         while self._admit():
             state, tokens, gains, steps = self._program(state, self._grid)
