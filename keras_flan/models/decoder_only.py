@@ -15,6 +15,7 @@ from keras_flan.models.attention import attend, block_causal, within_window
 from keras_flan.models.families import family_of
 from keras_flan.models.language_model import LanguageModel
 from keras_flan.models.palm_causal_lm import PaLMTokenizer
+from keras_flan.models.remat import check_remat
 
 # Registers the classes of saved models.
 from keras_flan.models.smollm2_gguf import SmolLM2Backbone  # noqa: F401
@@ -51,8 +52,9 @@ class DecoderOnly(LanguageModel):
         separate: bool. Whether `generate` ends a prompt with the end-of-text
             id, as the packed rows separate inputs from targets. `False` lets
             a pretrained model go on with a text.
-        remat: bool. Compute activations again in the backward pass instead
-            of keeping them. Default: as the backbone says.
+        remat: Compute activations again in the backward pass instead of
+            keeping them, see `keras_flan.models.T5`. Default: as the
+            backbone says.
 
     Call arguments:
         inputs: A dictionary of int tensors `(batch, length)`: `token_ids`;
@@ -103,7 +105,7 @@ class DecoderOnly(LanguageModel):
         self.vocabulary = vocabulary
         self.bidirectional_prefix = bidirectional_prefix
         self.separate = separate
-        self.remat = remat
+        self.remat = check_remat(remat)
         self.built = True
 
     def hidden(self, inputs, training=False):

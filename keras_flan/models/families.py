@@ -9,6 +9,7 @@ import keras
 from keras import ops
 
 from keras_flan.models.constraints import constrain
+from keras_flan.models.remat import rematerialise
 
 
 class Family:
@@ -49,8 +50,8 @@ class Family:
             attention: See the class.
             caches: What `join` made, or empty.
             training: bool. Whether dropout is on.
-            remat: bool. Whether to compute activations again in the
-                backward pass.
+            remat: Whether to compute activations again in the backward
+                pass, see `keras_flan.models.remat`.
 
         Returns:
             `(batch, length, hidden_dim)`, and what the layers' attention
@@ -72,7 +73,7 @@ class Family:
                 )
                 return constrain(x, "residual"), out
 
-            step = keras.remat(step) if remat else step
+            step = rematerialise(step, remat)
             x, out = step(x, caches[number] if caches else ())
             outs.append(out)
         return x, outs

@@ -10,6 +10,7 @@ from keras import ops
 from keras_flan.errors import InputError
 from keras_flan.models.attention import attend, block_causal
 from keras_flan.models.constraints import constrain
+from keras_flan.models.remat import check_remat, rematerialise
 from keras_flan.models.stacking import StackedKernel, scan_layers
 from keras_flan.schema import read_yaml
 
@@ -51,8 +52,9 @@ class PaLMBackbone(keras_hub.models.Backbone):
         dropout: float. Rate on the embeddings and on what each block adds.
             The paper finetunes with 0.05, the largest with 0.1 (table 22).
         rope_max_wavelength: int. Of the rotary positions.
-        remat: bool. Compute activations again in the backward pass instead
-            of keeping them; only each layer's input is kept.
+        remat: Compute activations again in the backward pass instead of
+            keeping them: `True`, where only each layer's input is kept, or
+            `"products"`, see `keras_flan.models.T5`.
         dtype: A dtype or `keras.DTypePolicy`.
 
     Call arguments:
@@ -219,7 +221,7 @@ class PaLMDecoder(keras.layers.Layer):
         self.hidden_dim = hidden_dim
         self.head_dim = head_dim
         self.dropout = dropout
-        self.remat = remat
+        self.remat = check_remat(remat)
         heads, inner = (num_heads, head_dim), intermediate_dim
         # What a layer computes with its kernel, and the kernel's shape.
         self.kernels = {
@@ -307,8 +309,7 @@ class PaLMDecoder(keras.layers.Layer):
             x, out = self._block(x, *layer, positions, attention)
             return constrain(x, "residual"), out
 
-        if self.remat if remat is None else remat:
-            step = keras.remat(step)
+        step = rematerialise(step, self.remat if remat is None else remat)
         return scan_layers(step, constrain(x, "residual"), (weights, caches))
 
     def _block(self, x, weights, cache, positions, attention):

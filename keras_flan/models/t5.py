@@ -12,6 +12,7 @@ from keras_flan.models.attention import same_segment
 from keras_flan.models.constraints import constrain
 from keras_flan.models.dropout import Dropout, layer_keys, seed_generator
 from keras_flan.models.language_model import LanguageModel
+from keras_flan.models.remat import check_remat, rematerialise
 from keras_flan.models.stacking import scan_layers
 from keras_flan.models.t5_layers import (
     decoder_layer,
@@ -48,9 +49,10 @@ class T5(LanguageModel):
             fast as a shallow one. The weights are copied into
             `keras_flan.models.t5_stacked.StackedT5Backbone`, and back by
             `save_to_preset`.
-        remat: bool. Whether only each layer's input is kept for the backward
-            pass, and the rest computed again: much less memory, about a
-            third more time.
+        remat: `True` keeps only each layer's input for the backward pass and
+            computes the rest again: much less memory, about a third more
+            time. `"products"`, on JAX, also keeps the results of products
+            with weights: half of that time for a part of the memory.
         query_chunk: int or `None`. How many queries attend at a time, so
             that the attention weights of a long row never exist together,
             `(batch, heads, queries, keys)`. Also computed again.
@@ -107,7 +109,7 @@ class T5(LanguageModel):
         self.backbone = backbone
         self.vocabulary = vocabulary
         self.scan = isinstance(backbone, StackedT5Backbone)
-        self.remat = remat
+        self.remat = check_remat(remat)
         self.query_chunk = query_chunk
         self.seed_generator = seed_generator(backbone.dropout)
         self.built = True
@@ -277,7 +279,8 @@ class T5(LanguageModel):
                 def one(x, key, *shared, layer=layer):
                     return step(x, layer, key, *shared)
 
-                x = self._maybe_remat(one)(x, keys[number], *shared)
+                one = rematerialise(one, self.remat)
+                x = one(x, keys[number], *shared)
         x = rms_norm(getattr(backbone, f"{side}_layer_norm"), x)
         return Dropout(rate, last)(x, 0)
 
@@ -285,16 +288,13 @@ class T5(LanguageModel):
         def one(x, tensors, key, *shared):
             return step(x, stack.view(tensors), key, *shared)
 
-        one = self._maybe_remat(one)
+        one = rematerialise(one, self.remat)
         x, _ = scan_layers(
             lambda x, part: (one(x, *part, *shared), ()),
             x,
             (stack.tensors(), keys[: stack.num_layers]),
         )
         return x
-
-    def _maybe_remat(self, function):
-        return keras.remat(function) if self.remat else function
 
     def _keys(self, training):
         """Keys of dropout for the layers and both ends of each side.

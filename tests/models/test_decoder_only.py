@@ -212,12 +212,18 @@ def test_rematerialisation_changes_no_gradient(family):
     y = np.roll(row["token_ids"], -1, axis=1)
     weight = (row["segment_ids"] > 0).astype("float32")
     losses = []
-    for remat in (False, True):
+    for remat in (False, True, "products"):
         model = DecoderOnly(make_hub(family), remat=remat)
         model.compile(keras.optimizers.SGD(0.5), TokenCrossentropy())
         history = model.fit(row, y, sample_weight=weight, epochs=3, verbose=0)
         losses.append(history.history["loss"])
-    np.testing.assert_allclose(*losses, rtol=1e-4)
+    for other in losses[1:]:
+        np.testing.assert_allclose(other, losses[0], rtol=1e-4)
+
+
+def test_an_unknown_way_to_rematerialise_is_refused():
+    with pytest.raises(ValueError, match="Received: remat='dots'"):
+        DecoderOnly(make_hub("llama"), remat="dots")
 
 
 def test_remat_with_the_dropout_of_keras_hub_is_refused():

@@ -46,7 +46,9 @@ def stepped(**switches):
     [
         {"scan": True, "remat": True, "query_chunk": 4},
         pytest.param({"scan": True}, marks=pytest.mark.slow),
+        {"scan": True, "remat": "products"},
         pytest.param({"remat": True}, marks=pytest.mark.slow),
+        pytest.param({"remat": "products"}, marks=pytest.mark.slow),
         pytest.param({"query_chunk": 4}, marks=pytest.mark.slow),
     ],
 )

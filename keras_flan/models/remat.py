@@ -1,0 +1,42 @@
+"""Activations that are computed again in the backward pass."""
+
+import keras
+
+_CHOICES = (False, True, "products")
+
+
+def check_remat(remat):
+    """Returns `remat`, or raises `ValueError` if it is no known choice."""
+    if remat not in (None, *_CHOICES):
+        raise ValueError(
+            f"Expected remat to be one of {_CHOICES}. Received: remat={remat!r}"
+        )
+    return remat
+
+
+def rematerialise(function, remat):
+    """Makes a layer keep less for its backward pass.
+
+    Args:
+        function: Of tensors to tensors, a layer.
+        remat: `False` or `None` keeps what the backward pass wants. `True`
+            keeps the arguments alone: the least memory, about a third more
+            time. `"products"` also keeps the results of products with
+            weights, on JAX; attention and what is done number by number is
+            computed again. Other backends take it as `True`.
+
+    Returns:
+        A function that gives the same.
+    """
+    if not remat:
+        return function
+    if remat == "products" and keras.backend.backend() == "jax":
+        import jax
+
+        # Products of weights have no dimension in common with activations,
+        # those of attention have: batch and heads.
+        policies = jax.checkpoint_policies
+        return jax.checkpoint(
+            function, policy=policies.dots_with_no_batch_dims_saveable
+        )
+    return keras.remat(function)
