@@ -11,6 +11,7 @@ import os
 import sys
 
 from keras_flan.lazy import attach
+from keras_flan.memory import keep_freed_memory
 from keras_flan.xla import choose_products
 
 if "keras" not in sys.modules:
@@ -18,6 +19,7 @@ if "keras" not in sys.modules:
 # Silence TensorFlow's start-up chatter, which would drown our own messages.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 choose_products()
+keep_freed_memory()
 
 __version__ = "0.1.0"
 

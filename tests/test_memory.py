@@ -1,4 +1,4 @@
-"""Memory that was freed goes back to the system."""
+"""Memory that was freed is used again, and goes back when asked."""
 
 import ctypes
 import platform
@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from keras_flan.memory import release_memory
+from keras_flan import memory
+from keras_flan.memory import keep_freed_memory, release_memory
 
 
 def resident() -> int:
@@ -15,9 +16,12 @@ def resident() -> int:
     return pages * resource.getpagesize()
 
 
-@pytest.mark.skipif(
-    platform.libc_ver()[0] != "glibc", reason="the others need no asking"
+glibc = pytest.mark.skipif(
+    platform.libc_ver()[0] != "glibc", reason="a setting of glibc"
 )
+
+
+@glibc
 def test_freed_memory_goes_back_to_the_system():
     libc = ctypes.CDLL(None)
     libc.malloc.restype = ctypes.c_void_p
@@ -33,3 +37,41 @@ def test_freed_memory_goes_back_to_the_system():
     after = resident()
     libc.free(ctypes.c_void_p(blocks[-1]))
     assert before - after > 0.8 * size * count
+
+
+@glibc
+def test_freed_memory_is_used_again():
+    libc = ctypes.CDLL(None)
+    libc.malloc.restype = ctypes.c_void_p
+    keep_freed_memory({})
+    size, faults = 48 * 2**20, []
+    for _ in range(3):
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+        block = libc.malloc(size)
+        ctypes.memset(block, 1, size)
+        libc.free(ctypes.c_void_p(block))
+        after = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+        faults.append(after - before)
+    # The pages are there from the first time on.
+    assert max(faults[1:]) < 0.1 * size / resource.getpagesize()
+
+
+@pytest.mark.parametrize(
+    ("environment", "expected"),
+    [
+        ({}, {-1, -3}),
+        ({"MALLOC_TRIM_THRESHOLD_": "1000"}, {-3}),
+        ({"GLIBC_TUNABLES": "glibc.malloc.mmap_threshold=1000"}, {-1}),
+    ],
+)
+def test_what_the_user_has_set_stays(monkeypatch, environment, expected):
+    given = {}
+    monkeypatch.setattr(memory, "_of_glibc", lambda name: given.__setitem__)
+    keep_freed_memory(environment)
+    assert set(given) == expected
+
+
+def test_other_c_libraries_are_left_alone(monkeypatch):
+    monkeypatch.setattr(memory, "_of_glibc", lambda name: None)
+    keep_freed_memory({})
+    release_memory()
