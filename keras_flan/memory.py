@@ -6,10 +6,12 @@ import sys
 
 # What an arena of glibc that isn't the main one can hold.
 _LARGEST = 64 * 2**20
-# Parameters of `mallopt`, as in malloc.h, with the names of their settings.
+# Parameters of `mallopt`, as in malloc.h.
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
+# With the names of their settings.
 _PARAMETERS = {
-    -1: ("trim_threshold", 2 * _LARGEST),
-    -3: ("mmap_threshold", _LARGEST),
+    _M_TRIM_THRESHOLD: ("trim_threshold", 2 * _LARGEST),
+    _M_MMAP_THRESHOLD: ("mmap_threshold", _LARGEST),
 }
 
 
@@ -23,6 +25,12 @@ def keep_freed_memory(environment=os.environ) -> None:
 
     Args:
         environment: Where the settings of glibc's malloc are.
+
+    Example:
+        It is called when keras_flan is imported. To have it otherwise, set
+        what glibc knows before Python starts:
+
+        $ MALLOC_TRIM_THRESHOLD_=131072 python train.py
     """
     mallopt = _of_glibc("mallopt")
     if mallopt is None:

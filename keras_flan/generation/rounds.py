@@ -12,6 +12,7 @@ import numpy as np
 from keras import ops
 
 from keras_flan.generation.sampling import choose
+from keras_flan.memory import release_memory
 from keras_flan.models import decoder_only_decoding, t5_decoding
 from keras_flan.models.constraints import constrain
 from keras_flan.models.path_attention import (
@@ -133,7 +134,10 @@ class Program:
         caches = self.empty_state(
             lambda _, shape, dtype: jax.ShapeDtypeStruct(shape, dtype)
         )
-        self._lower(caches, self._empty_grid()).compile()
+        lowered = self._lower(caches, self._empty_grid())
+        # What making the model and tracing have freed isn't needed here.
+        release_memory()
+        lowered.compile()
 
     def empty_state(self, make=None) -> dict:
         """Returns caches without content.

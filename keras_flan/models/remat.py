@@ -6,7 +6,12 @@ _CHOICES = (False, True, "products")
 
 
 def check_remat(remat):
-    """Returns `remat`, or raises `ValueError` if it is no known choice."""
+    """Returns `remat`, or raises `ValueError` if it is no known choice.
+
+    Example:
+        >>> check_remat("products")
+        'products'
+    """
     if remat not in (None, *_CHOICES):
         raise ValueError(
             f"Expected remat to be one of {_CHOICES}. Received: remat={remat!r}"
