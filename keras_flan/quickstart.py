@@ -263,7 +263,7 @@ def _evaluate(model, records, output, test_examples, quiet) -> dict:
         ("cot_vote", "cot", SAMPLES),
     ):
         asked = _asked(reasoning=mode == "cot")
-        # The most prompts first: fewer fit the programs that are there.
+        # The most tasks first: the other prompts fit the programs it leaves.
         for group, tasks in sorted(asked.items(), key=lambda x: -len(x[1])):
             found[group][way] = evaluate(
                 model,
