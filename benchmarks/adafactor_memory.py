@@ -18,9 +18,9 @@ os.environ.setdefault("KERAS_BACKEND", "jax")
 import keras
 import numpy as np
 
-from keras_flan.data.tf_runtime import tf
 from keras_flan.distribution.abstract import build_abstract
 from keras_flan.models import T5
+from keras_flan.runtime.tensorflow import tf
 from keras_flan.training import Adafactor
 
 # Flan-T5, by https://huggingface.co/google/flan-t5-xl (config.json).

@@ -1,4 +1,4 @@
-"""Train steps on CPU with and without `keras_flan.xla`'s flag.
+"""Train steps on CPU with and without `keras_flan.runtime.xla`'s flag.
 
     python benchmarks/cpu_flags.py [--steps 60] [--model nano small]
 

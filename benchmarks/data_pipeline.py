@@ -47,9 +47,9 @@ SEGMENTS = ("input_segments", "target_segments")
 
 def keras_flan_batches(plan: dict, one_pass: bool):
     """Yields batches of keras_flan as NumPy arrays."""
-    from keras_flan.data.mixtures import Mixture
-    from keras_flan.data.pipeline import build_dataset
-    from keras_flan.data.tokenizers import Vocabulary
+    from keras_flan.data.mixtures.mixture import Mixture
+    from keras_flan.data.pipeline.pipeline import build_dataset
+    from keras_flan.data.vocabularies.sentencepiece import Vocabulary
 
     dataset = build_dataset(
         Mixture.from_yaml(plan["mixture"]),
@@ -213,7 +213,7 @@ def run_side(side: str, plan: dict) -> None:
 
 def make_plan(mixture_file: Path, vocabulary: Path, args) -> dict:
     """Returns all that both sides need, ready for JSON."""
-    from keras_flan.data.mixtures import Mixture
+    from keras_flan.data.mixtures.mixture import Mixture
 
     return {
         "mixture": str(mixture_file),
@@ -229,8 +229,8 @@ def make_plan(mixture_file: Path, vocabulary: Path, args) -> dict:
 
 def describe(mixture):
     """Yields the task and rate of each form of a mixture's tasks."""
-    from keras_flan.data.records import read_info
-    from keras_flan.data.templates import record_fields
+    from keras_flan.data.records.shards import read_info
+    from keras_flan.data.templates.families import record_fields
 
     for part in mixture.tasks:
         directory = part.task.directory
@@ -258,7 +258,7 @@ def describe(mixture):
 
 def parts(template) -> list[dict]:
     """Returns the parts of a template, ready for JSON."""
-    from keras_flan.data.patterns import Literal
+    from keras_flan.data.templates.patterns import Literal
 
     return [
         {"text": part.text}
@@ -369,7 +369,7 @@ def main() -> None:
         run_side(args.side, json.load(sys.stdin))
         return
 
-    from keras_flan.data.tokenizers import train_vocabulary_from
+    from keras_flan.data.vocabularies.sentencepiece import train_vocabulary_from
 
     pythons = {"keras_flan": sys.executable, "seqio": args.seqio_python}
     with tempfile.TemporaryDirectory() as folder:

@@ -13,7 +13,7 @@ import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 
-from keras_flan.generation.programs import run_programs
+from keras_flan.answers.programs import run_programs
 
 PROGRAM = """
 def solution():

@@ -18,7 +18,8 @@ import sys
 import tempfile
 from pathlib import Path
 
-from keras_flan.distribution.programs import (
+from keras_flan.files import atomic_write
+from keras_flan.planning.programs import (
     SETTINGS,
     decode_program,
     rows_on,
@@ -26,7 +27,6 @@ from keras_flan.distribution.programs import (
     train_program,
     verdict,
 )
-from keras_flan.files import atomic_write
 
 ROOT = Path(__file__).parents[1]
 NAMES = ("colab_tpu_flan_t5", "colab_tpu_gemma_lora")

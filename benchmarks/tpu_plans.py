@@ -18,9 +18,9 @@ import json
 import sys
 from pathlib import Path
 
-from keras_flan.distribution.plan_compile import compile_job
-from keras_flan.distribution.planning import plan
 from keras_flan.files import atomic_write, write_json
+from keras_flan.planning.compiler import compile_job
+from keras_flan.planning.planner import plan
 
 DOCS = Path(__file__).parents[1] / "docs"
 # The smallest slices that the planner finds; PaLM 540B also on the paper's own.

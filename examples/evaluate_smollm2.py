@@ -32,9 +32,9 @@ args = parser.parse_args()
 cache = Path(args.output).resolve() / ".compiled"
 os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(cache))
 
-from keras_flan.evaluation.identity import is_callable_name, load_callable
-from keras_flan.evaluation.runner import evaluate
-from keras_flan.evaluation.runs_report import report_runs
+from keras_flan.evaluation.reports.page import report_runs
+from keras_flan.evaluation.runs.evaluate import evaluate
+from keras_flan.evaluation.runs.identity import is_callable_name, load_callable
 from keras_flan.models.loading import load
 
 # Tasks, questions of each, exemplars (direct and with chain of thought), and

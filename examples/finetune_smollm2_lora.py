@@ -27,7 +27,7 @@ from keras_flan.data import (
     import_file,
     write_records,
 )
-from keras_flan.data.mixtures import MixtureGroup
+from keras_flan.data.mixtures.mixture import MixtureGroup
 from keras_flan.generation import generate
 from keras_flan.models import add_lora, load, load_adapter, save_adapter
 from keras_flan.training import TokenCrossentropy, held_out_loss

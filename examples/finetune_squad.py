@@ -21,7 +21,7 @@ from keras_flan.data import (
     import_file,
     train_vocabulary,
 )
-from keras_flan.data.mixtures import MixtureGroup
+from keras_flan.data.mixtures.mixture import MixtureGroup
 from keras_flan.generation import generate
 from keras_flan.models import T5, load, save
 from keras_flan.training import Adafactor, TokenCrossentropy

@@ -1,7 +1,8 @@
 """The paper's experiments on two CPU cores, with a report.
 
-Every claim is an experiment in `keras_flan/miniature/experiments.yaml`; the
-models, mixtures, training and evaluation are those that train an 11B model.
+Every claim is an experiment in
+`keras_flan/miniature/experiments/experiments.yaml`; the models, mixtures,
+training and evaluation are those that train an 11B model.
 
     python examples/paper_in_miniature.py --quick
 

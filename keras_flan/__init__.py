@@ -11,8 +11,8 @@ import os
 import sys
 
 from keras_flan.lazy import attach
-from keras_flan.memory import keep_freed_memory
-from keras_flan.xla import choose_products
+from keras_flan.runtime.memory import keep_freed_memory
+from keras_flan.runtime.xla import choose_products
 
 if "keras" not in sys.modules:
     os.environ.setdefault("KERAS_BACKEND", "jax")

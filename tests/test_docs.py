@@ -5,7 +5,7 @@ import re
 from collections import Counter
 from pathlib import Path
 
-from keras_flan.miniature.markdown import filled
+from keras_flan.miniature.experiments.markdown import filled
 
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "docs" / "results"

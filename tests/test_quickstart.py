@@ -4,8 +4,8 @@ import json
 
 import pytest
 
-from keras_flan import quickstart as module
-from keras_flan.quickstart import quickstart
+from keras_flan.miniature import quickstart as module
+from keras_flan.miniature.quickstart import quickstart
 
 SIZE = {
     "steps": 6,
@@ -40,7 +40,7 @@ def test_leaves_what_it_promises(run):
 
 
 def test_metrics_are_those_of_the_predictions(run):
-    from keras_flan.evaluation.scoring import score_file
+    from keras_flan.evaluation.scores.scoring import score_file
 
     output, metrics = run
     scores = score_file(
@@ -53,7 +53,7 @@ def test_metrics_are_those_of_the_predictions(run):
 
 def test_held_out_tasks_are_not_in_the_mixture(run):
     from keras_flan.data import Mixture
-    from keras_flan.data.universe import HELD_OUT_FAMILIES, TASKS
+    from keras_flan.miniature.universe import HELD_OUT_FAMILIES, TASKS
 
     output, _ = run
     trained = set(Mixture.from_yaml(output / "mixture.yaml").rates())

@@ -11,9 +11,9 @@ from keras_flan.data import (
     read_info,
     train_vocabulary_from,
 )
-from keras_flan.data.records import verify_records
+from keras_flan.data.records.shards import verify_records
 from keras_flan.evaluation import evaluate
-from keras_flan.evaluation.scoring import score_file
+from keras_flan.evaluation.scores.scoring import score_file
 from keras_flan.models import load
 from keras_flan.training import TrainConfig, train
 

@@ -85,7 +85,7 @@ def import_(
         progress=not (quiet or json_),
     )
     if imported.mixture:
-        from keras_flan.data.mixture_files import start_mixture_file
+        from keras_flan.data.mixtures.files import start_mixture_file
 
         mixture_file = start_mixture_file(output, imported.mixture)
     one, *more = imported.tasks
@@ -154,7 +154,7 @@ def templates(json_: Json = False):
 
     Fields in brackets are for some formats only, such as chain of thought.
     """
-    from keras_flan.data.library import describe_families
+    from keras_flan.data.templates.library import describe_families
 
     rows = describe_families()
     if json_:
@@ -182,7 +182,7 @@ def universe(
     quiet: Quiet = False,
 ):
     """Write synthetic task records; by default those that are shipped."""
-    from keras_flan.data.universe import TASKS, build_records
+    from keras_flan.miniature.universe import TASKS, build_records
 
     for info in build_records(
         output,
@@ -208,8 +208,8 @@ def inspect(
     json_: Json = False,
 ):
     """Show rendered prompts of a task or a mixture."""
-    from keras_flan.data.inspection import inspect as run
-    from keras_flan.data.inspection import print_prompts
+    from keras_flan.data.analysis.inspection import inspect as run
+    from keras_flan.data.analysis.inspection import print_prompts
 
     rows = run(source, n=n, shots=shots, cot=cot, seed=seed)
     if json_:
@@ -236,7 +236,7 @@ def tasks(
 
     Of those that have none it says how to get them.
     """
-    from keras_flan.data.registry import list_tasks, print_tasks
+    from keras_flan.data.mixtures.registry import list_tasks, print_tasks
 
     rows = list_tasks(mixture, category, records)
     if json_:
@@ -282,14 +282,14 @@ def mixture(
 
     With --report, draw from it and write a page about what comes.
     """
-    from keras_flan.data.inspection import print_mixture
-    from keras_flan.data.mixtures import Mixture
+    from keras_flan.data.analysis.inspection import print_mixture
+    from keras_flan.data.mixtures.mixture import Mixture
 
     loaded = Mixture.from_yaml(path, records, missing)
     summary = loaded.summary()
     if report:
-        from keras_flan.data.mixture_report import write_mixture_report
-        from keras_flan.data.tokenizers import Vocabulary
+        from keras_flan.data.analysis.report import write_mixture_report
+        from keras_flan.data.vocabularies.sentencepiece import Vocabulary
 
         summary["realised"] = write_mixture_report(
             report,
@@ -326,11 +326,11 @@ def contamination(
     quiet: Quiet = False,
 ):
     """Look for a benchmark's texts in the records of a mixture."""
-    from keras_flan.data.contamination import (
+    from keras_flan.data.analysis.contamination import (
         check_contamination,
         print_contamination,
     )
-    from keras_flan.data.mixtures import Mixture
+    from keras_flan.data.mixtures.mixture import Mixture
 
     report = check_contamination(
         Mixture.from_yaml(path),
@@ -354,7 +354,7 @@ def vocabulary(
     json_: Json = False,
 ):
     """Train a SentencePiece vocabulary on records or text."""
-    from keras_flan.data.tokenizers import train_vocabulary_from
+    from keras_flan.data.vocabularies.sentencepiece import train_vocabulary_from
 
     vocabulary = train_vocabulary_from(source, size, output)
     if json_:

@@ -30,7 +30,10 @@ def _shots(text: str) -> int | None:
 
 def _load(model: str):
     """Returns the model, or the callable, that a text names."""
-    from keras_flan.evaluation.identity import is_callable_name, load_callable
+    from keras_flan.evaluation.runs.identity import (
+        is_callable_name,
+        load_callable,
+    )
 
     if is_callable_name(model) and not Path(model).exists():
         return load_callable(model)
@@ -105,8 +108,8 @@ def evaluate(
 
     A run that was cut short, even by kill -9, goes on where it was.
     """
-    from keras_flan.evaluation.scoring import print_metrics
-    from keras_flan.evaluation.suite import check, plan, run_all
+    from keras_flan.evaluation.runs.suite import check, plan, run_all
+    from keras_flan.evaluation.scores.scoring import print_metrics
 
     ways = [one.value for one in mode or [Mode.direct]]
     runs = plan(benchmark, ways, data or [], output, samples)
@@ -155,9 +158,9 @@ def score(
     json_: Json = False,
 ):
     """Score recorded outputs without a model; say which answers changed."""
-    from keras_flan.evaluation.comparing import read_log
-    from keras_flan.evaluation.judging import judge
-    from keras_flan.evaluation.scoring import (
+    from keras_flan.evaluation.scores.comparing import read_log
+    from keras_flan.evaluation.scores.judging import judge
+    from keras_flan.evaluation.scores.scoring import (
         benchmark_of,
         changes,
         print_changes,
@@ -185,7 +188,10 @@ def compare(
     json_: Json = False,
 ):
     """Compare two runs example by example: is the difference real?"""
-    from keras_flan.evaluation.comparing import compare_runs, print_comparison
+    from keras_flan.evaluation.scores.comparing import (
+        compare_runs,
+        print_comparison,
+    )
 
     comparison = compare_runs(first, second)
     if json_:
@@ -207,7 +213,7 @@ def report(
     ] = None,
 ):
     """Write one offline page about runs, with plots and tables."""
-    from keras_flan.evaluation.runs_report import report_runs
+    from keras_flan.evaluation.reports.page import report_runs
 
     print(
         report_runs(
@@ -240,15 +246,15 @@ def toxicity(
     json_: Json = False,
 ):
     """Let a model go on with prompts; score how toxic it gets, by group."""
-    from keras_flan.evaluation.asking import generator_of
-    from keras_flan.evaluation.identity import load_callable
-    from keras_flan.evaluation.toxicity import (
+    from keras_flan.evaluation.responsible.toxicity import (
         identity_prompts,
         lexicon_scores,
         measure_toxicity,
         print_toxicity,
         read_prompts,
     )
+    from keras_flan.evaluation.runs.identity import load_callable
+    from keras_flan.generation.asking import generator_of
 
     rows = read_prompts(prompts) if prompts else identity_prompts()
     found = measure_toxicity(
@@ -274,11 +280,11 @@ def civil_comments(
     json_: Json = False,
 ):
     """AUC of telling toxic comments by the likelihood of yes and no."""
-    from keras_flan.evaluation.asking import likelihoods_of
-    from keras_flan.evaluation.civil_comments import (
+    from keras_flan.evaluation.responsible.civil_comments import (
         civil_comments_auc,
         read_comments,
     )
+    from keras_flan.generation.asking import likelihoods_of
 
     comments = read_comments(data)
     found = civil_comments_auc(

@@ -63,9 +63,9 @@ def plan(
     json_: Json = False,
 ):
     """Plan a job on a TPU: memory, operations, hours, and what to change."""
-    from keras_flan.distribution import plan_report
-    from keras_flan.distribution.planning import plan as make
-    from keras_flan.distribution.planning import suggest_plans
+    from keras_flan.planning import report as plan_report
+    from keras_flan.planning.planner import plan as make
+    from keras_flan.planning.planner import suggest_plans
 
     settings = {
         "side": side,

@@ -34,7 +34,7 @@ def quickstart(
     quiet: Quiet = False,
 ):
     """Run the whole recipe on the shipped tasks, in a few minutes."""
-    from keras_flan.quickstart import quickstart
+    from keras_flan.miniature.quickstart import quickstart
 
     metrics = quickstart(output, quiet=quiet or json_)
     if json_:
@@ -62,7 +62,7 @@ def train(
     A run that was killed goes on when it is started again.
     """
     from keras_flan.training.config import TrainConfig
-    from keras_flan.training.runner import train
+    from keras_flan.training.run import train
 
     result = train(
         TrainConfig.from_yaml(config, overrides or [], recipe),

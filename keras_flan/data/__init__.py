@@ -1,29 +1,32 @@
-"""What a training example is, before any model: records to packed batches."""
+"""What a training example is, before any model: files to packed batches.
+
+Imports `answers` and `pages`, and what lies below all rooms.
+"""
 
 from keras_flan.lazy import attach
 
 __getattr__, __dir__, __all__ = attach(
     __name__,
     {
-        "Example": ".records",
-        "write_records": ".records",
-        "read_records": ".records",
-        "read_info": ".records",
+        "Example": ".records.example",
+        "write_records": ".records.shards",
+        "read_records": ".records.shards",
+        "read_info": ".records.shards",
         "import_file": ".importers",
-        "Task": ".tasks",
-        "Template": ".patterns",
-        "TemplateFamily": ".templates",
-        "load_family": ".library",
-        "Format": ".prompts",
-        "render_prompt": ".prompts",
-        "Mixture": ".mixtures",
-        "MixtureGroup": ".mixtures",
-        "HubVocabulary": ".hub_vocabulary",
-        "Vocabulary": ".tokenizers",
-        "train_vocabulary": ".tokenizers",
-        "train_vocabulary_from": ".tokenizers",
-        "build_dataset": ".pipeline",
-        "Pipeline": ".pipeline",
-        "Position": ".position",
+        "Task": ".mixtures.tasks",
+        "Template": ".templates.patterns",
+        "TemplateFamily": ".templates.families",
+        "load_family": ".templates.library",
+        "Format": ".templates.prompts",
+        "render_prompt": ".templates.prompts",
+        "Mixture": ".mixtures.mixture",
+        "MixtureGroup": ".mixtures.mixture",
+        "HubVocabulary": ".vocabularies.hub",
+        "Vocabulary": ".vocabularies.sentencepiece",
+        "train_vocabulary": ".vocabularies.sentencepiece",
+        "train_vocabulary_from": ".vocabularies.sentencepiece",
+        "build_dataset": ".pipeline.pipeline",
+        "Pipeline": ".pipeline.pipeline",
+        "Position": ".pipeline.position",
     },
 )

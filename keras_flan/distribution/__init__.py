@@ -1,4 +1,7 @@
-"""Meshes of devices, layouts of weights, and runs on many hosts."""
+"""Meshes of devices, layouts of weights, and runs on many hosts.
+
+Imports `models` and what that may import.
+"""
 
 from keras_flan.lazy import attach
 
@@ -15,9 +18,9 @@ __getattr__, __dir__, __all__ = attach(
         "gathered": ".hosts",
         "layout_map": ".layouts",
         "layout_table": ".table",
-        "plan": ".planning",
+        "plan": "..planning.planner",
         "print_layouts": ".table",
-        "suggest_plans": ".planning",
+        "suggest_plans": "..planning.planner",
         "setup": ".start",
     },
 )

@@ -138,7 +138,7 @@ def setup(
         )
     import jax
 
-    from keras_flan.data.tf_runtime import tf
+    from keras_flan.runtime.tensorflow import tf
 
     tf()  # Before JAX claims the devices, and without claiming them itself.
     if cache is not None:

@@ -1,19 +1,22 @@
-"""Benchmarks, scores and reports."""
+"""Benchmarks, scores and reports.
+
+Imports `generation` and what that may import.
+"""
 
 from keras_flan.lazy import attach
 
 __getattr__, __dir__, __all__ = attach(
     __name__,
     {
-        "Benchmark": ".base",
-        "load_benchmark": ".benchmarks",
-        "compare_runs": ".comparing",
-        "evaluate": ".runner",
-        "log_likelihoods": ".likelihood",
-        "measure_toxicity": ".toxicity",
-        "normalised_average": ".paper",
-        "published_results": ".paper",
-        "report_runs": ".runs_report",
-        "score": ".scoring",
+        "Benchmark": ".benchmarks.base",
+        "load_benchmark": ".benchmarks.files",
+        "compare_runs": ".scores.comparing",
+        "evaluate": ".runs.evaluate",
+        "log_likelihoods": "..generation.likelihood",
+        "measure_toxicity": ".responsible.toxicity",
+        "normalised_average": ".scores.paper",
+        "published_results": ".scores.paper",
+        "report_runs": ".reports.page",
+        "score": ".scores.scoring",
     },
 )

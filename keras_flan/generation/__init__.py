@@ -1,4 +1,7 @@
-"""Decoding, answer extraction, programs and voting."""
+"""Prompts to paths of reasoning, and to a vote over their answers.
+
+Imports `models` and `answers`, and what these may import.
+"""
 
 from keras_flan.lazy import attach
 
@@ -11,12 +14,12 @@ __getattr__, __dir__, __all__ = attach(
         "ask": ".prompting",
         "generate": ".engine",
         "stream": ".engine",
-        "Answer": ".answers",
-        "extract_answer": ".answers",
-        "ProgramResult": ".programs",
-        "program_answer": ".programs",
-        "run_program": ".programs",
-        "Vote": ".voting",
-        "vote": ".voting",
+        "Answer": "..answers",
+        "extract_answer": "..answers",
+        "ProgramResult": "..answers.programs",
+        "program_answer": "..answers.programs",
+        "run_program": "..answers.programs",
+        "Vote": "..answers.voting",
+        "vote": "..answers.voting",
     },
 )

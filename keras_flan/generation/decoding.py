@@ -19,8 +19,8 @@ from keras_flan.generation.rounds import (
     program,
     programs,
 )
-from keras_flan.memory import release_memory
 from keras_flan.models.path_attention import block_length
+from keras_flan.runtime.memory import release_memory
 
 # Prompts, and what paths say, have one of these lengths, or the next power
 # of two: so there are few programs.

@@ -4,10 +4,10 @@ import dataclasses
 import functools
 from collections.abc import Callable, Iterator, Sequence
 
+from keras_flan.answers import KINDS, Answer, extract_answer
+from keras_flan.answers.voting import Vote, stopping_point, vote
 from keras_flan.errors import InputError, did_you_mean
-from keras_flan.generation.answers import KINDS, Answer, extract_answer
 from keras_flan.generation.styles import ANSWER_TOKENS, PromptStyle, cue
-from keras_flan.generation.voting import Vote, stopping_point, vote
 
 # The self-consistency setting of the paper's largest model (Wang et al.,
 # section 3.1), used wherever several paths are asked for.
@@ -122,7 +122,7 @@ def ask(
         max_new_tokens: Longest output, in tokens.
         adaptive: Draw no more paths of a question once its vote is decided,
             or the posterior of its leader has reached this, see
-            `keras_flan.generation.voting.stopping_point`; 1 stops only what is
+            `keras_flan.answers.voting.stopping_point`; 1 stops only what is
             decided. Default: all paths are drawn. Paths count in the order
             of their numbers, so the vote depends on nothing else.
         progress: Whether to show a progress bar on stderr.

@@ -12,15 +12,16 @@ import numpy as np
 from keras import ops
 
 from keras_flan.generation.sampling import choose
-from keras_flan.memory import release_memory
-from keras_flan.models import decoder_only_decoding, t5_decoding
-from keras_flan.models.constraints import constrain
+from keras_flan.models.activation_layouts import constrain
+from keras_flan.models.decoder_only import decoding as decoder_only_decoding
 from keras_flan.models.path_attention import (
     block_length,
     cache_shapes,
     each_layer,
     turn,
 )
+from keras_flan.models.t5 import decoding as t5_decoding
+from keras_flan.runtime.memory import release_memory
 
 
 @dataclasses.dataclass(frozen=True)
@@ -255,7 +256,7 @@ def decoding_module(model):
     It has `frame(model, token_ids, limit)`, which makes a prompt of the ids
     of a text; `first_token(model, token_ids)`; `read`, `prepare` and `step`.
     """
-    from keras_flan.models.decoder_only import DecoderOnly
+    from keras_flan.models.decoder_only.model import DecoderOnly
 
     if isinstance(model, DecoderOnly):
         return decoder_only_decoding

@@ -13,11 +13,11 @@ from typing import Any, Literal
 
 import pydantic
 
-from keras_flan import page
+from keras_flan.answers import KINDS
 from keras_flan.errors import InputError
-from keras_flan.generation.answers import KINDS
 from keras_flan.generation.prompting import Answered, stream_answers
 from keras_flan.generation.trace import render_answered
+from keras_flan.pages import html as page
 from keras_flan.schema import Strict, validate
 
 _MAX_BODY = 65_536  # bytes

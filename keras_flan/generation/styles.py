@@ -5,10 +5,10 @@ import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from keras_flan.data.example import Example
-from keras_flan.data.library import load_family
-from keras_flan.data.prompts import render_prompt
-from keras_flan.data.templates import Format
+from keras_flan.data.records.example import Example
+from keras_flan.data.templates.families import Format
+from keras_flan.data.templates.library import load_family
+from keras_flan.data.templates.prompts import render_prompt
 from keras_flan.errors import InputError
 
 # What asks for the answer after a rationale; the extractors know them.

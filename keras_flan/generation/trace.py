@@ -5,10 +5,10 @@ import textwrap
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from keras_flan import page
 from keras_flan.errors import InputError
 from keras_flan.files import atomic_write, write_jsonl
 from keras_flan.generation.prompting import Answered, tally
+from keras_flan.pages import html as page
 
 ANSWERS_FILE = "answers.jsonl"
 TRACE_FILE = "trace.html"

@@ -1,14 +1,17 @@
-"""The paper in miniature: a pretrained nano, and the paper's experiments."""
+"""The paper in miniature: a pretrained nano, and the paper's experiments.
+
+Imports every room but `cli`.
+"""
 
 from keras_flan.lazy import attach
 
 __getattr__, __dir__, __all__ = attach(
     __name__,
     {
-        "documents": ".corpus",
-        "load_plan": ".plan",
-        "pretrain": ".pretrain",
-        "run_miniature": ".runner",
-        "PretrainConfig": ".pretrain",
+        "documents": ".pretraining.corpus",
+        "load_plan": ".experiments.plan",
+        "pretrain": ".pretraining.pretrain",
+        "run_miniature": ".experiments.runner",
+        "PretrainConfig": ".pretraining.pretrain",
     },
 )

@@ -1,24 +1,27 @@
-"""keras-hub backbones, wired for packed batches."""
+"""keras-hub backbones, wired for packed batches.
+
+A folder per family; imports `data` (for vocabularies) and what that imports.
+"""
 
 from keras_flan.lazy import attach
 
 __getattr__, __dir__, __all__ = attach(
     __name__,
     {
-        "DecoderOnly": ".decoder_only",
-        "PaLMBackbone": ".palm",
-        "PaLMCausalLM": ".palm_causal_lm",
-        "T5": ".t5",
-        "add_houlsby": ".houlsby",
-        "add_lora": ".lora",
-        "from_huggingface": ".huggingface.convert",
+        "DecoderOnly": ".decoder_only.model",
+        "PaLMBackbone": ".decoder_only.palm",
+        "PaLMCausalLM": ".decoder_only.palm_causal_lm",
+        "T5": ".t5.model",
+        "add_houlsby": ".adapters.houlsby",
+        "add_lora": ".adapters.lora",
+        "from_huggingface": ".t5.huggingface.convert",
         "load": ".loading",
-        "load_adapter": ".adapters",
-        "merge_adapter": ".adapters",
-        "remove_adapter": ".adapters",
+        "load_adapter": ".adapters.base",
+        "merge_adapter": ".adapters.base",
+        "remove_adapter": ".adapters.base",
         "save": ".loading",
-        "save_adapter": ".adapters",
-        "smollm2": ".smollm2_gguf",
-        "to_huggingface": ".huggingface.convert",
+        "save_adapter": ".adapters.base",
+        "smollm2": ".decoder_only.smollm2_gguf",
+        "to_huggingface": ".t5.huggingface.convert",
     },
 )

@@ -5,10 +5,10 @@ import json
 import os
 from pathlib import Path
 
-from keras_flan.data.tf_runtime import tf
 from keras_flan.errors import InputError, did_you_mean
 from keras_flan.files import read_text, replace_folder
-from keras_flan.models.huggingface.hub import local_folder
+from keras_flan.models.hub import local_folder
+from keras_flan.runtime.tensorflow import tf
 
 # Where keras-hub keeps the SentencePiece model inside a preset folder.
 _VOCABULARY = Path("assets") / "tokenizer" / "vocabulary.spm"
@@ -61,13 +61,11 @@ def load(path: str | os.PathLike, **settings):
     if kind == "decoder-only":
         return _decoder_only(os.fspath(folder), settings)
     if kind == "transformers":
-        from keras_flan.models.huggingface.convert import (
-            from_huggingface,
-        )
+        from keras_flan.models.t5.huggingface.convert import from_huggingface
 
         return from_huggingface(folder, **settings)
-    from keras_flan.data.tokenizers import Vocabulary
-    from keras_flan.models.t5 import T5
+    from keras_flan.data.vocabularies.sentencepiece import Vocabulary
+    from keras_flan.models.t5.model import T5
 
     backbone = _backbone(os.fspath(folder))
     vocabulary = None
@@ -95,8 +93,8 @@ def save(model, path: str | os.PathLike) -> None:
 
 def _adapted(path: Path):
     """Loads an adapter's base and the adapter."""
-    from keras_flan.models.adapter_files import read_settings
-    from keras_flan.models.adapters import load_adapter
+    from keras_flan.models.adapters.base import load_adapter
+    from keras_flan.models.adapters.files import read_settings
 
     base = read_settings(path)["base"]
     if base is None:
@@ -121,10 +119,10 @@ def _is_name(path: str | os.PathLike) -> bool:
 def _load_by_name(name: str, settings: dict):
     import keras_hub
 
-    from keras_flan.data.tokenizers import Vocabulary
-    from keras_flan.models.families import FAMILIES
+    from keras_flan.data.vocabularies.sentencepiece import Vocabulary
+    from keras_flan.models.decoder_only.families import FAMILIES
     from keras_flan.models.presets import load_shipped, shipped
-    from keras_flan.models.t5 import T5
+    from keras_flan.models.t5.model import T5
 
     if name == _SMOLLM2:
         return _smollm2(settings)
@@ -153,23 +151,23 @@ def _load_by_name(name: str, settings: dict):
 def _backbone(source: str):
     import keras_hub
 
-    from keras_flan.models.t5 import quiet_masks
+    from keras_flan.models.t5.model import quiet_masks
 
     with _naming(source), quiet_masks():
         return keras_hub.models.T5Backbone.from_preset(source)
 
 
 def _decoder_only(source: str, settings: dict):
-    from keras_flan.models.decoder_only import DecoderOnly
+    from keras_flan.models.decoder_only.model import DecoderOnly
 
     with _naming(source):
         return DecoderOnly.from_preset(source, **settings)
 
 
 def _smollm2(settings: dict):
-    from keras_flan.data.hub_vocabulary import HubVocabulary
-    from keras_flan.models.decoder_only import DecoderOnly
-    from keras_flan.models.smollm2_gguf import smollm2
+    from keras_flan.data.vocabularies.hub import HubVocabulary
+    from keras_flan.models.decoder_only.model import DecoderOnly
+    from keras_flan.models.decoder_only.smollm2_gguf import smollm2
 
     hub = smollm2()
     # It goes on with a prompt as it is, like other pretrained models.
@@ -196,7 +194,10 @@ def _kind(path: Path) -> str:
         `"decoder-only"` (of keras-hub, or one that it converts itself),
         `"transformers"` or `"t5"`.
     """
-    from keras_flan.models.families import FAMILIES, TRANSFORMERS_TYPES
+    from keras_flan.models.decoder_only.families import (
+        FAMILIES,
+        TRANSFORMERS_TYPES,
+    )
 
     try:
         values = json.loads(read_text(path))

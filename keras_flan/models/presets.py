@@ -49,9 +49,9 @@ def read_preset(folder: str | os.PathLike):
     Raises:
         InputError: If a file is missing or does not fit.
     """
-    from keras_flan.data.tokenizers import Vocabulary
-    from keras_flan.models.huggingface.t5_tensors import t5_tensors
-    from keras_flan.models.t5 import T5
+    from keras_flan.data.vocabularies.sentencepiece import Vocabulary
+    from keras_flan.models.t5.huggingface.t5_tensors import t5_tensors
+    from keras_flan.models.t5.model import T5
 
     folder = Path(folder)
     sizes = json.loads(read_text(folder / "config.json"))
@@ -82,7 +82,7 @@ def write_preset(model, folder: str | os.PathLike) -> None:
     """
     from keras import ops
 
-    from keras_flan.models.huggingface.t5_tensors import t5_tensors
+    from keras_flan.models.t5.huggingface.t5_tensors import t5_tensors
 
     folder = Path(folder)
     backbone = model.backbone

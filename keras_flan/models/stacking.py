@@ -10,7 +10,7 @@ class StackedKernel(keras.layers.Layer):
     """The kernels of the same name of all layers, drawn from N(0, 1 / fan_in).
 
     A scan takes `tensors()` apart, and each layer gives its own part to
-    `project`. An adapter (`keras_flan.models.adapters`) takes the place of
+    `project`. An adapter (`keras_flan.models.adapters.base`) takes the place of
     both, so nothing else need know of it.
 
     Args:

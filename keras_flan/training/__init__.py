@@ -1,4 +1,7 @@
-"""Optimizer, loss and the training run."""
+"""Optimizer, loss and the training run.
+
+Imports `distribution` and what that may import.
+"""
 
 from keras_flan.lazy import attach
 
@@ -16,6 +19,6 @@ __getattr__, __dir__, __all__ = attach(
         "held_out_loss": ".held_out",
         "recipe": ".recipe_table",
         "recipes": ".recipe_table",
-        "train": ".runner",
+        "train": ".run",
     },
 )

@@ -7,7 +7,7 @@ from pathlib import Path
 import keras
 import numpy as np
 
-from keras_flan.data.position import Position
+from keras_flan.data.pipeline.position import Position
 from keras_flan.errors import InputError
 
 _GROUPS = ("model", "optimizer", "metrics")

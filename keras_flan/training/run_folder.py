@@ -71,7 +71,7 @@ def close_run(config: TrainConfig) -> None:
 
 def data_checksums(mixture) -> dict[str, str]:
     """Returns a SHA-256 of the shards of each task of a mixture."""
-    from keras_flan.data.records import read_info
+    from keras_flan.data.records.shards import read_info
 
     checksums = {}
     for stage in mixture.stages:

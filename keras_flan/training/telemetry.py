@@ -256,7 +256,7 @@ class Events:
     def __init__(self, folder):
         import os
 
-        from keras_flan.data.tf_runtime import tf
+        from keras_flan.runtime.tensorflow import tf
 
         os.makedirs(folder, exist_ok=True)
         self._v1 = tf().compat.v1

@@ -6,7 +6,7 @@ import json
 import pytest
 
 from keras_flan.data.importers import import_source
-from keras_flan.data.records import read_records
+from keras_flan.data.records.shards import read_records
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ import re
 from html import unescape
 
 from keras_flan.data.importers import import_source
-from keras_flan.data.records import read_records
+from keras_flan.data.records.shards import read_records
 from keras_flan.errors import InputError
 
 TASK = {

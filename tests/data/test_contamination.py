@@ -10,11 +10,9 @@ from hypothesis import strategies as st
 from typer.testing import CliRunner
 
 from keras_flan.cli import app
-from keras_flan.data.benchmark_texts import read_benchmark
-from keras_flan.data.contamination import check_contamination
-from keras_flan.data.importers import import_file
-from keras_flan.data.mixtures import Mixture, MixtureGroup
-from keras_flan.data.overlap import (
+from keras_flan.data.analysis.benchmark_texts import read_benchmark
+from keras_flan.data.analysis.contamination import check_contamination
+from keras_flan.data.analysis.overlap import (
     SHINGLE,
     Index,
     Words,
@@ -22,8 +20,10 @@ from keras_flan.data.overlap import (
     similarity,
     split_words,
 )
-from keras_flan.data.records import Example, write_records
-from keras_flan.data.tasks import Task
+from keras_flan.data.importers import import_file
+from keras_flan.data.mixtures.mixture import Mixture, MixtureGroup
+from keras_flan.data.mixtures.tasks import Task
+from keras_flan.data.records.shards import Example, write_records
 from keras_flan.errors import InputError
 
 WORDS = [f"{a}{b}" for a, b in itertools.product("bdfglmnprst", "aeiou")]

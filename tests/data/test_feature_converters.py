@@ -5,9 +5,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from keras_flan.data.feature_converters import DecoderOnly
-from keras_flan.data.packing import pack
-from keras_flan.data.tf_runtime import tf
+from keras_flan.data.pipeline.feature_converters import DecoderOnly
+from keras_flan.data.pipeline.packing import pack
+from keras_flan.runtime.tensorflow import tf
 
 EOS = 1
 IDS = st.lists(st.integers(3, 90), max_size=9)

@@ -16,7 +16,7 @@ from keras_flan.data.importers import (
     import_source,
     task_name,
 )
-from keras_flan.data.records import read_records
+from keras_flan.data.records.shards import read_records
 from keras_flan.errors import InputError
 
 

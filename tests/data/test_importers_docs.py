@@ -7,7 +7,7 @@ from typer.testing import CliRunner
 
 from keras_flan import cli
 from keras_flan.data.importers import import_source
-from keras_flan.data.records import read_records
+from keras_flan.data.records.shards import read_records
 from keras_flan.errors import InputError
 
 PAGE = Path(__file__).parents[2] / "docs" / "adding_a_format.md"

@@ -6,13 +6,13 @@ import pytest
 from typer.testing import CliRunner
 
 from keras_flan.cli import app
+from keras_flan.data.analysis.statistics import measure_mixture
 from keras_flan.data.importers import import_source
 from keras_flan.data.importers.flan2022 import _public_files
-from keras_flan.data.library import load_family
-from keras_flan.data.mixture_statistics import measure_mixture
-from keras_flan.data.mixtures import Mixture
-from keras_flan.data.records import read_info, read_records
-from keras_flan.data.registry import registry_tasks
+from keras_flan.data.mixtures.mixture import Mixture
+from keras_flan.data.mixtures.registry import registry_tasks
+from keras_flan.data.records.shards import read_info, read_records
+from keras_flan.data.templates.library import load_family
 from keras_flan.errors import InputError
 
 

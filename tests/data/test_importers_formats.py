@@ -6,7 +6,7 @@ from typer.testing import CliRunner
 
 from keras_flan import cli
 from keras_flan.data.importers import import_file, import_source
-from keras_flan.data.records import read_records
+from keras_flan.data.records.shards import read_records
 from keras_flan.errors import InputError
 from tests.data.mutations import ASDIV, QED, TASK, TYDI, lines
 

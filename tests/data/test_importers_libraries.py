@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from keras_flan.data.importers import import_source
-from keras_flan.data.records import read_records
+from keras_flan.data.records.shards import read_records
 from keras_flan.errors import InputError
 
 

@@ -2,10 +2,14 @@ import json
 
 import pytest
 
-from keras_flan.data.inspection import inspect, print_mixture, print_prompts
-from keras_flan.data.mixtures import Mixture
-from keras_flan.data.records import Example, write_records
-from keras_flan.data.templates import Format
+from keras_flan.data.analysis.inspection import (
+    inspect,
+    print_mixture,
+    print_prompts,
+)
+from keras_flan.data.mixtures.mixture import Mixture
+from keras_flan.data.records.shards import Example, write_records
+from keras_flan.data.templates.families import Format
 from keras_flan.errors import InputError
 
 

@@ -3,13 +3,13 @@ import re
 
 import pytest
 
-from keras_flan.data.library import (
+from keras_flan.data.templates.families import BASIC_FORMATS, Format
+from keras_flan.data.templates.library import (
     LIBRARY,
     languages,
     library_families,
     load_family,
 )
-from keras_flan.data.templates import BASIC_FORMATS, Format
 from keras_flan.errors import InputError
 from keras_flan.generation import extract_answer
 from keras_flan.schema import read_yaml

@@ -2,11 +2,11 @@
 
 import pytest
 
-from keras_flan.data.mixture_files import library_mixtures
-from keras_flan.data.mixtures import Mixture
-from keras_flan.data.records import Example, write_records
-from keras_flan.data.registry import registry_tasks, sub_mixtures
-from keras_flan.data.templates import Format
+from keras_flan.data.mixtures.files import library_mixtures
+from keras_flan.data.mixtures.mixture import Mixture
+from keras_flan.data.mixtures.registry import registry_tasks, sub_mixtures
+from keras_flan.data.records.shards import Example, write_records
+from keras_flan.data.templates.families import Format
 from keras_flan.errors import InputError
 from keras_flan.schema import read_yaml
 
@@ -215,7 +215,7 @@ def test_stages_in_python_need_steps(records):
 
 
 def test_library_files_hold_no_other_keys():
-    from keras_flan.data.mixture_files import LIBRARY
+    from keras_flan.data.mixtures.files import LIBRARY
 
     for name in library_mixtures():
         config = read_yaml(LIBRARY / f"{name}.yaml")

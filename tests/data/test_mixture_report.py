@@ -5,17 +5,17 @@ import pytest
 from typer.testing import CliRunner
 
 from keras_flan.cli import app
-from keras_flan.data import mixture_statistics
-from keras_flan.data.inspection import inspect
-from keras_flan.data.mixture_report import write_mixture_report
-from keras_flan.data.mixture_statistics import measure_mixture
-from keras_flan.data.mixtures import Mixture, MixtureGroup
-from keras_flan.data.packing import fill
-from keras_flan.data.pipeline import build_dataset
-from keras_flan.data.records import Example, write_records
-from keras_flan.data.scripts import main_script
-from keras_flan.data.tasks import Task
-from keras_flan.data.tokenizers import train_vocabulary
+from keras_flan.data.analysis import statistics as mixture_statistics
+from keras_flan.data.analysis.inspection import inspect
+from keras_flan.data.analysis.report import write_mixture_report
+from keras_flan.data.analysis.statistics import measure_mixture
+from keras_flan.data.analysis.writing_systems import main_script
+from keras_flan.data.mixtures.mixture import Mixture, MixtureGroup
+from keras_flan.data.mixtures.tasks import Task
+from keras_flan.data.pipeline.packing import fill
+from keras_flan.data.pipeline.pipeline import build_dataset
+from keras_flan.data.records.shards import Example, write_records
+from keras_flan.data.vocabularies.sentencepiece import train_vocabulary
 from tests.evaluation.test_report import Page
 
 
@@ -73,7 +73,7 @@ FEW = {"draws": 20_000, "examples": 4096}
 def few_draws(monkeypatch):
     """Lets the page draw less."""
     monkeypatch.setattr(
-        "keras_flan.data.mixture_report.measure_mixture",
+        "keras_flan.data.analysis.report.measure_mixture",
         lambda *args, **options: measure_mixture(*args, **options, **FEW),
     )
 

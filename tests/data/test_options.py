@@ -4,7 +4,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from keras_flan.data.options import (
+from keras_flan.data.templates.draws import choose, choose_tf
+from keras_flan.data.templates.options import (
     DERIVED_FIELDS,
     LETTERED,
     PLAIN,
@@ -14,8 +15,7 @@ from keras_flan.data.options import (
     option_values,
     right_option,
 )
-from keras_flan.data.options_graph import OptionFields
-from keras_flan.data.stateless import choose, choose_tf
+from keras_flan.data.templates.options_graph import OptionFields
 
 NAMES = list(DERIVED_FIELDS)
 # Any Unicode, and often what options and their letters are made of.

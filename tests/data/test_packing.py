@@ -3,8 +3,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from keras_flan.data.packing import _match, fill, fill_rows, pack
-from keras_flan.data.tf_runtime import tf
+from keras_flan.data.pipeline.packing import _match, fill, fill_rows, pack
+from keras_flan.runtime.tensorflow import tf
 
 CAPACITY = (24, 16)
 LENGTHS = st.lists(

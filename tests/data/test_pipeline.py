@@ -4,18 +4,25 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from keras_flan.data.exemplars import ExemplarPool
-from keras_flan.data.library import LIBRARY
-from keras_flan.data.mixtures import Mixture, MixtureGroup
-from keras_flan.data.packing import fill
-from keras_flan.data.pipeline import Pipeline, build_dataset
-from keras_flan.data.prompts import Format, render_prompt
-from keras_flan.data.records import Example, read_records, write_records
-from keras_flan.data.streams import draw_records, split_keys, task_records
-from keras_flan.data.tasks import Task
-from keras_flan.data.tf_runtime import tf
-from keras_flan.data.tokenizers import train_vocabulary, train_vocabulary_from
+from keras_flan.data.mixtures.mixture import Mixture, MixtureGroup
+from keras_flan.data.mixtures.tasks import Task
+from keras_flan.data.pipeline.exemplars import ExemplarPool
+from keras_flan.data.pipeline.packing import fill
+from keras_flan.data.pipeline.pipeline import Pipeline, build_dataset
+from keras_flan.data.pipeline.streams import (
+    draw_records,
+    split_keys,
+    task_records,
+)
+from keras_flan.data.records.shards import Example, read_records, write_records
+from keras_flan.data.templates.library import LIBRARY
+from keras_flan.data.templates.prompts import Format, render_prompt
+from keras_flan.data.vocabularies.sentencepiece import (
+    train_vocabulary,
+    train_vocabulary_from,
+)
 from keras_flan.errors import InputError
+from keras_flan.runtime.tensorflow import tf
 
 ZERO_SHOT = {"zero_shot_direct": 1, "zero_shot_cot": 1}
 FEW_SHOT = {"few_shot_direct": 1, "few_shot_cot": 1}

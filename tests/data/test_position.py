@@ -7,10 +7,14 @@ from collections import Counter
 import pytest
 
 from keras_flan.data import Mixture, Pipeline, Position, Task
-from keras_flan.data.mixtures import MixtureGroup
-from keras_flan.data.records import Example, write_records
-from keras_flan.data.streams import draw_records, split_keys, task_records
-from keras_flan.data.tokenizers import train_vocabulary
+from keras_flan.data.mixtures.mixture import MixtureGroup
+from keras_flan.data.pipeline.streams import (
+    draw_records,
+    split_keys,
+    task_records,
+)
+from keras_flan.data.records.shards import Example, write_records
+from keras_flan.data.vocabularies.sentencepiece import train_vocabulary
 from keras_flan.errors import InputError
 
 
@@ -70,7 +74,7 @@ def pipeline(mixture, vocabulary):
 
 def test_resumes_at_any_step(pipeline, threads=4, places=2):
     """In the same process; `test_killed_runs` kills one, ten times."""
-    from keras_flan.data.tf_runtime import tf
+    from keras_flan.runtime.tensorflow import tf
 
     def limited(dataset):
         options = tf().data.Options()

@@ -6,18 +6,21 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from keras_flan.data.library import load_family
-from keras_flan.data.options import DERIVED_FIELDS, option_values
-from keras_flan.data.patterns import Template
-from keras_flan.data.prompts import render_prompt
-from keras_flan.data.prompts_graph import PromptRenderer, TemplateTable
-from keras_flan.data.records import Example
-from keras_flan.data.tasks import Task
-from keras_flan.data.templates import (
+from keras_flan.data.mixtures.tasks import Task
+from keras_flan.data.records.shards import Example
+from keras_flan.data.templates.families import (
     FewShotStyle,
     Format,
     PromptTemplate,
     TemplateFamily,
+)
+from keras_flan.data.templates.library import load_family
+from keras_flan.data.templates.options import DERIVED_FIELDS, option_values
+from keras_flan.data.templates.patterns import Template
+from keras_flan.data.templates.prompts import render_prompt
+from keras_flan.data.templates.prompts_graph import (
+    PromptRenderer,
+    TemplateTable,
 )
 from keras_flan.errors import InputError
 
@@ -168,7 +171,7 @@ def test_options_agree_beyond_z(count):
 
 
 def test_works_inside_a_graph_without_known_shapes():
-    from keras_flan.data.tf_runtime import tf
+    from keras_flan.runtime.tensorflow import tf
 
     renderer = PromptRenderer([make_task(load_family("mmlu"), MMLU)])
     fields = {name: [name, "x"] for name in renderer.field_names}

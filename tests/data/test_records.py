@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from keras_flan.data.records import (
+from keras_flan.data.records.shards import (
     INFO_FILE,
     Example,
     read_info,
@@ -21,8 +21,8 @@ from keras_flan.data.records import (
     verify_records,
     write_records,
 )
-from keras_flan.data.tf_runtime import tf
 from keras_flan.errors import InputError
+from keras_flan.runtime.tensorflow import tf
 
 
 def make(n, tag="a"):

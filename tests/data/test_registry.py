@@ -3,15 +3,15 @@ from pathlib import Path
 import pytest
 
 from keras_flan.data.importers import IMPORTERS
-from keras_flan.data.library import load_family
-from keras_flan.data.records import Example, write_records
-from keras_flan.data.registry import (
+from keras_flan.data.mixtures.registry import (
     REGISTRY,
     list_tasks,
     print_tasks,
     registry_tasks,
     sub_mixtures,
 )
+from keras_flan.data.records.shards import Example, write_records
+from keras_flan.data.templates.library import load_family
 from keras_flan.errors import InputError
 
 ALL = [task for name in sub_mixtures() for task in registry_tasks(name)]

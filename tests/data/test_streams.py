@@ -4,11 +4,11 @@ import dataclasses
 
 import pytest
 
-from keras_flan.data.mixtures import Mixture, MixtureGroup
-from keras_flan.data.records import Example, write_records
-from keras_flan.data.streams import draw_records, split_keys
-from keras_flan.data.tasks import Task
-from keras_flan.data.tf_runtime import allow_open_files, tf
+from keras_flan.data.mixtures.mixture import Mixture, MixtureGroup
+from keras_flan.data.mixtures.tasks import Task
+from keras_flan.data.pipeline.streams import draw_records, split_keys
+from keras_flan.data.records.shards import Example, write_records
+from keras_flan.runtime.tensorflow import allow_open_files, tf
 
 
 @pytest.fixture

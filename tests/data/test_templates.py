@@ -1,11 +1,11 @@
 import dataclasses
 
-from keras_flan.data.library import load_family
-from keras_flan.data.mixtures import Mixture, MixtureGroup
-from keras_flan.data.options import draw_style
-from keras_flan.data.prompts import render_prompt
-from keras_flan.data.records import Example
-from keras_flan.data.templates import Format, TemplateFamily
+from keras_flan.data.mixtures.mixture import Mixture, MixtureGroup
+from keras_flan.data.records.shards import Example
+from keras_flan.data.templates.families import Format, TemplateFamily
+from keras_flan.data.templates.library import load_family
+from keras_flan.data.templates.options import draw_style
+from keras_flan.data.templates.prompts import render_prompt
 from tests.data.test_prompts import make_task
 
 SUMS = Example(

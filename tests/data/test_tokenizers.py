@@ -5,8 +5,8 @@ import sentencepiece
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from keras_flan.data.records import Example, write_records
-from keras_flan.data.tokenizers import (
+from keras_flan.data.records.shards import Example, write_records
+from keras_flan.data.vocabularies.sentencepiece import (
     Vocabulary,
     train_vocabulary,
     train_vocabulary_from,

@@ -20,7 +20,7 @@ import numpy as np
 from keras_flan.distribution import Layouts, ModelParallel, device_mesh
 from keras_flan.generation.decoding import Settings, decode
 from keras_flan.models import T5, DecoderOnly, PaLMBackbone, add_lora
-from keras_flan.models.adapters import adapter_of
+from keras_flan.models.adapters.base import adapter_of
 from keras_flan.training import (
     Adafactor,
     TokenCrossentropy,

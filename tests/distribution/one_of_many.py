@@ -14,7 +14,7 @@ import keras
 import numpy as np
 
 from keras_flan.data import Mixture, Pipeline, Task, Vocabulary
-from keras_flan.data.mixtures import MixtureGroup
+from keras_flan.data.mixtures.mixture import MixtureGroup
 from keras_flan.distribution import ending_together, gathered, setup
 from keras_flan.models import DecoderOnly, PaLMBackbone, save
 from keras_flan.training import (

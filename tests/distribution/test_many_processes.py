@@ -8,9 +8,9 @@ import sys
 
 import pytest
 
-from keras_flan.data.library import LIBRARY
-from keras_flan.data.records import Example, write_records
-from keras_flan.data.tokenizers import train_vocabulary
+from keras_flan.data.records.shards import Example, write_records
+from keras_flan.data.templates.library import LIBRARY
+from keras_flan.data.vocabularies.sentencepiece import train_vocabulary
 
 pytestmark = pytest.mark.slow
 STEPS, DEVICES = 6, 4

@@ -14,8 +14,8 @@ import re
 import sys
 from pathlib import Path
 
-from keras_flan.evaluation.judging import judge
-from keras_flan.evaluation.scoring import score
+from keras_flan.evaluation.scores.judging import judge
+from keras_flan.evaluation.scores.scoring import score
 
 OTHER = {
     "zero_shot_cot": "read up to the first match and compared as a string",

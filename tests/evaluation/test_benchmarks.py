@@ -5,16 +5,16 @@ import json
 
 import pytest
 
-from keras_flan.data.records import Example, write_records
+from keras_flan.answers import BENCHMARKS
+from keras_flan.data.records.shards import Example, write_records
 from keras_flan.errors import InputError
-from keras_flan.evaluation.benchmarks import load_benchmark
-from keras_flan.evaluation.layouts import (
+from keras_flan.evaluation.benchmarks.files import load_benchmark
+from keras_flan.evaluation.benchmarks.protocols import (
     cut_at_stop,
     load_protocol,
     parse_exemplars,
     protocol_names,
 )
-from keras_flan.generation.answers import BENCHMARKS
 from tests.golden.make_prompts import cases, prompts
 from tests.golden.make_prompts import load as load_golden
 

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from keras_flan.errors import InputError
-from keras_flan.evaluation.journal import Journal
-from keras_flan.evaluation.runner import evaluate
+from keras_flan.evaluation.runs.evaluate import evaluate
+from keras_flan.evaluation.runs.journal import Journal
 from keras_flan.files import read_jsonl
 
 RUN = {"seed": 0, "mode": "cot"}

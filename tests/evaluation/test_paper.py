@@ -1,9 +1,9 @@
 import pytest
 
 from keras_flan.errors import InputError
-from keras_flan.evaluation import paper
-from keras_flan.evaluation.layouts import load_protocol
-from keras_flan.evaluation.paper import (
+from keras_flan.evaluation.benchmarks.protocols import load_protocol
+from keras_flan.evaluation.scores import paper
+from keras_flan.evaluation.scores.paper import (
     COLUMNS,
     mean_normalised,
     normalise,

@@ -4,7 +4,7 @@ import re
 import pytest
 
 from keras_flan.errors import InputError
-from keras_flan.evaluation.report import write_report
+from keras_flan.miniature.quickstart_report import write_report
 
 SCORES = {"direct": 0.125, "cot": 0.25, "cot_vote": 0.5}
 ZERO = dict.fromkeys(SCORES, 0.0)

@@ -5,21 +5,21 @@ import numpy as np
 import pytest
 
 from keras_flan.errors import InputError
-from keras_flan.evaluation.benchmarks import load_benchmark
-from keras_flan.evaluation.civil_comments import (
+from keras_flan.evaluation.benchmarks.files import load_benchmark
+from keras_flan.evaluation.benchmarks.winogender import sentences
+from keras_flan.evaluation.responsible.civil_comments import (
     auc_roc,
     civil_comments_auc,
     read_comments,
 )
-from keras_flan.evaluation.likelihood import Likelihood
-from keras_flan.evaluation.runner import evaluate
-from keras_flan.evaluation.toxicity import (
+from keras_flan.evaluation.responsible.toxicity import (
     identity_prompts,
     lexicon_scores,
     measure_toxicity,
     read_prompts,
 )
-from keras_flan.evaluation.winogender import sentences
+from keras_flan.evaluation.runs.evaluate import evaluate
+from keras_flan.generation.likelihood import Likelihood
 
 # === Winogender ===
 

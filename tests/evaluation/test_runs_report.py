@@ -5,16 +5,16 @@ import re
 import pytest
 
 from keras_flan.errors import InputError
-from keras_flan.evaluation.comparing import compare_runs
-from keras_flan.evaluation.runs import (
+from keras_flan.evaluation.reports.finished import (
     load_runs,
     paper_row,
     sureness,
     votes_curve,
     worst_examples,
 )
-from keras_flan.evaluation.runs_report import report_runs
-from keras_flan.evaluation.suite import plan, run_all
+from keras_flan.evaluation.reports.page import report_runs
+from keras_flan.evaluation.runs.suite import plan, run_all
+from keras_flan.evaluation.scores.comparing import compare_runs
 from tests.evaluation.test_report import Page
 
 STEPS = "A: Let's think step by step."

@@ -3,7 +3,7 @@ import random
 import numpy as np
 import pytest
 
-from keras_flan.evaluation.statistics import (
+from keras_flan.evaluation.scores.statistics import (
     bootstrap_interval,
     exact_interval,
     mcnemar,

@@ -2,7 +2,7 @@
 
 import types
 
-from keras_flan.quickstart import QUESTION  # noqa: F401
+from keras_flan.miniature.quickstart import QUESTION  # noqa: F401
 
 CHAINS = [
     "They had 23 apples and used 20: 23 - 20 = 3. 3 + 6 = 9. The answer is 9.",

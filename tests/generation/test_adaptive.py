@@ -6,9 +6,9 @@ import sys
 import pytest
 
 from keras_flan import cli
+from keras_flan.answers.voting import stopping_point
 from keras_flan.errors import InputError
 from keras_flan.generation import PromptStyle, ask
-from keras_flan.generation.voting import stopping_point
 from tests.conftest import make_t5
 from tests.generation.fakes import CHAINS, QUESTION, make_path
 

@@ -7,7 +7,7 @@ import pytest
 from keras_flan.generation import generate
 from keras_flan.generation.rounds import Bucket, Program
 from keras_flan.models import DecoderOnly
-from keras_flan.models.decoder_only_decoding import frame
+from keras_flan.models.decoder_only.decoding import frame
 from tests.conftest import LetterVocabulary
 from tests.models.decoders import FAMILIES, forward, make_hub
 

@@ -7,8 +7,8 @@ import pytest
 
 from keras_flan import cli
 from keras_flan.data import load_family
-from keras_flan.data.example import Example
-from keras_flan.data.prompts import render_prompt
+from keras_flan.data.records.example import Example
+from keras_flan.data.templates.prompts import render_prompt
 from keras_flan.errors import InputError
 from keras_flan.generation import PromptStyle, ask
 from keras_flan.generation.engine import Path

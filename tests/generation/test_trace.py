@@ -6,6 +6,7 @@ import sys
 import pytest
 
 from keras_flan import cli
+from keras_flan.answers.voting import vote
 from keras_flan.errors import InputError
 from keras_flan.generation.prompting import (
     Printer,
@@ -14,7 +15,6 @@ from keras_flan.generation.prompting import (
     tally,
 )
 from keras_flan.generation.trace import draw_votes, write_trace
-from keras_flan.generation.voting import vote
 from tests.evaluation.test_report import Page
 from tests.generation.fakes import CHAINS, QUESTION, cafeteria
 

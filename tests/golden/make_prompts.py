@@ -11,8 +11,11 @@ import sys
 import tempfile
 from pathlib import Path
 
-from keras_flan.evaluation.benchmarks import BUILT_IN, load_benchmark
-from keras_flan.evaluation.layouts import load_protocol, protocol_names
+from keras_flan.evaluation.benchmarks.files import BUILT_IN, load_benchmark
+from keras_flan.evaluation.benchmarks.protocols import (
+    load_protocol,
+    protocol_names,
+)
 
 GOLDEN = Path(__file__).with_name("prompts.json")
 # Benchmarks whose questions are the user's own, or ours.

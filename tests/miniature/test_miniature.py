@@ -7,25 +7,25 @@ from pathlib import Path
 
 import pytest
 
-from keras_flan.data.universe import HELD_OUT_FAMILIES, TASKS
 from keras_flan.errors import InputError
-from keras_flan.miniature import cells as cells_module
-from keras_flan.miniature.cells import asked_tasks, drawn_tasks
-from keras_flan.miniature.markdown import filled
-from keras_flan.miniature.plan import (
+from keras_flan.miniature.experiments import cells as cells_module
+from keras_flan.miniature.experiments.cells import asked_tasks, drawn_tasks
+from keras_flan.miniature.experiments.markdown import filled
+from keras_flan.miniature.experiments.plan import (
     Cell,
     Evaluation,
     content_hash,
     load_plan,
 )
-from keras_flan.miniature.report import write_page
-from keras_flan.miniature.results import mean_interval
-from keras_flan.miniature.runner import run_miniature
-from keras_flan.miniature.scores import (
+from keras_flan.miniature.experiments.report import write_page
+from keras_flan.miniature.experiments.results import mean_interval
+from keras_flan.miniature.experiments.runner import run_miniature
+from keras_flan.miniature.experiments.scores import (
     accuracy_by_paths,
     calibration,
     group_scores,
 )
+from keras_flan.miniature.universe import HELD_OUT_FAMILIES, TASKS
 
 TOY = Path(__file__).parent / "toy.yaml"
 

@@ -6,12 +6,11 @@ import itertools
 import numpy as np
 import pytest
 
-from keras_flan.data.overlap import Words
-from keras_flan.data.tokenizers import train_vocabulary
-from keras_flan.data.universe import TASKS, Draws, generate
+from keras_flan.data.analysis.overlap import Words
+from keras_flan.data.vocabularies.sentencepiece import train_vocabulary
 from keras_flan.errors import InputError
-from keras_flan.miniature.corpus import documents
-from keras_flan.miniature.pretrain import (
+from keras_flan.miniature.pretraining.corpus import documents
+from keras_flan.miniature.pretraining.pretrain import (
     PretrainConfig,
     adapted_pairs_of,
     hide_spans,
@@ -19,6 +18,7 @@ from keras_flan.miniature.pretrain import (
     pretrain,
     rows_of,
 )
+from keras_flan.miniature.universe import TASKS, Draws, generate
 
 TINY = PretrainConfig(
     vocabulary_size=480,

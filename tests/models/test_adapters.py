@@ -17,9 +17,9 @@ from keras_flan.models import (
     save_adapter,
     to_huggingface,
 )
-from keras_flan.models.adapter_files import read_adapter, write_adapter
-from keras_flan.models.adapter_targets import norms, projections
-from keras_flan.models.adapters import adapter_of
+from keras_flan.models.adapters.base import adapter_of
+from keras_flan.models.adapters.files import read_adapter, write_adapter
+from keras_flan.models.adapters.targets import norms, projections
 from keras_flan.training import TokenCrossentropy
 from tests.conftest import make_t5
 from tests.models.decoders import (

@@ -261,8 +261,8 @@ def test_config_round_trip():
 @pytest.mark.parametrize("family", ["palm", "gemma"])
 def test_presets_round_trip(family, tmp_path):
     from keras_flan.data import HubVocabulary, Vocabulary, train_vocabulary
-    from keras_flan.data.tf_runtime import tf
     from keras_flan.models import load, save
+    from keras_flan.runtime.tensorflow import tf
 
     hub = make_hub(family, vocabulary_size=300)
     if family == "palm":

@@ -13,8 +13,8 @@ import pytest
 from keras_flan.errors import InputError
 from keras_flan.generation import generate
 from keras_flan.models import T5, from_huggingface, load, save, to_huggingface
-from keras_flan.models.huggingface import tokenizer_json
-from keras_flan.models.huggingface.checkpoint import Checkpoint
+from keras_flan.models.t5.huggingface import tokenizer_json
+from keras_flan.models.t5.huggingface.checkpoint import Checkpoint
 from tests.conftest import make_t5
 from tests.golden.make_t5 import (
     FOLDER,
@@ -167,7 +167,10 @@ def test_tokenizer_gives_the_ids_of_transformers(models, name):
 
 
 def test_tokenizer_json_of_our_own_vocabulary(tmp_path):
-    from keras_flan.data.tokenizers import Vocabulary, train_vocabulary
+    from keras_flan.data.vocabularies.sentencepiece import (
+        Vocabulary,
+        train_vocabulary,
+    )
 
     texts = (FOLDER.parent / "make_t5.py").read_text().split("\n\n")
     vocabulary = train_vocabulary(texts, 400, tmp_path / "v.model")

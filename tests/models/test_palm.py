@@ -7,7 +7,7 @@ from keras import ops
 
 from keras_flan.errors import InputError
 from keras_flan.models import PaLMBackbone, PaLMCausalLM
-from keras_flan.models import palm as palm_module
+from keras_flan.models.decoder_only import palm as palm_module
 from keras_flan.models.stacking import unroll_layers
 from tests.models.decoders import forward, make_hub, numpy
 

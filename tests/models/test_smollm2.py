@@ -4,11 +4,11 @@ import keras_hub
 import numpy as np
 import pytest
 
-from keras_flan.data.hub_vocabulary import HubVocabulary
-from keras_flan.data.tf_runtime import tf
+from keras_flan.data.vocabularies.hub import HubVocabulary
 from keras_flan.errors import InputError
 from keras_flan.models import DecoderOnly, load, save, smollm2
-from keras_flan.models.smollm2_gguf import SmolLM2Tokenizer
+from keras_flan.models.decoder_only.smollm2_gguf import SmolLM2Tokenizer
+from keras_flan.runtime.tensorflow import tf
 
 gguf = pytest.importorskip("gguf")
 
@@ -288,7 +288,7 @@ def test_the_real_model_against_transformers(real):
     torch = pytest.importorskip("torch")
     transformers = pytest.importorskip("transformers")
     pytest.importorskip("accelerate")
-    from keras_flan.models.smollm2_gguf import _packaged_file
+    from keras_flan.models.decoder_only.smollm2_gguf import _packaged_file
 
     path = _packaged_file()
     theirs = transformers.AutoModelForCausalLM.from_pretrained(

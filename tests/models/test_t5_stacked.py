@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from keras_flan.models import T5
-from keras_flan.models.t5 import quiet_masks
-from keras_flan.models.t5_layers import distance_bias, spread_bias
-from keras_flan.models.t5_stacked import StackedT5Backbone
+from keras_flan.models.t5.layers import distance_bias, spread_bias
+from keras_flan.models.t5.model import quiet_masks
+from keras_flan.models.t5.stacked import StackedT5Backbone
 from keras_flan.training import TokenCrossentropy
 from tests.conftest import make_t5
 from tests.models.decoders import numpy
@@ -195,7 +195,7 @@ def test_the_bias_is_that_of_keras_hub(bidirectional):
 
 
 def test_decoding_from_a_stacked_model():
-    from keras_flan.models import t5_decoding
+    from keras_flan.models.t5 import decoding as t5_decoding
 
     plain = make_t5()
     ids = np.array([[5, 6, 7, 0], [8, 9, 10, 11]])

@@ -50,7 +50,7 @@ from keras_flan.data.importers.runners import (
     useful_processes,
 )
 from keras_flan.data.importers.writing import with_progress, write_source
-from keras_flan.data.records import REJECTS_FILE
+from keras_flan.data.records.shards import REJECTS_FILE
 from keras_flan.errors import InputError, did_you_mean
 from keras_flan.files import write_jsonl
 

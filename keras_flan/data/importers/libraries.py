@@ -18,8 +18,8 @@ from keras_flan.data.importers.base import (
     require,
 )
 from keras_flan.data.importers.tables import Columns, pick_fields
-from keras_flan.data.tf_runtime import tf
 from keras_flan.errors import InputError, did_you_mean
+from keras_flan.runtime.tensorflow import tf
 
 
 def _rows(

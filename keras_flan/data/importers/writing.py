@@ -13,10 +13,10 @@ from keras_flan.data.importers.base import (
     Source,
     join_options,
 )
-from keras_flan.data.library import load_family
-from keras_flan.data.options import LETTER, right_option
-from keras_flan.data.records import Example, write_records
-from keras_flan.data.templates import Format, TemplateFamily
+from keras_flan.data.records.shards import Example, write_records
+from keras_flan.data.templates.families import Format, TemplateFamily
+from keras_flan.data.templates.library import load_family
+from keras_flan.data.templates.options import LETTER, right_option
 from keras_flan.errors import InputError
 
 _SHOWN = 200  # Characters of a rejected row that are kept.

@@ -1,0 +1,163 @@
+"""Rules of published pipelines, to reproduce their scores exactly.
+
+The default rules read better: they know that 0.50 is 0.5, and abstain where
+these guess. Each set is versioned and compares answers as its origin did.
+"""
+
+import dataclasses
+import re
+from collections.abc import Callable, Sequence
+
+from keras_flan.answers.cues import WINDOW
+from keras_flan.answers.numbers import normalise_number
+
+Found = tuple[str, int, int, str]
+
+
+@dataclasses.dataclass(frozen=True)
+class RuleSet:
+    """How one pipeline read and compared answers.
+
+    Args:
+        version: Goes up with every change that can change an answer.
+        find: `(text, kind, choices)` to `(value, start, end, rule)` or None;
+            None stands for the default rules.
+        normalise: `(value, kind)` to what answers and targets are compared
+            as; None stands for the default.
+        equal: Whether an answer counts as a target, both normalised.
+        summary: What is peculiar about it.
+        source: Where the outputs and their scores were published.
+    """
+
+    version: int
+    find: Callable[[str, str, Sequence[str] | None], Found | None] | None
+    normalise: Callable[[str, str], str | None] | None
+    summary: str
+    source: str
+    equal: Callable[[str, str], bool] = lambda answer, target: answer == target
+
+
+def _verbatim(value: str, kind: str) -> str:
+    return value.strip()
+
+
+def _bbh(text, kind, choices):
+    """Everything after the last "the answer is ", less one full stop."""
+    cue = "the answer is "
+    at = text.rfind(cue)
+    start = at + len(cue) if at >= 0 else 0
+    value = text[start:].strip().removesuffix(".")
+    start = text.index(value, start)
+    return value, start, start + len(value), "phrase" if at >= 0 else "whole"
+
+
+_TRIGGER = re.compile(
+    r"(?:among A through [A-Z], )?the answer(?: \([^)\n]{1,30}\))? is",
+    re.IGNORECASE,
+)
+
+
+def _zero_shot_cot(text, kind, choices):
+    """The first match after the answer trigger; commas are dropped."""
+    triggers = list(_TRIGGER.finditer(text))
+    # A model may repeat the trigger after its answer, but not the rationale
+    # the very trigger that comes after it.
+    start = next((t.end() for t in triggers if t[0] == triggers[-1][0]), 0)
+    rest, rule = text[start:], "phrase" if triggers else "whole"
+    if kind in ("yes_no", "coin"):
+        blanked = re.sub(r"[\"'\n.\s:,]", " ", rest.lower())
+        match = re.search(r"(?<![^ ])(?:yes|no)(?![^ ])", blanked)
+        return match and (match[0], *_span(match, start), rule)
+    if kind == "option":
+        letters = "".join(choices) if isinstance(choices, str) else "ABCDEF"
+        match = re.search(f"[{letters}]", rest)
+        return match and (match[0], *_span(match, start), rule)
+    if kind == "number":
+        match = re.search(r"-?\d[\d,]*(?:\.[\d,]*)?", rest)
+        if not match:
+            return None
+        value = match[0].replace(",", "").removesuffix(".")
+        return value, *_span(match, start), rule
+    value = re.sub(r"[\"'\n.\s]", "", rest)
+    return value, start, len(text), rule
+
+
+def _mot_cascade(text, kind, choices):
+    """What follows the last "A: " or "ans = ", else the whole text."""
+    marks = list(re.finditer(r"^A:|\bans =", text, re.MULTILINE))
+    start = marks[-1].end() if marks else 0
+    value = text[start:].strip()
+    start = text.index(value, start)
+    rule = "mark" if marks else "whole"
+    return value, start, start + len(value), rule
+
+
+def _mot_value(value: str, kind: str) -> str:
+    return normalise_number(value) or value if kind == "number" else value
+
+
+def _early_stopping(text, kind, choices):
+    """Only "the answer is yes" or "the answer is no", in that order."""
+    for word in ("yes", "no"):
+        if match := re.search(f"the answer is ({word})", text, re.IGNORECASE):
+            return word, *match.span(1), "phrase"
+    return None
+
+
+def _up_to_percent(answer: str, target: str) -> bool:
+    scaled = {normalise_number(f"{target}e{power}") for power in (-2, 0, 2)}
+    return answer in scaled
+
+
+RULE_SETS = {
+    "bbh": RuleSet(
+        1,
+        _bbh,
+        _verbatim,
+        "the text after the last 'the answer is ', compared as a string",
+        "suzgunmirac/BIG-Bench-Hard",
+    ),
+    "zero_shot_cot": RuleSet(
+        1,
+        _zero_shot_cot,
+        _verbatim,
+        "the first match after the answer trigger, compared as a string",
+        "kojima-takeshi188/zero_shot_cot",
+    ),
+    "mot_cascade": RuleSet(
+        1,
+        _mot_cascade,
+        _mot_value,
+        "the text after 'A:' or 'ans =', else the whole text; never abstains",
+        "MurongYue/LLM_MoT_cascade",
+    ),
+    "early_stopping": RuleSet(
+        1,
+        _early_stopping,
+        _verbatim,
+        "only 'the answer is yes' and 'the answer is no'",
+        "Yiwei98/ESC",
+    ),
+    "tora": RuleSet(
+        1,
+        None,
+        None,
+        "a number counts if it is right up to a factor of 100 (percent)",
+        "microsoft/ToRA",
+        _up_to_percent,
+    ),
+}
+
+
+def find(rules: RuleSet, text: str, kind, choices) -> Found | None:
+    """Applies the rules of a pipeline to the last 10,000 characters."""
+    offset = max(0, len(text) - WINDOW)
+    found = rules.find(text[offset:], kind, choices)
+    if not found or not found[0]:
+        return None
+    value, start, end, rule = found
+    return value, start + offset, end + offset, rule
+
+
+def _span(match: re.Match, offset: int) -> tuple[int, int]:
+    return match.start() + offset, match.end() + offset

@@ -1,0 +1,4 @@
+"""What a mixture really gives: reports, inspection and contamination.
+
+Imports all of `data`, and `pages`.
+"""

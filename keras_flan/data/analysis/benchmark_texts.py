@@ -1,0 +1,149 @@
+"""The texts of a benchmark, from record sets or from files of any layout.
+
+To compare texts, the layout of a file does not matter: every JSON object,
+table row or line is an example, and all strings in it are its texts.
+"""
+
+import csv
+import io
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from keras_flan.data.records.shards import INFO_FILE, read_records
+from keras_flan.errors import InputError
+from keras_flan.files import read_text
+
+# An example: where it is, such as "test.jsonl:7", and its texts.
+Found = tuple[str, list[str]]
+
+
+def read_benchmark(path: str | os.PathLike) -> Iterator[Found]:
+    """Yields the examples of a benchmark's folder or file.
+
+    Args:
+        path: A file, or a folder, searched at any depth. Read are record
+            sets and `.json`, `.jsonl`, `.jsonlines`, `.csv`, `.tsv` and
+            `.txt`, each also with `.gz`.
+
+    Raises:
+        InputError: If there is nothing to read, or a file is broken.
+
+    Example:
+        >>> place, texts = next(read_benchmark("gsm8k/test.jsonl"))
+        >>> place, len(texts)
+        ('test.jsonl:1', 2)
+    """
+    path = Path(path)
+    if not path.exists():
+        raise InputError(f"{path}: no such file or folder")
+    root = path if path.is_dir() else path.parent
+    files = sorted(path.rglob("*")) if path.is_dir() else [path]
+    known = [file for file in files if file.is_file() and _reader(file)]
+    if not known:
+        raise InputError(
+            f"{path}: nothing to compare with; expected record sets or files "
+            f"that end in {', '.join(_READERS)} (.gz too)"
+        )
+    for file in known:
+        name = file.relative_to(root)
+        for number, texts in _reader(file)(file):
+            yield f"{name}:{number}", texts
+
+
+def _reader(file: Path):
+    if file.name == INFO_FILE:
+        return _read_records
+    return _READERS.get(Path(file.name.removesuffix(".gz")).suffix)
+
+
+def _read_records(file: Path):
+    for number, example in enumerate(read_records(file.parent)):
+        yield number, list(example.fields.values())
+
+
+def _read_json(file: Path):
+    text = read_text(file)
+    try:
+        value = json.loads(text)
+    except json.JSONDecodeError as error:
+        # Public files of JSON lines are often called .json.
+        if error.msg == "Extra data":
+            yield from _read_json_lines(file)
+            return
+        raise InputError(
+            f"{file}:{error.lineno}: not JSON ({error.msg}); mend the file, "
+            "or take it away"
+        ) from None
+    yield from enumerate(_objects(value), 1)
+
+
+def _read_json_lines(file: Path):
+    for number, line in _lines(file):
+        try:
+            value = json.loads(line)
+        except json.JSONDecodeError as error:
+            raise InputError(
+                f"{file}:{number}: not JSON ({error.msg}); mend the line, or "
+                "take it away"
+            ) from None
+        yield number, [text for one in _objects(value) for text in one]
+
+
+def _read_table(file: Path, **dialect):
+    rows = csv.reader(io.StringIO(read_text(file), newline="\n"), **dialect)
+    try:
+        yield from enumerate(rows, 1)
+    except csv.Error as error:
+        raise InputError(f"{file}: not a table ({error})") from None
+
+
+def _read_csv(file: Path):
+    return _read_table(file)
+
+
+def _read_tsv(file: Path):
+    return _read_table(file, delimiter="\t", quoting=csv.QUOTE_NONE)
+
+
+def _read_lines(file: Path):
+    for number, line in _lines(file):
+        yield number, [line]
+
+
+def _lines(file: Path):
+    for number, line in enumerate(read_text(file).split("\n"), 1):
+        if line.strip():
+            yield number, line
+
+
+def _objects(value: Any) -> Iterator[list[str]]:
+    """Yields the strings of each object, without those of objects in it."""
+    texts, inner = [], []
+    todo = [value]
+    while todo:
+        one = todo.pop()
+        if isinstance(one, str):
+            texts.append(one)
+        elif isinstance(one, dict) and one is not value:
+            inner.append(one)
+        elif isinstance(one, dict):
+            todo += reversed(one.values())
+        elif isinstance(one, list):
+            todo += reversed(one)
+    if texts:
+        yield texts
+    for one in inner:
+        yield from _objects(one)
+
+
+_READERS = {
+    ".json": _read_json,
+    ".jsonl": _read_json_lines,
+    ".jsonlines": _read_json_lines,
+    ".csv": _read_csv,
+    ".tsv": _read_tsv,
+    ".txt": _read_lines,
+}

@@ -1,0 +1,290 @@
+"""Looking at prompts and mixtures before anything is trained."""
+
+import os
+import random
+from collections.abc import Sequence
+from pathlib import Path
+
+from keras_flan.data.mixtures.mixture import Mixture
+from keras_flan.data.mixtures.tasks import Task
+from keras_flan.data.records.shards import INFO_FILE, Example
+from keras_flan.data.templates.families import Format
+from keras_flan.data.templates.prompts import render_prompt
+from keras_flan.errors import InputError
+
+# A table shows so many formats in columns of their own.
+_FORMAT_COLUMNS = 4
+# Names of skipped tasks that are printed of a group.
+_SKIPPED_NAMES = 3
+
+
+def inspect(
+    source: str | os.PathLike | Mixture,
+    n: int = 3,
+    shots: int = 0,
+    cot: bool | None = None,
+    seed: int = 0,
+    group: str | None = None,
+) -> list[dict]:
+    """Draws examples and renders them as training would.
+
+    Args:
+        source: A folder of records, of which `n` different examples are
+            shown, or a mixture or its YAML file, of which `n` draws are
+            shown: tasks and formats come at the mixture's rates.
+        n: How many prompts.
+        shots: Exemplars in a prompt; more than 0 asks for few-shot formats
+            only. With 0, a folder is shown zero-shot, and a mixture with its
+            own formats and number of shots.
+        cot: Chain of thought or not. By default, a folder is shown with a
+            chain of thought if it can be, and a mixture as it draws.
+        seed: The seed of the draws.
+        group: Draw from this group of a mixture only.
+
+    Returns:
+        A dict each, with `task`, `index` (the example's place in the
+        records), `format`, `template` (its place in the family), `shots`,
+        `inputs` and `targets`.
+
+    Raises:
+        InputError: If the source is not there or lacks the formats.
+
+    Example:
+        >>> inspect("records/gsm8k", n=1, cot=True)[0]["targets"]
+        'Natalia sold 48 / 2 = 24 clips in May. ... The answer is 72.'
+    """
+    rng = random.Random(f"inspect/{seed}")
+    if not isinstance(source, Mixture):
+        source = Path(source)
+        if source.suffix in (".yaml", ".yml"):
+            source = Mixture.from_yaml(source)
+    if isinstance(source, Mixture):
+        draws = _draw_mixture(source, n, shots, cot, rng, group)
+        shots = shots or source.shots
+    else:
+        _check_folder(source)
+        draws = _draw_task(Task.from_directory(source), n, shots, cot, rng)
+    wanted = [
+        (task, format, index, _exemplars(task, format, index, shots, rng))
+        for task, format, index in draws
+    ]
+    examples = _read(wanted)
+    rows = []
+    for task, format, index, others in wanted:
+        found = examples[task.name]
+        prompt = render_prompt(
+            task,
+            found[index],
+            format,
+            index,
+            [found[i] for i in others],
+            seed=seed,
+        )
+        rows.append(
+            {
+                "task": task.name,
+                "index": index,
+                "format": format.value,
+                "template": prompt.template,
+                "shots": prompt.shots,
+                "inputs": prompt.inputs,
+                "targets": prompt.targets,
+            }
+        )
+    return rows
+
+
+def _check_folder(source: Path) -> None:
+    """Names the record sets below a folder that is none itself."""
+    if (source / INFO_FILE).is_file():
+        return
+    below = sorted(path.parent for path in source.glob(f"*/{INFO_FILE}"))
+    below = below or sorted(
+        path.parent for path in source.glob(f"*/*/{INFO_FILE}")
+    )
+    if below:
+        shown = ", ".join(str(path.relative_to(source)) for path in below[:20])
+        raise InputError(
+            f"{source}: no records here, but in the folders below: {shown}; "
+            "give the path of one of them"
+        )
+
+
+def _draw_task(task: Task, n: int, shots: int, cot, rng: random.Random):
+    if cot is None:
+        cot = _format(shots, True) in task.formats
+    format = _format(shots, cot)
+    task.require(format)
+    usable = task.usable(format)
+    indices = rng.sample(range(usable), min(n, usable))
+    return [(task, format, index) for index in indices]
+
+
+def _format(shots: int, cot: bool) -> Format:
+    return Format(
+        f"{'few' if shots else 'zero'}_shot_{'cot' if cot else 'direct'}"
+    )
+
+
+def _draw_mixture(
+    mixture: Mixture,
+    n: int,
+    shots: int,
+    cot,
+    rng: random.Random,
+    group: str | None,
+):
+    choices = [
+        (part, format)
+        for part in mixture.tasks
+        for format in part.formats
+        if (format.few_shot or not shots)
+        and cot in (None, format.cot)
+        and group in (None, part.group)
+    ]
+    if not choices:
+        kinds = {f.value for part in mixture.tasks for f in part.formats}
+        raise InputError(
+            f"{mixture.name}: no prompts of this kind; the mixture holds "
+            f"{', '.join(sorted(kinds))}"
+        )
+    weights = [part.rate * part.formats[format] for part, format in choices]
+    return [
+        (part.task, format, rng.randrange(part.task.usable(format)))
+        for part, format in rng.choices(choices, weights, k=n)
+    ]
+
+
+def _exemplars(
+    task: Task, format: Format, index: int, shots: int, rng: random.Random
+) -> list[int]:
+    """Draws examples of the task other than the one that is asked."""
+    if not format.few_shot:
+        return []
+    others = rng.sample(
+        range(task.num_examples - 1), min(shots, task.num_examples - 1)
+    )
+    return [i + (i >= index) for i in others]
+
+
+def _read(wanted: Sequence[tuple]) -> dict[str, dict[int, Example]]:
+    """Reads the examples that are needed, each task once."""
+    tasks: dict[str, Task] = {}
+    indices: dict[str, set[int]] = {}
+    for task, _, index, others in wanted:
+        tasks[task.name] = task
+        indices.setdefault(task.name, set()).update([index, *others])
+    return {
+        name: {
+            i: example
+            for i, example in enumerate(task.read(max(indices[name]) + 1))
+            if i in indices[name]
+        }
+        for name, task in tasks.items()
+    }
+
+
+def print_prompts(rows: Sequence[dict]) -> None:
+    """Prints what `inspect` returned: inputs above, targets below a rule."""
+    from rich.console import Console, Group
+    from rich.panel import Panel
+    from rich.rule import Rule
+    from rich.text import Text
+
+    console = Console()
+    for row in rows:
+        shots = f", {row['shots']}-shot" if row["shots"] else ""
+        # `Text` shows brackets and colons as they are; a plain string would
+        # be read as markup.
+        console.print(
+            Panel(
+                Group(
+                    Text(row["inputs"]),
+                    Rule("target", style="dim"),
+                    Text(row["targets"], style="green"),
+                ),
+                title=Text(
+                    f"{row['task']} #{row['index']}: {row['format']}, "
+                    f"template {row['template']}{shots}"
+                ),
+                title_align="left",
+            )
+        )
+
+
+def print_mixture(summary: dict) -> None:
+    """Prints what `Mixture.summary` returned, a table a stage."""
+    from rich.console import Console
+
+    console = Console()
+    for stage in summary.get("stages", [summary]):
+        console.print(_mixture_table(stage))
+        for group in stage["groups"]:
+            if group.get("skipped"):
+                console.print(_skipped(group), markup=False, highlight=False)
+
+
+def _skipped(group: dict) -> str:
+    """Says which tasks of a group have no records."""
+    names = group["skipped"]
+    more = ", ..." if len(names) > _SKIPPED_NAMES else ""
+    became = ""
+    if group["stated"] is not None:
+        became = f"{group['proportion']:.2%} (stated {group['stated']:.2%}); "
+    return (
+        f"{group['name']}: {became}{len(names):,} tasks without records "
+        "skipped: " + ", ".join(names[:_SKIPPED_NAMES]) + more
+    )
+
+
+def _mixture_table(summary: dict):
+    from rich import box
+    from rich.table import Table
+    from rich.text import Text
+
+    steps = f" ({summary['steps']:,} batches)" if "steps" in summary else ""
+    table = Table(
+        title=Text(summary["name"] + steps),
+        title_justify="left",
+        box=box.SIMPLE_HEAD,
+        padding=(0, 1, 0, 0),
+    )
+    table.add_column("task", overflow="fold")
+    for column in ("examples", "usable", "cap", "rate"):
+        table.add_column(column, justify="right", no_wrap=True)
+    used = {
+        name
+        for group in summary["groups"]
+        for task in group["tasks"]
+        for name in task["formats"]
+    }
+    formats = [format.value for format in Format if format.value in used]
+    # Columns for more formats would leave no place for the names of tasks.
+    if columns := len(formats) <= _FORMAT_COLUMNS:
+        for format in formats:
+            title = format.replace("_shot_", "\n")
+            table.add_column(title, justify="right", no_wrap=True)
+    else:
+        table.add_column("formats", ratio=1)
+    for group in summary["groups"]:
+        table.add_row(
+            Text(group["name"], style="bold"),
+            *([""] * 3),
+            Text(f"{group['proportion']:.2%}", style="bold"),
+        )
+        for task in group["tasks"]:
+            shares = task["formats"]
+            table.add_row(
+                Text("  " + task["name"]),
+                f"{task['examples']:,}",
+                f"{task['usable']:,}",
+                "" if task["cap"] is None else f"{task['cap']:,}",
+                f"{task['rate']:.2%}",
+                *(
+                    [f"{shares.get(name, 0):.0%}" for name in formats]
+                    if columns
+                    else [", ".join(f"{n} {p:.0%}" for n, p in shares.items())]
+                ),
+            )
+        table.add_section()
+    return table

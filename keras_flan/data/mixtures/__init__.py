@@ -1,0 +1,15 @@
+"""Which tasks are drawn how often: tasks, mixtures and the paper's own.
+
+Imports `records` and `templates`.
+"""
+
+from keras_flan.lazy import attach
+
+__getattr__, __dir__, __all__ = attach(
+    __name__,
+    {
+        "Task": ".tasks",
+        "Mixture": ".mixture",
+        "MixtureGroup": ".mixture",
+    },
+)

@@ -1,0 +1,410 @@
+"""Mixtures as YAML files, and the library of the paper's mixtures.
+
+A file has `groups`, or a `mixture` whose groups it takes, or `stages` that
+follow each other:
+
+```yaml
+name: small
+records: ../records     # <records>/<task>/[<split>/], relative to this file
+split: train
+shots: 3                # exemplars in few-shot prompts
+missing: error          # or skip: leave out tasks without records
+groups:
+  cot:
+    proportion: 0.4
+    cap: 100000
+    formats: {zero_shot_cot: 1, few_shot_cot: 1}
+    tasks: [gsm8k, {name: qasc, cap: 500}]
+  direct:
+    proportion: 0.6
+    tasks: [{name: mine, records: ../mine, templates: mine.yaml}]
+```
+
+`tasks: "*"` takes all tasks of the folder of records that the groups don't
+name elsewhere, and `tasks: {registry: niv2}` those of a sub-mixture of the
+paper (`keras-flan tasks` lists them), except held-out ones.
+
+```yaml
+mixture: flan2022_paper_b     # a name of the library, or a file
+missing: skip
+```
+
+```yaml
+stages:
+- steps: 500            # batches
+  groups: {direct: {tasks: [mine]}}
+- mixture: flan2022_paper_b   # a name or a file, instead of groups
+```
+"""
+
+import dataclasses
+import enum
+import functools
+import os
+from pathlib import Path
+from typing import Annotated
+
+import pydantic
+
+from keras_flan.data.mixtures.mixture import (
+    DEFAULT_FORMATS,
+    Mixture,
+    MixtureGroup,
+)
+from keras_flan.data.mixtures.registry import (
+    DEFAULT_RECORDS,
+    Present,
+    find_records,
+    records_folder,
+    registry_tasks,
+)
+from keras_flan.data.mixtures.tasks import Task
+from keras_flan.data.templates.families import Format
+from keras_flan.errors import InputError, did_you_mean
+from keras_flan.files import atomic_write
+from keras_flan.schema import Strict, read_yaml, validate
+
+LIBRARY = Path(__file__).parent / "mixture_library"
+
+
+class Missing(str, enum.Enum):
+    """What to do about tasks without records."""
+
+    error = "error"
+    skip = "skip"
+
+
+class _TaskEntry(Strict):
+    name: str | None = None
+    registry: str | None = None
+    records: Path | None = None
+    templates: str | None = None
+    cap: pydantic.PositiveInt | None = None
+
+    @pydantic.model_validator(mode="after")
+    def _check(self):
+        if (self.name is None) == (self.registry is None):
+            raise ValueError("give either a name or a registry's sub-mixture")
+        if self.registry and (self.records or self.templates or self.cap):
+            raise ValueError(
+                "`registry` stands alone; give the cap to the group"
+            )
+        return self
+
+
+def _as_entry(value):
+    return {"name": value} if isinstance(value, str) else value
+
+
+def _as_list(value):
+    return [value] if value == "*" or isinstance(value, dict) else value
+
+
+class _GroupEntry(Strict):
+    proportion: pydantic.PositiveFloat | None = None
+    cap: pydantic.PositiveInt | None = None
+    formats: dict[Format, pydantic.NonNegativeFloat] = DEFAULT_FORMATS
+    tasks: Annotated[
+        list[Annotated[_TaskEntry, pydantic.BeforeValidator(_as_entry)]],
+        pydantic.BeforeValidator(_as_list),
+    ]
+
+
+_Groups = dict[str, _GroupEntry]
+
+
+class _Stage(Strict):
+    steps: pydantic.PositiveInt | None = None
+    groups: _Groups | None = None
+    mixture: str | None = None
+
+    @pydantic.model_validator(mode="after")
+    def _check(self):
+        if (self.groups is None) == (self.mixture is None):
+            raise ValueError("give either groups or a mixture")
+        return self
+
+
+class _MixtureFile(Strict):
+    name: str | None = None
+    records: Path | None = None
+    split: str = "train"
+    shots: pydantic.NonNegativeInt = 3
+    missing: Missing = Missing.error
+    groups: _Groups | None = None
+    mixture: str | None = None
+    stages: Annotated[list[_Stage], pydantic.Field(min_length=1)] | None = None
+
+    @pydantic.model_validator(mode="after")
+    def _check(self):
+        contents = (self.groups, self.mixture, self.stages)
+        if sum(content is not None for content in contents) != 1:
+            raise ValueError(
+                "groups: give this key, or mixture, or stages: just one"
+            )
+        for i, stage in enumerate(self.stages or []):
+            last = i == len(self.stages) - 1
+            if last and stage.steps:
+                raise ValueError(
+                    f"stages.{i}.steps: the last stage lasts to the end of "
+                    "training; remove this key"
+                )
+            if not last and not stage.steps:
+                raise ValueError(
+                    f"stages.{i}.steps: this key is missing; say how many "
+                    "batches the stage lasts"
+                )
+        return self
+
+
+def library_mixtures() -> list[str]:
+    """Returns the names of the mixtures in the library."""
+    return sorted(path.stem for path in LIBRARY.glob("*.yaml"))
+
+
+def is_library_name(source: str | os.PathLike) -> bool:
+    """Whether this is a name for the library, not the path of a file."""
+    path = Path(source)
+    return path.suffix not in (".yaml", ".yml") and len(path.parts) == 1
+
+
+def read_mixture(
+    source: str | os.PathLike,
+    records: str | os.PathLike | None = None,
+    missing: str | None = None,
+) -> Mixture:
+    """Does what `Mixture.from_yaml` says."""
+    path = _find(source)
+    config = validate(_MixtureFile, read_yaml(path), str(path))
+    if records is not None:
+        root = Path(records)
+    elif config.records is not None:
+        root = path.parent / config.records
+    else:
+        root = DEFAULT_RECORDS if is_library_name(source) else None
+    if missing is not None:
+        config = config.model_copy(update={"missing": _missing(missing)})
+    stages = config.stages or [
+        _Stage(groups=config.groups, mixture=config.mixture)
+    ]
+    found = find_records(root, config.split) if root else {}
+    mixture = None
+    for i, stage in reversed(list(enumerate(stages))):
+        name = config.name or path.stem
+        if config.stages:
+            name += f", stage {i + 1}"
+        file, groups = _groups(path, stage)
+        groups = _Finder(file, groups, root, found, config).groups()
+        try:
+            mixture = Mixture(
+                name,
+                groups,
+                config.shots,
+                steps=stage.steps,
+                then=mixture,
+            )
+        except InputError as error:
+            raise InputError(f"{path}: {error}") from None
+    return mixture
+
+
+def start_mixture_file(folder: str | os.PathLike, mixture: str) -> Path:
+    """Writes a file for a mixture of those tasks whose records are there.
+
+    A file that is there already stays as it is: it may have been edited.
+
+    Args:
+        folder: The folder of records; the file goes there.
+        mixture: The name of a mixture in the library.
+
+    Returns:
+        The path of the file.
+
+    Example:
+        >>> start_mixture_file("records", "flan2022_paper_b")
+        PosixPath('records/flan2022_paper_b.yaml')
+    """
+    path = Path(folder, f"{mixture}.yaml")
+    if not path.exists():
+        with atomic_write(path) as file:
+            file.write(
+                f"# {mixture}, of the tasks that have records in this folder.\n"
+                f"mixture: {mixture}\nrecords: .\nmissing: skip\n"
+            )
+    return path
+
+
+def _missing(choice: str) -> Missing:
+    if choice not in list(Missing):
+        raise InputError(
+            f"missing: expected error or skip, found {str(choice)!r}"
+        )
+    return Missing(choice)
+
+
+def _find(source: str | os.PathLike) -> Path:
+    if not is_library_name(source):
+        return Path(source)
+    path = LIBRARY / f"{source}.yaml"
+    if not path.is_file():
+        raise InputError(
+            f"no mixture {str(source)!r} in the library."
+            + did_you_mean(str(source), library_mixtures())
+            + " A file of your own is given by its path, ending in .yaml."
+        )
+    return path
+
+
+def _groups(path: Path, stage: _Stage) -> tuple[Path, _Groups]:
+    """Returns the groups of a stage, and the file that they are in."""
+    if stage.groups is not None:
+        return path, stage.groups
+    name = stage.mixture
+    file = _find(name if is_library_name(name) else path.parent / name)
+    config = validate(_MixtureFile, read_yaml(file), str(file))
+    if config.groups is None:
+        raise InputError(
+            f"{path}: the mixture {name!r} has no groups of its own; name one "
+            "that has"
+        )
+    return file, config.groups
+
+
+class _Finder:
+    """Finds the tasks of a stage on disk.
+
+    Args:
+        path: The file that the groups are in.
+        groups: The groups.
+        root: The folder of records, if there is one.
+        found: The record sets in there.
+        config: The settings of the mixture.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        groups: _Groups,
+        root: Path | None,
+        found: dict[str, Path],
+        config: _MixtureFile,
+    ):
+        self._path = path
+        self._groups = groups
+        self._root = root
+        self._found = found
+        self._split = config.split
+        self._skip = config.missing is Missing.skip
+
+    def groups(self) -> list[MixtureGroup]:
+        return [
+            self._group(name, group) for name, group in self._groups.items()
+        ]
+
+    def _group(self, name: str, group: _GroupEntry) -> MixtureGroup:
+        tasks, caps, skipped = [], {}, []
+        for i, entry in enumerate(group.tasks):
+            place = f"{self._path}: groups.{name}.tasks.{i}"
+            for one in self._expand(entry, place):
+                folder = self._folder(one)
+                if folder is None and self._skip:
+                    skipped.append(one.name)
+                    continue
+                if folder is None:
+                    raise InputError(self._no_records(one, entry, place))
+                tasks.append(self._task(one, folder, place))
+                if one.cap:
+                    caps[one.name] = one.cap
+        return MixtureGroup(
+            name,
+            tasks,
+            group.proportion,
+            group.cap,
+            caps,
+            group.formats,
+            skipped,
+        )
+
+    def _expand(self, entry: _TaskEntry, place: str) -> list[_TaskEntry]:
+        """Turns `*` and `registry` into tasks."""
+        if entry.registry:
+            try:
+                return [
+                    _TaskEntry(name=self._present.get(task.name) or task.name)
+                    for task in registry_tasks(entry.registry)
+                    if not task.held_out
+                ]
+            except InputError as error:
+                raise InputError(f"{place}.registry: {error}") from None
+        if entry.name == "*":
+            return [
+                entry.model_copy(update={"name": name})
+                for name in self._others(place)
+            ]
+        return [entry]
+
+    @functools.cached_property
+    def _present(self) -> Present:
+        return Present(self._found)
+
+    def _others(self, place: str) -> list[str]:
+        """Returns the tasks that the groups don't name."""
+        named = {
+            one.name
+            for group in self._groups.values()
+            for entry in group.tasks
+            if entry.name != "*"
+            for one in self._expand(entry, place)
+        }
+        others = [name for name in self._found if name not in named]
+        if not others and not self._skip:
+            raise InputError(
+                f"{place}: '*' finds no tasks of the split "
+                f"{self._split!r} in {self._root or '(no `records`)'}; "
+                "write some there with `keras-flan import`"
+            )
+        return others
+
+    def _folder(self, entry: _TaskEntry) -> Path | None:
+        if entry.records is None:
+            return self._found.get(entry.name)
+        return records_folder(self._path.parent / entry.records, self._split)
+
+    def _no_records(
+        self, one: _TaskEntry, entry: _TaskEntry, place: str
+    ) -> str:
+        """Returns what to say about a task that isn't there."""
+        if entry.registry:
+            tasks = self._expand(entry, place)
+            number = sum(self._folder(task) is None for task in tasks)
+            return (
+                f"{place}: {number:,} of the {len(tasks):,} tasks of "
+                f"{entry.registry!r} have no records in {self._root}, such as "
+                f"{one.name!r}. `keras-flan tasks` says how to get them; "
+                "`missing: skip` (`--missing skip`) leaves them out"
+            )
+        if one.records is not None:
+            path = self._path.parent / one.records
+        else:
+            path = self._root and self._root / one.name
+        where = f"in {path}" if path else "(the mixture has no `records`)"
+        hint = (
+            did_you_mean(one.name, self._found)
+            if one.records is None and self._found
+            else ""
+        )
+        return (
+            f"{place}: no records of the task {one.name!r}, split "
+            f"{self._split!r}, {where}.{hint} Write them with `keras-flan "
+            f"import ... --output {path or 'DIR'} --split {self._split}`"
+        )
+
+    def _task(self, entry: _TaskEntry, folder: Path, place: str) -> Task:
+        templates = entry.templates
+        if templates and Path(templates).suffix in (".yaml", ".yml"):
+            templates = self._path.parent / templates
+        try:
+            task = Task.from_directory(folder, templates)
+        except InputError as error:
+            raise InputError(f"{place}: {error}") from None
+        return dataclasses.replace(task, name=entry.name)

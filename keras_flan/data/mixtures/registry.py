@@ -1,0 +1,351 @@
+"""The tasks of the Flan 2022 paper, as checked-in tables.
+
+`registry/sub_mixtures.yaml` has the sub-mixtures of the paper, and a CSV file
+beside it the tasks of each, with where they come from and what could not be
+reproduced in its header.
+"""
+
+import collections
+import csv
+import dataclasses
+import functools
+import os
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from keras_flan.data.records.shards import INFO_FILE, read_info
+from keras_flan.data.templates.library import load_family
+from keras_flan.errors import InputError, did_you_mean
+from keras_flan.files import read_text
+from keras_flan.schema import Strict, read_yaml, validate
+
+REGISTRY = Path(__file__).parent / "paper_tasks"
+DEFAULT_RECORDS = Path("records")
+
+
+class SubMixture(Strict):
+    """A sub-mixture of the paper.
+
+    Attributes:
+        paper_tasks: The number of its tasks in the paper.
+        cap: At most so many examples of a task count for its rate.
+        format: The format of its files.
+        origin: Where its files are published.
+        command: The command that imports them.
+    """
+
+    paper_tasks: int
+    cap: int
+    format: str
+    origin: str
+    command: str
+
+
+@dataclasses.dataclass(frozen=True)
+class RegistryTask:
+    """A task of the paper's mixture, or one that it holds out.
+
+    Args:
+        name: The name of the task, and of the folder of its records.
+        mixture: The sub-mixture: `"muffin"`, `"t0_sf"`, `"niv2"` or `"cot"`.
+        dataset: The data set it is made of.
+        category: The kind of task.
+        languages: Names of its languages.
+        cap: At most so many examples count for its rate.
+        part: A part of the sub-mixture, such as `"dialog"`, or `None`.
+        held_out: The benchmark for which it is kept out of training, or
+            `None`.
+        license: The license of its data, where known.
+        templates: The template family for its records, where the importer
+            doesn't know it.
+        format: The format of its files.
+        origin: Where they are published.
+    """
+
+    name: str
+    mixture: str
+    dataset: str
+    category: str
+    languages: tuple[str, ...]
+    cap: int
+    part: str | None
+    held_out: str | None
+    license: str | None
+    templates: str | None
+    format: str
+    origin: str
+
+    def command(self, records: str | os.PathLike = DEFAULT_RECORDS) -> str:
+        """Returns the command that imports the task.
+
+        Capitals and `COLUMN` stand for what depends on the user's files.
+        """
+        if self.format != sub_mixtures()[self.mixture].format:
+            return (
+                f"keras-flan import {self.format} FILES --output "
+                f"{Path(records, self.name)}"
+            )
+        fields = ""
+        if self.templates:
+            fields = " ".join(
+                f"--map {field}=COLUMN"
+                for field in load_family(self.templates).fields
+            )
+        return sub_mixtures()[self.mixture].command.format(
+            name=self.name,
+            templates=self.templates,
+            fields=fields,
+            records=records,
+        )
+
+
+@functools.cache
+def sub_mixtures() -> dict[str, SubMixture]:
+    """Returns the sub-mixtures of the paper, by name."""
+    path = REGISTRY / "sub_mixtures.yaml"
+    return {
+        name: validate(SubMixture, entry, f"{path}: {name}")
+        for name, entry in read_yaml(path).items()
+    }
+
+
+@functools.cache
+def registry_tasks(mixture: str) -> tuple[RegistryTask, ...]:
+    """Returns the tasks of a sub-mixture, held-out ones too.
+
+    Args:
+        mixture: The name of a sub-mixture; `"muffin/dialog"` is a part.
+
+    Raises:
+        InputError: If there is none of this name.
+
+    Example:
+        >>> len(registry_tasks("t0_sf"))
+        193
+        >>> [task.name for task in registry_tasks("muffin/dialog")]
+        ['qrecc', 'task_master', 'wiki_dialog']
+    """
+    name, _, part = mixture.partition("/")
+    if name not in sub_mixtures():
+        raise InputError(
+            f"no sub-mixture {name!r} in the registry."
+            + did_you_mean(name, sub_mixtures())
+        )
+    tasks = _read_table(name)
+    if not part:
+        return tasks
+    parts = {task.part for task in tasks if task.part}
+    if part not in parts:
+        raise InputError(
+            f"the sub-mixture {name!r} has no part {part!r}."
+            + did_you_mean(part, parts)
+        )
+    return tuple(task for task in tasks if task.part == part)
+
+
+@functools.cache
+def _read_table(mixture: str) -> tuple[RegistryTask, ...]:
+    about = sub_mixtures()[mixture]
+    lines = read_text(REGISTRY / f"{mixture}.csv").split("\n")
+    table = csv.DictReader(
+        line for line in lines if line and not line.startswith("#")
+    )
+    return tuple(
+        RegistryTask(
+            name=row["name"],
+            mixture=mixture,
+            dataset=row["dataset"],
+            category=row["category"],
+            languages=tuple(row["languages"].split("; ")),
+            cap=about.cap,
+            part=row.get("part") or None,
+            held_out=row["held_out"] or None,
+            license=row["license"] or None,
+            templates=row.get("templates") or None,
+            format=row.get("format") or about.format,
+            origin=(row.get("origin") or about.origin).format(
+                dataset=row["dataset"]
+            ),
+        )
+        for row in table
+    )
+
+
+def find_records(root: str | os.PathLike, split: str) -> dict[str, Path]:
+    """Returns the record sets of a split in a folder of tasks, by task.
+
+    They are in `root/<task>` or `root/<task>/<split>`.
+    """
+    root = Path(root)
+    if not root.is_dir():
+        return {}
+    folders = {
+        path.name: records_folder(path, split)
+        for path in sorted(root.iterdir())
+        if path.is_dir()
+    }
+    return {name: folder for name, folder in folders.items() if folder}
+
+
+def records_folder(path: Path, split: str) -> Path | None:
+    """Returns where under a task's folder the records of a split are."""
+    for folder in (path / split, path):
+        if (folder / INFO_FILE).is_file() and (
+            read_info(folder)["split"] == split
+        ):
+            return folder
+    return None
+
+
+class Present:
+    """The record sets that are there, found by a task's registered name.
+
+    Tables and files don't agree on "-", "." and "_" in names.
+
+    Args:
+        found: Record folders by task, as from `find_records`.
+    """
+
+    def __init__(self, found: Mapping[str, Path]):
+        self._names = {plain_name(name): name for name in found}
+        self._found = found
+
+    def get(self, name: str) -> str | None:
+        """Returns the name under which the records of a task are there."""
+        if name in self._found:
+            return name
+        return self._names.get(plain_name(name))
+
+
+def plain_name(name: str) -> str:
+    """Returns a task's name in the spelling that all tables agree on.
+
+    Example:
+        >>> plain_name("task075_squad1.1_Answer-generation")
+        'task075_squad1_1_answer_generation'
+    """
+    return re.sub("[^a-z0-9]+", "_", name.lower())
+
+
+def task_languages(name: str, directory: Path) -> tuple[str, ...]:
+    """Returns the languages of a task, as its file or the registry says.
+
+    Args:
+        name: The task's name.
+        directory: The folder of its records.
+    """
+    info = read_info(directory)
+    stated = [
+        *info.get("input_languages", ()),
+        *info.get("output_languages", ()),
+    ]
+    listed = _languages_by_name().get(plain_name(name), ())
+    return tuple(dict.fromkeys(stated or listed))
+
+
+@functools.cache
+def _languages_by_name() -> dict[str, tuple[str, ...]]:
+    return {
+        plain_name(task.name): task.languages
+        for mixture in sub_mixtures()
+        for task in registry_tasks(mixture)
+    }
+
+
+def list_tasks(
+    mixture: str | None = None,
+    category: str | None = None,
+    records: str | os.PathLike = DEFAULT_RECORDS,
+    split: str = "train",
+) -> list[dict[str, Any]]:
+    """Returns the registered tasks, and whether their records are present.
+
+    Args:
+        mixture: Only tasks of this sub-mixture (or part, `"muffin/dialog"`).
+        category: Only tasks of which the category contains this text.
+        records: The folder of records.
+        split: The split of the records.
+
+    Returns:
+        A JSON-able dict each: the attributes of `RegistryTask`, `records`
+        (the folder, or `None`), `examples` (how many, or `None`), and
+        `command`, which brings missing records.
+
+    Raises:
+        InputError: If there is no such sub-mixture or category.
+
+    Example:
+        >>> [row["name"] for row in list_tasks("cot", "math")]
+        ['gsm8k']
+    """
+    names = [mixture] if mixture else list(sub_mixtures())
+    tasks = [task for name in names for task in registry_tasks(name)]
+    if category:
+        known = {task.category for task in tasks}
+        tasks = [t for t in tasks if category.lower() in t.category.lower()]
+        if not tasks:
+            raise InputError(
+                f"no task has the category {category!r}."
+                + did_you_mean(category, known)
+            )
+    found = find_records(records, split)
+    present = Present(found)
+    rows = []
+    for task in tasks:
+        folder = found.get(present.get(task.name) or "")
+        rows.append(
+            dataclasses.asdict(task)
+            | {
+                "records": str(folder) if folder else None,
+                "examples": read_info(folder)["num_examples"]
+                if folder
+                else None,
+                "command": task.command(records),
+            }
+        )
+    return rows
+
+
+def print_tasks(
+    rows: list[dict[str, Any]], records: str | os.PathLike = DEFAULT_RECORDS
+) -> None:
+    """Prints what `list_tasks` returned: a line a task, and how to go on.
+
+    A command that brings one task stands under its line; those that bring
+    many stand at the end.
+    """
+    bring = collections.Counter(
+        row["command"] for row in rows if not row["held_out"]
+    )
+    for row in rows:
+        count = "-" if row["records"] is None else f"{row['examples']:,}"
+        note = f"  (held out: {row['held_out']})" if row["held_out"] else ""
+        print(
+            f"{row['mixture']:6}  {count:>9}  {row['name']}  "
+            f"[{row['category']}]{note}"
+        )
+        if row["records"] is None and bring[row["command"]] == 1:
+            print(f"{'':19}{row['origin']}\n{'':19}{row['command']}")
+    for name, about in sub_mixtures().items():
+        own = [r for r in rows if r["mixture"] == name and not r["held_out"]]
+        if not own:
+            continue
+        missing = [row for row in own if row["records"] is None]
+        print(
+            f"\n{name}: {len(own) - len(missing):,} of {len(own):,} tasks "
+            f"have records (the paper counts {about.paper_tasks:,})"
+        )
+        shared = {
+            row["command"]: row["origin"]
+            for row in missing
+            if bring[row["command"]] > 1
+        }
+        for command, origin in shared.items():
+            print(f"  {origin}\n  {command}")
+    if any(row["records"] is None and not row["held_out"] for row in rows):
+        print(
+            "\nOr put all downloads in one folder: keras-flan import flan2022 "
+            f"FOLDER --output {records}"
+        )

@@ -1,0 +1,165 @@
+"""Task: a set of records together with the templates that ask them."""
+
+import dataclasses
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from keras_flan.data.records.shards import (
+    Example,
+    check_sizes,
+    read_info,
+    read_records,
+)
+from keras_flan.data.templates.families import (
+    BASIC_FORMATS,
+    Format,
+    TemplateFamily,
+)
+from keras_flan.data.templates.library import load_family
+from keras_flan.errors import InputError, did_you_mean
+
+
+@dataclasses.dataclass(frozen=True)
+class Task:
+    """Records on disk and the templates that turn them into prompts.
+
+    Args:
+        name: The name of the task.
+        directory: The folder of the records.
+        family: The templates.
+        split: The split that the records are of.
+        num_examples: How many records there are.
+        fields: Names of the fields that the records have.
+        answer_kind: `"number"`, `"option"`, `"yes_no"`, `"text"` or `None`:
+            how an answer is read from a model's output.
+
+    Example:
+        >>> task = Task.from_directory("records/gsm8k")
+        >>> [format.value for format in task.formats]
+        ['zero_shot_direct', 'zero_shot_cot', 'few_shot_direct',
+        'few_shot_cot']
+    """
+
+    name: str
+    directory: Path
+    family: TemplateFamily
+    split: str
+    num_examples: int
+    fields: tuple[str, ...]
+    answer_kind: str | None = None
+
+    @classmethod
+    def from_directory(
+        cls,
+        path: str | os.PathLike,
+        templates: str | os.PathLike | None = None,
+    ) -> "Task":
+        """Returns the task of a record folder.
+
+        Args:
+            path: A folder that `write_records` or `keras-flan import` wrote.
+            templates: A family's name or YAML file; by default the one that
+                the records name.
+
+        Raises:
+            InputError: If the folder holds no records, no templates are
+                known, or no format of the templates suits the fields.
+        """
+        info = read_info(path)
+        check_sizes(path, info)
+        templates = templates or info.get("templates")
+        if templates is None:
+            raise InputError(
+                f"{path}: the records name no templates; pass a family's "
+                "name or YAML file as `templates` (in a mixture: `{name: "
+                f"{info['name']}, templates: generic}}`), or import again "
+                "with --templates"
+            )
+        task = cls(
+            name=info["name"],
+            directory=Path(path),
+            family=load_family(templates),
+            split=info["split"],
+            num_examples=info["num_examples"],
+            fields=tuple(info["fields"]),
+            answer_kind=info.get("answer_kind"),
+        )
+        if not task.formats:
+            task.require(next(f for f in Format if task.num_templates(f)))
+        return task
+
+    @property
+    def formats(self) -> tuple[Format, ...]:
+        """The formats that the templates and the records allow.
+
+        Few-shot formats need a second example to show.
+        """
+        return tuple(
+            format
+            for format in Format
+            if self.num_templates(format)
+            and self.family.record_fields(format) <= set(self.fields)
+            and not (format.few_shot and self.num_examples < 2)
+        )
+
+    def require(self, format: Format) -> None:
+        """Checks that the task can be asked in a format.
+
+        Raises:
+            InputError: If it can't, with the reason.
+        """
+        if format in self.formats:
+            return
+        place = f"{self.directory}: {self.name!r} has no {format.value} form:"
+        if not self.num_templates(format):
+            raise InputError(
+                f"{place} the template family {self.family.name!r} has no "
+                f"templates under {format.value}; add some, or choose another "
+                "format"
+            )
+        needed = self.family.record_fields(format)
+        for field in sorted(needed - set(self.fields)):
+            raise InputError(
+                f"{place} the template family {self.family.name!r} needs the "
+                f"field {field!r}, which the records lack."
+                + did_you_mean(field, self.fields)
+            )
+        raise InputError(
+            f"{place} exemplars need at least 2 examples, found "
+            f"{self.num_examples}"
+        )
+
+    def num_templates(self, format: Format) -> int:
+        """Returns how many templates there are for a format."""
+        return len(self.family.templates(format))
+
+    def usable(self, format: Format) -> int:
+        """Returns how many examples are asked in a format.
+
+        Example k takes template k mod T; the last incomplete round of the T
+        templates is left out, so that each template is seen equally often.
+        (A task smaller than one round keeps all its examples.) This is how
+        the paper's counts come about: of GSM8K's 7,473 rows 7,470 are used.
+        """
+        count = self.num_templates(format)
+        return self.num_examples // count * count or self.num_examples
+
+    @property
+    def num_usable(self) -> int:
+        """How many examples every basic format of the task can use.
+
+        The variants ask the same examples, whatever the number of their
+        templates; only a task that has nothing else is measured by them.
+        """
+        basic = [format for format in self.formats if format in BASIC_FORMATS]
+        return min(self.usable(format) for format in basic or self.formats)
+
+    @property
+    def answers_are_letters(self) -> bool:
+        """Whether an answer such as "B" is the letter of an option."""
+        return self.answer_kind == "option"
+
+    def read(self, limit: int | None = None) -> Iterator[Example]:
+        """Yields the examples in their original order."""
+        return read_records(self.directory, limit=limit)

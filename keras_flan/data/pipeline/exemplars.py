@@ -1,0 +1,145 @@
+"""Exemplars: solved examples of the same task, drawn inside the graph."""
+
+import random
+from collections.abc import Sequence
+
+import numpy as np
+
+from keras_flan.data.mixtures.tasks import Task
+from keras_flan.data.pipeline.streams import (
+    chain_task_records,
+    make_keys,
+    parse_records,
+    stable_seed,
+)
+from keras_flan.data.records.shards import verify_records
+from keras_flan.runtime.tensorflow import tf
+
+# Examples of a task that serve as exemplars.
+POOL_SIZE = 128
+# How many records are read at once while a pool is filled.
+_READ = 4096
+
+
+class ExemplarPool:
+    """Up to `POOL_SIZE` examples of each task, held in memory.
+
+    Args:
+        tasks: The tasks of a mixture; a task's id is its place in here. A
+            `None` has no exemplars.
+        field_names: The record fields to keep.
+        seed: Seeds which examples are in the pool.
+
+    Raises:
+        InputError: If records are missing or damaged.
+
+    Example:
+        >>> pool = ExemplarPool([gsm8k], ["question", "answer"], seed=0)
+        >>> slots, shown = pool.draw(
+        ...     task_ids=[0], indices=[7], shots=3, seed=[0, 1]
+        ... )
+        >>> pool.values(slots)["question"].shape
+        TensorShape([1, 3])
+
+    Source: arXiv:2301.13688, section 3 (exemplars come from the task's own
+    training split).
+    """
+
+    def __init__(
+        self,
+        tasks: Sequence[Task | None],
+        field_names: Sequence[str],
+        seed: int,
+    ):
+        self._first = np.zeros(len(tasks), np.int32)
+        self._count = np.zeros(len(tasks), np.int32)
+        # The position of each exemplar in its task's order of reading.
+        self._indices = np.full([len(tasks), POOL_SIZE], -1, np.int64)
+        picks: list[tuple[Task, list[int]]] = []
+        for i, task in enumerate(tasks):
+            if task is None:
+                continue
+            indices = random.Random(
+                stable_seed("pool", seed, task.name)
+            ).sample(range(task.num_examples), self._size(task))
+            self._first[i] = sum(self._count)
+            self._count[i] = len(indices)
+            self._indices[i, : len(indices)] = indices
+            picks.append((task, indices))
+        self._values = parse_records(_pick(picks), list(field_names))
+
+    @staticmethod
+    def _size(task: Task) -> int:
+        return min(task.num_examples, POOL_SIZE)
+
+    def draw(self, task_ids, indices, *, shots: int, seed):
+        """Draws exemplars without replacement, never the question itself.
+
+        Args:
+            task_ids: The task of each question, int32 of shape `[n]`.
+            indices: The position of each question, int64 of shape `[n]`.
+            shots: How many exemplars.
+            seed: Two integers, for `tf.random.stateless_uniform`.
+
+        Returns:
+            Slots of the pool, int32 of shape `[n, shots]`, and how many of
+            them count, int32 of shape `[n]`: fewer than `shots` in a task
+            with too few examples.
+        """
+        tf_ = tf()
+        count = tf_.gather(self._count, task_ids)
+        itself = tf_.gather(self._indices, task_ids) == indices[:, None]
+        inside = tf_.reduce_any(itself, axis=1)
+        own = tf_.argmax(itself, axis=1, output_type=tf_.int32)
+        available = count - tf_.cast(inside, tf_.int32)
+        chance = tf_.random.stateless_uniform(
+            [tf_.shape(count)[0], shots], seed, dtype=tf_.float64
+        )
+        # A draw picks among the slots not yet taken, counted from 0, and
+        # steps over the taken ones in ascending order. The question's own
+        # slot is taken from the start.
+        taken = tf_.where(inside, own, POOL_SIZE)[:, None]
+        picks = []
+        for i in range(shots):
+            left = tf_.maximum(available - i, 1)
+            pick = tf_.cast(
+                chance[:, i] * tf_.cast(left, tf_.float64), tf_.int32
+            )
+            for j in range(i + 1):
+                pick += tf_.cast(pick >= taken[:, j], tf_.int32)
+            picks.append(pick)
+            taken = tf_.sort(tf_.concat([taken, pick[:, None]], 1), axis=1)
+        # Beyond what is available, picks mean nothing but must be valid.
+        slots = tf_.minimum(tf_.stack(picks, axis=1), count[:, None] - 1)
+        slots += tf_.gather(self._first, task_ids)[:, None]
+        return slots, tf_.minimum(available, shots)
+
+    def values(self, slots) -> dict:
+        """Returns the fields of the exemplars, strings shaped as `slots`."""
+        return {
+            name: tf().gather(value, slots)
+            for name, value in self._values.items()
+        }
+
+
+def _pick(picks: Sequence[tuple[Task, Sequence[int]]]) -> np.ndarray:
+    """Returns the records at the given positions of tasks, in this order."""
+    tasks = [task for task, _ in picks]
+    records = chain_task_records(
+        tasks, [max(indices) + 1 for _, indices in picks]
+    )
+    wanted = np.concatenate(
+        [make_keys(i, indices) for i, (_, indices) in enumerate(picks)]
+    )
+    # One more than there can be, so that every key has a place.
+    ordered = np.append(np.sort(wanted), np.iinfo(np.int64).max)
+    found: dict[int, bytes] = {}
+    try:
+        for keys, values in records.batch(_READ).as_numpy_iterator():
+            hits = ordered[np.searchsorted(ordered, keys)] == keys
+            found.update(zip(keys[hits], values[hits], strict=True))
+    except tf().errors.DataLossError:
+        for task in tasks:
+            verify_records(task.directory)  # names the shard and the record
+        raise
+    return np.array([found[key] for key in wanted], object)

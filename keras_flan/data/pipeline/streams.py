@@ -1,0 +1,276 @@
+"""Streams of stored examples as `tf.data`, drawn at the mixture's rates.
+
+Only what must run for every example is here, in TensorFlow's C++: reading,
+shuffling and choosing a task. All work on the content is done on batches
+(`pipeline`). Every random number comes from the seed, the task's name and a
+counter, never from TensorFlow's global seed.
+"""
+
+import dataclasses
+import hashlib
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from keras_flan.data.mixtures.mixture import Mixture
+from keras_flan.data.mixtures.tasks import Task
+from keras_flan.data.records.shards import check_sizes, read_info
+from keras_flan.errors import InputError
+from keras_flan.runtime.tensorflow import allow_open_files, tf
+
+# A key is the task's id and, in the lower bits, the example's position.
+_INDEX_BITS = 40
+_NO_END = np.iinfo(np.int64).max
+# Choices of tasks that are drawn at once.
+_CHOICES = 1024
+
+
+def stable_seed(*parts: int | str) -> int:
+    """Returns a seed in [0, 2**62) that depends on the parts alone."""
+    digest = hashlib.sha256(repr(parts).encode()).digest()
+    return int.from_bytes(digest[:8], "big") >> 2
+
+
+def task_records(
+    task: Task,
+    task_id: int = 0,
+    *,
+    limit: int | None = None,
+    host: int = 0,
+    hosts: int = 1,
+):
+    """Returns the records of a task in their original order.
+
+    Args:
+        task: The task.
+        task_id: The task's number in its mixture.
+        limit: Only examples of the task before this position.
+        host: The number of this host; it reads the shards `host`,
+            `host + hosts` and so on.
+        hosts: How many hosts share the reading.
+
+    Returns:
+        A dataset of `(key, record)`: int64 (see `split_keys`), and the
+        serialised example.
+
+    Raises:
+        InputError: If a shard is missing or has not the size it should have,
+            or there are fewer shards than hosts.
+    """
+    shares = [_share(task, limit, host, hosts)]
+    open_stream = _stream_opener(shares, host, hosts, task_id)
+    return open_stream(tf().constant(0, tf().int64))
+
+
+def chain_task_records(tasks: Sequence[Task], limits: Sequence[int]):
+    """Returns the records of `task_records` of all tasks, task by task.
+
+    Args:
+        tasks: The tasks; a task's id is its place in here.
+        limits: For each task, only its examples before this position.
+    """
+    shares = [
+        _share(task, limit, 0, 1)
+        for task, limit in zip(tasks, limits, strict=True)
+    ]
+    return tf().data.Dataset.range(len(tasks)).flat_map(_stream_opener(shares))
+
+
+@dataclasses.dataclass(frozen=True)
+class _Share:
+    """What a host reads of a task: `number` records of some `files`.
+
+    `shards` counts the files of all hosts.
+    """
+
+    files: list[str]
+    shards: int
+    number: int
+
+
+def _share(task: Task, limit: int | None, host: int, hosts: int) -> _Share:
+    info = read_info(task.directory)
+    check_sizes(task.directory, info)
+    shards = len(info["shards"])
+    if shards < hosts:
+        raise InputError(
+            f"{task.directory}: {shards} shard(s) cannot be shared by {hosts} "
+            f"hosts; import the task again with `--shards {hosts}` or more"
+        )
+    limit = task.num_examples if limit is None else limit
+    mine = range(host, shards, hosts)
+    return _Share(
+        [str(task.directory / info["shards"][i]["file"]) for i in mine],
+        shards,
+        sum(len(range(i, limit, shards)) for i in mine),
+    )
+
+
+def _stream_opener(
+    shares: Sequence[_Share], host: int = 0, hosts: int = 1, first_id: int = 0
+) -> Callable:
+    """Returns a function that opens the records of a share, by its number.
+
+    TensorFlow takes some 0.1 seconds to trace the functions of a dataset.
+    What differs between tasks is therefore in tables, so that a dataset's
+    `map` traces this function once for hundreds of tasks.
+
+    Args:
+        shares: What to read.
+        host: The number of this host.
+        hosts: How many hosts share the reading.
+        first_id: The task id of the first share.
+    """
+    tf_ = tf()
+    data = tf_.data
+    allow_open_files(sum(len(share.files) for share in shares))
+    files = tf_.constant([file for share in shares for file in share.files])
+    ends = tf_.constant(np.cumsum([0] + [len(s.files) for s in shares]))
+    shards = tf_.constant([s.shards for s in shares], tf_.int64)
+    numbers = tf_.constant([s.number for s in shares], tf_.int64)
+
+    def open_stream(place):
+        first, last = ends[place], ends[place + 1]
+        # Records were dealt out to the shards in turn, so the k-th record
+        # here is record k // m of shard k % m (of the m shards read).
+        records = data.Dataset.from_tensor_slices(files[first:last])
+        records = records.interleave(
+            data.TFRecordDataset, cycle_length=last - first, block_length=1
+        )
+        begin = (place + first_id) * (1 << _INDEX_BITS)
+        if hosts == 1:
+            keys = data.Dataset.range(begin, _NO_END)
+        else:
+            keys = data.Dataset.range(numbers[place]).map(
+                lambda k: (
+                    begin
+                    + k // (last - first) * shards[place]
+                    + host
+                    + k % (last - first) * hosts
+                )
+            )
+        return data.Dataset.zip(keys, records).take(numbers[place])
+
+    return open_stream
+
+
+def make_keys(task_id: int, indices: Sequence[int]) -> np.ndarray:
+    """Returns the keys (int64) of a task's examples, given positions."""
+    return (task_id << _INDEX_BITS) + np.asarray(indices, np.int64)
+
+
+def split_keys(keys):
+    """Returns task ids (int32) and positions (int64) of int64 keys."""
+    tf_ = tf()
+    task_ids = tf_.bitwise.right_shift(
+        keys, tf_.constant(_INDEX_BITS, tf_.int64)
+    )
+    indices = tf_.bitwise.bitwise_and(
+        keys, tf_.constant((1 << _INDEX_BITS) - 1, tf_.int64)
+    )
+    return tf_.cast(task_ids, tf_.int32), indices
+
+
+def parse_records(records, field_names: Sequence[str]) -> dict:
+    """Returns each field of serialised examples as strings of shape `[n]`.
+
+    A field that a record lacks is an empty text.
+    """
+    io = tf().io
+    feature = io.FixedLenFeature([], tf().string, default_value="")
+    return io.parse_example(records, dict.fromkeys(field_names, feature))
+
+
+def draw_records(
+    mixture: Mixture,
+    *,
+    seed: int,
+    shuffle_buffer: int,
+    repeat: bool,
+    host: int = 0,
+    hosts: int = 1,
+):
+    """Returns a stream of records, drawn at the rates of the mixture.
+
+    Args:
+        mixture: The mixture.
+        seed: Seeds the shuffling and the choice of tasks.
+        shuffle_buffer: Examples of each task that are shuffled together. A
+            pass over a task has its own order, given by its number.
+        repeat: Whether tasks begin anew when they are used up. If not, every
+            usable example comes once.
+        host: The number of this host.
+        hosts: How many hosts share the shards; each draws for itself.
+
+    Returns:
+        A dataset of `(key, record)`, as from `task_records`.
+    """
+    tf_ = tf()
+    shares = [
+        _share(part.task, part.task.num_usable, host, hosts)
+        for part in mixture.tasks
+    ]
+    seeds = tf_.constant(
+        [
+            stable_seed("shuffle", seed, part.task.name)
+            for part in mixture.tasks
+        ],
+        tf_.int64,
+    )
+
+    open_stream = _stream_opener(shares, host, hosts)
+
+    def open_passes(place):
+        return _passes(
+            open_stream(place),
+            seed=seeds[place],
+            shuffle_buffer=shuffle_buffer,
+            repeat=repeat,
+        )
+
+    options = tf_.data.Options()
+    # Rewriting the graph of hundreds of streams takes longer than it saves.
+    options.experimental_optimization.apply_default_optimizations = False
+    return tf_.data.Dataset.choose_from_datasets(
+        list(tf_.data.Dataset.range(len(shares)).map(open_passes)),
+        _choices(
+            [part.rate for part in mixture.tasks],
+            seed if hosts == 1 else stable_seed("host", host, seed),
+        ),
+        stop_on_empty_dataset=False,
+    ).with_options(options)
+
+
+def _passes(records, *, seed, shuffle_buffer: int, repeat: bool):
+    """Shuffles every pass over the records with a seed of its own."""
+    tf_ = tf()
+
+    def shuffled(number):
+        # TensorFlow mixes the graph's seed into every seed; inside this
+        # function's graph it is pinned, whatever `tf.random.set_seed` says.
+        tf_.compat.v1.set_random_seed(1)
+        return records.shuffle(
+            shuffle_buffer, seed=seed + number, reshuffle_each_iteration=False
+        )
+
+    counter = tf_.data.Dataset.counter()
+    return (counter if repeat else counter.take(1)).flat_map(shuffled)
+
+
+def _choices(rates: Sequence[float], seed: int):
+    """Returns an endless dataset of task ids, drawn at the rates."""
+    tf_ = tf()
+    bounds = np.cumsum(rates)
+    # The last bound is exactly 1, also for a last rate of 0.
+    bounds /= bounds[-1]
+    seed = stable_seed("choice", seed)
+
+    def draw(number):
+        chance = tf_.random.stateless_uniform(
+            [_CHOICES], tf_.stack([seed, number]), dtype=tf_.float64
+        )
+        return tf_.searchsorted(
+            tf_.constant(bounds), chance, side="right", out_type=tf_.int64
+        )
+
+    return tf_.data.Dataset.counter().map(draw).unbatch()

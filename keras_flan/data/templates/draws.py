@@ -1,0 +1,64 @@
+"""Random numbers that depend on their arguments alone.
+
+Python and TensorFlow give the same ones, so that a prompt previewed in
+Python is the prompt that the input pipeline makes.
+"""
+
+from keras_flan.runtime.tensorflow import tf
+
+_MASK = (1 << 64) - 1
+# The increment and the multipliers of SplitMix64: Steele, Lea and Flood,
+# "Fast splittable pseudorandom number generators" (OOPSLA 2014).
+_STEP = 0x9E3779B97F4A7C15
+_MULTIPLIERS = ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB))
+_LAST_SHIFT = 31
+
+
+def choose(count: int, *parts: int) -> int:
+    """Returns a number in [0, count), drawn evenly by integers.
+
+    Example:
+        >>> choose(10, 7, 0) == choose(10, 7, 0)
+        True
+    """
+    state = 0
+    for part in parts:
+        state = ((state ^ (part & _MASK)) + _STEP) & _MASK
+        for shift, multiplier in _MULTIPLIERS:
+            state = ((state ^ (state >> shift)) * multiplier) & _MASK
+        state ^= state >> _LAST_SHIFT
+    return state % count
+
+
+def choose_tf(count, *parts):
+    """Returns what `choose` returns, for tensors.
+
+    Args:
+        count: An integer, or an integer tensor.
+        *parts: Integers, or int64 tensors whose shapes broadcast.
+
+    Returns:
+        An int32 tensor.
+    """
+    tf_ = tf()
+
+    def number(value):
+        if isinstance(value, int):
+            return tf_.constant(value & _MASK, tf_.uint64)
+        return tf_.cast(value, tf_.uint64)
+
+    def mixed(state, shift):
+        shifted = tf_.bitwise.right_shift(state, number(shift))
+        return tf_.bitwise.bitwise_xor(state, shifted)
+
+    state = number(0)
+    for part in parts:
+        part = number(part)
+        shape = tf_.broadcast_dynamic_shape(tf_.shape(state), tf_.shape(part))
+        state = tf_.bitwise.bitwise_xor(
+            tf_.broadcast_to(state, shape), tf_.broadcast_to(part, shape)
+        ) + number(_STEP)
+        for shift, multiplier in _MULTIPLIERS:
+            state = mixed(state, shift) * number(multiplier)
+        state = mixed(state, _LAST_SHIFT)
+    return tf_.cast(tf_.math.floormod(state, number(count)), tf_.int32)

@@ -1,0 +1,281 @@
+"""The library of template families, and the reading of their YAML files."""
+
+import functools
+import os
+from pathlib import Path
+
+import pydantic
+
+from keras_flan.data.templates.families import (
+    FewShotStyle,
+    Format,
+    PromptTemplate,
+    TemplateFamily,
+)
+from keras_flan.data.templates.options import DERIVED_FIELDS
+from keras_flan.data.templates.patterns import Template
+from keras_flan.errors import InputError, did_you_mean
+from keras_flan.schema import Strict, read_yaml, validate
+
+LIBRARY = Path(__file__).parent / "template_library"
+
+
+class _Entry(Strict):
+    input: str
+    target: str
+    style: str | None = None
+    header: str | None = None
+
+
+class _Style(Strict):
+    inputs_prefix: str
+    targets_prefix: str
+    x_y_delimiter: str
+    example_separator: str
+
+
+class _Templates(Strict):
+    zero_shot_direct: tuple[_Entry, ...] = ()
+    zero_shot_cot: tuple[_Entry, ...] = ()
+    few_shot_direct: tuple[_Entry, ...] = ()
+    few_shot_cot: tuple[_Entry, ...] = ()
+    zero_shot_inverted: tuple[_Entry, ...] = ()
+    few_shot_inverted: tuple[_Entry, ...] = ()
+    one_shot_inline: tuple[_Entry, ...] = ()
+
+    @pydantic.model_validator(mode="before")
+    @classmethod
+    def _take_named_lists(cls, data):
+        """Puts a list in the place of its name."""
+        if not isinstance(data, dict):
+            return data
+        named = {
+            key: value
+            for key, value in data.items()
+            if key in _LISTS and isinstance(value, str)
+        }
+        for key, value in named.items():
+            if value not in _LISTS or not isinstance(data.get(value), list):
+                raise ValueError(
+                    f"{key}: expected a list of templates, or the name of "
+                    f"another list of the file, found {value!r}"
+                )
+        return {**data, **{key: data[name] for key, name in named.items()}}
+
+
+_LISTS = tuple(_Templates.model_fields)
+
+
+class _FamilyFile(_Templates):
+    family: str
+    fields: list[str]
+    include: str | None = None
+    shots: pydantic.PositiveInt | None = None
+    styles: dict[str, _Style] = pydantic.Field(default_factory=dict)
+
+
+def load_family(source: str | os.PathLike) -> TemplateFamily:
+    """Returns a template family of the library, or of a YAML file.
+
+    Args:
+        source: The name of a family in the library, such as `"gsm8k"`, or
+            the path of a YAML file with the keys `family`, `fields` and one
+            or more of `zero_shot_direct`, `zero_shot_cot`,
+            `few_shot_direct`, `few_shot_cot`, `zero_shot_inverted`,
+            `few_shot_inverted`, `one_shot_inline`: lists of
+            `{input, target}`, or the name of another of the lists, whose
+            patterns are taken. In the few-shot lists `style` may name one of
+            the library's styles or of the file's own `styles`, and `header`
+            may give what stands once before the exemplars. `shots` bounds
+            the number of exemplars, and `include: _inversion` adds the
+            library's templates that turn chain-of-thought examples around.
+
+    Raises:
+        InputError: If there is no such family, or the file holds an unknown
+            key, field or style, or a broken template.
+
+    Example:
+        >>> load_family("gsm8k").zero_shot_direct[0].input.fields
+        ('question',)
+    """
+    path = Path(source)
+    if path.suffix in (".yaml", ".yml") or len(path.parts) != 1:
+        return _FamilyReader(path).family()
+    return _library_family(str(source))
+
+
+def library_families() -> list[str]:
+    """Returns the names of the families in the library.
+
+    A family under `localised/` comes once per language of `_languages.yaml`,
+    as `mgsm_sw` for Swahili.
+    """
+    return sorted(_library_paths())
+
+
+def describe_families() -> list[dict]:
+    """Returns each family of the library, with the fields it fills in.
+
+    Returns:
+        Dicts of `family`, `fields`, which every format needs, and
+        `optional`, which some formats need. Sorted by name.
+
+    Example:
+        >>> describe_families()[1]
+        {'family': 'aqua', 'fields': ['question', 'answer'],
+         'optional': ['rationale']}
+    """
+    rows = []
+    for name in library_families():
+        family = load_family(name)
+        needed = set.intersection(
+            *(family.record_fields(f) for f in Format if family.templates(f))
+        )
+        row = {"family": name, "fields": [], "optional": []}
+        for field in family.fields:
+            row["fields" if field in needed else "optional"].append(field)
+        rows.append(row)
+    return rows
+
+
+@functools.cache
+def _library_paths() -> dict[str, tuple[Path, str | None]]:
+    """Returns the file and the language of each family."""
+    paths: dict[str, tuple[Path, str | None]] = {
+        path.stem: (path, None)
+        for path in LIBRARY.glob("*.yaml")
+        if not path.stem.startswith("_")
+    }
+    for path in (LIBRARY / "localised").glob("*.yaml"):
+        for language in languages():
+            paths[f"{path.stem}_{language}"] = (path, language)
+    return paths
+
+
+@functools.cache
+def languages() -> dict[str, dict[str, str]]:
+    """Returns the phrases of each language of the library, by its code.
+
+    Example:
+        >>> languages()["de"]["phrase"]
+        'Die Antwort ist {answer}.'
+    """
+    return read_yaml(LIBRARY / "_languages.yaml")
+
+
+@functools.cache
+def _library_family(name: str) -> TemplateFamily:
+    paths = _library_paths()
+    if name not in paths:
+        raise InputError(
+            f"no template family {name!r} in the library."
+            + did_you_mean(name, sorted(paths))
+            + " A file of your own is given by its path, ending in .yaml."
+        )
+    path, language = paths[name]
+    return _FamilyReader(path, language).family()
+
+
+@functools.cache
+def _library_styles() -> dict[str, FewShotStyle]:
+    data = read_yaml(LIBRARY / "_styles.yaml")
+    return {name: FewShotStyle(name, **parts) for name, parts in data.items()}
+
+
+class _FamilyReader:
+    """Reads a family's file, for a language if it is a localised one."""
+
+    def __init__(self, path: Path, language: str | None = None):
+        self._path = path
+        self._language = language
+        self._file = validate(_FamilyFile, read_yaml(path), str(path))
+        parts = languages()[language] if language else {}
+        self._parts = {k: Template.parse(v) for k, v in parts.items()}
+        self._known = {*self._file.fields, *self._parts}
+        self._known |= {
+            name
+            for name, sources in DERIVED_FIELDS.items()
+            if self._known.issuperset(sources)
+        }
+        own = {
+            name: FewShotStyle(
+                name,
+                **{
+                    key: self._parse(text, f"{path}: styles.{name}.{key}")
+                    .fill(self._parts)
+                    .render({})
+                    for key, text in style
+                },
+            )
+            for name, style in self._file.styles.items()
+        }
+        self._styles = {**_library_styles(), **own}
+        self._cycle = list(own or self._styles)
+
+    def family(self) -> TemplateFamily:
+        included = _Templates()
+        if self._file.include:
+            path = LIBRARY / f"{self._file.include}.yaml"
+            if not path.is_file():
+                raise InputError(
+                    f"{self._path}: include: {self._file.include}: no such "
+                    "library file; the library has _inversion"
+                )
+            included = validate(_Templates, read_yaml(path), str(path))
+        lists = {}
+        for name in _LISTS:
+            entries = getattr(self._file, name) + getattr(included, name)
+            lists[name] = tuple(
+                self._prompt_template(entry, Format(name), i)
+                for i, entry in enumerate(entries)
+            )
+        if not any(lists.values()):
+            raise InputError(
+                f"{self._path}: no templates; give at least one under "
+                f"{', '.join(lists)}"
+            )
+        name = self._file.family
+        return TemplateFamily(
+            f"{name}_{self._language}" if self._language else name,
+            tuple(self._file.fields),
+            **lists,
+            shots=self._file.shots,
+        )
+
+    def _prompt_template(
+        self, entry: _Entry, format: Format, index: int
+    ) -> PromptTemplate:
+        place = f"{self._path}: {format.value}.{index}"
+        parsed = {
+            key: self._parse(text, f"{place}.{key}").fill(self._parts)
+            for key in ("input", "target", "header")
+            if (text := getattr(entry, key)) is not None
+        }
+        if not format.few_shot:
+            for key in ("style", "header"):
+                if getattr(entry, key) is not None:
+                    raise InputError(
+                        f"{place}.{key}: only few-shot templates have a "
+                        f"{key}; remove it"
+                    )
+            return PromptTemplate(**parsed)
+        if entry.style is not None and entry.style not in self._styles:
+            raise InputError(
+                f"{place}.style: unknown style {entry.style!r}."
+                + did_you_mean(entry.style, self._styles)
+            )
+        name = entry.style or self._cycle[index % len(self._cycle)]
+        return PromptTemplate(**parsed, style=self._styles[name])
+
+    def _parse(self, text: str, place: str) -> Template:
+        try:
+            template = Template.parse(text)
+        except InputError as error:
+            raise InputError(f"{place}: {error}") from None
+        for name in template.fields:
+            if name not in self._known:
+                raise InputError(
+                    f"{place}: unknown field {name!r}; it is not among the "
+                    "family's fields." + did_you_mean(name, self._known)
+                )
+        return template

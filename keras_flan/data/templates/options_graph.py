@@ -1,0 +1,165 @@
+"""Answer options of whole batches, as TensorFlow string operations.
+
+The texts agree byte for byte with those of `options`.
+"""
+
+from collections.abc import Collection
+
+from keras_flan.data.templates.draws import choose_tf
+from keras_flan.data.templates.options import (
+    LETTER,
+    LETTERED,
+    PLAIN,
+    STYLE_DRAW,
+    option_styles,
+    option_symbols,
+)
+from keras_flan.runtime.tensorflow import tf
+
+_PLAIN, _LETTERED, _FIRST_DRAWN = range(3)
+
+
+class OptionFields:
+    r"""Makes the fields of `DERIVED_FIELDS` for a batch.
+
+    Args:
+        names: Which of them to make.
+        seed: The seed of the mixture.
+
+    Example:
+        >>> fields = OptionFields(["options_", "letter_"], seed=0)
+        >>> _, letter = fields.render(["red\nblue"], ["blue"], [0], [False])
+        >>> letter.numpy()
+        array([b'B'], dtype=object)
+    """
+
+    def __init__(self, names: Collection[str], seed: int):
+        self.names = list(names)
+        self._seed = seed
+        styles = (PLAIN, LETTERED, *option_styles())
+        series = option_symbols()
+        self._count = max(map(len, series.values()))
+        # A table of symbols; its first row is that of bullets, without any.
+        self._symbols = [[""] * self._count] + [
+            symbols + [str(i + 1) for i in range(len(symbols), self._count)]
+            for symbols in series.values()
+        ]
+        rows = {name: i for i, name in enumerate(("", *series))}
+        self._series = [rows[style.symbols] for style in styles]
+        self._headers = [style.header for style in styles]
+        self._befores = [style.before for style in styles]
+        self._afters = [style.after for style in styles]
+        self._terminators = [style.terminator for style in styles]
+        self._separators = [style.separator for style in styles]
+        # How a marker in an answer begins and ends.
+        self._opens = [style.marker_ends[0] for style in styles]
+        self._closes = [style.marker_ends[1] for style in styles]
+
+    def render(self, options, answers, indices, letters) -> list:
+        """Returns the fields in the order of `names`, each of shape `[n]`.
+
+        Args:
+            options: Strings of shape `[n]`, one option a line.
+            answers: Strings of shape `[n]`.
+            indices: Positions of the examples whose styles are taken, int64
+                of shape `[n]`.
+            letters: Whether an answer that is both the letter and the text
+                of an option is the letter, booleans of shape `[n]`.
+        """
+        tf_ = tf()
+        options = tf_.convert_to_tensor(options, tf_.string)
+        answers = tf_.convert_to_tensor(answers, tf_.string)
+        lines = tf_.strings.split(options, "\n")
+        # The number of each line in its record.
+        numbers = tf_.ragged.range(lines.row_lengths()).values
+        drawn = _FIRST_DRAWN + choose_tf(
+            len(self._series) - _FIRST_DRAWN,
+            *(STYLE_DRAW, self._seed, tf_.cast(indices, tf_.int64)),
+        )
+        plain, lettered = tf_.zeros_like(drawn), tf_.ones_like(drawn)
+        right = self._right(options, answers, lines, numbers, letters)
+
+        def block(styles):
+            return self._block(options, lines, numbers, styles)
+
+        def chosen(texts):
+            return tf_.where(right >= 0, texts, answers)
+
+        number = tf_.maximum(right, 0)
+        at = lines.row_starts() + number
+        choice = chosen(tf_.gather(lines.values, at))
+        marker = tf_.strings.join(
+            [
+                tf_.gather(self._opens, drawn),
+                self._symbol(drawn, number),
+                tf_.gather(self._closes, drawn),
+            ]
+        )
+        bullets = tf_.equal(tf_.gather(self._series, drawn), 0)
+        make = {
+            "options_": lambda: block(plain),
+            "lettered_options_": lambda: block(lettered),
+            "styled_options_": lambda: block(drawn),
+            "choice_": lambda: choice,
+            "letter_": lambda: chosen(self._symbol(lettered, number)),
+            "styled_choice_": lambda: tf_.where(
+                bullets, choice, chosen(marker)
+            ),
+        }
+        return [make[name]() for name in self.names]
+
+    def _symbol(self, styles, numbers):
+        tf_ = tf()
+        series = tf_.gather(self._series, styles)
+        numbers = tf_.cast(numbers, tf_.int32)
+        place = tf_.stack(
+            [series, tf_.minimum(numbers, self._count - 1)], axis=-1
+        )
+        listed = tf_.gather_nd(tf_.constant(self._symbols), place)
+        return tf_.where(
+            (numbers < self._count) | (series == 0),
+            listed,
+            tf_.strings.as_string(numbers + 1),
+        )
+
+    def _block(self, options, lines, numbers, styles):
+        """Shows the options in the given styles, of shape `[n]`."""
+        tf_ = tf()
+        headers = tf_.gather(self._headers, styles)
+        rows = lines.value_rowids()
+        each = tf_.gather(styles, rows)
+        follows = (numbers > 0) | tf_.gather(headers != "", rows)
+        items = tf_.strings.join(
+            [
+                tf_.where(follows, tf_.gather(self._separators, each), ""),
+                tf_.gather(self._befores, each),
+                self._symbol(each, numbers),
+                tf_.gather(self._afters, each),
+                lines.values,
+                tf_.gather(self._terminators, each),
+            ]
+        )
+        items = tf_.strings.reduce_join(lines.with_values(items), axis=1)
+        shown = tf_.strings.join([headers, items])
+        return tf_.where(tf_.equal(options, ""), "", shown)
+
+    def _right(self, options, answers, lines, numbers, letters):
+        """Returns the number of the right option, int64; -1 without one."""
+        tf_ = tf()
+        count = lines.row_lengths()
+        rows = lines.value_rowids()
+        none = tf_.int64.max
+        equal = tf_.equal(lines.values, tf_.gather(answers, rows))
+        by_text = tf_.math.unsorted_segment_min(
+            tf_.where(equal, numbers, none), rows, tf_.size(options)
+        )
+        letter = tf_.strings.regex_replace(answers, r"[().]", "")
+        capitals = tf_.constant(option_symbols()["capital"])
+        by_letter = tf_.argmax(letter[:, None] == capitals, axis=1)
+        is_letter = tf_.strings.regex_full_match(answers, LETTER)
+        by_letter = tf_.where(is_letter & (by_letter < count), by_letter, none)
+        first = tf_.where(letters, by_letter, by_text)
+        second = tf_.where(letters, by_text, by_letter)
+        right = tf_.where(first == none, second, first)
+        found = (right != none) & (options != "")
+        return tf_.where(found, right, tf_.constant(-1, tf_.int64))

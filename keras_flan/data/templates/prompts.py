@@ -1,0 +1,135 @@
+"""Prompts: {zero-shot, few-shot} x {direct, chain of thought}.
+
+This is the readable form, one example at a time, for previews, evaluation
+and tests; `prompts_graph` does the same for batches inside `tf.data`.
+"""
+
+import dataclasses
+from collections.abc import Callable, Sequence
+
+from keras_flan.data.mixtures.tasks import Task
+from keras_flan.data.records.shards import Example
+from keras_flan.data.templates.draws import choose
+from keras_flan.data.templates.families import Format, TemplateFamily
+from keras_flan.data.templates.options import draw_style, option_values
+
+__all__ = ["Format", "Prompt", "render_prompt"]
+
+_ANSWERS = {"choice_", "letter_", "styled_choice_"}
+# Tells the draw of an exemplar's template from other draws of the seed; the
+# exemplar's number is added.
+EXEMPLAR_DRAW = 2
+
+
+@dataclasses.dataclass(frozen=True)
+class Prompt:
+    """A rendered example.
+
+    Args:
+        inputs: What the model reads.
+        targets: What the model should write.
+        template: Which of the format's templates was used.
+        shots: How many exemplars stand in `inputs`. A few-shot prompt with
+            none has lost them to the budget; training leaves it out.
+        answer: The answer in the form that the template asks for: the
+            record's own, or an option's text, letter or marker.
+    """
+
+    inputs: str
+    targets: str
+    template: int
+    shots: int = 0
+    answer: str = ""
+
+
+def render_prompt(
+    source: Task | TemplateFamily,
+    example: Example,
+    format: Format | str,
+    index: int,
+    exemplars: Sequence[Example] = (),
+    budget: int | None = None,
+    length: Callable[[str], int] = len,
+    seed: int = 0,
+    letters: bool = False,
+) -> Prompt:
+    r"""Renders an example with the template that its place assigns to it.
+
+    Example number `index` takes template `index` mod T, and so do all its
+    exemplars ("x-shot"); in the mixed format each exemplar has a template of
+    its own, and only what stands between them is the same. Trailing blanks
+    are cut from the prompt.
+
+    Args:
+        source: A task, or its templates alone. Fields that only some of a
+            task's records have are empty texts in the others.
+        example: The example to ask.
+        format: One of `Format`.
+        index: Position of the example in the order of reading.
+        exemplars: Solved examples to show first; few-shot formats only.
+        budget: Longest prompt, in units of `length`. Whole exemplars are
+            dropped from the end until the rest fits; none is cut.
+        length: Measures a text, for instance in tokens.
+        seed: Draws the style of the options and mixed templates, together
+            with `index`.
+        letters: Whether an answer that is both the letter of an option and
+            the text of one is meant as the letter. A task knows itself.
+
+    Returns:
+        The prompt.
+
+    Raises:
+        InputError: If the source lacks the format, or the example a field.
+
+    Example:
+        >>> render_prompt(load_family("gsm8k"), example, "zero_shot_cot", 0)
+        Prompt(inputs="...\nLet's think step by step.", targets='...', ...)
+
+    Source: arXiv:2210.11416, section 2.1; arXiv:2301.13688, section 3.
+    """
+    format = Format(format)
+    fields = {}
+    if isinstance(source, Task):
+        source.require(format)
+        fields = dict.fromkeys(source.fields, "")
+        letters = source.answers_are_letters
+    family = source.family if isinstance(source, Task) else source
+    templates = family.templates(format)
+    number = index % len(templates)
+    template = templates[number]
+    style = draw_style(seed, index)
+
+    def values(example: Example) -> dict[str, str]:
+        known = {**fields, **example.fields}
+        return {**known, **option_values(known, style, letters)}
+
+    def block(place: int, exemplar: Example) -> str:
+        own = template
+        if format is Format.few_shot_mixed:
+            draw = EXEMPLAR_DRAW + place
+            own = templates[choose(len(templates), draw, seed, index)]
+        return own.solved.render(values(exemplar)) + template.separator
+
+    known = values(example)
+    header = template.header.render(known)
+    query = template.query.render(known).rstrip(" ")
+    blocks = [
+        block(place, exemplar)
+        for place, exemplar in enumerate(exemplars[: family.shots])
+        if format.few_shot
+    ]
+
+    def prompt() -> str:
+        return "".join([header, *blocks, query]).rstrip(" ")
+
+    # The whole prompt is measured: tokens of its parts need not add up.
+    while blocks and budget is not None and length(prompt()) > budget:
+        blocks.pop()
+    wanted = [name for name in template.target.fields if name in _ANSWERS]
+    return Prompt(
+        inputs=prompt(),
+        targets=template.target.render(known),
+        template=number,
+        shots=len(blocks),
+        answer=known.get(wanted[0] if wanted else "answer", ""),
+    )

@@ -1,0 +1,274 @@
+"""Prompts for whole batches, as TensorFlow string operations.
+
+The templates are the same parsed objects that `prompts.render_prompt` uses,
+and the texts agree byte for byte.
+"""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from keras_flan.data.mixtures.tasks import Task
+from keras_flan.data.templates.draws import choose_tf
+from keras_flan.data.templates.families import Format, record_fields
+from keras_flan.data.templates.options import DERIVED_FIELDS
+from keras_flan.data.templates.options_graph import OptionFields
+from keras_flan.data.templates.patterns import Literal, Template
+from keras_flan.data.templates.prompts import EXEMPLAR_DRAW
+from keras_flan.runtime.tensorflow import tf
+
+
+class TemplateTable:
+    """Many templates as arrays, rendered for a whole batch at once.
+
+    Each template becomes a row of (literal, field) pairs, padded with empty
+    pairs to the longest. Rendering gathers the rows of a batch and joins
+    them, so it costs no Python and no branch per example.
+
+    Args:
+        templates: The templates; a template's id is its place in here.
+        field_names: Names of the columns of `values`.
+
+    Example:
+        >>> table = TemplateTable(
+        ...     [Template.parse("Q: {x}"), Template.parse("{x}?")], ["x"]
+        ... )
+        >>> table.render([1, 0], [["a"], ["b"]]).numpy().tolist()
+        [b'a?', b'Q: b']
+    """
+
+    def __init__(
+        self, templates: Sequence[Template], field_names: Sequence[str]
+    ):
+        column = {name: i for i, name in enumerate(field_names)}
+        empty = len(column)  # the column of empty texts that render() adds
+        rows = []
+        for template in templates:
+            row, literal = [], ""
+            for part in template.parts:
+                if isinstance(part, Literal):
+                    literal = part.text
+                else:
+                    row.append((literal, column[part.name]))
+                    literal = ""
+            rows.append([*row, (literal, empty)])
+        width = max(map(len, rows))
+        # NumPy's own string types would cut NULs at the end of a text.
+        self._literals = np.full([len(rows), width], b"", object)
+        self._columns = np.full([len(rows), width], empty, np.int32)
+        for i, row in enumerate(rows):
+            for j, (literal, name) in enumerate(row):
+                self._literals[i, j] = literal.encode("utf-8")
+                self._columns[i, j] = name
+
+    def render(self, template_ids, values):
+        """Returns the rendered texts.
+
+        Args:
+            template_ids: Integers of shape `[n]`.
+            values: UTF-8 strings of shape `[n, F]`, one column a field.
+
+        Returns:
+            A string tensor of shape `[n]`.
+        """
+        tf_ = tf()
+        values = tf_.convert_to_tensor(values, tf_.string)
+        literals = tf_.gather(tf_.constant(self._literals), template_ids)
+        columns = tf_.gather(tf_.constant(self._columns), template_ids)
+        values = tf_.pad(values, [[0, 0], [0, 1]], constant_values="")
+        fields = tf_.gather(values, columns, batch_dims=1)
+        return tf_.strings.reduce_join(
+            tf_.strings.join([literals, fields]), axis=1
+        )
+
+
+class PromptRenderer:
+    """Renders examples of several tasks and formats in one batch.
+
+    Args:
+        tasks: The tasks; a task's id is its place in here. A format's id is
+            its place in `list(Format)`.
+        seed: Draws the styles of options and mixed templates, together with
+            the position of the example.
+
+    Attributes:
+        field_names: The record fields that the templates use; a field that
+            a record lacks is given as an empty text.
+
+    Example:
+        >>> renderer = PromptRenderer([task])
+        >>> inputs, targets = renderer.render(
+        ...     task_ids=[0], indices=[0], format_ids=[0],
+        ...     values={"question": ["2 + 2?"], "answer": ["4"],
+        ...             "rationale": [""]},
+        ... )
+    """
+
+    def __init__(self, tasks: Sequence[Task], seed: int = 0):
+        templates = []
+        # Where the templates of (task, format) begin, and how many they are.
+        # A missing format points outside the table, which the gather refuses.
+        self._first = np.full([len(tasks), len(Format)], -1, np.int32)
+        self._count = np.ones([len(tasks), len(Format)], np.int32)
+        # Many tasks share a family, whose templates are held once.
+        starts: dict[tuple[int, Format], int] = {}
+        for i, task in enumerate(tasks):
+            for format in task.formats:
+                j = list(Format).index(format)
+                key = (id(task.family), format)
+                if key not in starts:
+                    starts[key] = len(templates)
+                    templates += task.family.templates(format)
+                self._first[i, j] = starts[key]
+                self._count[i, j] = task.num_templates(format)
+        self._seed = seed
+        self._letters = [task.answers_are_letters for task in tasks]
+        self._shots = [
+            np.iinfo(np.int32).max
+            if task.family.shots is None
+            else task.family.shots
+            for task in tasks
+        ]
+        used = {name for t in templates for name in t.fields}
+        self.field_names = sorted(record_fields(used))
+        self._options = OptionFields(sorted(used & set(DERIVED_FIELDS)), seed)
+        columns = self.field_names + self._options.names
+        self._header = TemplateTable([t.header for t in templates], columns)
+        self._query = TemplateTable([t.query for t in templates], columns)
+        self._target = TemplateTable([t.target for t in templates], columns)
+        self._solved = TemplateTable([t.solved for t in templates], columns)
+        self._separators = [t.separator for t in templates]
+
+    def query(self, task_ids, indices, format_ids, values: Mapping):
+        """Renders the questions and what should be answered.
+
+        Args:
+            task_ids: Integers of shape `[n]`.
+            indices: Positions of the examples in their tasks' order of
+                reading, integers of shape `[n]`.
+            format_ids: Integers of shape `[n]`.
+            values: Each of `field_names` to UTF-8 strings of shape `[n]`.
+
+        Returns:
+            Three string tensors of shape `[n]`: the headers, which stand
+            before the exemplars, the inputs, and the targets.
+        """
+        ids = self._template_ids(task_ids, indices, format_ids)
+        columns = self._columns(task_ids, indices, values)
+        return (
+            self._header.render(ids, columns),
+            _strip(self._query.render(ids, columns)),
+            self._target.render(ids, columns),
+        )
+
+    def exemplars(self, task_ids, indices, format_ids, values: Mapping):
+        """Renders solved examples with the templates of their questions.
+
+        Args:
+            task_ids: The task of each question, of shape `[n]`.
+            indices: The position of each question, of shape `[n]`.
+            format_ids: The format of each question, of shape `[n]`.
+            values: Each of `field_names` to UTF-8 strings of shape `[n, s]`.
+
+        Returns:
+            A string tensor of shape `[n, s]`: the exemplars with all that
+            stands around them; empty texts where the format is zero-shot or
+            the templates want fewer exemplars.
+        """
+        tf_ = tf()
+        values = {
+            name: tf_.convert_to_tensor(values[name], tf_.string)
+            for name in self.field_names
+        }
+        shape = tf_.shape(values[self.field_names[0]])
+        flat = {k: tf_.reshape(v, [-1]) for k, v in values.items()}
+
+        def each(of_question):
+            return tf_.repeat(of_question, shape[1])
+
+        places = tf_.tile(tf_.range(shape[1]), shape[:1])
+        own = self._template_ids(task_ids, indices, format_ids)
+        mixed = self._template_ids(
+            *(each(task_ids), each(indices), each(format_ids)), places
+        )
+        is_mixed = tf_.equal(format_ids, list(Format).index("few_shot_mixed"))
+        solved = self._solved.render(
+            tf_.where(each(is_mixed), mixed, each(own)),
+            self._columns(each(task_ids), each(indices), flat),
+        )
+        separators = tf_.gather(self._separators, each(own))
+        blocks = tf_.strings.join([solved, separators])
+        wanted = places < each(tf_.gather(self._shots, task_ids))
+        return tf_.reshape(tf_.where(wanted, blocks, ""), shape)
+
+    def assemble(self, headers, inputs, blocks, keep):
+        """Puts headers and the kept exemplars before the questions.
+
+        Args:
+            headers: What `query` returned first, of shape `[n]`.
+            inputs: What `query` returned second, of shape `[n]`.
+            blocks: What `exemplars` returned, of shape `[n, s]`.
+            keep: Booleans of shape `[n, s]`.
+
+        Returns:
+            The prompts, a string tensor of shape `[n]`.
+        """
+        tf_ = tf()
+        blocks = tf_.where(keep, blocks, "")
+        joined = tf_.strings.reduce_join(blocks, axis=1)
+        # Again, for a question of blanks alone after an exemplar's blanks.
+        return _strip(tf_.strings.join([headers, joined, inputs]))
+
+    def render(
+        self,
+        task_ids,
+        indices,
+        format_ids,
+        values: Mapping,
+        exemplar_values: Mapping | None = None,
+    ):
+        """Renders prompts that keep all their exemplars.
+
+        The arguments are those of `query` and, for `exemplar_values`, of
+        `exemplars`.
+
+        Returns:
+            Two string tensors of shape `[n]`: the prompts and the targets.
+        """
+        ids = (task_ids, indices, format_ids)
+        headers, inputs, targets = self.query(*ids, values)
+        if exemplar_values is not None:
+            blocks = self.exemplars(*ids, exemplar_values)
+            inputs = self.assemble(headers, inputs, blocks, True)
+        return inputs, targets
+
+    def _template_ids(self, task_ids, indices, format_ids, places=None):
+        """Returns the templates of questions, or of exemplars by place."""
+        tf_ = tf()
+        place = tf_.stack([task_ids, format_ids], axis=-1)
+        first = tf_.gather_nd(tf_.constant(self._first), place)
+        count = tf_.gather_nd(tf_.constant(self._count), place)
+        indices = tf_.cast(indices, tf_.int64)
+        if places is not None:
+            draw = tf_.cast(EXEMPLAR_DRAW + places, tf_.int64)
+            return first + choose_tf(count, draw, self._seed, indices)
+        chosen = tf_.math.floormod(indices, tf_.cast(count, tf_.int64))
+        return first + tf_.cast(chosen, tf_.int32)
+
+    def _columns(self, task_ids, indices, values: Mapping):
+        """Stacks the fields and the derived fields along a last axis."""
+        tf_ = tf()
+        columns = [
+            tf_.convert_to_tensor(values[name], tf_.string)
+            for name in self.field_names
+        ]
+        if self._options.names:
+            options = columns[self.field_names.index("options")]
+            answers = values.get("answer", tf_.zeros_like(options))
+            letters = tf_.gather(self._letters, task_ids)
+            columns += self._options.render(options, answers, indices, letters)
+        return tf_.stack(columns, axis=-1)
+
+
+def _strip(texts):
+    return tf().strings.regex_replace(texts, r" +\z", "")

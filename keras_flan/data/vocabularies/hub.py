@@ -1,0 +1,92 @@
+"""The tokenizers of keras-hub, used as a `Vocabulary`."""
+
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+
+from keras_flan.errors import InputError
+from keras_flan.runtime.tensorflow import tf
+
+
+class HubVocabulary:
+    """A keras-hub tokenizer with the methods of `Vocabulary`.
+
+    So the models of keras-hub that have a tokenizer of their own (Llama,
+    SmolLM2, Gemma, Qwen, Mistral) are trained by the same pipeline and
+    decoded by the same engine.
+
+    Args:
+        tokenizer: A keras-hub tokenizer, or a `CausalLMPreprocessor`, which
+            says too whether texts have a start token.
+        start: bool. Whether texts begin with the tokenizer's start token.
+            Default: as the preprocessor says; without one, if there is a
+            start token.
+
+    Attributes:
+        tokenizer: The keras-hub tokenizer.
+        size: Number of tokens.
+        pad_id: Fills up rows. It may also be a token: masks tell.
+        eos_id: Ends a text.
+        bos_id: Begins a text, or `None`.
+
+    Raises:
+        InputError: If the tokenizer has no end token.
+
+    Example:
+        >>> preprocessor = keras_hub.models.CausalLMPreprocessor.from_preset(
+        ...     "gemma_2b_en"
+        ... )
+        >>> vocabulary = HubVocabulary(preprocessor)
+        >>> vocabulary.decode(vocabulary.encode("What is 2 + 2?"))
+        'What is 2 + 2?'
+    """
+
+    def __init__(self, tokenizer, start: bool | None = None):
+        if hasattr(tokenizer, "tokenizer"):
+            if start is None:
+                start = tokenizer.add_start_token
+            tokenizer = tokenizer.tokenizer
+        self.tokenizer = tokenizer
+        self.size = tokenizer.vocabulary_size()
+        self.eos_id = getattr(tokenizer, "end_token_id", None)
+        if self.eos_id is None:
+            raise InputError(
+                f"{type(tokenizer).__name__}: has no end token, which ends "
+                "inputs and targets; use the tokenizer of a causal model"
+            )
+        self.bos_id = getattr(tokenizer, "start_token_id", None)
+        if start is False:
+            self.bos_id = None
+        self.pad_id = getattr(tokenizer, "pad_token_id", None) or 0
+
+    def encode(self, text: str) -> list[int]:
+        """Returns the ids of `text`, without start and end."""
+        return self.encode_batch([text])[0]
+
+    def encode_batch(self, texts: Sequence[str]) -> list[list[int]]:
+        """Returns the ids of every text."""
+        if not texts:
+            return []
+        rows = self.tokenizer(list(texts))
+        # A list, or a ragged tensor, by what else is installed.
+        rows = rows.to_list() if hasattr(rows, "to_list") else rows
+        return [np.asarray(row, int).tolist() for row in rows]
+
+    def decode(self, ids: Iterable[int]) -> str:
+        """Returns the text of `ids` up to the first end-of-text id."""
+        kept = []
+        for i in map(int, ids):
+            if i == self.eos_id:
+                break
+            # A model may have more rows than its tokenizer has tokens.
+            if i not in (self.pad_id, self.bos_id) and 0 <= i < self.size:
+                kept.append(i)
+        return str(self.tokenizer.detokenize(kept)) if kept else ""
+
+    def encoder_tf(self):
+        """Returns a function of strings `[n]` to a `tf.RaggedTensor`."""
+
+        def encode(texts):
+            return tf().cast(self.tokenizer(texts), tf().int32)
+
+        return encode

@@ -1,0 +1,4 @@
+"""Benchmarks: their files, their protocols as data, and their questions.
+
+Imports `data` and `answers`.
+"""

@@ -1,0 +1,237 @@
+"""Prompt protocols: versioned data that say how a benchmark is asked."""
+
+import functools
+from collections.abc import Mapping, Sequence
+from importlib import resources
+from pathlib import Path
+from typing import Literal
+
+import pydantic
+
+from keras_flan.data.templates.families import Format
+from keras_flan.data.templates.patterns import Template
+from keras_flan.errors import InputError, did_you_mean
+from keras_flan.schema import Strict, read_yaml, validate
+
+TRIGGER = "A: Let's think step by step."
+
+
+class Layout(Strict):
+    r"""How the prompts of one format are laid out.
+
+    Args:
+        header: Template of what comes first, once.
+        exemplar: Template of a solved question; few-shot formats only.
+        query: Template of the question asked.
+        stop: An output ends before the first of these texts.
+
+    Example:
+        >>> layout = Layout(
+        ...     exemplar="Q: {question}\nA: {answer}\n\n",
+        ...     query="Q: {question}\nA:",
+        ... )
+        >>> layout.render(
+        ...     {"question": "2 + 2?"}, [{"question": "1 + 1?", "answer": "2"}]
+        ... )
+        'Q: 1 + 1?\nA: 2\n\nQ: 2 + 2?\nA:'
+    """
+
+    header: str = ""
+    exemplar: str = ""
+    query: str
+    stop: tuple[str, ...] = ()
+
+    def render(
+        self,
+        fields: Mapping[str, str],
+        exemplars: Sequence[Mapping[str, str]] = (),
+    ) -> str:
+        """Returns the prompt for the question with these fields."""
+        exemplar = Template.parse(self.exemplar)
+        return "".join(
+            [
+                Template.parse(self.header).render(fields),
+                *(exemplar.render(solved) for solved in exemplars),
+                Template.parse(self.query).render(fields),
+            ]
+        )
+
+
+class ExemplarSource(Strict):
+    """Where the solved questions of a prompt come from.
+
+    Args:
+        reader: A name in `keras_flan.evaluation.benchmarks.readers.READERS`.
+        files: Where the file may be, beside the data; the first that is
+            there is read. It may end in `.gz`.
+        chosen: The `"first"` ones of the file, the same for each question;
+            or `"drawn"` by the seed. A question is never its own exemplar.
+        written: The exemplars themselves, instead of a file.
+        counts_as: A file with fewer exemplars shows all of them, and still
+            counts as having so many.
+        otherwise: `"questions"` takes other questions of the task, on other
+            passages, if there is no file.
+    """
+
+    reader: str = ""
+    files: tuple[str, ...] = ()
+    chosen: Literal["first", "drawn"] = "first"
+    written: tuple[dict[str, str], ...] = ()
+    counts_as: int = 0
+    otherwise: Literal["", "questions"] = ""
+
+
+class PromptProtocol(Strict):
+    """How a benchmark is asked, read and scored: all of it is data.
+
+    Args:
+        name: The benchmark.
+        version: Goes up with every change that can change a prompt.
+        source: Where the data and the layout were published.
+        formats: A layout for each format; none for `records`, whose tasks
+            bring their own templates.
+        shots: The number of exemplars in the published protocol.
+        reader: What reads a file of questions, a name in
+            `keras_flan.evaluation.benchmarks.readers.READERS`.
+        files: Where the questions are below the data folder; the first that
+            is there is read. `{task}` stands for any name, `{split}` for
+            the split.
+        splits: The splits, the default first.
+        aliases: Names of tasks in files, to their names here.
+        exemplars: Their source for the modes `direct` and `cot`.
+        fields: For single tasks, further fields of the templates.
+        extractor: The kind of the answers, see
+            `keras_flan.generation.extract_answer`; None if targets decide.
+        letters: The letters of the options, if all questions have as many.
+        metric: `"accuracy"` (the canonical answers are equal), `"squad"`
+            (exact match and F1 over several references) or `"rouge"` (also
+            ROUGE-L).
+        baseline: What guessing scores, in percent, where `baselines` is
+            silent.
+        baselines: The same for single tasks.
+        aggregation: What the headline score is; always a mean over tasks.
+        headline: The tasks that the headline score is the mean of; default:
+            all.
+        groups: Names of groups of tasks.
+        choices: What is ranked in the mode `rank`: `"letters"`, `"options"`
+            (their texts), `"targets"` (letters in the question, or the
+            answers of the task), or the answers themselves.
+        choice: Template of the continuation that is ranked.
+    """
+
+    name: str
+    version: int
+    source: str
+    formats: dict[Format, Layout]
+    shots: int = 0
+    reader: str = ""
+    files: tuple[str, ...] = ()
+    splits: tuple[str, ...] = ("test",)
+    aliases: dict[str, str] = pydantic.Field(default_factory=dict)
+    exemplars: dict[Literal["direct", "cot"], ExemplarSource] = pydantic.Field(
+        default_factory=dict
+    )
+    fields: dict[str, dict[str, str]] = pydantic.Field(default_factory=dict)
+    extractor: str | None = None
+    letters: str | None = None
+    metric: Literal["accuracy", "squad", "rouge"] = "accuracy"
+    baseline: float = 0.0
+    baselines: dict[str, float] = pydantic.Field(default_factory=dict)
+    aggregation: str = "mean over tasks"
+    headline: tuple[str, ...] = ()
+    groups: dict[str, tuple[str, ...]] = pydantic.Field(default_factory=dict)
+    choices: Literal["letters", "options", "targets"] | tuple[str, ...] = ()
+    choice: str = " {choice}"
+
+    def baseline_of(self, task: str) -> float:
+        """What guessing scores on a task, in percent."""
+        return self.baselines.get(task, self.baseline)
+
+
+@functools.cache
+def protocol_names() -> tuple[str, ...]:
+    """Returns the names of all benchmarks that have a protocol."""
+    folder = resources.files(__package__).joinpath("protocol_library")
+    files = (Path(item.name) for item in folder.iterdir())
+    return tuple(sorted(f.stem for f in files if f.suffix == ".yaml"))
+
+
+@functools.cache
+def load_protocol(benchmark: str) -> PromptProtocol:
+    r"""Returns the prompt protocol of a benchmark.
+
+    Example:
+        >>> load_protocol("bbh").formats["zero_shot_direct"].query
+        'Q: {question}\nA:'
+    """
+    if benchmark not in protocol_names():
+        raise InputError(
+            f"no benchmark {benchmark!r}."
+            + did_you_mean(benchmark, protocol_names())
+        )
+    folder = resources.files(__package__).joinpath("protocol_library")
+    with resources.as_file(folder.joinpath(f"{benchmark}.yaml")) as path:
+        return validate(PromptProtocol, read_yaml(path), str(path))
+
+
+def cut_at_stop(text: str, stop: Sequence[str]) -> str:
+    r"""Returns the part of an output before the first stop text.
+
+    A stop text before anything was written doesn't count: a model may open
+    with line breaks.
+
+    Example:
+        >>> cut_at_stop(" 4\nQ: next", ["\nQ:"])
+        ' 4'
+    """
+    start = len(text) - len(text.lstrip())
+    ends = [text.find(mark, start) for mark in stop]
+    return text[: min((end for end in ends if end >= 0), default=None)]
+
+
+def parse_exemplars(text: str, place: str) -> tuple[str, list[dict[str, str]]]:
+    r"""Reads the chain-of-thought prompts that benchmarks publish.
+
+    Args:
+        text: A description, then blocks of `Q: question`, `A: Let's think
+            step by step.` and the reasoning, each after a blank line.
+        place: What errors call the text.
+
+    Returns:
+        The description, and for each block a dict with `question`,
+        `rationale` (all that follows "step by step.", the blank or line
+        break included) and `answer` (what follows the last "answer is",
+        without the full stop).
+
+    Raises:
+        InputError: If a block has another form.
+
+    Example:
+        >>> parse_exemplars(
+        ...     "Add.\n\nQ: 1 + 1?\nA: Let's think step by step.\n"
+        ...     "One and one. So the answer is 2.",
+        ...     "sums.txt",
+        ... )
+        ('Add.', [{'question': '1 + 1?',
+        'rationale': '\nOne and one. So the answer is 2.', 'answer': '2'}])
+    """
+    description, *blocks = text.strip("\n").split("\n\nQ: ")
+    exemplars = []
+    for number, block in enumerate(blocks, 1):
+        question, trigger, rationale = block.partition("\n" + TRIGGER)
+        _, phrase, answer = rationale.rpartition("answer is ")
+        if not trigger or not phrase:
+            missing = "answer is " if trigger else TRIGGER
+            raise InputError(
+                f"{place}: exemplar {number}: expected {missing!r} in it, "
+                f"found none in {block[:40]!r}...; restore the file as it was "
+                "published"
+            )
+        exemplars.append(
+            {
+                "question": question,
+                "rationale": rationale,
+                "answer": answer.removesuffix("."),
+            }
+        )
+    return description, exemplars

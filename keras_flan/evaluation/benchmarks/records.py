@@ -1,0 +1,121 @@
+"""Record folders as a benchmark: asked with their own templates."""
+
+from keras_flan.data.mixtures.tasks import Task
+from keras_flan.data.records.shards import INFO_FILE, Example
+from keras_flan.data.templates.families import record_fields
+from keras_flan.data.templates.prompts import render_prompt
+from keras_flan.errors import InputError
+from keras_flan.evaluation.benchmarks.base import Benchmark, Item
+from keras_flan.evaluation.benchmarks.sources import (
+    Question,
+    by_task,
+    draw,
+    task_kind,
+)
+
+_SPLIT = "test"
+
+
+class RecordsBenchmark(Benchmark):
+    """Folders of `write_records`; exemplars from the `train` folder beside.
+
+    Question k is asked with template k mod T of its task, as in training.
+    """
+
+    def _find(self):
+        found = [
+            path
+            for path in (self.data, self.data / _SPLIT)
+            if (path / INFO_FILE).is_file()
+        ][:1] or [
+            folder
+            for child in sorted(self.data.glob("*/"))
+            for folder in (child, child / _SPLIT)
+            if (folder / INFO_FILE).is_file()
+        ]
+        if not found:
+            raise InputError(
+                f"{self.data}: expected {INFO_FILE} in it, in {_SPLIT}/, in "
+                f"<task>/ or in <task>/{_SPLIT}/, found none; write records "
+                "with `keras-flan import` or `keras-flan universe`"
+            )
+        return by_task(
+            (Task.from_directory(folder).name, folder) for folder in found
+        )
+
+    def _items(self, task, format, shots, limit, seed):
+        source = Task.from_directory(self._sources[task])
+        blank = _blank_fields(source, format)
+        examples = list(source.read())
+        exemplars = []
+        if shots:
+            _, exemplars = self._exemplars(task, format, shots, seed)
+        questions = [Question(e.source_id, e.fields) for e in examples]
+        kind = source.answer_kind or task_kind(self.name, task, questions)
+        items = []
+        for index, question in enumerate(questions[:limit]):
+            asked = Example({**blank, **question.fields}, task)
+            prompt = render_prompt(
+                source.family,
+                asked,
+                format,
+                index,
+                exemplars,
+                letters=source.answers_are_letters,
+            )
+            items.append(
+                Item(
+                    task=task,
+                    id=question.id,
+                    prompt=prompt.inputs,
+                    target=prompt.answer,
+                    # A marker or text of an option is compared as a text.
+                    answer_kind=(
+                        kind
+                        if prompt.answer == question.fields["answer"]
+                        else "text"
+                    ),
+                    options=question.options,
+                    shots=prompt.shots,
+                )
+            )
+        return items
+
+    def _exemplars(self, task, format, shots, seed):
+        folder = self._sources[task].parent / "train"
+        if not (folder / INFO_FILE).is_file():
+            raise InputError(
+                f"{folder / INFO_FILE}: no such file, needed for exemplars of "
+                f"{task!r}; import the training split there, or give --shots 0"
+            )
+        train = Task.from_directory(folder)
+        train.require(format)
+        place = str(folder)
+        drawn = draw(train.num_examples, shots, f"{seed}/{task}", place)
+        pool = list(train.read(limit=max(drawn) + 1))
+        blank = dict.fromkeys(train.fields, "")
+        return {}, [Example({**blank, **pool[i].fields}, task) for i in drawn]
+
+
+def _blank_fields(task: Task, format) -> dict[str, str]:
+    """Returns empty texts for the fields that a query may lack.
+
+    The target of a chain-of-thought prompt needs a rationale, but asking
+    does not: a task without rationales can be asked to reason.
+
+    Raises:
+        InputError: If a field is missing that the question itself needs, or
+            the templates lack the format.
+    """
+    if "answer" not in task.fields:
+        raise InputError(
+            f"{task.directory}: expected a field 'answer' to compare with, "
+            f"found {', '.join(task.fields)}; import the task with one"
+        )
+    templates = task.family.templates(format)
+    asked = record_fields(
+        name for template in templates for name in template.query.fields
+    )
+    if not templates or not asked <= set(task.fields):
+        task.require(format)
+    return dict.fromkeys(task.family.fields, "")

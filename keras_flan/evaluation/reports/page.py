@@ -1,0 +1,267 @@
+"""A report on finished runs: one offline page, pictures, tables."""
+
+import json
+import os
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from keras_flan.errors import InputError
+from keras_flan.evaluation.benchmarks.protocols import load_protocol
+from keras_flan.evaluation.reports.figures import plots
+from keras_flan.evaluation.reports.finished import (
+    FinishedRun,
+    load_runs,
+    normalised,
+    sureness,
+    worst_examples,
+)
+from keras_flan.evaluation.reports.tables import (
+    Table,
+    groups_table,
+    paper_table,
+    scores_table,
+)
+from keras_flan.evaluation.scores.comparing import compare_runs
+from keras_flan.files import atomic_write, read_text
+from keras_flan.pages import html as page
+from keras_flan.pages.plots import inline_svg, write_png
+from keras_flan.pages.predictions import render_prediction
+
+PAGE_FILE = "report.html"
+MARKDOWN_FILE = "tables.md"
+LATEX_FILE = "tables.tex"
+
+
+def report_runs(
+    folders: Iterable[str | os.PathLike],
+    output: str | os.PathLike,
+    *,
+    title: str = "Evaluation",
+    contamination: Iterable[str | os.PathLike] = (),
+) -> Path:
+    """Writes a report on runs of `evaluate`.
+
+    `report.html` loads nothing, from here or elsewhere: it holds scores
+    with intervals and failures of extraction, the paper's table beside
+    them, every task, chain of thought against direct answers, votes
+    against accuracy, the reliability of votes, significance between the
+    ways a benchmark was asked, contamination, and the worst examples.
+    Beside it are the plots as `<name>.png`, and the tables as `tables.md`
+    and `tables.tex`.
+
+    Args:
+        folders: Folders of runs, or folders of such folders.
+        output: The folder to write.
+        title: Heading of the page.
+        contamination: JSON files, as `keras-flan contamination --json`
+            prints them, one a benchmark.
+
+    Returns:
+        The path of the page.
+
+    Raises:
+        InputError: If a folder holds no run, or a file is broken.
+
+    Example:
+        >>> report_runs(["runs/smollm2"], "runs/smollm2/report")
+        PosixPath('runs/smollm2/report/report.html')
+    """
+    output = Path(output)
+    if output.exists() and not output.is_dir():
+        raise InputError(f"{output}: expected a folder to write, found a file")
+    runs = load_runs(folders)
+    overlaps = [_read_overlap(Path(path)) for path in contamination]
+    tables = [scores_table(runs), paper_table(_by_model(runs))]
+    if groups := groups_table(runs):
+        tables.append(groups)
+    if differences := _significance(runs):
+        tables.append(differences)
+    drawn = plots(runs)
+    for plot in drawn:
+        write_png(plot.draw, plot.size, output / f"{plot.file}.png")
+    with atomic_write(output / MARKDOWN_FILE) as f:
+        f.write("\n\n".join(table.markdown() for table in tables) + "\n")
+    with atomic_write(output / LATEX_FILE) as f:
+        f.write("\n\n".join(table.latex() for table in tables) + "\n")
+    body = _body(title, runs, tables, drawn, overlaps)
+    with atomic_write(output / PAGE_FILE) as f:
+        f.write(page.render(title, body))
+    return output / PAGE_FILE
+
+
+def _body(title, runs, tables, drawn, overlaps) -> str:
+    scores, paper, *others = tables
+    figures = [
+        page.card(
+            page.text(plot.title),
+            inline_svg(plot.draw, plot.size, page.text(plot.title))
+            + f'<p class="key">{page.text(plot.note)}</p>',
+        )
+        for plot in drawn
+    ]
+    # The narrow plots stand in pairs; those of tasks take the whole width.
+    narrow = [f for f, p in zip(figures, drawn, strict=True) if p.size[0] < 6]
+    wide = [f for f, p in zip(figures, drawn, strict=True) if p.size[0] >= 6]
+    parts = [
+        f"<h1>{page.text(title)}</h1>",
+        f'<p class="lead">{_lead(runs)}</p>',
+        page.tiles(_tiles(runs)),
+        page.card(scores.title, scores.html()),
+        page.card(paper.title, paper.html()),
+        f'<div class="trio">{"".join(narrow)}</div>',
+        *(page.card(table.title, table.html()) for table in others),
+        *wide,
+        _contamination(overlaps),
+        "<h2>Worst examples</h2>"
+        '<p class="lead">Wrong, and the model was sure: the share of the '
+        "votes, or of a single path the mean probability of its tokens.</p>",
+        *(
+            render_prediction(row, f"{run.name}, {sureness(row):.0%} sure")
+            for run, row in worst_examples(runs)
+        ),
+        page.card("Settings", _settings(runs)),
+    ]
+    return "\n".join(part for part in parts if part)
+
+
+def _lead(runs: Sequence[FinishedRun]) -> str:
+    names = ", ".join(dict.fromkeys(run.benchmark for run in runs))
+    total = sum(run.metrics["n"] for run in runs)
+    models = len({run.settings["model"] for run in runs})
+    return (
+        page.text(
+            f"{len(runs)} runs of {models} model{'s' if models > 1 else ''} on "
+            f"{names}: {total:,} examples. Every number can be made again from "
+            "the logs with "
+        )
+        + "<code>keras-flan score</code>."
+    )
+
+
+def _tiles(runs: Sequence[FinishedRun]) -> list[tuple[str, str, str]]:
+    """The best way of up to four benchmarks."""
+    best: dict[str, FinishedRun] = {}
+    for run in runs:
+        other = best.get(run.benchmark)
+        if other is None or run.metrics["accuracy"] > other.metrics["accuracy"]:
+            best[run.benchmark] = run
+    return [
+        (
+            page.text(f"{name}, best way"),
+            f"{100 * run.metrics['accuracy']:.1f}%",
+            page.text(f"{run.way}; {round(normalised(run)) + 0:d} normalised"),
+        )
+        for name, run in list(best.items())[:4]
+    ]
+
+
+def _by_model(runs: Sequence[FinishedRun]) -> dict[str, list[FinishedRun]]:
+    """Runs by a name of their model: its folder, or its hash if unclear."""
+    models: dict[str, list[FinishedRun]] = {}
+    for run in runs:
+        models.setdefault(run.settings["model"], []).append(run)
+    return {
+        f"This model ({number})" if len(models) > 1 else "This model": found
+        for number, found in models.items()
+    }
+
+
+def _significance(runs: Sequence[FinishedRun]) -> Table | None:
+    """Compares the ways that a benchmark was asked, two at a time."""
+    rows = []
+    for number, second in enumerate(runs):
+        for first in runs[:number]:
+            if first.benchmark != second.benchmark:
+                continue
+            try:
+                found = compare_runs(first.folder, second.folder)
+            except InputError:
+                continue  # other questions: not to be paired
+            low, high = found["interval"]
+            rows.append(
+                (
+                    f"{first.benchmark}: {first.way} → {second.way}",
+                    f"{100 * found['difference']:+.1f}",
+                    f"{100 * low:+.1f} to {100 * high:+.1f}",
+                    str(found["gained"]),
+                    str(found["lost"]),
+                    f"{found['mcnemar']:.3f}",
+                )
+            )
+    header = (
+        "Same questions",
+        "Points",
+        "95% interval",
+        "Gained",
+        "Lost",
+        "McNemar p",
+    )
+    if not rows:
+        return None
+    return Table("Is the difference more than chance?", header, rows)
+
+
+def _read_overlap(path: Path) -> dict[str, Any]:
+    try:
+        found = json.loads(read_text(path))
+    except json.JSONDecodeError as error:
+        raise InputError(f"{path}: not JSON ({error.msg})") from None
+    if not isinstance(found, dict) or "benchmark" not in found:
+        raise InputError(
+            f"{path}: expected what `keras-flan contamination --json` prints"
+        )
+    return found
+
+
+def _contamination(overlaps: Sequence[dict]) -> str:
+    if not overlaps:
+        return ""
+    rows = []
+    for found in overlaps:
+        side = found["benchmark"]
+        rows.append(
+            (
+                Path(found["against"]).name,
+                f"{side['examples']:,}",
+                f"{side['compared']:,}",
+                f"{side['overlapping']:,}",
+                f"{side['near_duplicates']:,}",
+            )
+        )
+    ngram = overlaps[0]["ngram"]
+    header = (
+        "Benchmark",
+        "Examples",
+        f"With {ngram} words",
+        "Overlapping",
+        "Near-duplicates",
+    )
+    shown = "".join(
+        page.folded(
+            page.text(f"{pair['task']} ~ {pair['benchmark']}"),
+            f"<pre>{page.text(pair.get('words') or pair['text'])}</pre>",
+        )
+        for found in overlaps
+        for pair in found["found"][:5]
+    )
+    names = ", ".join(dict.fromkeys(found["name"] for found in overlaps))
+    return page.card(
+        "Contamination of the training mixture",
+        Table("", header, rows).html()
+        + f'<p class="key">Mixture: {page.text(names)}. Overlapping: a run of '
+        f"{ngram} words is in the mixture too.</p>" + shown,
+    )
+
+
+def _settings(runs: Sequence[FinishedRun]) -> str:
+    parts = []
+    for run in runs:
+        protocol = load_protocol(run.benchmark)
+        values = {
+            "folder": run.folder.name,
+            **{k: v for k, v in run.settings.items() if v is not None},
+            "layout and data": protocol.source,
+        }
+        parts.append(page.folded(page.text(run.name), page.pairs(values)))
+    return "".join(parts)

@@ -1,0 +1,254 @@
+"""The tables of a report, as HTML, Markdown and LaTeX from one form."""
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+
+from keras_flan.evaluation.reports.finished import (
+    FinishedRun,
+    normalised,
+    paper_row,
+)
+from keras_flan.evaluation.scores.paper import COLUMNS, published_results
+from keras_flan.pages import html as page
+
+_HEADINGS = {
+    "average": "Norm. avg.",
+    "mmlu_direct": "MMLU direct",
+    "mmlu_cot": "MMLU CoT",
+    "bbh_direct": "BBH direct",
+    "bbh_cot": "BBH CoT",
+    "tydiqa": "TyDiQA",
+    "mgsm": "MGSM",
+}
+_SCORES_NOTE = (
+    "Accuracy is the unweighted mean over tasks, its interval a bootstrap over "
+    "examples (exact for a single task, and over all examples together where "
+    "tasks have fewer than ten). No answer: outputs in which no answer was "
+    "found; they count as wrong. Normalised: 0 is guessing, 100 all right."
+)
+_PUBLISHED_NOTE = (
+    "The others: Chung et al., arXiv:2210.11416, table 5. MMLU: validation "
+    "split, 5 exemplars; BBH: 27 subtasks, 3 exemplars; TyDiQA: exact match, "
+    "8 languages, 1 exemplar; MGSM: chain of thought, 10 languages, 8 "
+    "exemplars. Norm. avg.: the mean of the six, each as its share of the way "
+    "from guessing to 100. Flan: finetuned on 1,836 tasks; cont-PaLM and "
+    "U-PaLM: PaLM pretrained further."
+)
+_LATEX = {
+    "&": r"\&",
+    "%": r"\%",
+    "$": r"\$",
+    "#": r"\#",
+    "_": r"\_",
+    "{": r"\{",
+    "}": r"\}",
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+    "\\": r"\textbackslash{}",
+    "±": r"$\pm$",
+    "\u2013": "--",
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Table:
+    """A table of texts; all columns but the first are numbers.
+
+    Args:
+        title: What it shows.
+        header: Names of the columns.
+        rows: The cells.
+        ours: The indices of the rows to stand out.
+        note: What the reader has to know.
+    """
+
+    title: str
+    header: tuple[str, ...]
+    rows: list[tuple[str, ...]]
+    ours: frozenset[int] = frozenset()
+    note: str = ""
+
+    def html(self) -> str:
+        """Returns the table as a part of a page."""
+        rows = []
+        for number, row in enumerate(self.rows):
+            cells = [page.text(cell) for cell in row]
+            if number in self.ours:
+                cells = [cell and f"<b>{cell}</b>" for cell in cells]
+            rows.append(cells)
+        table = page.table([page.text(name) for name in self.header], rows)
+        note = self.note and f'<p class="key">{page.text(self.note)}</p>'
+        return f'<div class="wide">{table}</div>{note}'
+
+    def markdown(self) -> str:
+        """Returns the table in Markdown."""
+
+        def line(cells: Sequence[str]) -> str:
+            return f"| {' | '.join(c.replace('|', '/') for c in cells)} |"
+
+        rule = ["---", *["---:"] * (len(self.header) - 1)]
+        return "\n".join(
+            [f"### {self.title}", "", line(self.header), line(rule)]
+            + [
+                line([f"**{c}**" if i in self.ours and c else c for c in row])
+                for i, row in enumerate(self.rows)
+            ]
+            + (["", self.note] if self.note else [])
+        )
+
+    def latex(self) -> str:
+        """Returns the table in LaTeX, for the package booktabs."""
+
+        def escaped(text: str) -> str:
+            return "".join(_LATEX.get(c, c) for c in text)
+
+        def line(cells: Sequence[str], bold: bool = False) -> str:
+            texts = [escaped(cell) for cell in cells]
+            if bold:
+                texts = [t and rf"\textbf{{{t}}}" for t in texts]
+            return " & ".join(texts) + r" \\"
+
+        return "\n".join(
+            [
+                r"\begin{table}",
+                r"\centering",
+                rf"\caption{{{escaped(self.title)}}}",
+                r"\begin{tabular}{l" + "r" * (len(self.header) - 1) + "}",
+                r"\toprule",
+                line(self.header),
+                r"\midrule",
+                *(line(row, i in self.ours) for i, row in enumerate(self.rows)),
+                r"\bottomrule",
+                r"\end{tabular}",
+                *(
+                    [rf"\par\footnotesize {escaped(self.note)}"]
+                    * bool(self.note)
+                ),
+                r"\end{table}",
+            ]
+        )
+
+
+def scores_table(runs: Sequence[FinishedRun]) -> Table:
+    """Returns a row a run: accuracy, interval, failures, above guessing."""
+    rows = []
+    for run in runs:
+        found = run.metrics
+        low, high = found["interval"]
+        f1 = found.get("f1")
+        rows.append(
+            (
+                run.benchmark,
+                run.way,
+                str(run.settings.get("shots", 0)),
+                str(len(found["tasks"])),
+                f"{found['n']:,}",
+                f"{100 * found['accuracy']:.1f}",
+                f"{100 * low:.1f}\u2013{100 * high:.1f}",
+                f"{100 * found['unparsed'] / found['n']:.1f}",
+                _signed(normalised(run)),
+                "" if f1 is None else f"{100 * f1:.1f}",
+            )
+        )
+    header = (
+        "Benchmark",
+        "Way",
+        "Shots",
+        "Tasks",
+        "Examples",
+        "Accuracy %",
+        "95% interval",
+        "No answer %",
+        "Normalised %",
+        "F1 %",
+    )
+    if not any(row[-1] for row in rows):
+        header, rows = header[:-1], [row[:-1] for row in rows]
+    return Table("Scores", header, rows, note=_SCORES_NOTE)
+
+
+def _signed(value: float) -> str:
+    """One digit; what rounds to zero has no sign."""
+    return f"{round(value, 1) + 0.0:.1f}"
+
+
+def paper_table(models: dict[str, Sequence[FinishedRun]]) -> Table:
+    """Returns the paper's table of models, with ours on top.
+
+    Args:
+        models: Runs by name of the model.
+    """
+    rows, ours, notes = [], [], []
+    for name, runs in models.items():
+        cells = paper_row(runs)
+        if not cells:
+            continue
+        ours.append(len(rows))
+        notes += _departures(name, cells)
+        texts = []
+        for column in COLUMNS:
+            cell = cells.get(column)
+            if cell is None:
+                texts.append("")
+            elif cell["interval"] is None:
+                texts.append(f"{cell['score']:.1f}")
+            else:
+                half = (cell["interval"][1] - cell["interval"][0]) / 2
+                texts.append(f"{cell['score']:.1f} ±{half:.1f}")
+        rows.append((name, *texts))
+    for name, values in published_results().models.items():
+        rows.append((name, *(f"{value:.1f}" for value in values)))
+    header = ("Model", *(_HEADINGS[column] for column in COLUMNS))
+    if ours:
+        bold = (
+            "In bold: ours, ± half the 95% interval; the average needs all "
+            "columns."
+        )
+        notes = [bold, *notes]
+    return Table(
+        "Against the published results",
+        header,
+        rows,
+        frozenset(ours),
+        " ".join([*notes, _PUBLISHED_NOTE]),
+    )
+
+
+def _departures(name: str, cells: Mapping[str, Mapping]) -> list[str]:
+    """Says how a model was asked otherwise; columns that agree together."""
+    together: dict[str, list[str]] = {}
+    for column, cell in cells.items():
+        if cell["differs"]:
+            words = ", ".join(cell["differs"])
+            together.setdefault(words, []).append(_HEADINGS[column])
+    return [
+        f"{name}, {', '.join(columns)}: {words}."
+        for words, columns in together.items()
+    ]
+
+
+def groups_table(runs: Sequence[FinishedRun]) -> Table | None:
+    """Returns the groups of the benchmarks that have some."""
+    rows = []
+    for run in runs:
+        for group, found in run.metrics.get("groups", {}).items():
+            low, high = found["interval"]
+            rows.append(
+                (
+                    f"{run.benchmark}: {group}",
+                    run.way,
+                    f"{found['n']:,}",
+                    f"{100 * found['accuracy']:.1f}",
+                    f"{100 * low:.1f}\u2013{100 * high:.1f}",
+                    f"{100 * found['unparsed'] / found['n']:.1f}",
+                )
+            )
+    header = (
+        "Group",
+        "Way",
+        "Examples",
+        "Accuracy %",
+        "95% interval",
+        "No answer %",
+    )
+    return Table("Groups of tasks", header, rows) if rows else None

@@ -1,0 +1,4 @@
+"""Responsible-AI checks: toxicity and its classifiers.
+
+Imports `benchmarks`, `scores` and `generation`.
+"""

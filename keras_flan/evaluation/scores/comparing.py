@@ -1,0 +1,113 @@
+"""Two runs on the same questions: is their difference more than chance?"""
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from keras_flan.errors import InputError
+from keras_flan.evaluation.benchmarks.protocols import load_protocol
+from keras_flan.evaluation.runs.evaluate import PREDICTIONS_FILE
+from keras_flan.evaluation.scores.scoring import benchmark_of
+from keras_flan.evaluation.scores.statistics import paired_difference
+from keras_flan.files import read_jsonl
+
+
+def compare_runs(first: str | os.PathLike, second: str | os.PathLike) -> dict:
+    """Compares the logs of two runs of `evaluate`.
+
+    Args:
+        first: The folder of a run.
+        second: That of another run on the same questions, asked in any way
+            by any model.
+
+    Returns:
+        What `paired_difference` says of the headline tasks, `benchmark`, and
+        the `accuracy` of both.
+
+    Raises:
+        InputError: If the questions are not the same.
+
+    Example:
+        >>> compare_runs("runs/bbh-direct", "runs/bbh-cot")["mcnemar"]
+        0.0072
+    """
+    rows = [read_log(path) for path in (first, second)]
+    names = {
+        benchmark_of(r, str(p))
+        for r, p in zip(rows, (first, second), strict=True)
+    }
+    if len(names) > 1:
+        raise InputError(
+            f"{first} and {second}: runs of {' and '.join(sorted(names))}; "
+            "compare runs of one benchmark"
+        )
+    benchmark = names.pop()
+    a, b = (_by_task(benchmark, r) for r in rows)
+    if {t: list(r) for t, r in a.items()} != {t: list(r) for t, r in b.items()}:
+        raise InputError(
+            f"{first} and {second}: they hold different questions; compare "
+            "runs with the same --tasks, --split and --limit"
+        )
+    right = [
+        {task: [float(v) for v in found.values()] for task, found in r.items()}
+        for r in (a, b)
+    ]
+    return {
+        "benchmark": benchmark,
+        "first": str(first),
+        "second": str(second),
+        "accuracy": [_mean_over_tasks(r) for r in right],
+        **paired_difference(*right),
+    }
+
+
+def print_comparison(found: Mapping) -> None:
+    """Prints what `compare_runs` returned."""
+    from rich.console import Console
+
+    console = Console(highlight=False, soft_wrap=True)
+    low, high = found["interval"]
+    first, second = found["accuracy"]
+    console.print(
+        f"{found['benchmark']}: {first:.1%} ({found['first']}) -> "
+        f"{second:.1%} ({found['second']})"
+    )
+    console.print(
+        f"difference {100 * found['difference']:+.1f} points, 95% interval "
+        f"{100 * low:+.1f} to {100 * high:+.1f}; {found['gained']:,} examples "
+        f"gained, {found['lost']:,} lost; McNemar p = {found['mcnemar']:.3g}"
+    )
+
+
+def read_log(path: str | os.PathLike) -> list[dict]:
+    """Returns the rows of a log: of a file, or of the folder of a run.
+
+    Raises:
+        InputError: If there is none, or it is broken.
+    """
+    path = Path(path)
+    if path.is_dir():
+        path /= PREDICTIONS_FILE
+        if not path.is_file():
+            raise InputError(
+                f"{path}: no such file; give the folder of one run, which "
+                "`keras-flan evaluate` finished"
+            )
+    return read_jsonl(path)
+
+
+def _by_task(
+    benchmark: str, rows: Sequence[dict]
+) -> dict[str, dict[str, bool]]:
+    """Returns, by headline task and question, whether it was right."""
+    tasks: dict[str, dict[str, bool]] = {}
+    for number, row in enumerate(rows):
+        found = tasks.setdefault(row["task"], {})
+        key = f"{row['id']}" if row["id"] not in found else f"#{number}"
+        found[key] = row["correct"]
+    headline = [t for t in load_protocol(benchmark).headline if t in tasks]
+    return {task: tasks[task] for task in headline or tasks}
+
+
+def _mean_over_tasks(tasks: Mapping[str, Sequence[float]]) -> float:
+    return sum(sum(v) / len(v) for v in tasks.values()) / len(tasks)

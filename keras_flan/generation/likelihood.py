@@ -1,0 +1,290 @@
+"""How likely given continuations are: ranking the answers of a question."""
+
+import dataclasses
+import weakref
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import keras
+import numpy as np
+from keras import ops
+
+from keras_flan.errors import InputError
+from keras_flan.generation.rounds import decoding_module
+from keras_flan.progress import track
+
+# Lengths are padded to a power of two from here on, so that few programs are
+# compiled.
+_SHORTEST = 32
+# Prompt tokens of a batch; longer buckets have fewer rows.
+_BATCH_TOKENS = 4096
+
+
+@dataclasses.dataclass(frozen=True)
+class Likelihood:
+    """What a model thinks of a continuation.
+
+    Attributes:
+        log_probability: Sum over its tokens, in nats.
+        token_count: Its tokens, the end token included if it counts.
+    """
+
+    log_probability: float
+    token_count: int
+
+
+def log_likelihoods(
+    model: Any,
+    prompts: Sequence[str],
+    continuations: Sequence[Sequence[str]],
+    *,
+    max_input_tokens: int = 2048,
+    progress: bool = False,
+) -> list[list[Likelihood]]:
+    r"""Scores the continuations of each prompt.
+
+    A prompt is read once for all continuations that differ in their last
+    token only, such as letters. The end token counts where the model was
+    trained to end its targets with it: for a T5, and for a `DecoderOnly`
+    that separates inputs from targets.
+
+    Args:
+        model: A `keras_flan.models.T5` or `keras_flan.models.DecoderOnly`
+            with a vocabulary.
+        prompts: The texts.
+        continuations: For each prompt the texts that may follow it. A T5
+            reads them as targets, without blanks around them.
+        max_input_tokens: Longer prompts lose their beginning.
+        progress: Whether to show a progress bar on stderr.
+
+    Returns:
+        For each prompt the `Likelihood` of each continuation, in order.
+
+    Raises:
+        InputError: If the model has no vocabulary, or a continuation has no
+            tokens.
+
+    Example:
+        >>> [[yes, no]] = log_likelihoods(
+        ...     model, ["Is fire hot?\nAnswer:"], [[" yes", " no"]]
+        ... )
+        >>> yes.log_probability > no.log_probability
+        True
+    """
+    if getattr(model, "vocabulary", None) is None:
+        raise InputError("Expected a model with a vocabulary. Received: None")
+    rows = _rows(model, prompts, continuations, max_input_tokens)
+    program = _program(model)
+    results: list[list[Likelihood | None]] = [
+        [None] * len(texts) for texts in continuations
+    ]
+    for batch in track(
+        list(_batches(rows)),
+        "ranking",
+        unit="rows",
+        size=len,
+        total=len(rows),
+        enabled=progress,
+    ):
+        sums = program(*_arrays(batch))
+        for row, scores in zip(batch, sums, strict=False):
+            for place, target, score in zip(
+                row.places, row.targets, scores, strict=False
+            ):
+                prompt, number = place
+                results[prompt][number] = Likelihood(float(score), len(target))
+    return results
+
+
+@dataclasses.dataclass
+class _Row:
+    """A row of a batch: what is read, and the tokens that may follow.
+
+    Args:
+        read: Tokens of the prompt, and of the decoder-only models also
+            those of the continuations but the last.
+        first: Where in `read` the first target is predicted.
+        targets: Tokens of the continuations.
+        places: The prompt and the number of each continuation.
+    """
+
+    read: list[int]
+    first: int
+    targets: list[list[int]]
+    places: list[tuple[int, int]]
+
+    @property
+    def bucket(self) -> tuple[int, int, int]:
+        """Padded sizes: length, continuations, tokens of each."""
+        longest = max(map(len, self.targets))
+        return (
+            _power(max(len(self.read), _SHORTEST)),
+            _power(len(self.targets)),
+            _power(longest),
+        )
+
+
+def _power(number: int) -> int:
+    return 1 << (number - 1).bit_length()
+
+
+def _is_t5(model) -> bool:
+    from keras_flan.models.t5.model import T5
+
+    return isinstance(model, T5)
+
+
+def _rows(model, prompts, continuations, limit) -> list[_Row]:
+    vocabulary, frame = model.vocabulary, decoding_module(model).frame
+    read = vocabulary.encode_batch(list(prompts))
+    texts = [
+        (p, n, text)
+        for p, of_prompt in enumerate(continuations)
+        for n, text in enumerate(of_prompt)
+    ]
+    as_target = _is_t5(model) or model.separate
+    alone = vocabulary.encode_batch([t.strip() for _, _, t in texts])
+    whole = (
+        []
+        if as_target
+        else vocabulary.encode_batch(
+            [prompts[p] + text for p, _, text in texts]
+        )
+    )
+    rows: dict[tuple, _Row] = {}
+    for i, (p, n, text) in enumerate(texts):
+        if as_target:
+            target = [*alone[i], vocabulary.eos_id]
+        elif whole[i][: len(read[p])] == read[p]:
+            target = whole[i][len(read[p]) :]
+        else:  # the border is inside a token: take it apart
+            target = vocabulary.encode(text)
+        if not target:
+            raise InputError(
+                f"continuation {text!r} of prompt {p}: it has no tokens"
+            )
+        if _is_t5(model):
+            key, first = (p,), 0
+            tokens = frame(model, read[p], limit)
+        else:
+            head = frame(model, read[p], limit - len(target))
+            tokens = [*head, *target[:-1]]
+            key, first = (p, *target[:-1]), len(head) - 1
+        row = rows.setdefault(key, _Row(tokens, first, [], []))
+        row.targets.append(target)
+        row.places.append((p, n))
+    return list(rows.values())
+
+
+def _batches(rows: Sequence[_Row]) -> Iterator[list[_Row]]:
+    """Yields rows of one bucket, the largest first."""
+    buckets: dict[tuple, list[_Row]] = {}
+    for row in rows:
+        buckets.setdefault(row.bucket, []).append(row)
+    for bucket, members in sorted(buckets.items(), reverse=True):
+        size = _batch_size(bucket)
+        for start in range(0, len(members), size):
+            yield members[start : start + size]
+
+
+def _batch_size(bucket: tuple[int, int, int]) -> int:
+    return max(1, min(32, _BATCH_TOKENS // bucket[0]))
+
+
+def _arrays(batch: Sequence[_Row]) -> tuple[np.ndarray, ...]:
+    """Returns token ids, lengths, first places, targets and their mask."""
+    length, number, longest = bucket = batch[0].bucket
+    size = _batch_size(bucket)
+    inputs = np.zeros((size, length), "int32")
+    lengths = np.zeros(size, "int32")
+    first = np.zeros(size, "int32")
+    targets = np.zeros((size, number, longest), "int32")
+    mask = np.zeros((size, number, longest), "float32")
+    for i, row in enumerate(batch):
+        inputs[i, : len(row.read)] = row.read
+        lengths[i], first[i] = len(row.read), row.first
+        for j, target in enumerate(row.targets):
+            targets[i, j, : len(target)] = target
+            mask[i, j, : len(target)] = 1
+    return inputs, lengths, first, targets, mask
+
+
+def _score_decoder(model, inputs, lengths, first, targets, mask):
+    place = ops.arange(inputs.shape[1])[None]
+    hidden = model.hidden(
+        {
+            "token_ids": inputs,
+            "padding_mask": ops.cast(place < lengths[:, None], "int32"),
+            # Continuations are no inputs of a prefix language model.
+            "prefix_mask": ops.cast(place <= first[:, None], "int32"),
+        }
+    )
+    steps = first[:, None] + ops.arange(targets.shape[2])[None]
+    steps = ops.minimum(steps, inputs.shape[1] - 1)
+    hidden = ops.take_along_axis(hidden, steps[..., None], axis=1)
+    log_p = ops.log_softmax(model.logits(hidden), axis=-1)
+    sums = [
+        ops.sum(_picked(log_p, targets[:, j]) * mask[:, j], axis=-1)
+        for j in range(targets.shape[1])
+    ]
+    return ops.stack(sums, axis=1)
+
+
+def _score_t5(model, inputs, lengths, first, targets, mask):
+    size, number, longest = targets.shape
+    place = ops.arange(inputs.shape[1])[None]
+    segments = ops.cast(place < lengths[:, None], "int32")
+    encoded = model.encode(inputs, segments)
+    flat = ops.reshape(targets, (size * number, longest))
+    shifted = ops.pad(flat[:, :-1], ((0, 0), (1, 0)))
+    hidden = model.decode(
+        shifted,
+        ops.ones_like(shifted),
+        ops.repeat(encoded, number, axis=0),
+        ops.repeat(segments, number, axis=0),
+    )
+    picked = _picked(ops.log_softmax(model.logits(hidden), axis=-1), flat)
+    return ops.sum(ops.reshape(picked, targets.shape) * mask, axis=-1)
+
+
+def _picked(log_p, targets):
+    return ops.take_along_axis(log_p, targets[..., None], axis=-1)[..., 0]
+
+
+_PROGRAMS: weakref.WeakKeyDictionary = weakref.WeakKeyDictionary()
+
+
+def _program(model):
+    """Returns the compiled scoring function of a model."""
+    if model not in _PROGRAMS:
+        _PROGRAMS[model] = _compiled(weakref.ref(model), _is_t5(model))
+    return _PROGRAMS[model]
+
+
+def _compiled(model, is_t5):
+    function = _score_t5 if is_t5 else _score_decoder
+    backend = keras.backend.backend()
+    if backend == "jax":
+        import jax
+
+        @jax.jit
+        def run(values, *arguments):
+            mapping = zip(model().variables, values, strict=True)
+            with keras.StatelessScope(state_mapping=mapping):
+                return function(model(), *arguments)
+
+        # The weights are an argument: they may have been trained since.
+        return lambda *arguments: np.asarray(
+            run([v.value for v in model().variables], *arguments)
+        )
+    if backend == "tensorflow":
+        import tensorflow as tf
+
+        run = tf.function(lambda *a: function(model(), *a))
+    else:
+        import torch
+
+        run = torch.no_grad()(lambda *a: function(model(), *a))
+    return lambda *arguments: ops.convert_to_numpy(
+        run(*map(ops.convert_to_tensor, arguments))
+    )

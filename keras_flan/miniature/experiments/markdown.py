@@ -1,0 +1,119 @@
+"""Results as Markdown, to stand in a page beside the paper's.
+
+    python -m keras_flan.miniature.experiments.markdown RESULTS.json PAGE.md
+
+puts each experiment's tables between the page's own lines
+`<!-- NAME -->` and `<!-- end -->`; what stands around them stays.
+"""
+
+import json
+import re
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from keras_flan.errors import InputError
+from keras_flan.files import atomic_write, read_text
+
+_BLOCK = re.compile(r"(<!-- (\w+) -->\n)(.*?)(<!-- end -->)", re.S)
+
+
+def filled(text: str, results: Mapping, source: str = "page") -> str:
+    """Returns a page with the tables of its experiments put in.
+
+    Args:
+        text: The page.
+        results: What `summarise` returns.
+        source: What errors call the page.
+
+    Raises:
+        InputError: If the page names an experiment that was not run.
+    """
+    experiments = results["experiments"]
+
+    def fill(block: re.Match) -> str:
+        begin, name, _, end = block.groups()
+        if name not in experiments:
+            raise InputError(
+                f"{source}: no experiment {name!r} in the results; there are "
+                + ", ".join(experiments)
+            )
+        return f"{begin}\n{tables(experiments[name])}\n{end}"
+
+    return _BLOCK.sub(fill, text)
+
+
+def tables(experiment: Mapping) -> str:
+    """Returns the scores of an experiment's arms, and its claims.
+
+    Args:
+        experiment: A value of `results["experiments"]`.
+    """
+    scores = [
+        (
+            arm,
+            view,
+            *(
+                spread_text(groups[group]["normalised"])
+                for group in ("trained", "held_out")
+            ),
+        )
+        for arm, found in experiment["arms"].items()
+        for view, groups in (
+            (view, one["groups"]) for view, one in found["views"].items()
+        )
+    ]
+    header = ("arm", "asked", "trained", "held out")
+    number = len(experiment["seeds"])
+    parts = [f"{number} seeds.\n", table(header, scores)]
+    for arm, found in experiment["arms"].items():
+        for view in found["views"].values():
+            votes = view.get("by_paths", {})
+            if votes:
+                cells = [arm, *map(spread_text, votes.values())]
+                parts.append(table(("exact match by paths", *votes), [cells]))
+    if experiment["checks"]:
+        claims = [
+            (
+                check["claim"],
+                spread_text(check["difference"], sign="+"),
+                f"**{check['verdict']}**",
+            )
+            for check in experiment["checks"]
+        ]
+        parts.append(table(("claim", "difference", "verdict"), claims))
+    return "\n".join(parts)
+
+
+def spread_text(spread: Mapping, sign: str = "") -> str:
+    """Returns `"12.3 ± 1.2"`; without the second part for one seed.
+
+    Example:
+        >>> spread_text({"mean": 2.0, "low": 1.5, "high": 2.5}, sign="+")
+        '+2.0 ± 0.5'
+    """
+    text = f"{spread['mean']:{sign}.1f}"
+    if spread["low"] is None:
+        return text
+    return f"{text} ± {spread['high'] - spread['mean']:.1f}"
+
+
+def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Returns a table in Markdown, with a line's end at its end."""
+    lines = [header, ["---"] * len(header), *rows]
+    return "".join(
+        f"| {' | '.join(cell.replace('|', '/') for cell in line)} |\n"
+        for line in lines
+    )
+
+
+def main() -> None:
+    """Puts results into a page."""
+    results, page = map(Path, sys.argv[1:])
+    text = filled(read_text(page), json.loads(read_text(results)), str(page))
+    with atomic_write(page) as f:
+        f.write(text)
+
+
+if __name__ == "__main__":
+    main()

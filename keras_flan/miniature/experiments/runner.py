@@ -1,0 +1,180 @@
+"""Runs a plan: cell after cell, each kept, then the results and the page."""
+
+import concurrent.futures
+import functools
+import json
+import multiprocessing
+import os
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from keras_flan.files import read_text, write_json
+from keras_flan.miniature.experiments.cells import Bench
+from keras_flan.miniature.experiments.plan import (
+    PLAN,
+    Cell,
+    Plan,
+    content_hash,
+    load_plan,
+)
+from keras_flan.miniature.experiments.report import write_page
+from keras_flan.miniature.experiments.results import summarise
+
+RESULTS_FILE = "results.json"
+PAGE_FILE = "report.html"
+
+
+def run_miniature(
+    output: str | os.PathLike = "runs/miniature",
+    *,
+    plan: str | os.PathLike = PLAN,
+    quick: bool = False,
+    only: list[str] | None = None,
+    workers: int = 1,
+    quiet: bool = False,
+) -> dict:
+    """Runs the paper's experiments in miniature and writes one report.
+
+    Each finished run is kept in `cells/` under the hash of its settings:
+    after a kill, the same call goes on with the next one, and a changed plan
+    runs only what changed. The numbers do not depend on that.
+
+    Args:
+        output: The folder to write: `results.json`, `report.html` and what
+            led to them.
+        plan: The plan's YAML file; default: that of the package.
+        quick: The plan's quick version.
+        only: Names of experiments; default: all.
+        workers: Processes, each with its share of the cores. Models as small
+            as these gain little from a second core of their own.
+        quiet: Whether to print nothing.
+
+    Returns:
+        The content of `results.json`, see `summarise`.
+
+    Raises:
+        InputError: If the plan is wrong.
+
+    Example:
+        >>> results = run_miniature("runs/miniature", quick=True)
+        >>> results["experiments"]["b_cot_data"]["checks"][0]["verdict"]
+        'agrees'
+
+    Source: arXiv:2210.11416; arXiv:2301.13688.
+    """
+    output = Path(output)
+    chosen = load_plan(plan, quick=quick).only(only)
+    bench = Bench(output, chosen.bases, chosen.evaluation, quiet)
+    scores = _run_cells(output, chosen, bench, workers, quiet)
+    results = summarise(chosen, scores, bench)
+    write_json(output / RESULTS_FILE, results)
+    write_page(output / PAGE_FILE, results)
+    return results
+
+
+def _run_cells(
+    output: Path, plan: Plan, bench: Bench, workers: int, quiet: bool
+) -> dict[tuple[str, str, int], dict[str, dict]]:
+    """Returns the scores of each experiment, arm and seed, by view."""
+    wanted = plan.cells()
+    # Equal cells of several experiments are one, with the views of all; those
+    # of one model stand together.
+    views: dict[str, list[str]] = {}
+    cells: dict[str, Cell] = {}
+    for cell, names in wanted.values():
+        key = content_hash(cell)
+        cells[key] = cell
+        views[key] = list(dict.fromkeys([*views.get(key, []), *names]))
+    order = sorted(cells, key=lambda key: (cells[key].base, cells[key].method))
+    jobs = [(cells[key], views[key]) for key in order]
+    if workers == 1:
+        results = (_run_cell(output, plan, bench, *job) for job in jobs)
+    else:
+        # Two workers must not make the same.
+        bench.prepare(list(cells.values()))
+        results = _run_in_workers(output, plan, jobs, workers)
+    kept: dict[str, dict[str, dict]] = {}
+    begin = time.monotonic()
+    for number, (key, scores) in enumerate(zip(order, results, strict=True), 1):
+        kept[key] = scores
+        if not quiet:
+            print(
+                f"cell {number} of {len(order)}: "
+                f"{time.monotonic() - begin:.1f} s in all",
+                file=sys.stderr,
+                flush=True,
+            )
+    return {
+        place: {name: kept[content_hash(cell)][name] for name in names}
+        for place, (cell, names) in wanted.items()
+    }
+
+
+def _run_in_workers(
+    output: Path, plan: Plan, jobs: list[tuple[Cell, list[str]]], workers: int
+) -> Iterator[dict[str, dict]]:
+    """Yields the scores of each job, in order."""
+    # Not forked: the threads of JAX and TensorFlow would not come along.
+    context = multiprocessing.get_context("spawn")
+    pool = concurrent.futures.ProcessPoolExecutor(
+        workers,
+        context,
+        initializer=_start_worker,
+        initargs=(context.Value("i", 0), workers, output, plan),
+    )
+    try:
+        yield from pool.map(_work, jobs)
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _start_worker(number, workers: int, output: Path, plan: Plan) -> None:
+    """Takes this process's share of the cores; makes its bench."""
+    global _run
+    with number.get_lock():
+        mine, number.value = number.value, number.value + 1
+    if hasattr(os, "sched_setaffinity"):
+        cores = sorted(os.sched_getaffinity(0))
+        # Threads that JAX and TensorFlow start later have the same cores.
+        os.sched_setaffinity(0, cores[mine::workers] or cores)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    bench = Bench(output, plan.bases, plan.evaluation, quiet=True)
+    _run = functools.partial(_run_cell, output, plan, bench)
+
+
+def _work(job: tuple[Cell, list[str]]) -> dict[str, dict]:
+    return _run(*job)
+
+
+def _end_with_parent() -> None:
+    """Ends this process when the one that started it is gone."""
+    multiprocessing.parent_process().join()
+    os._exit(1)
+
+
+def _run_cell(
+    output: Path, plan: Plan, bench: Bench, cell: Cell, names: list[str]
+) -> dict[str, dict]:
+    """Returns a cell's scores by view: the kept ones, or new ones."""
+    files = {
+        name: output / "cells" / f"{bench.key(cell, plan.views[name])}.json"
+        for name in names
+    }
+    missing = {
+        name: plan.views[name] for name in names if not files[name].is_file()
+    }
+    if missing:
+        for name, scores in bench.run(cell, missing).items():
+            row = {
+                "cell": cell.model_dump(mode="json"),
+                "view": plan.views[name].model_dump(mode="json"),
+                "scores": scores,
+            }
+            write_json(files[name], row)
+    return {
+        name: json.loads(read_text(path))["scores"]
+        for name, path in files.items()
+    }

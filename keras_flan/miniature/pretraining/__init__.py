@@ -1,0 +1,4 @@
+"""The text and the run that the shipped nano was pretrained on.
+
+Imports `universe`.
+"""

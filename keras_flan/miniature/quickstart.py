@@ -1,0 +1,365 @@
+"""The whole recipe in a few minutes: `keras-flan quickstart`.
+
+Records, vocabulary, mixture, training, chain-of-thought generation, votes,
+scores and a report, on tasks of the universe. Every stage is what the other
+commands run, and leaves its files behind: `mixture.yaml` and `train.yaml`
+can be edited and run again.
+"""
+
+import contextlib
+import json
+import os
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+
+import yaml
+
+from keras_flan.files import atomic_write, write_json
+
+# The model to start from; it was pretrained on generated text.
+MODEL = "flan_nano"
+STEPS = 1600
+# Examples of each task, and the parts of the mixture: tasks that are asked too,
+# few and broad ones; sums, for what stories are made of; and many others.
+TRAIN_EXAMPLES = {"asked": 800, "sums": 3000, "more": 150}
+PROPORTIONS = {"asked": 1.0, "sums": 0.25, "more": 1.3}
+SUMS = (
+    "calculation_difference",
+    "calculation_take_away_two",
+    "calculation_plus_minus",
+)
+TEST_EXAMPLES = {"trained": 12, "held_out": 8}
+# The untuned model is asked at most so many of them: most of its outputs do
+# not end, and it is far behind.
+UNTUNED_EXAMPLES = {"trained": 4, "held_out": 8}
+# The first example of so many tasks is shown in the report.
+SHOWN = {"trained": 7, "held_out": 3}
+SAMPLES = 8
+# That of the smaller models of the paper on votes (arXiv:2203.11171, 3.1).
+TEMPERATURE = 0.5
+# Room for the reasons of all tasks but the longest sums.
+NEW_TOKENS = 48
+BATCH_PATHS = 512
+# Small batches: in so few steps, their number counts most.
+DATA = {"input_length": 128, "target_length": 64, "batch_size": 4}
+# Adafactor's rate is relative to the size of a weight; a model as small as
+# this one takes a larger rate than the paper's, and gains from its fall in
+# the last steps.
+OPTIMIZER = {"learning_rate": 0.005, "warmdown": 0.3}
+# The example of the papers (arXiv:2201.11903, figure 1); no story that the
+# model is trained on has these numbers.
+QUESTION = (
+    "The cafeteria had 23 apples. If they used 20 for lunch and bought 6 "
+    "more, how many apples do they have?"
+)
+FORMATS = {
+    "zero_shot_direct": 11,
+    "zero_shot_cot": 9,
+    "few_shot_direct": 1,
+    "few_shot_cot": 1,
+}
+
+
+def quickstart(
+    output: str | os.PathLike = "runs/quickstart",
+    *,
+    steps: int = STEPS,
+    train_examples: Mapping[str, int] = TRAIN_EXAMPLES,
+    test_examples: Mapping[str, int] = TEST_EXAMPLES,
+    quiet: bool = False,
+) -> dict:
+    """Finetunes the shipped nano model on synthetic tasks and measures it.
+
+    The model is asked before and after training, on unseen examples of
+    trained tasks and on tasks that it never saw (held out): for the answer
+    at once (direct), with its reasoning (CoT), and with a vote over 8
+    sampled reasonings (CoT + vote). Before training it is asked the first
+    few of each task only (`UNTUNED_EXAMPLES`). In the end it is asked
+    `QUESTION`. Two runs give the same numbers.
+
+    Args:
+        output: The folder to write: `metrics.json`, `report.html`, `model/`,
+            the question's `question/trace.html` and `question/votes.png`,
+            and what led to them.
+        steps: Optimizer steps.
+        train_examples: Training examples a task, made on the fly, for the
+            tasks that are `"asked"` too, for `"sums"` and for `"more"`.
+        test_examples: Examples a task in each evaluation, by group:
+            `"trained"` and `"held_out"`.
+        quiet: Whether to print nothing.
+
+    Returns:
+        What `metrics.json` holds: exact match between 0 and 1 under
+        `before` and `after`, then `trained` and `held_out`, then `direct`,
+        `cot` and `cot_vote`; their 95% `intervals`, likewise; the `question`
+        with its paths and votes; and `seconds` by stage.
+
+    Example:
+        >>> quickstart()["after"]["trained"]["cot_vote"] > 0.5
+        True
+
+    Source: the steps of arXiv:2210.11416, figure 1, in miniature.
+    """
+    from keras_flan.generation.prompting import Printer
+    from keras_flan.miniature.quickstart_report import write_report
+    from keras_flan.training.config import TrainConfig
+    from keras_flan.training.run import start_model, train
+
+    output = Path(output)
+    clock = _Clock(quiet)
+    with clock.stage("records"):
+        records = _records(output / "records", train_examples, test_examples)
+        _write_yaml(output / "mixture.yaml", _mixture(records))
+        _write_yaml(output / "train.yaml", _train(output, steps))
+    config = TrainConfig.from_yaml(output / "train.yaml")
+    few = {
+        group: min(number, UNTUNED_EXAMPLES[group])
+        for group, number in test_examples.items()
+    }
+    with clock.stage("evaluation before"):
+        model = start_model(config)
+        before = _evaluate(model, records, output / "before", few, quiet)
+    with clock.stage("training"):
+        trained = train(config, model=model, quiet=quiet)
+    with clock.stage("evaluation after"):
+        after = _evaluate(
+            model, records, output / "after", test_examples, quiet
+        )
+    with clock.stage("question"):
+        question = _ask(model, output / "question")
+    seconds = {**clock.seconds, "total": sum(clock.seconds.values())}
+    found = {"before": before, "after": after}
+    table, intervals = (
+        {when: _pick(found[when], key) for when in found}
+        for key in ("accuracy", "interval")
+    )
+    metrics = {
+        **table,
+        "intervals": intervals,
+        "question": question.to_dict(),
+        "seconds": seconds,
+    }
+    write_json(output / "metrics.json", metrics)
+    write_report(
+        output / "report.html",
+        title="keras_flan quickstart",
+        loss=trained["loss"],
+        loss_steps=trained["loss_steps"],
+        table=table,
+        predictions=_predictions(output / "after"),
+        settings={
+            "model": f"{MODEL}, {trained['parameters']:,} parameters",
+            "trained tasks": sum(map(len, _mixed().values())),
+            "trained tasks that are asked": ", ".join(_asked()["trained"]),
+            "held-out tasks": len(_asked()["held_out"]),
+            "steps": steps,
+            "rows a step": DATA["batch_size"],
+            "tokens a row": f"{DATA['input_length']} + {DATA['target_length']}",
+            "learning rate": OPTIMIZER["learning_rate"],
+            "paths in a vote": SAMPLES,
+            "test examples a task": ", ".join(
+                f"{number} ({group.replace('_', '-')}; before training "
+                f"{few[group]})"
+                for group, number in test_examples.items()
+            ),
+        },
+        seconds=seconds,
+    )
+    if not quiet:
+        Printer()(question)
+        _print(metrics, output)
+    return metrics
+
+
+def _mixed() -> dict[str, list[str]]:
+    """Names of the tasks in the mixture, by its parts; see `PROPORTIONS`."""
+    from keras_flan.miniature.universe import TASKS
+
+    chosen = {"asked": _asked()["trained"], "sums": list(SUMS)}
+    named = {name for names in chosen.values() for name in names}
+    more = [
+        task.name
+        for task in TASKS.values()
+        if not task.held_out and task.name not in named
+    ]
+    return {**chosen, "more": more}
+
+
+def _asked(reasoning: bool = False) -> dict[str, list[str]]:
+    """Names of the tasks that the model is asked, by group.
+
+    Few and broad ones of those that are trained; all that are held out.
+    """
+    from keras_flan.miniature.universe import CORE, TASKS
+
+    tasks = {
+        "trained": [t for t in CORE.values() if not t.held_out],
+        "held_out": [t for t in TASKS.values() if t.held_out],
+    }
+    return {
+        group: [t.name for t in some if t.reasoning or not reasoning]
+        for group, some in tasks.items()
+    }
+
+
+def _records(folder: Path, train_examples, test_examples) -> Path:
+    from keras_flan.miniature.universe import ensure_records
+
+    for split, groups, sizes in (
+        ("train", _mixed(), train_examples),
+        ("test", _asked(), test_examples),
+    ):
+        for group, tasks in groups.items():
+            ensure_records(
+                folder,
+                tasks=tasks,
+                sizes={split: sizes[group]},
+                # Paths that go different ways are what a vote gains from.
+                other_ways=split == "train",
+                splits=[split],
+            )
+    return folder
+
+
+def _mixture(records: Path) -> dict:
+    return {
+        "name": "quickstart",
+        "records": str(records.absolute()),
+        "split": "train",
+        "shots": 2,
+        "groups": {
+            group: {
+                "tasks": tasks,
+                "formats": FORMATS,
+                "proportion": PROPORTIONS[group],
+            }
+            for group, tasks in _mixed().items()
+        },
+    }
+
+
+def _train(output: Path, steps: int) -> dict:
+    return {
+        "output": str(output),
+        "mixture": "mixture.yaml",
+        "steps": steps,
+        "checkpoint_every": 0,
+        "model": {"init": MODEL, "dropout": 0.0},
+        "data": DATA,
+        "optimizer": OPTIMIZER,
+    }
+
+
+def _evaluate(model, records, output, test_examples, quiet) -> dict:
+    """What `evaluate` returns, by group of tasks and way of asking."""
+    from keras_flan.evaluation.runs.evaluate import evaluate
+
+    found: dict[str, dict[str, dict]] = {"trained": {}, "held_out": {}}
+    for way, mode, samples in (
+        ("direct", "direct", 1),
+        ("cot", "cot", 1),
+        ("cot_vote", "cot", SAMPLES),
+    ):
+        asked = _asked(reasoning=mode == "cot")
+        # The most tasks first: the other prompts fit the programs it leaves.
+        for group, tasks in sorted(asked.items(), key=lambda x: -len(x[1])):
+            found[group][way] = evaluate(
+                model,
+                "records",
+                records,
+                output=output / group / way,
+                mode=mode,
+                samples=samples,
+                temperature=TEMPERATURE if samples > 1 else 0.0,
+                limit=test_examples[group],
+                tasks=tasks,
+                max_new_tokens=NEW_TOKENS,
+                batch_paths=BATCH_PATHS,
+                progress=not quiet,
+            )
+    return found
+
+
+def _ask(model, folder: Path):
+    """Asks `QUESTION`; writes paths and votes as a page and a picture."""
+    from keras_flan.generation.prompting import ask
+    from keras_flan.generation.trace import draw_votes, write_trace
+
+    settings = {
+        "cot": True,
+        "samples": SAMPLES,
+        "temperature": TEMPERATURE,
+        "max_new_tokens": NEW_TOKENS,
+    }
+    results = ask(model, [QUESTION], kind="number", **settings)
+    write_trace(folder, results, {"model": str(folder.parent), **settings})
+    draw_votes(folder / "votes.png", results)
+    return results[0]
+
+
+def _pick(found: dict, key: str) -> dict:
+    """One of the numbers of each evaluation."""
+    return {
+        group: {way: metrics[key] for way, metrics in ways.items()}
+        for group, ways in found.items()
+    }
+
+
+def _predictions(folder: Path) -> list[dict]:
+    """The first voted prediction of some tasks, held-out ones last."""
+    from keras_flan.evaluation.runs.evaluate import PREDICTIONS_FILE
+    from keras_flan.files import read_jsonl
+
+    chosen = []
+    for group, number in SHOWN.items():
+        first: dict[str, dict] = {}
+        for row in read_jsonl(folder / group / "cot_vote" / PREDICTIONS_FILE):
+            first.setdefault(row["task"], row)
+        chosen += list(first.values())[:number]
+    return chosen
+
+
+def _print(metrics: dict, output: Path) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table("exact match (95% interval)", "direct", "CoT", "CoT + vote")
+    for when in ("before", "after"):
+        for group, label in (("trained", "trained"), ("held_out", "held-out")):
+            edges = metrics["intervals"][when][group]
+            table.add_row(
+                f"{when}, {label} tasks",
+                *(
+                    f"{score:.1%} ({edges[way][0]:.0%} to {edges[way][1]:.0%})"
+                    for way, score in metrics[when][group].items()
+                ),
+            )
+    console = Console()
+    console.print(table)
+    minutes = metrics["seconds"]["total"] / 60
+    console.print(f"{minutes:.1f} minutes; open {output / 'report.html'}")
+
+
+def _write_yaml(path: Path, value: dict) -> None:
+    # Through JSON: no YAML anchors for what occurs twice.
+    with atomic_write(path) as f:
+        yaml.safe_dump(json.loads(json.dumps(value)), f, sort_keys=False)
+
+
+class _Clock:
+    """Measures stages, and says which one has begun."""
+
+    def __init__(self, quiet: bool):
+        self.seconds: dict[str, float] = {}
+        self._quiet = quiet
+
+    @contextlib.contextmanager
+    def stage(self, name: str):
+        if not self._quiet:
+            print(f"{name} ...", file=sys.stderr, flush=True)
+        begin = time.monotonic()
+        yield
+        key = name.replace(" ", "_")
+        self.seconds[key] = round(time.monotonic() - begin, 3)

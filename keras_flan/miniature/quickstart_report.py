@@ -1,0 +1,225 @@
+"""One offline HTML page that shows what a run learned."""
+
+import os
+from collections.abc import Mapping, Sequence
+
+from keras_flan.errors import InputError
+from keras_flan.files import atomic_write
+from keras_flan.pages import html as page
+from keras_flan.pages.plots import ACCENT, clean, inline_svg
+from keras_flan.pages.predictions import render_prediction
+
+GROUPS = {"trained": "Trained tasks", "held_out": "Held-out tasks"}
+MODES = {"direct": "Direct", "cot": "CoT", "cot_vote": "CoT + vote"}
+
+
+def write_report(
+    path: str | os.PathLike,
+    *,
+    title: str,
+    loss: Sequence[float],
+    table: Mapping[str, Mapping[str, Mapping[str, float]]],
+    predictions: Sequence[Mapping],
+    settings: Mapping[str, object],
+    seconds: Mapping[str, float],
+    loss_steps: Sequence[int] | None = None,
+) -> None:
+    """Writes a self-contained page: no scripts, no fonts, no network.
+
+    The page follows the reader's light or dark setting and folds to one
+    column on a phone.
+
+    Args:
+        path: The `.html` file to write, atomically.
+        title: Heading of the page.
+        loss: Points of the training loss, in nats per target token.
+        table: Exact match between 0 and 1, as
+            `table["before" | "after"]["trained" | "held_out"][mode]` with
+            the modes `"direct"`, `"cot"` and `"cot_vote"`.
+        predictions: Rows of a `predictions.jsonl`, shown in this order.
+        settings: What the run was; shown as name and value.
+        seconds: Wall-clock time of each stage.
+        loss_steps: The step of each point; default: a point every step.
+
+    Raises:
+        InputError: If `table` lacks a number, naming its place.
+
+    Example:
+        >>> scores = {"direct": 0.1, "cot": 0.2, "cot_vote": 0.3}
+        >>> group = {"trained": scores, "held_out": scores}
+        >>> write_report(
+        ...     "report.html",
+        ...     title="Quickstart",
+        ...     loss=[5.2, 3.1, 1.9],
+        ...     table={"before": group, "after": group},
+        ...     predictions=[],
+        ...     settings={"seed": 0},
+        ...     seconds={"train": 12.0},
+        ... )
+    """
+    _check(table)
+    steps = list(loss_steps or range(1, len(loss) + 1))
+    body = "\n".join(
+        [
+            f"<h1>{page.text(title)}</h1>",
+            '<p class="lead">Exact match on unseen examples, before and after '
+            "finetuning: on the tasks in the training mixture, and on tasks "
+            "kept out of it.</p>",
+            _tiles(loss, steps, table, seconds),
+            '<div class="pair">',
+            page.card("Training loss", _loss_plot(loss, steps)),
+            page.card("Exact match, before and after", _score_table(table)),
+            "</div>",
+            *(render_prediction(row) for row in predictions),
+            '<div class="pair">',
+            page.card("Settings", page.pairs(settings)),
+            page.card("Time", _durations(seconds)),
+            "</div>",
+        ]
+    )
+    with atomic_write(path) as f:
+        f.write(page.render(title, body))
+
+
+def _check(table) -> None:
+    """Raises InputError for the first number that is not there."""
+    for when in ("before", "after"):
+        for group in GROUPS:
+            for mode in MODES:
+                try:
+                    value = table[when][group][mode]
+                except KeyError as error:
+                    raise InputError(
+                        f"report: table[{when!r}][{group!r}][{mode!r}] lacks "
+                        f"{error}; give exact match for every group and mode"
+                    ) from None
+                if not 0 <= value <= 1:
+                    raise InputError(
+                        f"report: table[{when!r}][{group!r}][{mode!r}] is "
+                        f"{value}; expected a fraction between 0 and 1"
+                    )
+
+
+# === Pieces of the page ===
+
+
+def _percent(fraction: float) -> str:
+    return f"{100 * fraction:.1f}%"
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return (f"{hours} h " if hours else "") + f"{minutes} min {rest:02d} s"
+
+
+def _tiles(loss, steps, table, seconds) -> str:
+    """Four headline numbers: two scores, the loss, the time."""
+    tiles = []
+    for group, label in GROUPS.items():
+        before, after = (
+            sum(table[when][group].values()) / len(table[when][group])
+            for when in ("before", "after")
+        )
+        tiles.append(
+            (label, _percent(after), f"from {_percent(before)}, mean of modes")
+        )
+    if loss:
+        tiles.append(
+            (
+                "Training loss",
+                f"{loss[-1]:.3f}",
+                f"from {loss[0]:.3f} in {steps[-1]:,} steps",
+            )
+        )
+    total = seconds.get("total", sum(seconds.values()))
+    tiles.append(("Time", _duration(total), "wall clock, whole run"))
+    return page.tiles(tiles)
+
+
+def _score_table(table) -> str:
+    rows = []
+    for group, label in GROUPS.items():
+        rows.append(
+            f'<tr class="group"><th colspan="4" scope="rowgroup">{label}</th>'
+            "</tr>"
+        )
+        for mode, name in MODES.items():
+            before = table["before"][group][mode]
+            after = table["after"][group][mode]
+            rows.append(
+                f'<tr><th scope="row">{name}</th>'
+                f'<td class="score">{_percent(before)}'
+                f"{page.bar(before, 'before')}</td>"
+                f'<td class="score"><b>{_percent(after)}</b>'
+                f"{page.bar(after)}</td>"
+                f'<td class="change">{100 * (after - before):+.1f}</td></tr>'
+            )
+    return (
+        '<table><thead><tr><th></th><th scope="col">Before</th>'
+        '<th scope="col">After</th><th scope="col" class="change">Points</th>'
+        "</tr></thead><tbody>\n" + "\n".join(rows) + "\n</tbody></table>"
+        '<p class="key">CoT: the model reasons step by step before it '
+        "answers (chain of thought). Vote: the most frequent answer of "
+        "several sampled paths. Bars run from 0 to 100%.</p>"
+    )
+
+
+def _durations(seconds: Mapping[str, float]) -> str:
+    longest = max(seconds.values(), default=0) or 1
+    rows = "\n".join(
+        f'<tr><th scope="row">{page.text(name).replace("_", " ")}</th>'
+        f"<td>{_duration(value)}{page.bar(value / longest, 'quiet')}</td></tr>"
+        for name, value in seconds.items()
+    )
+    return f"<table><tbody>\n{rows}\n</tbody></table>"
+
+
+# === Training loss ===
+
+
+def _loss_plot(loss: Sequence[float], steps: Sequence[int]) -> str:
+    """Returns the loss curve as inline SVG in the page's colours."""
+    if not loss:
+        return "<p>No training step was recorded.</p>"
+
+    def draw(axes):
+        from matplotlib.ticker import MaxNLocator
+
+        smooth = _smooth(loss, reach=len(loss) // 60)
+        if len(loss) >= 60:
+            axes.plot(steps, loss, color=ACCENT, alpha=0.3, linewidth=1)
+        axes.plot(
+            steps,
+            smooth,
+            color=ACCENT,
+            linewidth=2,
+            marker="o" if len(loss) == 1 else None,
+        )
+        axes.set_xlabel("step")
+        axes.set_ylabel("loss per target token")
+        axes.set_ylim(bottom=0)
+        axes.margins(x=0.02)
+        axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
+        clean(axes)
+
+    label = (
+        f"Training loss from {loss[0]:.3f} to {loss[-1]:.3f} over "
+        f"{steps[-1]} steps"
+    )
+    note = (
+        '<p class="key">Thin: as measured. Bold: moving average.</p>'
+        if len(loss) >= 60
+        else ""
+    )
+    return inline_svg(draw, (5.0, 4.0), label) + note
+
+
+def _smooth(values: Sequence[float], reach: int) -> list[float]:
+    """Returns at each place the mean of the values at most `reach` away."""
+    windows = (
+        values[max(0, i - reach) : i + reach + 1] for i in range(len(values))
+    )
+    return [sum(window) / len(window) for window in windows]

@@ -1,0 +1,418 @@
+"""Short texts with questions: people, places, events and tables."""
+
+import itertools
+
+from keras_flan.miniature.universe.families import Content, Op, family
+from keras_flan.miniature.universe.specs import Draws
+from keras_flan.miniature.universe.words import (
+    DAYS,
+    PEOPLE,
+    THINGS,
+    listing,
+    people,
+)
+
+ROOMS = ("garden", "kitchen", "hall", "attic", "garage", "cellar")
+OBJECTS = ("ball", "bell", "cup", "key", "lamp", "pen", "ring", "watch")
+TURNS = ("north", "east", "south", "west")
+
+
+def _yes(value: bool) -> str:
+    return "yes" if value else "no"
+
+
+# === Where people are ===
+
+
+def _walks(draws: Draws):
+    """Three walks of two people: who went where, in order."""
+    names = people(draws, 2)
+    rooms = draws.sample(ROOMS, 3)
+    who = draws.shuffled([names[0], names[1], draws.pick(names)])
+    return list(zip(who, rooms, strict=True))
+
+
+PLACES = Content(
+    "",
+    "",
+    _walks,
+    lambda v: " ".join(f"{who} goes to the {room}." for who, room in v),
+)
+
+
+def _last(value, who: str) -> list[str]:
+    return [room for name, room in value if name == who]
+
+
+def _where(pick: int):
+    def answer(draws: Draws, value):
+        who = draws.pick(value)[0]
+        rooms = _last(value, who)
+        return rooms[pick], f"{who}: {', '.join(rooms)}.", {"who": who}
+
+    return answer
+
+
+def _who_is_in(draws: Draws, value):
+    who = draws.pick(value)[0]
+    rooms = _last(value, who)
+    return who, f"{who}: {', '.join(rooms)}.", {"room": rooms[-1]}
+
+
+def _is_in(draws: Draws, value):
+    who = draws.pick(value)[0]
+    rooms = _last(value, who)
+    asked = rooms[-1] if draws.chance() else draws.pick(
+        [room for _, room in value if room != rooms[-1]])  # fmt: skip
+    return (
+        _yes(asked == rooms[-1]),
+        f"{who}: {', '.join(rooms)}.",
+        {"who": who, "room": asked},
+    )
+
+
+def _visits(draws: Draws, value):
+    who = draws.pick(value)[0]
+    rooms = _last(value, who)
+    return len(rooms), f"{who}: {', '.join(rooms)}.", {"who": who}
+
+
+PLACE_TASKS = family(
+    "places",
+    PLACES,
+    Op("where", "where is {who} now?|in which room is {who} at the end?",
+       _where(-1), chance=1 / 3),
+    Op("where_first", "where did {who} go first?", _where(0), chance=1 / 3),
+    Op("who", "who is in the {room} now?", _who_is_in, chance=0.5),
+    Op("is_in", "is {who} in the {room} now?", _is_in, kind="yes_no"),
+    Op("visits", "how many rooms did {who} visit?", _visits, chance=0.5),
+)  # fmt: skip
+
+
+# === Who has it ===
+
+
+def _passes(draws: Draws):
+    return people(draws, draws.between(3, 4)), draws.pick(OBJECTS)
+
+
+def _tell_passes(value) -> str:
+    names, thing = value
+    told = [f"{names[0]} has the {thing}."]
+    for giver, taker in itertools.pairwise(names):
+        told.append(f"{giver} gives it to {taker}.")
+    return " ".join(told)
+
+
+PASSES = Content("", "", _passes, _tell_passes)
+
+
+def _holder(place):
+    def answer(draws: Draws, value):
+        names, thing = value
+        return place(names), f"{', then '.join(names)}.", {"thing": thing}
+
+    return answer
+
+
+def _moves(draws: Draws):
+    start, steps = draws.between(3, 9), []
+    at = start
+    for _ in range(draws.between(2, 3)):
+        up = draws.chance() or at < 4
+        n = draws.between(1, 3)
+        steps.append((up, n))
+        at += n if up else -n
+    return start, steps
+
+
+def _tell_lift(value) -> str:
+    told = [f"A lift is on floor {value[0]}."]
+    told += [f"It goes {'up' if up else 'down'} {n}." for up, n in value[1]]
+    return " ".join(told)
+
+
+def _sum_moves(draws: Draws, value):
+    at, told = value[0], []
+    for up, n in value[1]:
+        result = at + n if up else at - n
+        told.append(f"{at} {'+' if up else '-'} {n} = {result}.")
+        at = result
+    return at, " ".join(told)
+
+
+def _turns(draws: Draws):
+    name, _ = people(draws, 2)
+    return (
+        name,
+        draws.below(4),
+        [
+            draws.pick(("left", "right", "around"))
+            for _ in range(draws.between(1, 3))
+        ],
+    )
+
+
+def _tell_turns(value) -> str:
+    name, start, turns = value
+    told = " ".join(f"{PEOPLE[name]} turns {turn}." for turn in turns)
+    return f"{name} looks {TURNS[start]}. {told}"
+
+
+def _heading(draws: Draws, value):
+    name, at, turns = value
+    way = []
+    for turn in turns:
+        at = (at + {"left": -1, "right": 1, "around": 2}[turn]) % 4
+        way.append(TURNS[at])
+    return way[-1], f"{', '.join(way)}.", {"who": name}
+
+
+def _lamps(draws: Draws):
+    names = people(draws, draws.between(2, 3))
+    return draws.chance(), [(name, draws.chance(0.6)) for name in names]
+
+
+def _tell_lamp(value) -> str:
+    told = [f"The lamp is {'on' if value[0] else 'off'}."]
+    for name, pressed in value[1]:
+        verb = "presses" if pressed else "does not press"
+        told.append(f"{name} {verb} the switch.")
+    return " ".join(told)
+
+
+def _lamp(draws: Draws, value):
+    on, way = value[0], []
+    for name, pressed in value[1]:
+        on ^= pressed
+        way.append(f"{name}: {'on' if on else 'off'}.")
+    return _yes(on), " ".join(way)
+
+
+def _queue(draws: Draws):
+    return people(draws, 4)
+
+
+QUEUE = Content(
+    "",
+    "",
+    _queue,
+    lambda v: f"{v[0]} is first in the queue, then come {listing(v[1:])}.",
+)
+
+
+def _behind(step: int):
+    def answer(draws: Draws, names):
+        at = draws.between(1, 2)
+        return names[at + step], f"{', '.join(names)}.", {"who": names[at]}
+
+    return answer
+
+
+def _queue_place(draws: Draws, names):
+    at = draws.below(4)
+    steps = ", ".join(f"{i} {n}" for i, n in enumerate(names[: at + 1], 1))
+    return at + 1, f"{steps}.", {"who": names[at]}
+
+
+TRACKING = (
+    family(
+        "tracking",
+        PASSES,
+        Op("holder", "who has the {thing} now?|who has the {thing} at the "
+           "end?", _holder(lambda n: n[-1]), chance=0.25),
+        Op("first_holder", "who had the {thing} at the start?",
+           _holder(lambda n: n[0]), chance=0.25),
+        Op("last_giver", "who was the last to give the {thing} away?",
+           _holder(lambda n: n[-2]), chance=0.25),
+    )
+    + family(
+        "tracking",
+        Content("", "", _moves, _tell_lift),
+        Op("lift", "on which floor is the lift now?", _sum_moves,
+           held_out=True),
+    )
+    + family(
+        "tracking",
+        Content("", "", _turns, _tell_turns),
+        Op("heading", "where does {who} look now?", _heading, chance=0.25),
+    )
+    + family(
+        "tracking",
+        Content("", "", _lamps, _tell_lamp),
+        Op("lamp", "is the lamp on now?", _lamp, kind="yes_no"),
+    )
+    + family(
+        "queues",
+        QUEUE,
+        Op("behind", "who is right behind {who}?", _behind(1), chance=0.25),
+        Op("before", "who is right before {who}?", _behind(-1), chance=0.25),
+        Op("last", "who is the last in the queue?",
+           lambda d, v: (v[-1], f"{', '.join(v)}."), chance=0.25),
+        Op("place", "which place has {who}?", _queue_place, chance=0.25),
+    )
+)  # fmt: skip
+
+
+# === Tables ===
+
+
+def _table(draws: Draws):
+    names = people(draws, 3)
+    return [
+        (name, a, b)
+        for name, a, b in zip(
+            names,
+            draws.sample(range(1, 16), 3),
+            draws.sample(range(1, 16), 3),
+            strict=True,
+        )
+    ], draws.sample(THINGS, 2)
+
+
+def _tell_table(value) -> str:
+    rows, (one, two) = value
+    cells = "; ".join(f"{name} | {a} | {b}" for name, a, b in rows)
+    return f"name | {one} | {two}; {cells}"
+
+
+TABLE = Content("a table", "the table", _table, _tell_table)
+
+
+def _cell(draws: Draws, value):
+    rows, things = value
+    name, *cells = draws.pick(rows)
+    at = draws.below(2)
+    steps = f"The row of {name} is {cells[0]}, {cells[1]}."
+    return cells[at], steps, {"who": name, "thing": things[at]}
+
+
+def _column(fold):
+    def answer(draws: Draws, value):
+        rows, things = value
+        at = draws.below(2)
+        return (*fold([(r[0], r[1 + at]) for r in rows]), {
+            "thing": things[at]})  # fmt: skip
+
+    return answer
+
+
+def _most(sign: int):
+    def fold(cells):
+        who = max(cells, key=lambda cell: sign * cell[1])[0]
+        return who, ", ".join(f"{name} {n}" for name, n in cells) + "."
+
+    return fold
+
+
+def _add_up(cells):
+    a, b, c = (n for _, n in cells)
+    return a + b + c, f"{a} + {b} = {a + b}. {a + b} + {c} = {a + b + c}."
+
+
+def _row_sum(draws: Draws, value):
+    name, a, b = draws.pick(value[0])
+    return a + b, f"{a} + {b} = {a + b}.", {"who": name}
+
+
+def _whose(draws: Draws, value):
+    rows, things = value
+    at = draws.below(2)
+    row = draws.pick(rows)
+    return row[0], f"The row with {row[1 + at]} is that of {row[0]}.", {
+        "n": row[1 + at], "thing": things[at]}  # fmt: skip
+
+
+def _more_than(draws: Draws, value):
+    rows, things = value
+    at = draws.below(2)
+    (one, *a), (two, *b) = draws.sample(rows, 2)
+    return (
+        _yes(a[at] > b[at]),
+        f"{one} has {a[at]}, {two} has {b[at]}.",
+        {"one": one, "two": two, "thing": things[at]},
+    )
+
+
+TABLES = family(
+    "tables",
+    TABLE,
+    Op("cell", "the number of {thing} of {who} in {it}", _cell,
+       chance=1 / 6),
+    Op("most", "the person with the most {thing} in {it}",
+       _column(_most(1)), chance=1 / 3),
+    Op("fewest", "the person with the fewest {thing} in {it}",
+       _column(_most(-1)), chance=1 / 3, held_out=True),
+    Op("total", "the total number of {thing} in {it}", _column(_add_up)),
+    Op("row_sum", "the sum of the row of {who} in {it}", _row_sum),
+    Op("whose", "the person with {n} {thing} in {it}", _whose,
+       chance=1 / 3),
+    Op("more", "in {it}, does {one} have more {thing} than {two}?",
+       _more_than, kind="yes_no"),
+    Op("second", "the name in the second row of {it}",
+       lambda d, v: (v[0][1][0], ""), chance=1 / 3),
+)  # fmt: skip
+
+
+# === Reading ===
+
+
+def _event(draws: Draws):
+    who, friend = people(draws, 2)
+    return {
+        "who": who,
+        "friend": friend,
+        "n": draws.between(2, 20),
+        "things": draws.pick(THINGS),
+        "day": draws.pick(DAYS),
+        "room": draws.pick(ROOMS),
+        "verb": draws.pick(("brought", "showed", "sold")),
+    }
+
+
+EVENT = Content(
+    "",
+    "",
+    _event,
+    lambda v: (
+        "On {day}, {who} {verb} {n} {things} to {friend} in the "
+        "{room}.".format_map(v)
+    ),
+)
+
+
+def _read(field: str):
+    return lambda d, v: (v[field], "", v)
+
+
+def _was(draws: Draws, value):
+    field = draws.pick(("day", "room"))
+    real = value[field]
+    pool = DAYS if field == "day" else ROOMS
+    asked = real if draws.chance() else draws.pick(
+        [w for w in pool if w != real])  # fmt: skip
+    word = "on" if field == "day" else "in the"
+    return (
+        _yes(asked == real),
+        f"It was {word} {real}.",
+        {"when": f"{word} {asked}"},
+    )
+
+
+READING = family(
+    "reading",
+    EVENT,
+    Op("who", "who {verb} something?|who {verb} the {things}?",
+       _read("who"), chance=0.5),
+    Op("whom", "to whom was something {verb}?", lambda d, v: (
+        v["friend"], "", {"verb": {"brought": "brought", "showed": "shown",
+                                   "sold": "sold"}[v["verb"]]}), chance=0.5),
+    Op("what", "what did {friend} get or see?", _read("things")),
+    Op("day", "on which day was it?", _read("day")),
+    Op("room", "in which room was it?", _read("room")),
+    Op("how_many", "how many {things} were there?", _read("n")),
+    Op("was", "was it {when}?", _was, kind="yes_no"),
+)  # fmt: skip
+
+
+TASKS = (*PLACE_TASKS, *TRACKING, *TABLES, *READING)

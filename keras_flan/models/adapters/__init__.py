@@ -1,0 +1,4 @@
+"""Small trainable parts beside a frozen model, and their files.
+
+Imports what all models share.
+"""

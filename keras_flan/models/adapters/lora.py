@@ -1,0 +1,154 @@
+"""LoRA: a low-rank change beside frozen kernels."""
+
+import string
+from collections.abc import Iterable
+
+import keras
+from keras import ops
+
+from keras_flan.errors import InputError
+from keras_flan.models.adapters.base import Adapter, Adapters, install
+from keras_flan.models.adapters.targets import choose
+
+
+def add_lora(
+    model,
+    rank: int = 8,
+    alpha: float | None = None,
+    targets: str | Iterable[str] = "default",
+) -> None:
+    """Freezes a model and adds a low-rank change to some of its kernels.
+
+    A kernel W becomes W + alpha / rank * A B. A is drawn, B starts at zero,
+    so the model computes what it did until it is trained. The product is
+    applied to activations (x A) B: no gradient of a whole kernel is ever
+    made, which saves a third of a training step. Works for packed batches,
+    stacked and scanned layers, and generation.
+
+    Args:
+        model: A `keras_flan.models.T5` or `keras_flan.models.DecoderOnly`.
+            Compile it afterwards.
+        rank: int. The rank r of the change.
+        alpha: float. Default: `rank`.
+        targets: What to adapt: `"default"` (query and value, as in the
+            paper), `"attention"`, `"feedforward"`, `"all"`, or a pattern
+            such as `"query"` or `"decoder.*.feedforward.*"`, or several.
+
+    Raises:
+        InputError: If a target matches no layer, or the model has an adapter.
+
+    Example:
+
+    ```python
+    model = keras_flan.models.load("smollm2_135m")
+    keras_flan.models.add_lora(model, rank=8)
+    model.compile(keras.optimizers.Adam(1e-3), TokenCrossentropy())
+    model.fit(dataset, steps_per_epoch=1000)
+    keras_flan.models.save_adapter(model, "tuned.safetensors")
+    ```
+
+    Source: [Hu et al., 2021](https://arxiv.org/abs/2106.09685), section 4.
+    """
+    if rank < 1:
+        raise InputError(f"rank: expected at least 1, got {rank}")
+    chosen = choose(model.backbone, targets, "lora")
+    alpha = float(rank if alpha is None else alpha)
+    parts = {
+        name: LoRA(layer, rank, alpha, name=name.replace(".", "_"))
+        for name, layer in chosen.items()
+    }
+    settings = {"rank": rank, "alpha": alpha, "targets": list(parts)}
+    install(model, Adapters("lora", settings, parts))
+
+
+class LoRA(Adapter):
+    """A low-rank change of one kernel, or of a stack of kernels.
+
+    Its variables are float32, whatever the model's dtype, and called
+    `lora_a` `(inputs..., rank)` and `lora_b` `(rank, outputs...)`; a stack
+    has `(num_layers, ...)` of both.
+
+    Args:
+        layer: The projection.
+        rank: int.
+        alpha: float.
+        **kwargs: As for `keras.layers.Layer`.
+    """
+
+    def __init__(self, layer, rank, alpha, **kwargs):
+        super().__init__(layer, dtype="float32", **kwargs)
+        self.scale = alpha / rank
+        self._down, self._up, self._product, inputs, outputs = _factor(
+            self.equation, self.stacked
+        )
+        shape = tuple(layer.kernel.shape)
+        layers = shape[:1] if self.stacked else ()
+        sizes = dict(
+            zip(_parts(self.equation)[1], shape[len(layers) :], strict=True)
+        )
+        down = [sizes[axis] for axis in inputs]
+        up = [sizes[axis] for axis in outputs]
+        fan_in = 1
+        for size in down:
+            fan_in *= size
+        self.a = self.add_weight(
+            name="lora_a",
+            shape=(*layers, *down, rank),
+            initializer=keras.initializers.RandomNormal(stddev=fan_in**-0.5),
+            autocast=False,
+        )
+        self.b = self.add_weight(
+            name="lora_b",
+            shape=(*layers, rank, *up),
+            initializer="zeros",
+            autocast=False,
+        )
+        self.built = True
+
+    def tensors(self):
+        return {
+            "a": ops.convert_to_tensor(self.a),
+            "b": ops.convert_to_tensor(self.b),
+        }
+
+    def join(self, x, y, tensors):
+        a, b = (ops.cast(tensors[name], y.dtype) for name in "ab")
+        x = ops.cast(x, y.dtype)
+        change = ops.einsum(self._up, ops.einsum(self._down, x, a), b)
+        return y + change * ops.cast(self.scale, y.dtype)
+
+    def delta(self):
+        """Returns the change of the kernel, float32."""
+        return ops.einsum(self._product, self.a, self.b) * self.scale
+
+
+def _parts(equation: str) -> list[str]:
+    """`"btd,dhw->bthw"` to the axes of input, kernel and output."""
+    return equation.replace("->", ",").split(",")
+
+
+def _factor(equation: str, stacked: bool):
+    """Splits an equation by a rank in the middle.
+
+    Returns:
+        Equations of x and A, of that and B, and of A and B (with the stack's
+        axis in front), and the kernel's input and output axes.
+
+    Example:
+        >>> _factor("btd,hdw->bthw", False)
+        ("btd,dr->btr", "btr,rhw->bthw", "dr,rhw->hdw", "d", "hw")
+    """
+    x, kernel, y = _parts(equation)
+    inputs = "".join(axis for axis in kernel if axis not in y)
+    outputs = "".join(axis for axis in kernel if axis in y)
+    spare = (axis for axis in string.ascii_lowercase if axis not in equation)
+    rank, stack = next(spare), next(spare)
+    stack = stack if stacked else ""
+    kept = "".join(axis for axis in x if axis not in inputs)
+    return (
+        f"{x},{inputs}{rank}->{kept}{rank}",
+        f"{kept}{rank},{rank}{outputs}->{y}",
+        f"{stack}{inputs}{rank},{stack}{rank}{outputs}->{stack}{kernel}",
+        inputs,
+        outputs,
+    )

@@ -1,0 +1,235 @@
+"""How the layers of each decoder-only family are run.
+
+keras-hub's layers build their own masks, which know padding but no packed
+examples. A `Family` runs the same layers and weights around any attention:
+over packed rows, over a prompt, or over one new token and caches.
+"""
+
+import keras
+from keras import ops
+
+from keras_flan.models.activation_layouts import constrain
+from keras_flan.models.remat import rematerialise
+
+
+class Family:
+    """One backbone's layers, run around an attention of the caller's choice.
+
+    Args:
+        backbone: A keras-hub backbone.
+
+    The attention is a function of query `(batch, length, heads, width)`, key
+    and value `(batch, length, key_heads, width)`, the layer's cache, and
+    settings: `scale`, and where a family has them `soft_cap`, `window`
+    (places a key may be away) and `dropout` (of the attention weights). It
+    returns what `keras_flan.models.attention.attend` does, and tensors to
+    hand out.
+    """
+
+    def __init__(self, backbone):
+        self.backbone = backbone
+
+    def embed(self, token_ids, training=False):
+        """Returns the input of the first layer."""
+        return self.backbone.token_embedding(token_ids)
+
+    def run(
+        self,
+        x,
+        positions,
+        attention,
+        caches=(),
+        training=False,
+        remat=None,
+    ):
+        """Runs all layers.
+
+        Args:
+            x: `(batch, length, hidden_dim)`.
+            positions: int `(batch or 1, length)`, for the rotary embedding.
+            attention: See the class.
+            caches: What `join` made, or empty.
+            training: bool. Whether dropout is on.
+            remat: Whether to compute activations again in the backward
+                pass, see `keras_flan.models.remat`.
+
+        Returns:
+            `(batch, length, hidden_dim)`, and what the layers' attention
+            handed out: here a list, one nest of tensors a layer.
+        """
+        if remat and training and getattr(self.backbone, "dropout", 0):
+            # keras-hub's dropout draws anew when a layer runs again.
+            raise ValueError(
+                f"{type(self.backbone).__name__} can't compute activations "
+                "again with dropout on. Expected remat=False or a backbone "
+                f"with dropout=0. Received: dropout={self.backbone.dropout}"
+            )
+        outs, x = [], constrain(x, "residual")
+        for number, layer in enumerate(self.backbone.transformer_layers):
+
+            def step(x, cache, layer=layer):
+                x, out = self.block(
+                    layer, x, positions, attention, cache, training
+                )
+                return constrain(x, "residual"), out
+
+            step = rematerialise(step, remat)
+            x, out = step(x, caches[number] if caches else ())
+            outs.append(out)
+        return x, outs
+
+    def join(self, *caches):
+        """Joins what `run` handed out, so that a layer gets a tuple of it."""
+        return list(zip(*caches, strict=True))
+
+    def block(self, layer, x, positions, attention, cache, training):
+        """Runs one layer; returns its output and what attention handed out."""
+        raise NotImplementedError
+
+    def normalise(self, x):
+        """The norm behind the last layer."""
+        return self.backbone.layer_norm(x)
+
+    def logits(self, x):
+        """Projects `(..., hidden_dim)` to float32 logits."""
+        x = self.backbone.token_embedding(x, reverse=True)
+        return ops.cast(x, "float32")
+
+
+class Llama(Family):
+    """Llama 2 and 3, SmolLM2, Mistral, Qwen 2 and 2.5, Qwen 3."""
+
+    def block(self, layer, x, positions, attention, cache, training):
+        heads = layer._self_attention_layer
+        normed = layer._self_attention_layernorm(x)
+        normed = constrain(normed, "block_input")
+        query, key = heads._query_dense(normed), heads._key_dense(normed)
+        if hasattr(heads, "_query_dense_layer_norm"):  # Qwen 3
+            query = heads._query_dense_layer_norm(query)
+            key = heads._key_dense_layer_norm(key)
+        rotate = heads.rotary_embedding_layer
+        attended, out = attention(
+            rotate(constrain(query, "queries"), positions=positions),
+            rotate(key, positions=positions),
+            heads._value_dense(normed),
+            cache,
+            scale=heads._inv_norm_factor,
+            window=_window(layer),
+        )
+        attended = heads._dropout_layer(attended, training=training)
+        attended = heads._output_dense(attended)
+        x = x + layer._self_attention_dropout(attended, training=training)
+
+        normed = constrain(layer._feedforward_layernorm(x), "block_input")
+        gate = ops.cast(layer._feedforward_gate_dense(normed), "float32")
+        gate = ops.cast(layer.activation(gate), x.dtype)
+        hidden = layer._feedforward_intermediate_dense(normed) * gate
+        return x + layer._feedforward_output_dense(hidden), out
+
+
+class Gemma(Family):
+    """Gemma 1 and 2."""
+
+    def embed(self, token_ids, training=False):
+        x = self.backbone.token_embedding(token_ids)
+        return x * ops.cast(self.backbone.hidden_dim**0.5, x.dtype)
+
+    def block(self, layer, x, positions, attention, cache, training):
+        heads = layer.attention
+        normed = constrain(layer.pre_attention_norm(x), "block_input")
+
+        def rotate(inputs):
+            return heads._apply_rope(inputs, 0, positions=positions)
+
+        attended, out = attention(
+            rotate(constrain(heads.query_dense(normed), "queries")),
+            rotate(heads.key_dense(normed)),
+            heads.value_dense(normed),
+            cache,
+            scale=heads.head_dim**-0.5,
+            soft_cap=heads.logit_soft_cap,
+            window=_window(layer),
+            dropout=lambda w: heads.dropout_layer(w, training=training),
+        )
+        attended = heads.output_dense(attended)
+        if layer.use_post_attention_norm:
+            attended = layer.post_attention_norm(attended)
+        if layer.dropout:
+            attended = layer.attention_dropout(attended, training=training)
+        x = x + attended
+
+        normed = constrain(layer.pre_ffw_norm(x), "block_input")
+        gate = keras.activations.gelu(layer.gating_ffw(normed), True)
+        added = layer.ffw_linear(gate * layer.gating_ffw_2(normed))
+        if layer.use_post_ffw_norm:
+            added = layer.post_ffw_norm(added)
+        return x + added, out
+
+
+class PaLM(Family):
+    """PaLM, whose layers and caches are stacked, and scanned."""
+
+    def embed(self, token_ids, training=False):
+        x = self.backbone.token_embedding(token_ids)
+        return self.backbone.embedding_dropout(x, training=training)
+
+    def run(
+        self,
+        x,
+        positions,
+        attention,
+        caches=(),
+        training=False,
+        remat=None,
+    ):
+        return self.backbone.decoder.run(
+            x, positions, attention, caches, training, remat=remat
+        )
+
+    def join(self, *caches):
+        return caches
+
+
+# By the class of the backbone; a subclass counts as its parent, as
+# Llama3Backbone does.
+FAMILIES = {
+    "GemmaBackbone": Gemma,
+    "Llama3Backbone": Llama,
+    "LlamaBackbone": Llama,
+    "MistralBackbone": Llama,
+    "PaLMBackbone": PaLM,
+    "Qwen3Backbone": Llama,
+    "QwenBackbone": Llama,
+    "SmolLM2Backbone": Llama,
+}
+
+# Folders of transformers that keras-hub converts to those backbones.
+TRANSFORMERS_TYPES = ("gemma", "gemma2", "llama", "mistral", "qwen2", "qwen3")
+
+
+def family_of(backbone) -> Family:
+    """Returns the way to run a backbone.
+
+    Raises:
+        ValueError: If its family can't be packed; the message names it.
+    """
+    for cls in type(backbone).__mro__:
+        if cls.__name__ in FAMILIES:
+            return FAMILIES[cls.__name__](backbone)
+    raise ValueError(
+        f"{type(backbone).__name__} can't be packed: its positions are not "
+        "known to depend on distances alone, or its layers are not wired "
+        f"here. Expected one of: {', '.join(sorted(FAMILIES))}"
+    )
+
+
+def _window(layer):
+    """How many places a layer's attention looks back, or `None`.
+
+    Mistral has `sliding_window`, Qwen 3 `sliding_window_size`; Gemma and
+    Qwen 2 have a switch besides.
+    """
+    if not getattr(layer, "use_sliding_window_attention", True):
+        return None
+    size = getattr(layer, "sliding_window_size", None)
+    return size or getattr(layer, "sliding_window", None)

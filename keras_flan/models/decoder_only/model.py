@@ -1,0 +1,264 @@
+"""Decoder-only models for packed batches, on keras-hub's weights."""
+
+import json
+from pathlib import Path
+
+import keras
+import keras_hub
+from keras import ops
+
+from keras_flan.data.vocabularies.hub import HubVocabulary
+from keras_flan.data.vocabularies.sentencepiece import Vocabulary
+from keras_flan.files import write_json
+from keras_flan.models.adapters.base import merged
+from keras_flan.models.attention import attend, block_causal, within_window
+from keras_flan.models.decoder_only.families import family_of
+from keras_flan.models.decoder_only.palm_causal_lm import PaLMTokenizer
+
+# Registers the classes of saved models.
+from keras_flan.models.decoder_only.smollm2_gguf import SmolLM2Backbone  # noqa: F401
+from keras_flan.models.language_model import LanguageModel
+from keras_flan.models.remat import check_remat
+
+# What a folder holds besides keras-hub's own files.
+_FILE = "decoder_only.json"
+_SETTINGS = ("bidirectional_prefix", "separate", "remat")
+
+
+@keras.saving.register_keras_serializable(package="keras_flan")
+class DecoderOnly(LanguageModel):
+    """A causal language model that keeps packed examples apart.
+
+    The weights belong to a keras-hub backbone with rotary positions: Llama
+    (and SmolLM2), Mistral, Qwen 2, 2.5 and 3, Gemma 1 and 2, or this
+    package's `PaLMBackbone`. This model only runs its layers with masks that
+    keep each token to earlier tokens of its own example (segment). On
+    unpacked batches it agrees with keras-hub's own forward pass. Softmax,
+    norms and logits are float32.
+
+    Rotary attention sees the distance of two positions only, and distances
+    within an example are the same wherever it stands in its row; so
+    positions may run on across examples, and nothing else is needed to pack.
+
+    Args:
+        backbone: A keras-hub backbone, or a keras-hub `CausalLM`, whose
+            backbone is taken.
+        vocabulary: A `keras_flan.data.Vocabulary` or
+            `keras_flan.data.HubVocabulary`, or `None`. Needed for text in and
+            out (`generate`), not for training.
+        bidirectional_prefix: bool. Whether the inputs of an example see each
+            other in both directions, as in a prefix language model. PaLM and
+            the keras-hub families are causal (`False`).
+        separate: bool. Whether `generate` ends a prompt with the end-of-text
+            id, as the packed rows separate inputs from targets. `False` lets
+            a pretrained model go on with a text.
+        remat: Compute activations again in the backward pass instead of
+            keeping them, see `keras_flan.models.T5`. Default: as the
+            backbone says.
+
+    Call arguments:
+        inputs: A dictionary of int tensors `(batch, length)`: `token_ids`;
+            `segment_ids`, which count the examples of a row from 1 and are 0
+            at padding, or, for unpacked batches, `padding_mask`;
+            `prefix_mask`, 1 at the inputs of each example, needed if
+            `bidirectional_prefix`; and optionally `positions`.
+        training: bool. Whether dropout is on.
+
+    Returns:
+        float32 logits `(batch, length, vocabulary_size)`.
+
+    Raises:
+        ValueError: If the family of the backbone can't be packed.
+
+    Example:
+
+    ```python
+    hub = keras_hub.models.LlamaCausalLM.from_preset("./smollm2")
+    model = keras_flan.models.DecoderOnly(hub)
+    model.compile(
+        optimizer=keras_flan.training.Adafactor(1e-3),
+        loss=keras_flan.training.TokenCrossentropy(),
+    )
+    model.fit(build_dataset(mixture, vocabulary, decoder_only=True, ...))
+    hub.save_to_preset("./tuned")  # the weights are keras-hub's
+    ```
+
+    Source: arXiv:2210.11416, section 2.2 (packing); arXiv:2104.09864 (rotary
+    positions).
+    """
+
+    def __init__(
+        self,
+        backbone,
+        vocabulary=None,
+        bidirectional_prefix=False,
+        separate=True,
+        remat=None,
+        **kwargs,
+    ):
+        backbone = getattr(backbone, "backbone", backbone)
+        # Without a dtype of its own the model computes as its weights do.
+        kwargs["dtype"] = kwargs.get("dtype") or backbone.dtype_policy
+        super().__init__(**kwargs)
+        self.family = family_of(backbone)
+        self.backbone = backbone
+        self.vocabulary = vocabulary
+        self.bidirectional_prefix = bidirectional_prefix
+        self.separate = separate
+        self.remat = check_remat(remat)
+        self.built = True
+
+    def hidden(self, inputs, training=False):
+        """Returns what `logits` takes, `(batch, length, hidden_dim)`."""
+        segment_ids = _segments(inputs)
+        prefix_mask = None
+        if self.bidirectional_prefix:
+            prefix_mask = inputs.get("prefix_mask")
+            if prefix_mask is None:
+                raise ValueError(
+                    "Expected 'prefix_mask' among the inputs of a model with "
+                    f"a bidirectional prefix. Received: {sorted(inputs)}"
+                )
+        x, _ = self.run_packed(
+            inputs["token_ids"],
+            block_causal(segment_ids, prefix_mask),
+            positions=inputs.get("positions"),
+            training=training,
+        )
+        return self.family.normalise(x)
+
+    def run_packed(
+        self, token_ids, mask, positions=None, training=False, keep=False
+    ):
+        """Runs the layers on whole rows.
+
+        Args:
+            token_ids: int `(batch, length)`.
+            mask: bool `(batch, length, length)`, which keys a query sees.
+            positions: int `(batch, length)`; default 0, 1, 2, ...
+            training: bool. Whether dropout is on.
+            keep: bool. Whether to return keys and values too.
+
+        Returns:
+            The output of the last layer `(batch, length, hidden_dim)`, and
+            the keys and values of the layers, if kept.
+        """
+        place = ops.arange(ops.shape(token_ids)[1])
+        if positions is None:
+            positions = place[None]
+
+        def attention(query, key, value, _, window=None, **settings):
+            seen = within_window(mask, place, place, window)
+            out = attend(query, key, value, seen, **settings)
+            return out, (key, value) if keep else ()
+
+        x = self.family.embed(token_ids, training=training)
+        return self.family.run(
+            x, positions, attention, training=training, remat=self.remat
+        )
+
+    def logits(self, x):
+        """Projects `hidden`'s output to float32 logits."""
+        return self.family.logits(x)
+
+    # === Saving ===
+
+    def save_to_preset(self, preset_dir):
+        """Writes a keras-hub preset: weights, config and tokenizer.
+
+        Args:
+            preset_dir: The folder to write. It loads with `from_preset`, and
+                in plain keras-hub with that of the family. A LoRA adapter
+                is merged into the written weights.
+        """
+        preset_dir = Path(preset_dir)
+        with merged(self):
+            self.backbone.save_to_preset(str(preset_dir))
+        _note_tied_embeddings(self.backbone, preset_dir / "config.json")
+        settings = {name: getattr(self, name) for name in _SETTINGS}
+        if isinstance(self.vocabulary, HubVocabulary):
+            settings["start"] = self.vocabulary.bos_id is not None
+            self.vocabulary.tokenizer.save_to_preset(str(preset_dir))
+        elif self.vocabulary is not None:
+            tokenizer = PaLMTokenizer(self.vocabulary.proto)
+            tokenizer.save_to_preset(str(preset_dir))
+        write_json(preset_dir / _FILE, settings)
+
+    @classmethod
+    def from_preset(cls, preset, **kwargs):
+        """Loads a model, weights and tokenizer by keras-hub's own loaders.
+
+        Args:
+            preset: A folder, or any name that keras-hub's `from_preset`
+                takes: `"gemma_2b_en"`, `"hf://..."`, `"kaggle://..."`.
+            **kwargs: Arguments of the class to use instead of the saved
+                ones. A model that was not saved by this class goes on with
+                its prompts as they are (`separate=False`).
+
+        Raises:
+            ValueError: If the family can't be packed.
+        """
+        backbone = keras_hub.models.Backbone.from_preset(str(preset))
+        folder, settings = Path(preset), {"separate": False}
+        if (folder / _FILE).is_file():
+            settings = json.loads((folder / _FILE).read_text("utf-8"))
+            vocabulary = None
+            if (folder / "tokenizer.json").is_file():
+                tokenizer = keras_hub.tokenizers.Tokenizer.from_preset(
+                    str(folder)
+                )
+                vocabulary = _vocabulary(tokenizer, settings.pop("start", None))
+        else:
+            preprocessor = keras_hub.models.CausalLMPreprocessor.from_preset(
+                str(preset)
+            )
+            vocabulary = _vocabulary(preprocessor)
+        kwargs = {**settings, "vocabulary": vocabulary, **kwargs}
+        return cls(backbone, **kwargs)
+
+    def get_config(self):
+        return {
+            **super().get_config(),
+            "backbone": keras.saving.serialize_keras_object(self.backbone),
+            **{name: getattr(self, name) for name in _SETTINGS},
+        }
+
+    @classmethod
+    def from_config(cls, config):
+        config = dict(config)
+        config["backbone"] = keras.saving.deserialize_keras_object(
+            config["backbone"]
+        )
+        return cls(**config)
+
+
+def _vocabulary(tokenizer, start=None):
+    """Returns the vocabulary of a keras-hub tokenizer or preprocessor."""
+    inner = getattr(tokenizer, "tokenizer", tokenizer)
+    if isinstance(inner, PaLMTokenizer):
+        return Vocabulary(inner.proto)
+    return HubVocabulary(tokenizer, start)
+
+
+def _note_tied_embeddings(backbone, path: Path) -> None:
+    """Completes the config of a Llama.
+
+    keras-hub 0.32 leaves out that a Llama's embeddings are tied, and then
+    cannot load what it saved.
+    """
+    values = json.loads(path.read_text("utf-8"))
+    tied = getattr(backbone, "tie_word_embeddings", False)
+    if tied and "tie_word_embeddings" not in values["config"]:
+        values["config"]["tie_word_embeddings"] = True
+        write_json(path, values)
+
+
+def _segments(inputs):
+    """Segment ids; a padding mask is one segment a row."""
+    segments = inputs.get("segment_ids", inputs.get("padding_mask"))
+    if segments is None:
+        raise ValueError(
+            "Expected 'segment_ids' (packed) or 'padding_mask' (one example "
+            f"a row) among the inputs. Received: {sorted(inputs)}"
+        )
+    return ops.cast(segments, "int32")

@@ -1,1 +1,0 @@
-"""T5 checkpoints in the format of Hugging Face: in, and out again."""

@@ -1,0 +1,190 @@
+"""Safetensors files, one or many with an index, a tensor at a time."""
+
+import contextlib
+import json
+from collections.abc import Iterable
+from pathlib import Path
+
+import ml_dtypes
+import numpy as np
+from keras import ops
+
+from keras_flan.errors import InputError, did_you_mean
+from keras_flan.files import read_text, write_json
+from keras_flan.models.t5.huggingface.t5_tensors import Tensor
+
+SINGLE = "model.safetensors"
+INDEX = "model.safetensors.index.json"
+DTYPES = {
+    "float32": np.dtype("float32"),
+    "bfloat16": np.dtype(ml_dtypes.bfloat16),
+    "float16": np.dtype("float16"),
+}
+# What transformers wants to see before it reads a file.
+_METADATA = {"format": "pt"}
+
+
+class Checkpoint(contextlib.ExitStack):
+    """The tensors of a folder; each is read from disk when asked for.
+
+    Args:
+        folder: Holds `model.safetensors`, or its shards and their index.
+
+    Raises:
+        InputError: If a file is missing or is no safetensors file.
+
+    Example:
+        >>> with Checkpoint("flan-t5-small") as checkpoint:
+        ...     checkpoint.read("shared.weight").shape
+        (32128, 512)
+
+    Source: the format, https://huggingface.co/docs/safetensors.
+    """
+
+    def __init__(self, folder: Path):
+        super().__init__()
+        self.folder = folder
+        if (folder / INDEX).is_file():
+            names = set(self._shard_names(folder / INDEX))
+        elif (folder / SINGLE).is_file():
+            names = {SINGLE}
+        else:
+            raise InputError(f"{folder}: {_what_is_missing(folder)}")
+        self._files = {}
+        with contextlib.ExitStack() as stack:
+            for name in sorted(names):
+                opened = stack.enter_context(_open(folder / name))
+                self._files.update(dict.fromkeys(opened.keys(), opened))
+            self.push(stack.pop_all())
+
+    @property
+    def names(self):
+        """The names of all tensors."""
+        return self._files.keys()
+
+    def read(self, name: str, shape: tuple[int, ...] | None = None):
+        """Returns a tensor as a numpy array in its own dtype.
+
+        Args:
+            name: The tensor's name.
+            shape: What its shape must be, if given.
+
+        Raises:
+            InputError: If there is no such tensor, or its shape is another.
+        """
+        if name not in self._files:
+            raise InputError(
+                f"{self.folder}: no tensor {name!r} in the checkpoint."
+                + did_you_mean(name, self.names)
+            )
+        array = self._files[name].get_tensor(name)
+        if shape is not None and array.shape != shape:
+            raise InputError(
+                f"{self.folder}: tensor {name!r} has the shape "
+                f"{array.shape}, expected {shape}; config.json belongs to "
+                "another checkpoint"
+            )
+        if array.dtype not in DTYPES.values():
+            raise InputError(
+                f"{self.folder}: tensor {name!r} is {array.dtype}, expected "
+                f"one of {list(DTYPES)}; give the unquantised checkpoint"
+            )
+        return array
+
+    def _shard_names(self, path: Path) -> Iterable[str]:
+        try:
+            names = json.loads(read_text(path))["weight_map"].values()
+        except (json.JSONDecodeError, KeyError, TypeError, AttributeError):
+            raise InputError(
+                f"{path}: expected an object 'weight_map' of tensor names "
+                "and files"
+            ) from None
+        for name in names:
+            if not isinstance(name, str) or Path(name).name != name:
+                raise InputError(
+                    f"{path}: expected names of files in the same folder, "
+                    f"found {name!r}"
+                )
+        return names
+
+
+def write_checkpoint(
+    folder: Path, tensors: Iterable[Tensor], dtype: str, shard_bytes: int
+) -> None:
+    """Writes tensors to one file, or to shards with an index.
+
+    No more than one shard is copied at a time.
+
+    Args:
+        folder: An existing folder.
+        tensors: What to write.
+        dtype: The dtype to store, a key of `DTYPES`.
+        shard_bytes: Largest size of a file; a larger tensor has its own.
+    """
+    from safetensors.numpy import save_file
+
+    item = DTYPES[dtype].itemsize
+    shards, used = [[]], 0
+    for tensor in tensors:
+        size = item * int(np.prod(tensor.shape))
+        if shards[-1] and used + size > shard_bytes:
+            shards.append([])
+            used = 0
+        shards[-1].append(tensor)
+        used += size
+    index = {}
+    for number, shard in enumerate(shards, 1):
+        name = SINGLE
+        if len(shards) > 1:
+            name = f"model-{number:05}-of-{len(shards):05}.safetensors"
+        arrays = {tensor.name: _array(tensor, dtype) for tensor in shard}
+        save_file(arrays, folder / name, metadata=_METADATA)
+        index.update(dict.fromkeys(arrays, name))
+    if len(shards) > 1:
+        total = sum(
+            item * int(np.prod(tensor.shape))
+            for shard in shards
+            for tensor in shard
+        )
+        write_json(
+            folder / INDEX,
+            {"metadata": {"total_size": total}, "weight_map": index},
+        )
+
+
+def _array(tensor: Tensor, dtype: str) -> np.ndarray:
+    array = np.asarray(ops.convert_to_numpy(tensor.variable))
+    array = array.astype(DTYPES[dtype], copy=False)
+    return np.ascontiguousarray(array.T if tensor.transposed else array)
+
+
+def _open(path: Path):
+    try:
+        from safetensors import SafetensorError, safe_open
+    except ImportError:
+        raise InputError(
+            f"{path}: reading it needs the package safetensors; "
+            "pip install 'keras_flan[hf]'"
+        ) from None
+    try:
+        return safe_open(path, framework="np")
+    except FileNotFoundError:
+        raise InputError(
+            f"{path}: no such file, though the index names it; download the "
+            "missing shard"
+        ) from None
+    except (SafetensorError, OSError) as error:
+        raise InputError(
+            f"{path}: not a safetensors file ({error}); download it again"
+        ) from None
+
+
+def _what_is_missing(folder: Path) -> str:
+    if not folder.is_dir():
+        return "no such folder"
+    if any(folder.glob("pytorch_model*.bin")):
+        return (
+            f"found pickled weights (pytorch_model.bin), expected {SINGLE}; "
+            "save the model with transformers' save_pretrained once"
+        )
+    return f"found neither {SINGLE} nor {INDEX}"

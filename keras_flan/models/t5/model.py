@@ -1,0 +1,427 @@
+"""T5 for packed batches, on the weights and layers of keras-hub."""
+
+import contextlib
+import warnings
+
+import keras
+import keras_hub
+from keras import ops
+
+from keras_flan.models.activation_layouts import constrain
+from keras_flan.models.adapters.base import merged
+from keras_flan.models.attention import same_segment
+from keras_flan.models.dropout import Dropout, layer_keys, seed_generator
+from keras_flan.models.language_model import LanguageModel
+from keras_flan.models.remat import check_remat, rematerialise
+from keras_flan.models.stacking import scan_layers
+from keras_flan.models.t5.layers import (
+    decoder_layer,
+    distance_bias,
+    encoder_layer,
+    rms_norm,
+)
+from keras_flan.models.t5.stacked import StackedT5Backbone
+
+
+@keras.saving.register_keras_serializable(package="keras_flan")
+class T5(LanguageModel):
+    """An encoder-decoder that keeps packed examples apart.
+
+    The weights belong to a `keras_hub.models.T5Backbone`; this model only
+    wires its layers anew, so that the encoder, the causal decoder and the
+    cross attention see one example (segment) at a time. A model saved with
+    `save_to_preset` loads in plain `keras_hub.models.T5Seq2SeqLM`.
+
+    Differences from keras-hub's own forward pass, which agrees with this one
+    on unpacked batches: attention is masked by segment; the relative position
+    bias stays `(1, heads, query, key)` instead of growing with the batch;
+    norms, softmax and logits are computed in float32; the masks of dropout
+    are a function of a seed, the same with any of the switches below and on
+    every backend.
+
+    Args:
+        backbone: A `keras_hub.models.T5Backbone`, or a stacked one (see
+            `scan`).
+        vocabulary: A `keras_flan.data.Vocabulary`, or `None`. Needed for text
+            in and out (`generate`, `save_to_preset`), not for training.
+        scan: bool. Whether the weights of all layers are stacked and the
+            layers run by one scan on JAX, so that a deep model compiles as
+            fast as a shallow one. The weights are copied into
+            `keras_flan.models.t5.stacked.StackedT5Backbone`, and back by
+            `save_to_preset`.
+        remat: `True` keeps only each layer's input for the backward pass and
+            computes the rest again: much less memory, about a third more
+            time. `"products"`, on JAX, also keeps the results of products
+            with weights: half of that time for a part of the memory.
+        query_chunk: int or `None`. How many queries attend at a time, so
+            that the attention weights of a long row never exist together,
+            `(batch, heads, queries, keys)`. Also computed again.
+
+    Call arguments:
+        inputs: A dictionary of int tensors: `encoder_token_ids` and
+            `encoder_segment_ids` of shape `(batch, input_length)`,
+            `decoder_token_ids` and `decoder_segment_ids` of shape
+            `(batch, target_length)`. Segment ids count the examples of a row
+            from 1, and are 0 at padding; an unpacked batch may give
+            `encoder_padding_mask` and `decoder_padding_mask` instead.
+        training: bool. Whether dropout is on.
+
+    Returns:
+        float32 logits of shape `(batch, target_length, vocabulary_size)`.
+
+    Example:
+
+    ```python
+    model = keras_flan.models.T5.from_config_values(
+        vocabulary_size=1000, num_layers=2, num_heads=4, hidden_dim=64,
+        intermediate_dim=128,
+    )
+    model.compile(
+        optimizer=keras_flan.training.Adafactor(1e-2),
+        loss=keras_flan.training.TokenCrossentropy(),
+    )
+    model.fit(dataset)
+    ```
+
+    Reference: [Raffel et al., 2020](https://arxiv.org/abs/1910.10683); the
+    masks are those of "Scaling Instruction-Finetuned Language Models",
+    section 2.2 (packing).
+    """
+
+    def __init__(
+        self,
+        backbone,
+        vocabulary=None,
+        scan=False,
+        remat=False,
+        query_chunk=None,
+        **kwargs,
+    ):
+        super().__init__(**kwargs)
+        if self.compute_dtype == "float16":
+            raise ValueError(
+                "T5 overflows in float16 (its activations pass 65,504). "
+                "Expected 'float32', 'bfloat16' or 'mixed_bfloat16'. "
+                f"Received: dtype={self.dtype_policy.name}"
+            )
+        if scan and not isinstance(backbone, StackedT5Backbone):
+            backbone = StackedT5Backbone.from_hub(backbone)
+        self.backbone = backbone
+        self.vocabulary = vocabulary
+        self.scan = isinstance(backbone, StackedT5Backbone)
+        self.remat = check_remat(remat)
+        self.query_chunk = query_chunk
+        self.seed_generator = seed_generator(backbone.dropout)
+        self.built = True
+
+    @classmethod
+    def from_config_values(
+        cls,
+        *,
+        vocabulary_size,
+        num_layers,
+        num_heads,
+        hidden_dim,
+        intermediate_dim,
+        key_value_dim=None,
+        dropout=0.05,
+        tie_embedding_weights=False,
+        vocabulary=None,
+        dtype=None,
+        scan=False,
+        **kwargs,
+    ):
+        """Returns a T5 v1.1 (gated GELU, untied head) with random weights.
+
+        Args:
+            vocabulary_size: int. Rows of the embedding; padded up to a
+                multiple of 128 is usual, at least the vocabulary's size.
+            num_layers: int. Layers of the encoder, and of the decoder.
+            num_heads: int. Attention heads.
+            hidden_dim: int. Width of the model.
+            intermediate_dim: int. Width inside the feed-forward block.
+            key_value_dim: int. Width of a head; default
+                `hidden_dim // num_heads`.
+            dropout: float. The paper finetunes with 0.05 (table 22).
+            tie_embedding_weights: bool. Whether the output projection is the
+                embedding (T5 v1.0).
+            vocabulary: See the class.
+            dtype: A dtype or `keras.DTypePolicy`.
+            scan: See the class.
+            **kwargs: Other arguments of the class: `remat`, `query_chunk`.
+        """
+        make = StackedT5Backbone if scan else keras_hub.models.T5Backbone
+        with quiet_masks():
+            backbone = make(
+                vocabulary_size=vocabulary_size,
+                num_layers=num_layers,
+                num_heads=num_heads,
+                hidden_dim=hidden_dim,
+                intermediate_dim=intermediate_dim,
+                key_value_dim=key_value_dim or hidden_dim // num_heads,
+                dropout=dropout,
+                activation=keras.saving.get_registered_object(
+                    "keras_hub>gelu_approximate"
+                ),
+                use_gated_activation=True,
+                tie_embedding_weights=tie_embedding_weights,
+                dtype=dtype,
+            )
+        if not scan:
+            _draw_embeddings(backbone)
+        return cls(backbone, vocabulary=vocabulary, dtype=dtype, **kwargs)
+
+    def hidden(self, inputs, training=False):
+        """Returns what `logits` takes, `(batch, target_length, hidden_dim)`."""
+        encoder_segments = _segments(inputs, "encoder")
+        keys = self._keys(training)
+        return self._decode(
+            inputs["decoder_token_ids"],
+            _segments(inputs, "decoder"),
+            self._encode(inputs["encoder_token_ids"], encoder_segments, keys),
+            encoder_segments,
+            keys,
+        )
+
+    def encode(self, token_ids, segment_ids, training=False):
+        """Returns the encoder's output, `(batch, input_length, hidden_dim)`.
+
+        Args:
+            token_ids: int `(batch, input_length)`.
+            segment_ids: int `(batch, input_length)`; 0 at padding.
+            training: bool. Whether dropout is on.
+        """
+        return self._encode(token_ids, segment_ids, self._keys(training))
+
+    def decode(
+        self, token_ids, segment_ids, encoded, encoder_segments, training=False
+    ):
+        """Returns the decoder's output, `(batch, target_length, hidden_dim)`.
+
+        Args:
+            token_ids: int `(batch, target_length)`, shifted right within
+                each segment (the first is the padding id, 0).
+            segment_ids: int `(batch, target_length)`; 0 at padding.
+            encoded: The output of `encode`.
+            encoder_segments: int `(batch, input_length)`.
+            training: bool. Whether dropout is on.
+        """
+        return self._decode(
+            token_ids,
+            segment_ids,
+            encoded,
+            encoder_segments,
+            self._keys(training),
+        )
+
+    def _encode(self, token_ids, segment_ids, keys):
+        mask = same_segment(segment_ids, segment_ids)
+
+        def block(layer, x, drop, bias):
+            return encoder_layer(layer, x, mask, bias, drop, self.query_chunk)
+
+        bias = self.distance_bias("encoder", ops.shape(token_ids)[1])
+        return self._run("encoder", block, token_ids, keys, bias)
+
+    def _decode(self, token_ids, segment_ids, encoded, encoder_segments, keys):
+        position = ops.arange(ops.shape(token_ids)[1])
+        causal = position[:, None] >= position[None, :]
+        mask = ops.logical_and(same_segment(segment_ids, segment_ids), causal)
+        cross_mask = same_segment(segment_ids, encoder_segments)
+
+        def block(layer, x, drop, bias, encoded):
+            return decoder_layer(
+                layer,
+                x,
+                mask,
+                bias,
+                encoded,
+                cross_mask,
+                drop,
+                self.query_chunk,
+            )
+
+        bias = self.distance_bias("decoder", ops.shape(token_ids)[1])
+        return self._run("decoder", block, token_ids, keys, bias, encoded)
+
+    def _run(self, side, block, token_ids, keys, *shared):
+        """Runs the layers of one side, from token ids to its output.
+
+        Args:
+            side: `"encoder"` or `"decoder"`.
+            block: A function of a layer, its input, a `Dropout` and
+                `shared`.
+            token_ids: int `(batch, length)`.
+            keys: Of `_keys`.
+            *shared: What all layers take part in the gradient of.
+        """
+        backbone, rate = self.backbone, self.backbone.dropout
+        if keys is None:
+            rate, keys = (
+                0.0,
+                ops.zeros((2, backbone.num_layers + 2, 2), "int32"),
+            )
+        keys = keys[0 if side == "encoder" else 1]
+        first, last = keys[-2], keys[-1]
+
+        def step(x, layer, key, *shared):
+            return block(layer, x, Dropout(rate, key), *shared)
+
+        x = constrain(backbone.token_embedding(token_ids), "residual")
+        x = Dropout(rate, first)(x, 0)
+        if self.scan:
+            stack = getattr(backbone, side)
+            x = self._scan(stack, step, x, keys, shared)
+        else:
+            layers = getattr(backbone, f"{side}_transformer_layers")
+            for number, layer in enumerate(layers):
+
+                def one(x, key, *shared, layer=layer):
+                    return step(x, layer, key, *shared)
+
+                one = rematerialise(one, self.remat)
+                x = one(x, keys[number], *shared)
+        x = rms_norm(getattr(backbone, f"{side}_layer_norm"), x)
+        return Dropout(rate, last)(x, 0)
+
+    def _scan(self, stack, step, x, keys, shared):
+        def one(x, tensors, key, *shared):
+            return step(x, stack.view(tensors), key, *shared)
+
+        one = rematerialise(one, self.remat)
+        x, _ = scan_layers(
+            lambda x, part: (one(x, *part, *shared), ()),
+            x,
+            (stack.tensors(), keys[: stack.num_layers]),
+        )
+        return x
+
+    def _keys(self, training):
+        """Keys of dropout for the layers and both ends of each side.
+
+        Returns:
+            int32 `(2, num_layers + 2, 2)`; `None` if nothing is dropped.
+        """
+        if not training or not self.seed_generator:
+            return None
+        count = self.backbone.num_layers + 2
+        keys = layer_keys(self.seed_generator.next(), 2 * count)
+        return ops.reshape(keys, (2, count, 2))
+
+    def distance_bias(self, side, length):
+        """Returns the relative bias of one side by distance.
+
+        Args:
+            side: `"encoder"` or `"decoder"`.
+            length: int. Of the row.
+
+        Returns:
+            `(heads, 2 * length - 1)`, for distances from query to key from
+            `1 - length` on.
+        """
+        if self.scan:
+            table = getattr(self.backbone, side).bias_table
+        else:
+            layers = getattr(self.backbone, f"{side}_transformer_layers")
+            table = layers[0].self_attention.relative_attention_bias
+        return distance_bias(table, length, side == "encoder")
+
+    def logits(self, x):
+        """Projects decoder outputs `(..., hidden_dim)` to float32 logits."""
+        backbone = self.backbone
+        if backbone.tie_embedding_weights:
+            x = x * ops.cast(backbone.hidden_dim**-0.5, x.dtype)
+        x = backbone.token_embedding(x, reverse=True)
+        return ops.cast(x, "float32")
+
+    # === Saving ===
+
+    def hub_backbone(self):
+        """Returns the weights as a `keras_hub.models.T5Backbone`.
+
+        It is this model's own, or a copy if its layers are scanned.
+        """
+        if not self.scan:
+            return self.backbone
+        with quiet_masks():
+            return self.backbone.to_hub()
+
+    def save_to_preset(self, preset_dir):
+        """Writes a keras-hub preset: weights, config and tokenizer.
+
+        The folder loads with `keras_flan.models.load` and, in plain
+        keras-hub, with `keras_hub.models.T5Seq2SeqLM.from_preset`. A LoRA
+        adapter is merged into the written weights.
+
+        Args:
+            preset_dir: The folder to write.
+        """
+        preprocessor = None
+        if self.vocabulary is not None:
+            preprocessor = keras_hub.models.T5Seq2SeqLMPreprocessor(
+                keras_hub.models.T5Tokenizer(proto=self.vocabulary.proto)
+            )
+        with merged(self):
+            with quiet_masks():
+                task = keras_hub.models.T5Seq2SeqLM(
+                    self.hub_backbone(), preprocessor=preprocessor
+                )
+            task.save_to_preset(str(preset_dir))
+
+    def get_config(self):
+        config = super().get_config()
+        config["backbone"] = keras.saving.serialize_keras_object(self.backbone)
+        config["remat"] = self.remat
+        config["query_chunk"] = self.query_chunk
+        return config
+
+    @classmethod
+    def from_config(cls, config):
+        config = dict(config)
+        config["backbone"] = keras.saving.deserialize_keras_object(
+            config["backbone"]
+        )
+        return cls(**config)
+
+
+def _draw_embeddings(backbone):
+    """Draws the embedding and the output projection as T5 does.
+
+    keras-hub 0.32 draws both with `TruncatedNormal(1.0)`, whose argument is
+    the mean: all rows are then almost equal, and nothing can be learned from
+    scratch.
+    """
+    layer = backbone.token_embedding
+    normal = keras.initializers.RandomNormal(stddev=1.0)
+    layer.embeddings.assign(normal(layer.embeddings.shape))
+    if not backbone.tie_embedding_weights:
+        normal = keras.initializers.RandomNormal(
+            stddev=backbone.hidden_dim**-0.5
+        )
+        layer.reverse_embeddings.assign(normal(layer.reverse_embeddings.shape))
+
+
+@contextlib.contextmanager
+def quiet_masks():
+    """Silences keras-hub's T5 about masks while its own graph is built.
+
+    Its attention takes masks as arguments and warns that Keras's implicit
+    ones are dropped, which is as it should be.
+    """
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=".*destroy the mask.*")
+        yield
+
+
+def _segments(inputs, side):
+    """Segment ids of `side`; a padding mask is one segment a row."""
+    segments = inputs.get(f"{side}_segment_ids")
+    if segments is None:
+        segments = inputs.get(f"{side}_padding_mask")
+    if segments is None:
+        raise ValueError(
+            f"Expected '{side}_segment_ids' (packed) or "
+            f"'{side}_padding_mask' (one example a row) among the inputs. "
+            f"Received: {sorted(inputs)}"
+        )
+    return ops.cast(segments, "int32")

@@ -1,0 +1,202 @@
+"""Programs for devices that aren't there, and the compiler's word on them.
+
+A model without weights (`build_abstract`, or built in a `StatelessScope` that
+initialises nothing) is enough to trace what `fit` or `generate` would run.
+For the TPU's compiler the process has to be started with `SETTINGS`, see
+`keras_flan.planning.worker`.
+"""
+
+import os
+import re
+import time
+
+# Before JAX: no TPU is here, none shall be looked for, and several such
+# processes may run.
+SETTINGS = {
+    "JAX_PLATFORMS": "cpu",
+    "KERAS_BACKEND": "jax",
+    "TPU_SKIP_MDS_QUERY": "1",
+    "ALLOW_MULTIPLE_LIBTPU_LOAD": "1",
+    "TPU_MIN_LOG_LEVEL": "3",
+    "TF_CPP_MIN_LOG_LEVEL": "3",
+}
+# Little effort for the speed of the program and for packing its memory: then
+# compiling takes a quarter of the time, and the memory is rather more.
+_OPTIONS = {
+    "exec_time_optimization_effort": -1.0,
+    "memory_fitting_effort": -1.0,
+}
+
+
+def topology_mesh(topology: str, mesh):
+    """Returns a `keras.distribution.DeviceMesh` of a slice's devices.
+
+    Args:
+        topology: Such as `"v4:2x2x1"`.
+        mesh: What `keras_flan.distribution.Mesh` takes.
+    """
+    import keras
+    from jax.experimental import topologies
+
+    from keras_flan.distribution.mesh import Mesh
+
+    devices = topologies.get_topology_desc(topology, platform="tpu").devices
+    axes = Mesh(mesh, devices=len(devices))
+    # In the order of the cores: JAX can't place two cores of a chip.
+    return keras.distribution.DeviceMesh(
+        tuple(axes.values()), list(axes), devices
+    )
+
+
+def variables_on(variables, distribution) -> list:
+    """Returns shapes of variables, and where a distribution lays them.
+
+    Args:
+        variables: Keras variables; they need no values.
+        distribution: A `keras.distribution.Distribution`.
+    """
+    import jax
+    import keras
+
+    return [
+        jax.ShapeDtypeStruct(
+            variable.shape,
+            keras.backend.standardize_dtype(variable.dtype),
+            sharding=distribution.get_variable_layout(variable).backend_layout,
+        )
+        for variable in variables
+    ]
+
+
+def rows_on(shape, dtype, distribution):
+    """Returns the shape of a batch, and where a distribution lays it."""
+    import jax
+
+    layout = distribution.get_data_layout(shape)
+    return jax.ShapeDtypeStruct(shape, dtype, sharding=layout.backend_layout)
+
+
+def train_program(model, batch, distribution):
+    """Returns the training step that `fit` runs, and its arguments.
+
+    Args:
+        model: A compiled model without weights.
+        batch: `(x, y, sample_weight)`, of `rows_on`.
+        distribution: The `keras.distribution.Distribution`; it becomes the
+            one in use. Optimizers and metrics have real counters, which have
+            to be made before.
+    """
+    import jax
+    import keras
+
+    metrics, optimizer = model.metrics_variables, model.optimizer
+    keras.distribution.set_distribution(distribution)
+    with keras.StatelessScope(initialize_variables=False):
+        optimizer.build(model.trainable_variables)
+    state = tuple(
+        variables_on(variables, distribution)
+        for variables in (
+            model.trainable_variables,
+            model.non_trainable_variables,
+            optimizer.variables,
+            metrics,
+        )
+    )
+    where = jax.tree.map(lambda leaf: leaf.sharding, state)
+    step = jax.jit(
+        model.train_step, donate_argnums=0, out_shardings=(None, where)
+    )
+    return step, (state, batch)
+
+
+def decode_program(model, slots, lanes, input_length, length, distribution):
+    """Returns the round of decoding that `generate` runs, and its arguments.
+
+    It reads prompts, and then feeds and chooses tokens of all paths.
+
+    Args:
+        model: A `keras_flan.models.T5` or `DecoderOnly` without weights.
+        slots: Prompts at a time.
+        lanes: Paths of each.
+        input_length: Places for a prompt.
+        length: Places for what a path says.
+        distribution: As for `train_program`.
+    """
+    import jax
+    import keras
+
+    from keras_flan.generation.rounds import Bucket, Grid, Program, of_values
+    from keras_flan.models.activation_layouts import activation_layout
+
+    keras.distribution.set_distribution(distribution)
+    bucket = Bucket(slots, lanes, input_length, length)
+    program = Program(model, bucket)
+
+    def cache(name, shape, dtype):
+        layout = activation_layout(shape, name)
+        where = layout and layout.backend_layout
+        return jax.ShapeDtypeStruct(shape, dtype, sharding=where)
+
+    state = program.empty_state(cache)
+    grid = vars(Grid.empty(bucket, end=1, temperature=0.7, top_k=0, top_p=1))
+    run = jax.jit(of_values(model, program.trace), donate_argnums=1)
+    return run, (variables_on(model.variables, distribution), state, grid)
+
+
+def verdict(name: str, function, arguments) -> dict:
+    """Compiles a program; returns the compiler's word.
+
+    Args:
+        name: What to call it.
+        function: What `jax.jit` returned.
+        arguments: Its arguments, or their shapes and places.
+
+    Returns:
+        A dictionary: `program`, `fits`, `message`, `bytes_per_device`,
+        `seconds`, `cpu_seconds`; see
+        `keras_flan.planning.compiler.compile_job`.
+    """
+    begin, spent = time.monotonic(), time.process_time()
+    result = {"program": name, "fits": False, "message": ""}
+    try:
+        lowered = function.lower(*arguments)
+        result["lowering_seconds"] = round(time.monotonic() - begin, 1)
+        compiled = lowered.compile(compiler_options=_OPTIONS)
+    except Exception as error:
+        if "RESOURCE_EXHAUSTED" not in str(error):
+            raise
+        result["message"] = str(error)
+        result["bytes_per_device"] = {"total": _wanted(str(error))}
+    else:
+        memory = compiled.memory_analysis()
+        held = {
+            "arguments": memory.argument_size_in_bytes,
+            "outputs": memory.output_size_in_bytes - memory.alias_size_in_bytes,
+            "temporaries": memory.temp_size_in_bytes,
+            "program": memory.generated_code_size_in_bytes,
+        }
+        result["fits"] = True
+        # Temporaries are added up over the kinds of memory on the chip, and
+        # whether or not they are there at once; the peak isn't.
+        result["bytes_per_device"] = {
+            **held,
+            "total": memory.peak_memory_in_bytes,
+        }
+        if os.environ.get("KERAS_FLAN_PLAN_DUMP"):
+            with open(os.environ["KERAS_FLAN_PLAN_DUMP"], "w") as file:
+                file.write(compiled.as_text())
+    result["seconds"] = round(time.monotonic() - begin, 1)
+    result["cpu_seconds"] = round(time.process_time() - spent, 1)
+    return result
+
+
+# What it would have taken, in the two ways that it is refused; the second
+# leaves out the arguments.
+_USED = re.compile(r"(?:Used |temporaries \()([\d.]+)([KMGT])")
+_UNITS = {"K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
+
+
+def _wanted(message):
+    """Returns the bytes that a program that didn't fit would have taken."""
+    found = _USED.search(message)
+    return round(float(found[1]) * _UNITS[found[2]]) if found else None

@@ -1,0 +1,137 @@
+"""A plan as a person reads it."""
+
+import sys
+
+from keras_flan.planning.flops import GROWTH
+from keras_flan.planning.planner import Plan
+
+
+def print_plan(plan: Plan, file=None) -> None:
+    """Prints a plan.
+
+    Args:
+        plan: What `keras_flan.distribution.plan` returned.
+        file: Where to; default stdout.
+    """
+    print("\n".join(_lines(plan)), file=file or sys.stdout)
+
+
+def _lines(plan):
+    job, slice = plan.job, plan.job.slice
+    yield (
+        f"{plan.name}, {job.side}: {plan.parameters:,} parameters on "
+        f"{slice} ({slice.chips} chips, {slice.devices} devices), {job.mesh}, "
+        f"layout {job.layout}"
+    )
+    yield (
+        f"{job.batch} rows of {job.input_length} + {job.target_length} tokens"
+        + ("" if job.side == "train" else f", {job.paths} paths each")
+    )
+    yield ""
+    yield from _flops(plan)
+    yield from _memory(plan)
+    yield ""
+    yield from _time(plan)
+    for number, step in enumerate(plan.advice, 1):
+        if number == 1:
+            yield ""
+            yield "to make it fit:"
+        yield (
+            f"  {number}. {step.text}: {' '.join(step.options)}"
+            f"  ({_gib(step.bytes_per_device)}"
+            + (", fits)" if step.fits else ")")
+        )
+    if plan.compiler is not None:
+        yield ""
+        yield from _compiler(plan)
+
+
+def _flops(plan):
+    yield f"operations a step, by the paper's rule: {plan.flops_per_step:.3g}"
+    if plan.counted_flops:
+        whole = sum(plan.counted_flops.values())
+        yield f"  each product counted: {whole:.3g}, of which"
+        for part, flops in plan.counted_flops.items():
+            yield f"  {part:22} {flops:10.3g}  grows with {GROWTH[part]}"
+
+
+def _memory(plan):
+    memory = plan.memory
+    yield ""
+    yield "bytes on a device:"
+    for name in (
+        "weights",
+        "optimizer",
+        "gradients",
+        "copies",
+        "kept",
+        "layer",
+        "gathered",
+        "loss",
+        "cache",
+    ):
+        value = getattr(memory, name)
+        if value:
+            yield f"  {name:10} {_gib(value)}"
+    verdict = "fits" if plan.fits else f"does not fit: {plan.problem}"
+    yield (
+        f"  {'together':10} {_gib(memory.total)} of {_gib(plan.limit)}: "
+        f"{verdict}"
+    )
+
+
+def _time(plan):
+    time, published = plan.time, plan.published or {}
+    yield (
+        f"a step takes {_seconds(time.step)} (products {_seconds(time.compute)}"
+        f", network {_seconds(time.network)}, memory {_seconds(time.memory)})"
+    )
+    if plan.job.side == "decode":
+        yield (
+            f"reading the prompts takes {_seconds(plan.prefill)}, and all "
+            f"answers {_seconds(plan.hours * 3600)}"
+        )
+        return
+    beside = (
+        f" (the paper: {published['hours']:.0f} h on {published['chips']})"
+        if "hours" in published
+        else ""
+    )
+    yield (
+        f"{plan.steps:,} steps take {plan.hours:.1f} h, "
+        f"{plan.chip_hours:,.0f} chip-hours{beside}"
+    )
+    if plan.percent_of_pretraining is not None:
+        yield (
+            f"{plan.total_flops:.2g} operations, "
+            f"{plan.percent_of_pretraining:.1f}% of pretraining (the paper: "
+            f"{published['finetuning_flops']:.2g}, {published['percent']}%)"
+        )
+    if "misprint" in published:
+        right = published["misprint"]
+        yield (
+            "  the paper's row is a misprint: it repeats the operations of "
+            f"{right['steps_printed']:,} steps, and pretraining took "
+            f"{right['pretraining_flops']:.2g}"
+        )
+
+
+def _compiler(plan):
+    said = plan.compiler
+    total = said["bytes_per_device"]["total"]
+    yield (
+        f"the TPU's compiler: {'fits' if said['fits'] else 'does not fit'}, "
+        + (f"{_gib(total)} on a device" if total else "bytes unknown")
+        + f" ({said['seconds']:.0f} s, {_gib(said['host_bytes'])} of this "
+        "machine's memory)"
+    )
+    if said["message"]:
+        yield "  " + said["message"].splitlines()[0][:200]
+
+
+def _gib(value):
+    return f"{value / 2**30:.2f} GiB"
+
+
+def _seconds(value):
+    return f"{value:.2f} s" if value >= 0.1 else f"{1000 * value:.2f} ms"
