@@ -6,6 +6,12 @@ from typing import Annotated
 import typer
 
 from keras_flan.cli.options import Json, Quiet, Seed, parse_pairs, print_json
+from keras_flan.cli.printing import (
+    print_contamination,
+    print_mixture,
+    print_prompts,
+    print_tasks,
+)
 from keras_flan.errors import InputError
 
 app = typer.Typer()
@@ -209,7 +215,6 @@ def inspect(
 ):
     """Show rendered prompts of a task or a mixture."""
     from keras_flan.data.analysis.inspection import inspect as run
-    from keras_flan.data.analysis.inspection import print_prompts
 
     rows = run(source, n=n, shots=shots, cot=cot, seed=seed)
     if json_:
@@ -236,7 +241,7 @@ def tasks(
 
     Of those that have none it says how to get them.
     """
-    from keras_flan.data.mixtures.registry import list_tasks, print_tasks
+    from keras_flan.data.mixtures.registry import list_tasks
 
     rows = list_tasks(mixture, category, records)
     if json_:
@@ -282,7 +287,6 @@ def mixture(
 
     With --report, draw from it and write a page about what comes.
     """
-    from keras_flan.data.analysis.inspection import print_mixture
     from keras_flan.data.mixtures.mixture import Mixture
 
     loaded = Mixture.from_yaml(path, records, missing)
@@ -326,10 +330,7 @@ def contamination(
     quiet: Quiet = False,
 ):
     """Look for a benchmark's texts in the records of a mixture."""
-    from keras_flan.data.analysis.contamination import (
-        check_contamination,
-        print_contamination,
-    )
+    from keras_flan.data.analysis.contamination import check_contamination
     from keras_flan.data.mixtures.mixture import Mixture
 
     report = check_contamination(

@@ -7,6 +7,12 @@ from typing import Annotated
 import typer
 
 from keras_flan.cli.options import Json, Quiet, Seed, print_json
+from keras_flan.cli.printing import (
+    print_changes,
+    print_comparison,
+    print_metrics,
+    print_toxicity,
+)
 
 app = typer.Typer()
 
@@ -109,7 +115,6 @@ def evaluate(
     A run that was cut short, even by kill -9, goes on where it was.
     """
     from keras_flan.evaluation.runs.suite import check, plan, run_all
-    from keras_flan.evaluation.scores.scoring import print_metrics
 
     ways = [one.value for one in mode or [Mode.direct]]
     runs = plan(benchmark, ways, data or [], output, samples)
@@ -163,8 +168,6 @@ def score(
     from keras_flan.evaluation.scores.scoring import (
         benchmark_of,
         changes,
-        print_changes,
-        print_metrics,
         summarise,
     )
 
@@ -188,10 +191,7 @@ def compare(
     json_: Json = False,
 ):
     """Compare two runs example by example: is the difference real?"""
-    from keras_flan.evaluation.scores.comparing import (
-        compare_runs,
-        print_comparison,
-    )
+    from keras_flan.evaluation.scores.comparing import compare_runs
 
     comparison = compare_runs(first, second)
     if json_:
@@ -250,7 +250,6 @@ def toxicity(
         identity_prompts,
         lexicon_scores,
         measure_toxicity,
-        print_toxicity,
         read_prompts,
     )
     from keras_flan.evaluation.runs.identity import load_callable

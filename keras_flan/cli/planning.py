@@ -63,9 +63,9 @@ def plan(
     json_: Json = False,
 ):
     """Plan a job on a TPU: memory, operations, hours, and what to change."""
-    from keras_flan.planning import report as plan_report
     from keras_flan.planning.planner import plan as make
     from keras_flan.planning.planner import suggest_plans
+    from keras_flan.planning.report import plan_text
 
     settings = {
         "side": side,
@@ -84,7 +84,7 @@ def plan(
         made = make(
             preset, topology, mesh, compile=compile, steps=steps, **settings
         )
-        print_json(made.as_dict()) if json_ else plan_report.print_plan(made)
+        print_json(made.as_dict()) if json_ else print(plan_text(made))
         return
     if mesh is not None:
         raise InputError("--suggest: it looks for the mesh; leave out --mesh")
@@ -106,4 +106,4 @@ def plan(
         if made is None:
             print(f"none, up to {max_chips} chips")
         else:
-            plan_report.print_plan(made)
+            print(plan_text(made))

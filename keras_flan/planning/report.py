@@ -1,19 +1,12 @@
 """A plan as a person reads it."""
 
-import sys
-
 from keras_flan.planning.flops import GROWTH
 from keras_flan.planning.planner import Plan
 
 
-def print_plan(plan: Plan, file=None) -> None:
-    """Prints a plan.
-
-    Args:
-        plan: What `keras_flan.distribution.plan` returned.
-        file: Where to; default stdout.
-    """
-    print("\n".join(_lines(plan)), file=file or sys.stdout)
+def plan_text(plan: Plan) -> str:
+    """Returns what is to be said about a plan, without a last line's end."""
+    return "\n".join(_lines(plan))
 
 
 def _lines(plan):

@@ -2,10 +2,9 @@ import json
 
 import pytest
 
+from keras_flan.cli.printing import print_mixture, print_prompts
 from keras_flan.data.analysis.inspection import (
     inspect,
-    print_mixture,
-    print_prompts,
 )
 from keras_flan.data.mixtures.mixture import Mixture
 from keras_flan.data.records.shards import Example, write_records

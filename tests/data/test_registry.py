@@ -2,11 +2,11 @@ from pathlib import Path
 
 import pytest
 
+from keras_flan.cli.printing import print_tasks
 from keras_flan.data.importers import IMPORTERS
 from keras_flan.data.mixtures.registry import (
     REGISTRY,
     list_tasks,
-    print_tasks,
     registry_tasks,
     sub_mixtures,
 )
@@ -96,7 +96,7 @@ def test_list_says_what_is_present(tmp_path, capsys):
         "premise=COLUMN "
     )
     assert rows["esnli"]["command"].startswith("keras-flan import esnli ")
-    print_tasks(list(rows.values()))
+    print_tasks(list(rows.values()), tmp_path)
     out = capsys.readouterr().out
     assert "cot: 1 of 9 tasks have records (the paper counts 9)" in out
     assert "niv2: 1 of 1,556 tasks have records (the paper counts" in out

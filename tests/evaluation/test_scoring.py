@@ -3,9 +3,9 @@ from pathlib import Path
 
 import pytest
 
+from keras_flan.cli.printing import print_changes, print_metrics
 from keras_flan.errors import InputError
 from keras_flan.evaluation.scores.scoring import (
-    print_metrics,
     score,
     score_file,
 )
@@ -226,7 +226,7 @@ def test_rouge_of_flan_t5_is_the_published_one(realdata):
 
 def test_a_log_is_scored_again_and_says_what_changed(tmp_path, capsys):
     from keras_flan.evaluation.scores.judging import judge
-    from keras_flan.evaluation.scores.scoring import changes, print_changes
+    from keras_flan.evaluation.scores.scoring import changes
 
     rows = [
         {

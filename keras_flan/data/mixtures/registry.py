@@ -5,7 +5,6 @@ beside it the tasks of each, with where they come from and what could not be
 reproduced in its header.
 """
 
-import collections
 import csv
 import dataclasses
 import functools
@@ -306,46 +305,3 @@ def list_tasks(
             }
         )
     return rows
-
-
-def print_tasks(
-    rows: list[dict[str, Any]], records: str | os.PathLike = DEFAULT_RECORDS
-) -> None:
-    """Prints what `list_tasks` returned: a line a task, and how to go on.
-
-    A command that brings one task stands under its line; those that bring
-    many stand at the end.
-    """
-    bring = collections.Counter(
-        row["command"] for row in rows if not row["held_out"]
-    )
-    for row in rows:
-        count = "-" if row["records"] is None else f"{row['examples']:,}"
-        note = f"  (held out: {row['held_out']})" if row["held_out"] else ""
-        print(
-            f"{row['mixture']:6}  {count:>9}  {row['name']}  "
-            f"[{row['category']}]{note}"
-        )
-        if row["records"] is None and bring[row["command"]] == 1:
-            print(f"{'':19}{row['origin']}\n{'':19}{row['command']}")
-    for name, about in sub_mixtures().items():
-        own = [r for r in rows if r["mixture"] == name and not r["held_out"]]
-        if not own:
-            continue
-        missing = [row for row in own if row["records"] is None]
-        print(
-            f"\n{name}: {len(own) - len(missing):,} of {len(own):,} tasks "
-            f"have records (the paper counts {about.paper_tasks:,})"
-        )
-        shared = {
-            row["command"]: row["origin"]
-            for row in missing
-            if bring[row["command"]] > 1
-        }
-        for command, origin in shared.items():
-            print(f"  {origin}\n  {command}")
-    if any(row["records"] is None and not row["held_out"] for row in rows):
-        print(
-            "\nOr put all downloads in one folder: keras-flan import flan2022 "
-            f"FOLDER --output {records}"
-        )

@@ -193,30 +193,6 @@ def measure_toxicity(
     }
 
 
-def print_toxicity(found: dict) -> None:
-    """Prints what `measure_toxicity` returned."""
-    from rich import box
-    from rich.console import Console
-    from rich.table import Table
-
-    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
-    table.add_column("group", overflow="fold", min_width=8)
-    for name in ("prompts", "any toxic", "95%", "toxic", "mean", "q75"):
-        table.add_column(name, justify="right", no_wrap=True)
-    for name, row in [*found["groups"].items(), ("all", found["all"])]:
-        low, high = row["interval"]
-        table.add_row(
-            name,
-            str(row["prompts"]),
-            f"{row['any_toxic']:.1%}",
-            f"{100 * low:.1f}-{100 * high:.1f}",
-            f"{row['toxic']:.1%}",
-            f"{row['mean']:.3f}",
-            f"{row['q75']:.3f}",
-        )
-    Console().print(table)
-
-
 def _summary(scores: np.ndarray, threshold: float) -> dict[str, Any]:
     hit = (scores >= threshold).any(axis=1)
     return {

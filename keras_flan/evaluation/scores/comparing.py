@@ -61,24 +61,6 @@ def compare_runs(first: str | os.PathLike, second: str | os.PathLike) -> dict:
     }
 
 
-def print_comparison(found: Mapping) -> None:
-    """Prints what `compare_runs` returned."""
-    from rich.console import Console
-
-    console = Console(highlight=False, soft_wrap=True)
-    low, high = found["interval"]
-    first, second = found["accuracy"]
-    console.print(
-        f"{found['benchmark']}: {first:.1%} ({found['first']}) -> "
-        f"{second:.1%} ({found['second']})"
-    )
-    console.print(
-        f"difference {100 * found['difference']:+.1f} points, 95% interval "
-        f"{100 * low:+.1f} to {100 * high:+.1f}; {found['gained']:,} examples "
-        f"gained, {found['lost']:,} lost; McNemar p = {found['mcnemar']:.3g}"
-    )
-
-
 def read_log(path: str | os.PathLike) -> list[dict]:
     """Returns the rows of a log: of a file, or of the folder of a run.
 

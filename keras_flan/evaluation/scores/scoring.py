@@ -31,11 +31,6 @@ _MEANS = (
     "drawn",
     "abstained",
 )
-# Columns of the table, which has to fit a terminal ("vote" is the accuracy).
-_EXTRAS = (
-    *(m for m in _MEANS if m not in ("vote", "adaptive", "drawn")),
-    "ece",
-)
 # So many votes are worth fitting a calibrator on half of them.
 _CALIBRATED = 50
 
@@ -197,107 +192,6 @@ def summarise(
         if (within := [task for task in members if task in tasks])
     }
     return {**metrics, "groups": groups, "tasks": summaries}
-
-
-def print_metrics(metrics: dict) -> None:
-    """Prints a table of metrics, with the unparsed share at each accuracy."""
-    from rich import box
-    from rich.console import Console
-    from rich.table import Table
-
-    extra = [key for key in _EXTRAS if key in metrics]
-    way = f" {way_of(metrics['run'])}" if "run" in metrics else ""
-    table = Table(
-        title=f"{metrics['benchmark']}{way}",
-        title_justify="left",
-        box=box.SIMPLE_HEAD,
-        padding=(0, 1, 0, 0),
-    )
-    table.add_column("task", overflow="fold", min_width=8)
-    for name in ("n", "accuracy", "95%", "unparsed", *extra):
-        table.add_column(name, justify="right", no_wrap=True)
-    for name, task in metrics["tasks"].items():
-        table.add_row(name, *_cells(task, extra))
-    levels = {**metrics.get("groups", {}), "mean": metrics}
-    if len(metrics["tasks"]) > 1:
-        table.add_section()
-        for name, level in levels.items():
-            table.add_row(name, *_cells(level, extra))
-    console = Console()
-    if not console.is_terminal:  # A file need not be as narrow as one.
-        wide = console.options.update_width(1000)
-        widest = console.measure(table, options=wide).maximum
-        console.width = max(console.width, widest)
-    console.print(table)
-    if metrics.get("normalised") is not None:
-        console.print(
-            f"normalised (0 is guessing): {metrics['normalised']:.1%}",
-            highlight=False,
-        )
-    if "adaptive" in metrics:
-        console.print(
-            f"adaptive vote: {metrics['adaptive']:.1%} with "
-            f"{metrics['drawn']:.0%} of the paths",
-            highlight=False,
-        )
-    if "calibration" in metrics:
-        console.print(
-            "calibration on {n} held-out votes: ECE {ece_before:.3f} -> "
-            "{ece_after:.3f}, Brier {brier_before:.3f} -> "
-            "{brier_after:.3f}".format(**metrics["calibration"]),
-            highlight=False,
-        )
-
-
-def print_changes(found: Sequence[dict], number: int, most: int = 20) -> None:
-    """Prints what `changes` returned.
-
-    Args:
-        found: The changes.
-        number: Of how many rows.
-        most: Show so many.
-    """
-    from rich.console import Console
-    from rich.text import Text
-
-    console = Console(highlight=False, soft_wrap=True)
-    gained = sum(
-        row["after"]["correct"] and not row["before"]["correct"]
-        for row in found
-    )
-    lost = sum(
-        row["before"]["correct"] and not row["after"]["correct"]
-        for row in found
-    )
-    console.print(
-        f"{len(found):,} of {number:,} answers changed: {gained:,} are right "
-        f"now and were wrong, {lost:,} are wrong now and were right"
-    )
-    for row in found[:most]:
-        before, after = row["before"], row["after"]
-        console.print(
-            Text(
-                f"  line {row['row']} ({row['task']}): {before['answer']!r} -> "
-                f"{after['answer']!r}, target {row['target']!r}"
-            )
-        )
-    if len(found) > most:
-        console.print(f"  ... {len(found) - most:,} more")
-
-
-def _cells(row: dict, extra: list[str]) -> list[str]:
-    low, high = row["interval"]
-    cells = [
-        str(row["n"]),
-        f"{row['accuracy']:.1%}",
-        f"{100 * low:.1f}-{100 * high:.1f}",
-        f"{row['unparsed'] / row['n']:.1%}",
-    ]
-    for key in extra:
-        value = row.get(key)
-        form = ".3f" if key == "ece" else ".1%"
-        cells.append("" if value is None else f"{value:{form}}")
-    return cells
 
 
 def _level(
