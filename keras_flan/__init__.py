@@ -11,15 +11,10 @@ import os
 import sys
 
 from keras_flan.lazy import attach
-from keras_flan.runtime.memory import keep_freed_memory
-from keras_flan.runtime.xla import choose_products
 
+# Nothing else is set by an import; see `keras_flan.runtime`.
 if "keras" not in sys.modules:
     os.environ.setdefault("KERAS_BACKEND", "jax")
-# Silence TensorFlow's start-up chatter, which would drown our own messages.
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-choose_products()
-keep_freed_memory()
 
 __version__ = "0.1.0"
 
@@ -32,5 +27,6 @@ __getattr__, __dir__, __all__ = attach(
         "distribution": "",
         "generation": "",
         "evaluation": "",
+        "planning": "",
     },
 )

@@ -19,6 +19,7 @@ from keras_flan.cli import (
     training,
 )
 from keras_flan.errors import InputError
+from keras_flan.runtime.start import prepare_process
 
 app = typer.Typer(
     name="keras-flan",
@@ -55,6 +56,7 @@ for part in (
 
 def main() -> None:
     """Entry point of `keras-flan`."""
+    prepare_process()
     try:
         sys.exit(app(standalone_mode=False))
     except InputError as error:

@@ -10,6 +10,7 @@ from keras_flan.distribution.layouts import Layouts
 from keras_flan.distribution.mesh import MODEL, Mesh, device_mesh
 from keras_flan.distribution.parallel import ModelParallel
 from keras_flan.errors import InputError
+from keras_flan.runtime.start import prepare_process
 
 
 @dataclasses.dataclass(frozen=True)
@@ -129,6 +130,7 @@ def setup(
     model.fit(dataset, steps_per_epoch=1000)
     ```
     """
+    prepare_process()
     import keras
 
     if keras.backend.backend() != "jax":

@@ -8,7 +8,7 @@ from pathlib import Path
 from keras_flan.errors import InputError, did_you_mean
 from keras_flan.files import read_text, replace_folder
 from keras_flan.models.hub import local_folder
-from keras_flan.runtime.tensorflow import tf
+from keras_flan.runtime.start import prepare_process
 
 # Where keras-hub keeps the SentencePiece model inside a preset folder.
 _VOCABULARY = Path("assets") / "tokenizer" / "vocabulary.spm"
@@ -43,11 +43,11 @@ def load(path: str | os.PathLike, **settings):
         >>> model = keras_flan.models.load("runs/quickstart/model")
         >>> keras_flan.generation.generate(model, ["What is 2 + 2?"])
     """
+    prepare_process()
     folder = local_folder(path)
     if folder.is_file() and folder.suffix == _ADAPTER:
         return _adapted(folder)
     if not folder.exists() and _is_name(path):
-        tf()  # first, so that it starts quietly
         return _load_by_name(os.fspath(path), settings)
     config = folder / "config.json"
     if not config.is_file():
@@ -57,7 +57,6 @@ def load(path: str | os.PathLike, **settings):
             "`keras-flan train` or `save_to_preset` wrote"
         )
     kind = _kind(config)
-    tf()  # first, so that it starts quietly
     if kind == "decoder-only":
         return _decoder_only(os.fspath(folder), settings)
     if kind == "transformers":
@@ -117,12 +116,11 @@ def _is_name(path: str | os.PathLike) -> bool:
 
 
 def _load_by_name(name: str, settings: dict):
-    import keras_hub
-
     from keras_flan.data.vocabularies.sentencepiece import Vocabulary
     from keras_flan.models.decoder_only.families import FAMILIES
     from keras_flan.models.presets import load_shipped, shipped
     from keras_flan.models.t5.model import T5
+    from keras_flan.runtime.keras_hub import keras_hub
 
     if name == _SMOLLM2:
         return _smollm2(settings)
@@ -149,9 +147,8 @@ def _load_by_name(name: str, settings: dict):
 
 
 def _backbone(source: str):
-    import keras_hub
-
     from keras_flan.models.t5.model import quiet_masks
+    from keras_flan.runtime.keras_hub import keras_hub
 
     with _naming(source), quiet_masks():
         return keras_hub.models.T5Backbone.from_preset(source)

@@ -1,4 +1,9 @@
 """What is set in the process: memory, XLA's flags, TensorFlow's start.
 
-Imports no other room.
+`prepare_process` sets what speed needs, where the user has set nothing; an
+import sets nothing. Imports no other room.
 """
+
+from keras_flan.lazy import attach
+
+__getattr__, __dir__, __all__ = attach(__name__, {"prepare_process": ".start"})

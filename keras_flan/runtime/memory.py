@@ -1,8 +1,8 @@
 """Memory of the process."""
 
 import ctypes
-import os
 import sys
+from collections.abc import Callable, Mapping
 
 # What an arena of glibc that isn't the main one can hold.
 _LARGEST = 64 * 2**20
@@ -15,7 +15,7 @@ _PARAMETERS = {
 }
 
 
-def keep_freed_memory(environment=os.environ) -> None:
+def keep_freed_memory(environment: Mapping[str, str]) -> None:
     """Has glibc keep what is freed, up to 64 MiB a piece, for what comes next.
 
     XLA takes the memory of a step anew each time, and glibc gives it back in
@@ -27,8 +27,7 @@ def keep_freed_memory(environment=os.environ) -> None:
         environment: Where the settings of glibc's malloc are.
 
     Example:
-        It is called when keras_flan is imported. To have it otherwise, set
-        what glibc knows before Python starts:
+        To have it otherwise, set what glibc knows before Python starts:
 
         $ MALLOC_TRIM_THRESHOLD_=131072 python train.py
     """
@@ -52,7 +51,7 @@ def release_memory() -> None:
         trim(0)
 
 
-def _of_glibc(name):
+def _of_glibc(name: str) -> Callable | None:
     """Returns a function of glibc; `None` where the C library has none."""
     if sys.platform != "linux":
         return None

@@ -5,14 +5,16 @@ import functools
 import os
 import sys
 import tempfile
+from collections.abc import Iterator
+from typing import Any
 
 # Files that the rest of a process may have open.
 _OTHER_FILES = 512
 
 
 @functools.cache
-def tf():
-    """Returns the `tensorflow` module; imports it at the first call.
+def tf() -> Any:
+    """Returns the `tensorflow` module; imports it, quietly, at the first call.
 
     The package uses TensorFlow for records, strings and `tf.data` only. GPUs
     and TPUs are hidden from it, because it would otherwise claim their memory
@@ -55,17 +57,21 @@ def allow_open_files(number: int) -> None:
 
 
 @contextlib.contextmanager
-def _quiet_import():
+def _quiet_import() -> Iterator[None]:
     """Holds back what TensorFlow's C++ writes to stderr while it starts.
 
-    Its first messages ignore `TF_CPP_MIN_LOG_LEVEL`; this honours it. They
-    are shown after all if the import fails.
+    It reads `TF_CPP_MIN_LOG_LEVEL` then, and keeps to it; its first messages
+    ignore it. Where the user has set a level nothing is held back. All is
+    shown if the import fails.
     """
-    if os.environ.get("TF_CPP_MIN_LOG_LEVEL") != "3" or sys.stderr is None:
+    level = "TF_CPP_MIN_LOG_LEVEL"
+    if os.environ.get(level, "3") != "3" or sys.stderr is None:
         yield
         return
     sys.stderr.flush()
     stderr = os.dup(2)
+    given = os.environ.get(level)
+    os.environ[level] = "3"
     with tempfile.TemporaryFile() as held:
         os.dup2(held.fileno(), 2)
         try:
@@ -77,3 +83,5 @@ def _quiet_import():
         finally:
             os.dup2(stderr, 2)
             os.close(stderr)
+            if given is None:
+                del os.environ[level]

@@ -1,6 +1,6 @@
 """Settings of XLA's CPU compiler, made before JAX starts."""
 
-import os
+from collections.abc import MutableMapping
 from importlib import metadata
 
 _FLAG = "--xla_cpu_experimental_ynn_fusion_type"
@@ -9,7 +9,7 @@ _VALUE = "dot"
 _VERSIONS = ("0.10.",)
 
 
-def choose_products(environment=os.environ) -> None:
+def choose_products(environment: MutableMapping[str, str]) -> None:
     """Has XLA leave matrix products to YNNPACK on CPUs, but no other sums.
 
     jaxlib 0.10 leaves it both, and a step of a T5 of a million parameters

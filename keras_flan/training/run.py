@@ -48,10 +48,6 @@ def train(config: TrainConfig, *, model=None, quiet: bool = False) -> dict:
         >>> train(TrainConfig.from_yaml("train.yaml", ["steps=100"]))["loss"]
         [6.91, 5.3, 4.8, 4.4, 4.1]
     """
-    from keras_flan.runtime.tensorflow import tf
-
-    tf()  # first, so that it starts quietly
-
     from keras_flan.distribution.hosts import ending_together
 
     run = start_devices(config)

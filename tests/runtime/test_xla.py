@@ -45,7 +45,10 @@ def test_no_flag_for_another_compiler(version):
 
 
 def test_jax_starts_with_the_flag():
-    script = "import keras_flan, jax; print(jax.numpy.arange(3).sum())"
+    script = (
+        "from keras_flan.runtime import prepare_process; prepare_process()\n"
+        "import jax; print(jax.numpy.arange(3).sum())"
+    )
     run = subprocess.run(
         [sys.executable, "-c", script],
         env={k: v for k, v in os.environ.items() if k != "XLA_FLAGS"},

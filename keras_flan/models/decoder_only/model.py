@@ -4,7 +4,6 @@ import json
 from pathlib import Path
 
 import keras
-import keras_hub
 from keras import ops
 
 from keras_flan.data.vocabularies.hub import HubVocabulary
@@ -19,6 +18,8 @@ from keras_flan.models.decoder_only.palm_causal_lm import PaLMTokenizer
 from keras_flan.models.decoder_only.smollm2_gguf import SmolLM2Backbone  # noqa: F401
 from keras_flan.models.language_model import LanguageModel
 from keras_flan.models.remat import check_remat
+from keras_flan.runtime.keras_hub import keras_hub
+from keras_flan.runtime.start import prepare_process
 
 # What a folder holds besides keras-hub's own files.
 _FILE = "decoder_only.json"
@@ -198,6 +199,7 @@ class DecoderOnly(LanguageModel):
         Raises:
             ValueError: If the family can't be packed.
         """
+        prepare_process()
         backbone = keras_hub.models.Backbone.from_preset(str(preset))
         folder, settings = Path(preset), {"separate": False}
         if (folder / _FILE).is_file():

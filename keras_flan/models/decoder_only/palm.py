@@ -4,7 +4,6 @@ import functools
 from pathlib import Path
 
 import keras
-import keras_hub
 from keras import ops
 
 from keras_flan.errors import InputError
@@ -12,6 +11,8 @@ from keras_flan.models.activation_layouts import constrain
 from keras_flan.models.attention import attend, block_causal
 from keras_flan.models.remat import check_remat, rematerialise
 from keras_flan.models.stacking import StackedKernel, scan_layers
+from keras_flan.runtime.keras_hub import keras_hub
+from keras_flan.runtime.start import prepare_process
 from keras_flan.schema import read_yaml
 
 _SIZES = Path(__file__).with_name("palm_sizes.yaml")
@@ -168,6 +169,7 @@ class PaLMBackbone(keras_hub.models.Backbone):
         Raises:
             InputError: If weights are asked for that nobody has published.
         """
+        prepare_process()
         if preset not in palm_sizes():
             return super().from_preset(preset, load_weights, **kwargs)
         if load_weights:

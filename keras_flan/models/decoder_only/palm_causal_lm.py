@@ -1,11 +1,11 @@
 """PaLM as a keras-hub task: text in and out with keras-hub alone."""
 
 import keras
-import keras_hub
 from keras import ops
 
 from keras_flan.models.attention import attend
 from keras_flan.models.decoder_only.palm import PaLMBackbone
+from keras_flan.runtime.keras_hub import keras_hub
 
 
 @keras.saving.register_keras_serializable(package="keras_flan")

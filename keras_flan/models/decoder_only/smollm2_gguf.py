@@ -9,11 +9,12 @@ import os
 from pathlib import Path
 
 import keras
-import keras_hub
 import numpy as np
 from tokenizers import pre_tokenizers
 
 from keras_flan.errors import InputError
+from keras_flan.runtime.keras_hub import keras_hub
+from keras_flan.runtime.start import prepare_process
 from keras_flan.runtime.tensorflow import tf
 
 _INSTALL = (
@@ -183,6 +184,7 @@ def smollm2(path: str | os.PathLike | None = None, *, dtype=None):
     Source: https://huggingface.co/HuggingFaceTB/SmolLM2-135M-Instruct; the
     format, https://github.com/ggml-org/ggml/blob/master/docs/gguf.md.
     """
+    prepare_process()
     file = _GgufFile(Path(path) if path else _packaged_file())
     tokenizer = _tokenizer(file)
     backbone = _backbone(file, dtype)

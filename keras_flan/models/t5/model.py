@@ -4,7 +4,6 @@ import contextlib
 import warnings
 
 import keras
-import keras_hub
 from keras import ops
 
 from keras_flan.models.activation_layouts import constrain
@@ -21,6 +20,8 @@ from keras_flan.models.t5.layers import (
     rms_norm,
 )
 from keras_flan.models.t5.stacked import StackedT5Backbone
+from keras_flan.runtime.keras_hub import keras_hub
+from keras_flan.runtime.start import prepare_process
 
 
 @keras.saving.register_keras_serializable(package="keras_flan")
@@ -150,6 +151,7 @@ class T5(LanguageModel):
             scan: See the class.
             **kwargs: Other arguments of the class: `remat`, `query_chunk`.
         """
+        prepare_process()
         make = StackedT5Backbone if scan else keras_hub.models.T5Backbone
         with quiet_masks():
             backbone = make(

@@ -4,10 +4,10 @@ from operator import attrgetter
 from types import SimpleNamespace
 
 import keras
-import keras_hub
 from keras import ops, tree
 
 from keras_flan.models.stacking import StackedKernel
+from keras_flan.runtime.keras_hub import keras_hub
 
 _SIZES = (
     "vocabulary_size",

@@ -5,7 +5,6 @@ import os
 from pathlib import Path
 
 import keras
-import keras_hub
 import numpy as np
 
 from keras_flan.data.vocabularies.sentencepiece import Vocabulary
@@ -27,6 +26,8 @@ from keras_flan.models.t5.huggingface.t5_tensors import (
     t5_tensors,
 )
 from keras_flan.models.t5.model import T5, quiet_masks
+from keras_flan.runtime.keras_hub import keras_hub
+from keras_flan.runtime.start import prepare_process
 
 SENTENCEPIECE = "spiece.model"
 _SHARD_BYTES = 2 << 30
@@ -63,6 +64,7 @@ def from_huggingface(path: str | os.PathLike, *, dtype=None, **settings) -> T5:
     keras_flan.generation.generate(model, ["What is 2 + 2?"])
     ```
     """
+    prepare_process()
     folder = local_folder(path)
     place = folder / "config.json"
     try:
