@@ -15,7 +15,6 @@ import numpy as np
 from keras_flan.generation.rounds import (
     Bucket,
     Grid,
-    decoding_module,
     program,
     programs,
 )
@@ -178,8 +177,7 @@ class _Run:
 
     def __init__(self, model, bucket, prompts, rows, settings, uniforms):
         self._program = program(model, bucket)
-        self._firsts = decoding_module(model).first_token
-        self._model = model
+        self._firsts = model.decoding.first_token
         self._bucket = bucket
         self._prompts = prompts
         self._waiting = collections.deque(rows)
@@ -250,7 +248,7 @@ class _Run:
             grid.ages[place, number] = said
             grid.left[place, number] = settings.max_new_tokens - said
             grid.tokens[place, number] = (
-                self._firsts(self._model, self._prompts[slot.row])
+                self._firsts(self._prompts[slot.row])
                 if first
                 else lane.token_ids[-1]
             )

@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterator, Sequence
 from keras_flan.errors import InputError
 from keras_flan.generation import sampling
 from keras_flan.generation.decoding import Settings, TokenPath, decode
-from keras_flan.generation.rounds import decoding_module
 from keras_flan.progress import Progress
 
 
@@ -140,13 +139,13 @@ def stream(
             f"max_input_tokens={max_input_tokens}"
         )
     vocabulary = model.vocabulary
-    frame = decoding_module(model).frame
+    frame = model.decoding.frame
     # Greedy paths of a prompt are all the same: decode one.
     paths = samples if temperature > 0 else 1
     made = decode(
         model,
         [
-            frame(model, ids, max_input_tokens)
+            frame(ids, max_input_tokens)
             for ids in vocabulary.encode_batch(list(prompts))
         ],
         Settings(

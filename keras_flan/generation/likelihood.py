@@ -10,7 +10,6 @@ import numpy as np
 from keras import ops
 
 from keras_flan.errors import InputError
-from keras_flan.generation.rounds import decoding_module
 from keras_flan.progress import track
 
 # Lengths are padded to a power of two from here on, so that few programs are
@@ -128,21 +127,15 @@ def _power(number: int) -> int:
     return 1 << (number - 1).bit_length()
 
 
-def _is_t5(model) -> bool:
-    from keras_flan.models.t5.model import T5
-
-    return isinstance(model, T5)
-
-
 def _rows(model, prompts, continuations, limit) -> list[_Row]:
-    vocabulary, frame = model.vocabulary, decoding_module(model).frame
+    vocabulary, decoding = model.vocabulary, model.decoding
     read = vocabulary.encode_batch(list(prompts))
     texts = [
         (p, n, text)
         for p, of_prompt in enumerate(continuations)
         for n, text in enumerate(of_prompt)
     ]
-    as_target = _is_t5(model) or model.separate
+    as_target = decoding.ends_targets
     alone = vocabulary.encode_batch([t.strip() for _, _, t in texts])
     whole = (
         []
@@ -163,13 +156,8 @@ def _rows(model, prompts, continuations, limit) -> list[_Row]:
             raise InputError(
                 f"continuation {text!r} of prompt {p}: it has no tokens"
             )
-        if _is_t5(model):
-            key, first = (p,), 0
-            tokens = frame(model, read[p], limit)
-        else:
-            head = frame(model, read[p], limit - len(target))
-            tokens = [*head, *target[:-1]]
-            key, first = (p, *target[:-1]), len(head) - 1
+        tokens, first = decoding.continued(read[p], target, limit)
+        key = (p, first, *tokens)
         row = rows.setdefault(key, _Row(tokens, first, [], []))
         row.targets.append(target)
         row.places.append((p, n))
@@ -209,60 +197,17 @@ def _arrays(batch: Sequence[_Row]) -> tuple[np.ndarray, ...]:
     return inputs, lengths, first, targets, mask
 
 
-def _score_decoder(model, inputs, lengths, first, targets, mask):
-    place = ops.arange(inputs.shape[1])[None]
-    hidden = model.hidden(
-        {
-            "token_ids": inputs,
-            "padding_mask": ops.cast(place < lengths[:, None], "int32"),
-            # Continuations are no inputs of a prefix language model.
-            "prefix_mask": ops.cast(place <= first[:, None], "int32"),
-        }
-    )
-    steps = first[:, None] + ops.arange(targets.shape[2])[None]
-    steps = ops.minimum(steps, inputs.shape[1] - 1)
-    hidden = ops.take_along_axis(hidden, steps[..., None], axis=1)
-    log_p = ops.log_softmax(model.logits(hidden), axis=-1)
-    sums = [
-        ops.sum(_picked(log_p, targets[:, j]) * mask[:, j], axis=-1)
-        for j in range(targets.shape[1])
-    ]
-    return ops.stack(sums, axis=1)
-
-
-def _score_t5(model, inputs, lengths, first, targets, mask):
-    size, number, longest = targets.shape
-    place = ops.arange(inputs.shape[1])[None]
-    segments = ops.cast(place < lengths[:, None], "int32")
-    encoded = model.encode(inputs, segments)
-    flat = ops.reshape(targets, (size * number, longest))
-    shifted = ops.pad(flat[:, :-1], ((0, 0), (1, 0)))
-    hidden = model.decode(
-        shifted,
-        ops.ones_like(shifted),
-        ops.repeat(encoded, number, axis=0),
-        ops.repeat(segments, number, axis=0),
-    )
-    picked = _picked(ops.log_softmax(model.logits(hidden), axis=-1), flat)
-    return ops.sum(ops.reshape(picked, targets.shape) * mask, axis=-1)
-
-
-def _picked(log_p, targets):
-    return ops.take_along_axis(log_p, targets[..., None], axis=-1)[..., 0]
-
-
 _PROGRAMS: weakref.WeakKeyDictionary = weakref.WeakKeyDictionary()
 
 
 def _program(model):
     """Returns the compiled scoring function of a model."""
     if model not in _PROGRAMS:
-        _PROGRAMS[model] = _compiled(weakref.ref(model), _is_t5(model))
+        _PROGRAMS[model] = _compiled(weakref.ref(model))
     return _PROGRAMS[model]
 
 
-def _compiled(model, is_t5):
-    function = _score_t5 if is_t5 else _score_decoder
+def _compiled(model):
     backend = keras.backend.backend()
     if backend == "jax":
         import jax
@@ -271,7 +216,7 @@ def _compiled(model, is_t5):
         def run(values, *arguments):
             mapping = zip(model().variables, values, strict=True)
             with keras.StatelessScope(state_mapping=mapping):
-                return function(model(), *arguments)
+                return model().decoding.score(*arguments)
 
         # The weights are an argument: they may have been trained since.
         return lambda *arguments: np.asarray(
@@ -280,11 +225,11 @@ def _compiled(model, is_t5):
     if backend == "tensorflow":
         import tensorflow as tf
 
-        run = tf.function(lambda *a: function(model(), *a))
+        run = tf.function(lambda *a: model().decoding.score(*a))
     else:
         import torch
 
-        run = torch.no_grad()(lambda *a: function(model(), *a))
+        run = torch.no_grad()(lambda *a: model().decoding.score(*a))
     return lambda *arguments: ops.convert_to_numpy(
         run(*map(ops.convert_to_tensor, arguments))
     )

@@ -13,14 +13,12 @@ from keras import ops
 
 from keras_flan.generation.sampling import choose
 from keras_flan.models.activation_layouts import constrain
-from keras_flan.models.decoder_only import decoding as decoder_only_decoding
 from keras_flan.models.path_attention import (
     block_length,
     cache_shapes,
     each_layer,
     turn,
 )
-from keras_flan.models.t5 import decoding as t5_decoding
 from keras_flan.runtime.memory import release_memory
 
 
@@ -115,7 +113,7 @@ class Program:
         self.compilations = 0
         self._model = model
         self._bucket = bucket
-        self._module = decoding_module(model)
+        self._decoding = model.decoding
         self._shapes = None
         self._run, self._lower = _compiled(model, self.trace)
 
@@ -184,8 +182,8 @@ class Program:
         bucket = self._bucket
         read = _shaped(
             self._model,
-            lambda grid: self._module.read(
-                self._model, grid["prompts"][:1], grid["lengths"][:1]
+            lambda grid: self._decoding.read(
+                grid["prompts"][:1], grid["lengths"][:1]
             ),
         )(self._empty_grid())
         memory = each_layer(
@@ -211,9 +209,7 @@ class Program:
         """
         if keras.backend.backend() != "torch":
             self.compilations += 1  # This is Python: it runs to be compiled.
-        state, *made = _round(
-            self._model, self._module, self._bucket, state, grid
-        )
+        state, *made = _round(self._decoding, self._bucket, state, grid)
         return _lay_out(state), *made
 
 
@@ -250,36 +246,22 @@ def compilations(model) -> dict[Bucket, int]:
     }
 
 
-def decoding_module(model):
-    """Returns the module that decodes with models of this class.
-
-    It has `frame(model, token_ids, limit)`, which makes a prompt of the ids
-    of a text; `first_token(model, token_ids)`; `read`, `prepare` and `step`.
-    """
-    from keras_flan.models.decoder_only.model import DecoderOnly
-
-    if isinstance(model, DecoderOnly):
-        return decoder_only_decoding
-    return t5_decoding
-
-
-def _round(model, module, bucket, state, grid):
+def _round(decoding, bucket, state, grid):
     """Reads the new prompts, then decodes; see `Program.__call__`."""
     memory = ops.fori_loop(
         0,
         grid["load"],
-        lambda i, memory: _read(model, module, memory, grid, i),
+        lambda i, memory: _read(decoding, memory, grid, i),
         state["memory"],
     )
-    prepared = module.prepare(model, bucket.length)
+    prepared = decoding.prepare(bucket.length)
     newest, *older = state["past"]
 
     def unfinished(step, _newest, _tokens, _ages, left, *_made):
         return ops.logical_and(step < grid["steps"], ops.any(left > 0))
 
     def advance(step, newest, tokens, ages, left, made, gains):
-        logits, newest = module.step(
-            model,
+        logits, newest = decoding.step(
             {"memory": memory, "past": [newest, *older]},
             prepared,
             grid["lengths"],
@@ -338,7 +320,7 @@ def _lay_out(state):
     }
 
 
-def _read(model, module, memory, grid, number):
+def _read(decoding, memory, grid, number):
     """Reads one prompt into its slot.
 
     One at a time: what is done is what there is to read.
@@ -355,7 +337,7 @@ def _read(model, module, memory, grid, number):
     return each_layer(
         lambda held, new: tuple(map(put, held, new)),
         memory,
-        module.read(model, prompt, length),
+        decoding.read(prompt, length),
     )
 
 

@@ -252,7 +252,6 @@ def with_dropout(model, rate: float):
 
 def _pipeline(config, mixture, model, **settings):
     from keras_flan.data.pipeline.pipeline import Pipeline
-    from keras_flan.models.decoder_only.model import DecoderOnly
 
     return Pipeline(
         mixture,
@@ -261,7 +260,7 @@ def _pipeline(config, mixture, model, **settings):
         target_length=config.data.target_length,
         pack=config.data.pack,
         seed=config.seed,
-        decoder_only=isinstance(model, DecoderOnly),
+        decoder_only=model.decoder_only,
         **settings,
     )
 

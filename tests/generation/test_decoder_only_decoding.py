@@ -7,7 +7,6 @@ import pytest
 from keras_flan.generation import generate
 from keras_flan.generation.rounds import Bucket, Program
 from keras_flan.models import DecoderOnly
-from keras_flan.models.decoder_only.decoding import frame
 from tests.conftest import LetterVocabulary
 from tests.models.decoders import FAMILIES, forward, make_hub
 
@@ -124,11 +123,11 @@ def test_a_pretrained_model_goes_on_with_a_text():
     [[rest]] = generate(model, [begun], max_new_tokens=8)
     assert whole.token_ids[3:] == rest.token_ids[: len(whole.token_ids) - 3]
     # An empty prompt is the end of another text.
-    assert frame(model, [], 9) == [vocabulary.eos_id]
+    assert model.decoding.frame([], 9) == [vocabulary.eos_id]
     model.separate = True
-    assert frame(model, [20, 30, 40], 3) == [30, 40, vocabulary.eos_id]
+    assert model.decoding.frame([20, 30, 40], 3) == [30, 40, vocabulary.eos_id]
     vocabulary.bos_id = 2
-    assert frame(model, [20, 30, 40], 3) == [2, 40, vocabulary.eos_id]
+    assert model.decoding.frame([20, 30, 40], 3) == [2, 40, vocabulary.eos_id]
 
 
 def test_ids_of_padding_may_be_tokens():

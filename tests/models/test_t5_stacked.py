@@ -195,8 +195,6 @@ def test_the_bias_is_that_of_keras_hub(bidirectional):
 
 
 def test_decoding_from_a_stacked_model():
-    from keras_flan.models.t5 import decoding as t5_decoding
-
     plain = make_t5()
     ids = np.array([[5, 6, 7, 0], [8, 9, 10, 11]])
     lengths = np.array([3, 4])
@@ -204,12 +202,11 @@ def test_decoding_from_a_stacked_model():
     empty = (np.zeros((2, 1, 4, 3, 8), "f"),) * 2
     logits = []
     for one in (plain, remade(plain, scan=True)):
-        memory = t5_decoding.read(one, ids, lengths)
-        prepared = t5_decoding.prepare(one, 3)
+        memory = one.decoding.read(ids, lengths)
+        prepared = one.decoding.prepare(3)
         newest, ages = [empty, empty], np.zeros((2, 1), "int32")
         for clock in range(2):
-            made, newest = t5_decoding.step(
-                one,
+            made, newest = one.decoding.step(
                 {"memory": memory, "past": [newest]},
                 prepared,
                 lengths,

@@ -1,121 +1,133 @@
 """Cached decoding of many paths for each prompt with a decoder-only model.
 
-The keys and values of a prompt are computed and stored once; its paths are
-queries of the same memory. Only what a path itself has said is stored per
-path, see `keras_flan.models.path_attention`. The last token of the prompt is
-the first that a path is fed: its key and value in the prompt's memory stay
-hidden, and are the first of each path's own.
+The last token of the prompt is the first that a path is fed: its key and
+value in the prompt's memory stay hidden, and are the first of each path's
+own.
 """
+
+from collections.abc import Callable
+from typing import Any
 
 from keras import ops
 
 from keras_flan.models.attention import MASKED, block_causal
+from keras_flan.models.language_model import Decoding, picked
 from keras_flan.models.path_attention import (
     attend_paths,
     each_layer,
     prompt_memory,
     write_past,
 )
+from keras_flan.tensors import Tensor
 
 
-def frame(model, token_ids, limit):
-    """Returns a prompt as the packed rows have it.
+class DecoderOnlyDecoding(Decoding):
+    """Prompt and target are one text, or two in a row (`model.separate`)."""
 
-    Args:
-        model: A `keras_flan.models.DecoderOnly`.
-        token_ids: A list of the text's ids.
-        limit: The most tokens; the beginning of a longer text is dropped.
-    """
-    vocabulary = model.vocabulary
-    first = getattr(vocabulary, "bos_id", None)
-    head = [] if first is None else [first]
-    tail = [vocabulary.eos_id] if model.separate else []
-    room = max(1, limit - len(head) - len(tail))
-    # Nothing at all can't be continued.
-    return [*head, *token_ids[-room:], *tail] or [vocabulary.eos_id]
+    @property
+    def ends_targets(self) -> bool:
+        return self.model.separate
 
+    def frame(self, token_ids: list[int], limit: int) -> list[int]:
+        vocabulary = self.model.vocabulary
+        first = getattr(vocabulary, "bos_id", None)
+        head = [] if first is None else [first]
+        tail = [vocabulary.eos_id] if self.model.separate else []
+        room = max(1, limit - len(head) - len(tail))
+        # Nothing at all can't be continued.
+        return [*head, *token_ids[-room:], *tail] or [vocabulary.eos_id]
 
-def first_token(model, token_ids):
-    """Returns what a path is fed first: the prompt's last token."""
-    return token_ids[-1]
+    def first_token(self, prompt: list[int]) -> int:
+        return prompt[-1]
 
+    def read(self, token_ids: Tensor, lengths: Tensor) -> Any:
+        place = ops.arange(token_ids.shape[1])
+        segments = ops.cast(place[None] < lengths[:, None], "int32")
+        prefix = segments if self.model.bidirectional_prefix else None
+        mask = block_causal(segments, prefix)
+        _, prompt = self.model.run_packed(token_ids, mask, keep=True)
+        return each_layer(lambda pair: prompt_memory(*pair), prompt)
 
-def read(model, token_ids, lengths):
-    """Computes the keys and values of prompts.
+    def step(
+        self,
+        state: dict[str, Any],
+        prepared: None,
+        lengths: Tensor,
+        tokens: Tensor,
+        ages: Tensor,
+        clock: Tensor,
+    ) -> tuple[Tensor, Any]:
+        family = self.model.family
+        before = ops.maximum(lengths - 1, 0)  # what is seen of the prompt
 
-    Args:
-        model: A `keras_flan.models.DecoderOnly`.
-        token_ids: int `(batch, input_length)`.
-        lengths: int `(batch)`, tokens of each prompt; the rest is padding.
+        def attention(query, key, value, caches, scale, **settings):
+            memory, *past = caches
+            out = attend_paths(
+                query,
+                past,
+                ages,
+                clock,
+                adjust=_adjustment(scale, **settings),
+                prompt=(*memory, before),
+                new=(key, value),
+            )
+            return out, (key, value)
 
-    Returns:
-        Keys `(batch, key_heads, width, input_length)` and values `(batch,
-        key_heads, input_length, width)`: a list of them, one a layer, or,
-        where a family stacks its layers, `(num_layers, batch, ...)`.
-    """
-    place = ops.arange(token_ids.shape[1])
-    segments = ops.cast(place[None] < lengths[:, None], "int32")
-    prefix = segments if model.bidirectional_prefix else None
-    mask = block_causal(segments, prefix)
-    _, prompt = model.run_packed(token_ids, mask, keep=True)
-    return each_layer(lambda pair: prompt_memory(*pair), prompt)
-
-
-def prepare(model, length):
-    """Returns what all steps share: nothing."""
-    return None
-
-
-def step(model, state, prepared, lengths, tokens, ages, clock):
-    """Feeds one token a path; returns the logits of the next one.
-
-    Args:
-        model: A `keras_flan.models.DecoderOnly`.
-        state: `{"memory": ..., "past": ...}`, see
-            `keras_flan.models.path_attention.cache_shapes`.
-        prepared: From `prepare`.
-        lengths: int `(slots)`, tokens of each prompt.
-        tokens: int `(slots, lanes)`.
-        ages: int `(slots, lanes)`, tokens each path was fed before.
-        clock: int scalar tensor, steps since the caches were empty.
-
-    Returns:
-        float32 logits `(slots, lanes, vocabulary_size)`, and the newest
-        block of the past.
-    """
-    family = model.family
-    before = ops.maximum(lengths - 1, 0)  # what is seen of the prompt
-
-    def attention(query, key, value, caches, scale, **settings):
-        memory, *past = caches
-        out = attend_paths(
-            query,
-            past,
-            ages,
-            clock,
-            adjust=_adjustment(scale, **settings),
-            prompt=(*memory, before),
-            new=(key, value),
+        x, new = family.run(
+            family.embed(tokens),
+            before[:, None] + ages,
+            attention,
+            family.join(state["memory"], *state["past"]),
         )
-        return out, (key, value)
+        # Written when all layers are done: where they are stacked and
+        # scanned, handing out whole caches would copy them.
+        newest = each_layer(
+            lambda block, pair: write_past(block, *pair, clock),
+            state["past"][0],
+            new,
+        )
+        return self.model.logits(family.normalise(x)), newest
 
-    x, new = family.run(
-        family.embed(tokens),
-        before[:, None] + ages,
-        attention,
-        family.join(state["memory"], *state["past"]),
-    )
-    # Written when all layers are done: where they are stacked and scanned,
-    # handing out whole caches would copy them.
-    newest = each_layer(
-        lambda block, pair: write_past(block, *pair, clock),
-        state["past"][0],
-        new,
-    )
-    return model.logits(family.normalise(x)), newest
+    def continued(
+        self, prompt: list[int], target: list[int], limit: int
+    ) -> tuple[list[int], int]:
+        head = self.frame(prompt, limit - len(target))
+        return [*head, *target[:-1]], len(head) - 1
+
+    def score(
+        self,
+        inputs: Tensor,
+        lengths: Tensor,
+        first: Tensor,
+        targets: Tensor,
+        mask: Tensor,
+    ) -> Tensor:
+        place = ops.arange(inputs.shape[1])[None]
+        hidden = self.model.hidden(
+            {
+                "token_ids": inputs,
+                "padding_mask": ops.cast(place < lengths[:, None], "int32"),
+                # Continuations are no inputs of a prefix language model.
+                "prefix_mask": ops.cast(place <= first[:, None], "int32"),
+            }
+        )
+        steps = first[:, None] + ops.arange(targets.shape[2])[None]
+        steps = ops.minimum(steps, inputs.shape[1] - 1)
+        hidden = ops.take_along_axis(hidden, steps[..., None], axis=1)
+        log_p = ops.log_softmax(self.model.logits(hidden), axis=-1)
+        sums = [
+            ops.sum(picked(log_p, targets[:, j]) * mask[:, j], axis=-1)
+            for j in range(targets.shape[1])
+        ]
+        return ops.stack(sums, axis=1)
 
 
-def _adjustment(scale, soft_cap=None, window=None, dropout=None):
+def _adjustment(
+    scale: float,
+    soft_cap: float | None = None,
+    window: int | None = None,
+    dropout: object = None,
+) -> Callable[[Tensor, Tensor], Tensor]:
     """Returns what a family's settings make of scores at distances."""
 
     def adjust(scores, distance):

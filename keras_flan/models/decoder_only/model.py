@@ -11,6 +11,7 @@ from keras_flan.data.vocabularies.sentencepiece import Vocabulary
 from keras_flan.files import write_json
 from keras_flan.models.adapters.base import merged
 from keras_flan.models.attention import attend, block_causal, within_window
+from keras_flan.models.decoder_only.decoding import DecoderOnlyDecoding
 from keras_flan.models.decoder_only.families import family_of
 from keras_flan.models.decoder_only.palm_causal_lm import PaLMTokenizer
 
@@ -88,6 +89,8 @@ class DecoderOnly(LanguageModel):
     positions).
     """
 
+    decoder_only = True
+
     def __init__(
         self,
         backbone,
@@ -108,6 +111,10 @@ class DecoderOnly(LanguageModel):
         self.separate = separate
         self.remat = check_remat(remat)
         self.built = True
+
+    @property
+    def decoding(self) -> DecoderOnlyDecoding:
+        return DecoderOnlyDecoding(self)
 
     def hidden(self, inputs, training=False):
         """Returns what `logits` takes, `(batch, length, hidden_dim)`."""

@@ -1,13 +1,15 @@
 """Cached decoding of many paths for each prompt with a T5.
 
 The prompt is encoded once, and its cross-attention keys and values are
-stored once: the paths of a prompt are queries of the same memory. Only the
-self-attention cache is per path, see `keras_flan.models.path_attention`.
+stored once. Only the self-attention cache is per path.
 """
+
+from typing import Any
 
 from keras import ops
 
 from keras_flan.models.attention import MASKED
+from keras_flan.models.language_model import Decoding, picked
 from keras_flan.models.path_attention import (
     attend_paths,
     prompt_memory,
@@ -19,108 +21,115 @@ from keras_flan.models.t5.layers import (
     rms_norm,
     split_heads,
 )
+from keras_flan.tensors import Tensor
 
 
-def frame(model, token_ids, limit):
-    """Returns a prompt as the encoder knows it: text, then end of text.
+class T5Decoding(Decoding):
+    """An encoder reads the prompt, a decoder writes the target."""
 
-    Args:
-        model: A `keras_flan.models.T5`.
-        token_ids: A list of the text's ids.
-        limit: The most tokens; the beginning of a longer text is dropped.
-    """
-    kept = token_ids[-(limit - 1) :]
-    return [*kept, model.vocabulary.eos_id]
+    ends_targets = True
 
+    def frame(self, token_ids: list[int], limit: int) -> list[int]:
+        return [*token_ids[-(limit - 1) :], self.model.vocabulary.eos_id]
 
-def first_token(model, token_ids):
-    """Returns what a path is fed first: the padding id."""
-    return 0
+    def first_token(self, prompt: list[int]) -> int:
+        return 0  # padding
 
+    def read(
+        self, token_ids: Tensor, lengths: Tensor
+    ) -> list[tuple[Tensor, Tensor]]:
+        place = ops.arange(token_ids.shape[1])
+        segments = ops.cast(place[None] < lengths[:, None], "int32")
+        encoded = self.model.encode(token_ids, segments)
+        memory = []
+        for layer in self.model.backbone.decoder_transformer_layers:
+            attention = layer.cross_attention
+            key = split_heads(attention, attention.key_projector(encoded))
+            value = split_heads(attention, attention.value_projector(encoded))
+            memory.append(prompt_memory(key, value))
+        return memory
 
-def read(model, token_ids, lengths):
-    """Encodes prompts.
+    def prepare(self, length: int) -> Tensor:
+        """Returns the bias by distance, `(heads, length)`."""
+        # From the farthest back to the place itself.
+        bias = self.model.distance_bias("decoder", length)[:, :length]
+        return ops.flip(ops.cast(bias, "float32"), axis=-1)
 
-    Args:
-        model: A `keras_flan.models.T5`.
-        token_ids: int `(batch, input_length)`.
-        lengths: int `(batch)`, tokens of each prompt; the rest is padding.
+    def step(
+        self,
+        state: dict[str, Any],
+        prepared: Tensor,
+        lengths: Tensor,
+        tokens: Tensor,
+        ages: Tensor,
+        clock: Tensor,
+    ) -> tuple[Tensor, list[tuple[Tensor, Tensor]]]:
+        backbone = self.model.backbone
 
-    Returns:
-        A list (one a layer) of keys `(batch, heads, width, input_length)`
-        and values `(batch, heads, input_length, width)`.
-    """
-    place = ops.arange(token_ids.shape[1])
-    segments = ops.cast(place[None] < lengths[:, None], "int32")
-    encoded = model.encode(token_ids, segments)
-    memory = []
-    for layer in model.backbone.decoder_transformer_layers:
-        attention = layer.cross_attention
-        key = split_heads(attention, attention.key_projector(encoded))
-        value = split_heads(attention, attention.value_projector(encoded))
-        memory.append(prompt_memory(key, value))
-    return memory
+        def biased(scores, distance):
+            bias = ops.take(prepared, distance, axis=-1)
+            return scores + bias[None, None, :, None]
 
-
-def prepare(model, length):
-    """Returns what all steps share: the bias by distance, `(heads, length)`."""
-    # From the farthest back to the place itself.
-    bias = model.distance_bias("decoder", length)[:, :length]
-    return ops.flip(ops.cast(bias, "float32"), axis=-1)
-
-
-def step(model, state, prepared, lengths, tokens, ages, clock):
-    """Feeds one token a path; returns the logits of the next one.
-
-    Args:
-        model: A `keras_flan.models.T5`.
-        state: `{"memory": ..., "past": ...}`, see
-            `keras_flan.models.path_attention.cache_shapes`.
-        prepared: From `prepare`.
-        lengths: int `(slots)`, tokens of each prompt.
-        tokens: int `(slots, lanes)`.
-        ages: int `(slots, lanes)`, tokens each path was fed before.
-        clock: int scalar tensor, steps since the caches were empty.
-
-    Returns:
-        float32 logits `(slots, lanes, vocabulary_size)`, and the newest
-        block of the past.
-    """
-    backbone = model.backbone
-
-    def biased(scores, distance):
-        bias = ops.take(prepared, distance, axis=-1)
-        return scores + bias[None, None, :, None]
-
-    newest = []
-    x = backbone.token_embedding(tokens)
-    for layer, memory, block, *older in zip(
-        backbone.decoder_transformer_layers,
-        state["memory"],
-        *state["past"],
-        strict=True,
-    ):
-        attention = layer.self_attention
-        hidden = rms_norm(layer.self_attention_layer_norm, x)
-        query, key, value = (
-            split_heads(attention, projector(hidden))
-            for projector in (
-                attention.query_projector,
-                attention.key_projector,
-                attention.value_projector,
+        newest = []
+        x = backbone.token_embedding(tokens)
+        for layer, memory, block, *older in zip(
+            backbone.decoder_transformer_layers,
+            state["memory"],
+            *state["past"],
+            strict=True,
+        ):
+            attention = layer.self_attention
+            hidden = rms_norm(layer.self_attention_layer_norm, x)
+            query, key, value = (
+                split_heads(attention, projector(hidden))
+                for projector in (
+                    attention.query_projector,
+                    attention.key_projector,
+                    attention.value_projector,
+                )
             )
+            newest.append(write_past(block, key, value, clock))
+            past = [newest[-1], *older]
+            hidden = attend_paths(query, past, ages, clock, adjust=biased)
+            x = x + attention.output_projector(merge_heads(hidden))
+            x = x + _cross_attention(layer, x, memory, lengths)
+            x = x + feed_forward(layer, x)
+        x = rms_norm(backbone.decoder_layer_norm, x)
+        return self.model.logits(x), newest
+
+    def continued(
+        self, prompt: list[int], target: list[int], limit: int
+    ) -> tuple[list[int], int]:
+        return self.frame(prompt, limit), 0
+
+    def score(
+        self,
+        inputs: Tensor,
+        lengths: Tensor,
+        first: Tensor,
+        targets: Tensor,
+        mask: Tensor,
+    ) -> Tensor:
+        size, number, longest = targets.shape
+        place = ops.arange(inputs.shape[1])[None]
+        segments = ops.cast(place < lengths[:, None], "int32")
+        encoded = self.model.encode(inputs, segments)
+        flat = ops.reshape(targets, (size * number, longest))
+        shifted = ops.pad(flat[:, :-1], ((0, 0), (1, 0)))
+        hidden = self.model.decode(
+            shifted,
+            ops.ones_like(shifted),
+            ops.repeat(encoded, number, axis=0),
+            ops.repeat(segments, number, axis=0),
         )
-        newest.append(write_past(block, key, value, clock))
-        past = [newest[-1], *older]
-        hidden = attend_paths(query, past, ages, clock, adjust=biased)
-        x = x + attention.output_projector(merge_heads(hidden))
-        x = x + _cross_attention(layer, x, memory, lengths)
-        x = x + feed_forward(layer, x)
-    x = rms_norm(backbone.decoder_layer_norm, x)
-    return model.logits(x), newest
+        log_p = ops.log_softmax(self.model.logits(hidden), axis=-1)
+        sums = ops.reshape(picked(log_p, flat), targets.shape)
+        return ops.sum(sums * mask, axis=-1)
 
 
-def _cross_attention(layer, x, memory, lengths):
+def _cross_attention(
+    layer: Any, x: Tensor, memory: tuple[Tensor, Tensor], lengths: Tensor
+) -> Tensor:
     attention = layer.cross_attention
     hidden = rms_norm(layer.cross_attention_layer_norm, x)
     query = split_heads(attention, attention.query_projector(hidden))

@@ -13,6 +13,7 @@ from keras_flan.models.dropout import Dropout, layer_keys, seed_generator
 from keras_flan.models.language_model import LanguageModel
 from keras_flan.models.remat import check_remat, rematerialise
 from keras_flan.models.stacking import scan_layers
+from keras_flan.models.t5.decoding import T5Decoding
 from keras_flan.models.t5.layers import (
     decoder_layer,
     distance_bias,
@@ -88,6 +89,8 @@ class T5(LanguageModel):
     masks are those of "Scaling Instruction-Finetuned Language Models",
     section 2.2 (packing).
     """
+
+    decoder_only = False
 
     def __init__(
         self,
@@ -172,6 +175,10 @@ class T5(LanguageModel):
         if not scan:
             _draw_embeddings(backbone)
         return cls(backbone, vocabulary=vocabulary, dtype=dtype, **kwargs)
+
+    @property
+    def decoding(self) -> T5Decoding:
+        return T5Decoding(self)
 
     def hidden(self, inputs, training=False):
         """Returns what `logits` takes, `(batch, target_length, hidden_dim)`."""
