@@ -258,7 +258,7 @@ def describe(mixture):
 
 def parts(template) -> list[dict]:
     """Returns the parts of a template, ready for JSON."""
-    from keras_flan.data.templates.patterns import Literal
+    from keras_flan.data.templates.template import Literal
 
     return [
         {"text": part.text}

@@ -214,7 +214,7 @@ def inspect(
     json_: Json = False,
 ):
     """Show rendered prompts of a task or a mixture."""
-    from keras_flan.data.analysis.inspection import inspect as run
+    from keras_flan.data.mixtures.inspection import inspect as run
 
     rows = run(source, n=n, shots=shots, cot=cot, seed=seed)
     if json_:
@@ -241,7 +241,7 @@ def tasks(
 
     Of those that have none it says how to get them.
     """
-    from keras_flan.data.mixtures.registry import list_tasks
+    from keras_flan.data.mixtures.task_registry import list_tasks
 
     rows = list_tasks(mixture, category, records)
     if json_:

@@ -37,7 +37,7 @@ def print_tasks(rows: Sequence[Mapping[str, Any]], records: Path) -> None:
     A command that brings one task stands under its line; those that bring
     many stand at the end.
     """
-    from keras_flan.data.mixtures.registry import sub_mixtures
+    from keras_flan.data.mixtures.task_registry import sub_mixtures
 
     bring = collections.Counter(
         row["command"] for row in rows if not row["held_out"]

@@ -7,7 +7,7 @@ import pydantic
 import yaml
 
 from keras_flan.data.mixtures.files import Missing, is_library_name
-from keras_flan.data.mixtures.registry import DEFAULT_RECORDS
+from keras_flan.data.mixtures.task_registry import DEFAULT_RECORDS
 from keras_flan.errors import InputError
 from keras_flan.schema import Strict, read_yaml, validate
 

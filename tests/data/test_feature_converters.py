@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from keras_flan.data.pipeline.feature_converters import DecoderOnly
+from keras_flan.data.pipeline.feature_converters import DecoderOnlyRows
 from keras_flan.data.pipeline.packing import pack
 from keras_flan.runtime.tensorflow import tf
 
@@ -41,7 +41,7 @@ def expected_rows(converter, inputs, targets, rows):
 @settings(deadline=None, max_examples=40)
 @given(st.lists(st.tuples(IDS, IDS), min_size=1, max_size=12), st.booleans())
 def test_rows_are_those_of_a_plain_layout(examples, begins):
-    converter = DecoderOnly(6, 5, EOS, 2 if begins else None)
+    converter = DecoderOnlyRows(6, 5, EOS, 2 if begins else None)
     inputs = [text for text, _ in examples]
     targets = [target for _, target in examples]
     ragged = [
@@ -61,7 +61,7 @@ def test_rows_are_those_of_a_plain_layout(examples, begins):
 
 
 def test_the_example_of_the_docstring():
-    converter = DecoderOnly(3, 2, EOS)
+    converter = DecoderOnlyRows(3, 2, EOS)
     x, y, weight = converter.fill(
         tf().ragged.constant([[5, 6]]), tf().ragged.constant([[7]]), [0]
     )
@@ -75,7 +75,7 @@ def test_no_examples_make_no_rows():
     nothing = tf().RaggedTensor.from_row_lengths(
         tf().constant([], "int32"), tf().constant([], "int64")
     )
-    x, _, weight = DecoderOnly(4, 4, EOS).fill(
+    x, _, weight = DecoderOnlyRows(4, 4, EOS).fill(
         nothing, nothing, tf().constant([], "int32")
     )
     assert x["token_ids"].shape == weight.shape == (0, 8)

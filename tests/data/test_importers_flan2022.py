@@ -10,7 +10,7 @@ from keras_flan.data.analysis.statistics import measure_mixture
 from keras_flan.data.importers import import_source
 from keras_flan.data.importers.flan2022 import _public_files
 from keras_flan.data.mixtures.mixture import Mixture
-from keras_flan.data.mixtures.registry import registry_tasks
+from keras_flan.data.mixtures.task_registry import registry_tasks
 from keras_flan.data.records.shards import read_info, read_records
 from keras_flan.data.templates.library import load_family
 from keras_flan.errors import InputError

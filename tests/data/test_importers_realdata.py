@@ -6,7 +6,7 @@ import json
 import pytest
 
 from keras_flan.data.importers import import_file, import_source
-from keras_flan.data.mixtures.tasks import Task
+from keras_flan.data.templates.task import Task
 from keras_flan.data.records.shards import read_records
 
 pytestmark = pytest.mark.realdata

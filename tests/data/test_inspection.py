@@ -3,7 +3,7 @@ import json
 import pytest
 
 from keras_flan.cli.printing import print_mixture, print_prompts
-from keras_flan.data.analysis.inspection import (
+from keras_flan.data.mixtures.inspection import (
     inspect,
 )
 from keras_flan.data.mixtures.mixture import Mixture

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from keras_flan.data.mixtures.mixture import Mixture, MixtureGroup
-from keras_flan.data.mixtures.tasks import Task
+from keras_flan.data.templates.task import Task
 from keras_flan.data.pipeline.exemplars import ExemplarPool
 from keras_flan.data.pipeline.packing import fill
 from keras_flan.data.pipeline.pipeline import Pipeline, build_dataset

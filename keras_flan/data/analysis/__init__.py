@@ -1,4 +1,4 @@
-"""What a mixture really gives: reports, inspection and contamination.
+"""What a mixture really gives: statistics, reports and contamination.
 
 Imports all of `data`, and `pages`.
 """

@@ -9,7 +9,7 @@ import numpy as np
 
 from keras_flan.data.analysis.writing_systems import main_script
 from keras_flan.data.mixtures.mixture import Mixture
-from keras_flan.data.mixtures.registry import task_languages
+from keras_flan.data.mixtures.task_registry import task_languages
 from keras_flan.data.pipeline.packing import pack
 from keras_flan.data.pipeline.prompt_tokens import PromptTokens
 from keras_flan.data.pipeline.streams import (

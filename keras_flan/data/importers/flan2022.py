@@ -30,7 +30,7 @@ from keras_flan.data.importers.base import (
     file_stem,
 )
 from keras_flan.data.importers.writing import name_answer
-from keras_flan.data.mixtures.registry import (
+from keras_flan.data.mixtures.task_registry import (
     REGISTRY,
     RegistryTask,
     plain_name,

@@ -1,4 +1,4 @@
-"""Which tasks are drawn how often: tasks, mixtures and the paper's own.
+"""Which tasks are drawn how often: mixtures, also the paper's own.
 
 Imports `records` and `templates`.
 """
@@ -8,7 +8,6 @@ from keras_flan.lazy import attach
 __getattr__, __dir__, __all__ = attach(
     __name__,
     {
-        "Task": ".tasks",
         "Mixture": ".mixture",
         "MixtureGroup": ".mixture",
     },

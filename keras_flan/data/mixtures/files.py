@@ -51,14 +51,14 @@ from keras_flan.data.mixtures.mixture import (
     Mixture,
     MixtureGroup,
 )
-from keras_flan.data.mixtures.registry import (
+from keras_flan.data.mixtures.task_registry import (
     DEFAULT_RECORDS,
     Present,
     find_records,
     records_folder,
     registry_tasks,
 )
-from keras_flan.data.mixtures.tasks import Task
+from keras_flan.data.templates.task import Task
 from keras_flan.data.templates.families import Format
 from keras_flan.errors import InputError, did_you_mean
 from keras_flan.files import atomic_write

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from keras_flan.data.mixtures.tasks import Task
+from keras_flan.data.templates.task import Task
 from keras_flan.data.pipeline.streams import (
     chain_task_records,
     make_keys,

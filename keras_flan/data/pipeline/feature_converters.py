@@ -11,7 +11,7 @@ from keras_flan.runtime.tensorflow import tf
 
 
 @dataclasses.dataclass(frozen=True)
-class EncoderDecoder:
+class EncoderDecoderRows:
     """Inputs to the encoder, targets to the decoder.
 
     Args:
@@ -57,7 +57,7 @@ class EncoderDecoder:
 
 
 @dataclasses.dataclass(frozen=True)
-class DecoderOnly:
+class DecoderOnlyRows:
     """Inputs and targets one after the other, for decoder-only models.
 
     An example is the text `[bos] inputs eos targets eos`. The model reads

@@ -13,8 +13,8 @@ import functools
 
 from keras_flan.data.mixtures.mixture import Mixture
 from keras_flan.data.pipeline.feature_converters import (
-    DecoderOnly,
-    EncoderDecoder,
+    DecoderOnlyRows,
+    EncoderDecoderRows,
 )
 from keras_flan.data.pipeline.packing import pack as pack_lengths
 from keras_flan.data.pipeline.position import CUTS, Position, RowCounts
@@ -80,7 +80,7 @@ def build_dataset(
 
     Returns:
         A `tf.data.Dataset` of `(x, y, sample_weight)` as
-        `feature_converters.EncoderDecoder` or `DecoderOnly` makes them, with
+        `feature_converters.EncoderDecoderRows` or `DecoderOnlyRows` makes them, with
         the batch size in front; all shapes are fixed.
 
     Raises:
@@ -169,11 +169,11 @@ class Pipeline:
                 )
         sizes = (input_length, target_length, vocabulary.eos_id)
         if decoder_only:
-            self._converter = DecoderOnly(
+            self._converter = DecoderOnlyRows(
                 *sizes, bos_id=getattr(vocabulary, "bos_id", None)
             )
         else:
-            self._converter = EncoderDecoder(*sizes)
+            self._converter = EncoderDecoderRows(*sizes)
         if mixture.then and not repeat:
             raise InputError(
                 f"{mixture.name}: stages last a number of batches, not a pass "
@@ -272,7 +272,7 @@ class _Stage:
         self,
         mixture: Mixture,
         vocabulary: Vocabulary,
-        converter: EncoderDecoder | DecoderOnly,
+        converter: EncoderDecoderRows | DecoderOnlyRows,
         *,
         batch_size: int,
         seed: int,

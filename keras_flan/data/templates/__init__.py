@@ -1,4 +1,4 @@
-"""How an example is asked: patterns, families of them, and prompts.
+"""How an example is asked: templates, tasks that use them, and prompts.
 
 Imports `records`.
 """
@@ -8,7 +8,8 @@ from keras_flan.lazy import attach
 __getattr__, __dir__, __all__ = attach(
     __name__,
     {
-        "Template": ".patterns",
+        "Task": ".task",
+        "Template": ".template",
         "TemplateFamily": ".families",
         "load_family": ".library",
         "Format": ".prompts",

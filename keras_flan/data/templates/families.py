@@ -5,7 +5,7 @@ import enum
 import functools
 
 from keras_flan.data.templates.options import DERIVED_FIELDS
-from keras_flan.data.templates.patterns import Field, Literal, Template
+from keras_flan.data.templates.template import Field, Literal, Template
 
 
 class Format(str, enum.Enum):

@@ -13,7 +13,7 @@ from keras_flan.data.templates.families import (
     TemplateFamily,
 )
 from keras_flan.data.templates.options import DERIVED_FIELDS
-from keras_flan.data.templates.patterns import Template
+from keras_flan.data.templates.template import Template
 from keras_flan.errors import InputError, did_you_mean
 from keras_flan.schema import Strict, read_yaml, validate
 

@@ -18,7 +18,7 @@ from pathlib import Path
 import sentencepiece
 from sentencepiece.sentencepiece_model_pb2 import ModelProto
 
-from keras_flan.data.analysis.inspection import inspect
+from keras_flan.data.mixtures.inspection import inspect
 from keras_flan.data.mixtures.mixture import Mixture
 from keras_flan.data.records.shards import read_records
 from keras_flan.errors import InputError

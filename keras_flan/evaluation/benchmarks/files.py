@@ -8,7 +8,7 @@ import string
 from collections.abc import Mapping, Sequence
 
 from keras_flan.data.templates.families import Format
-from keras_flan.data.templates.patterns import Template
+from keras_flan.data.templates.template import Template
 from keras_flan.errors import InputError
 from keras_flan.evaluation.benchmarks.base import Benchmark, Item
 from keras_flan.evaluation.benchmarks.protocols import (

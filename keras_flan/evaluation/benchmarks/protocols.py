@@ -9,7 +9,7 @@ from typing import Literal
 import pydantic
 
 from keras_flan.data.templates.families import Format
-from keras_flan.data.templates.patterns import Template
+from keras_flan.data.templates.template import Template
 from keras_flan.errors import InputError, did_you_mean
 from keras_flan.schema import Strict, read_yaml, validate
 

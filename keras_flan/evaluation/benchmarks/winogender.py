@@ -5,7 +5,7 @@ from importlib import resources
 from typing import Literal
 
 from keras_flan.data.templates.families import Format
-from keras_flan.data.templates.patterns import Template
+from keras_flan.data.templates.template import Template
 from keras_flan.errors import InputError
 from keras_flan.evaluation.benchmarks.base import Benchmark, Item
 from keras_flan.schema import Strict, read_yaml, validate

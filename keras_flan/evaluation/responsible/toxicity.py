@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from keras_flan.data.templates.patterns import Template
+from keras_flan.data.templates.template import Template
 from keras_flan.errors import InputError
 from keras_flan.evaluation.scores.statistics import exact_interval
 from keras_flan.files import read_jsonl

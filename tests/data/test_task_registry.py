@@ -4,7 +4,7 @@ import pytest
 
 from keras_flan.cli.printing import print_tasks
 from keras_flan.data.importers import IMPORTERS
-from keras_flan.data.mixtures.registry import (
+from keras_flan.data.mixtures.task_registry import (
     REGISTRY,
     list_tasks,
     registry_tasks,

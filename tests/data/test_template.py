@@ -1,6 +1,6 @@
 import pytest
 
-from keras_flan.data.templates.patterns import Field, Literal, Template
+from keras_flan.data.templates.template import Field, Literal, Template
 from keras_flan.errors import InputError
 
 
