@@ -1,4 +1,4 @@
-"""Writing files so that a killed run never leaves a half."""
+"""Reading files, and writing them so that a killed run leaves no half."""
 
 import contextlib
 import gzip
@@ -7,9 +7,9 @@ import os
 import shutil
 import tempfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, NoReturn
 
 from keras_flan.errors import InputError
 
@@ -101,7 +101,9 @@ def write_json(path: str | os.PathLike, value: Any) -> None:
         f.write("\n")
 
 
-def write_jsonl(path: str | os.PathLike, rows) -> None:
+def write_jsonl(
+    path: str | os.PathLike, rows: Iterable[Mapping[str, Any]]
+) -> None:
     """Writes one compact JSON object a line, atomically."""
     with atomic_write(path) as f:
         for row in rows:
@@ -111,7 +113,8 @@ def write_jsonl(path: str | os.PathLike, rows) -> None:
 def read_text(path: str | os.PathLike) -> str:
     r"""Returns the UTF-8 text of a file, unpacking `.gz`.
 
-    Line ends stay as they are (`"\r\n"` is not translated).
+    Line ends stay as they are (`"\r\n"` is not translated); a byte-order
+    mark in front goes.
 
     Raises:
         InputError: If the file is missing, not UTF-8 or broken gzip.
@@ -121,7 +124,7 @@ def read_text(path: str | os.PathLike) -> str:
         data = path.read_bytes()
         if path.suffix == ".gz":
             data = gzip.decompress(data)
-        return data.decode("utf-8")
+        return data.decode("utf-8").removeprefix("\ufeff")
     except FileNotFoundError:
         raise InputError(f"{path}: no such file") from None
     except IsADirectoryError:
@@ -134,22 +137,107 @@ def read_text(path: str | os.PathLike) -> str:
         ) from None
 
 
-def json_fault(error: json.JSONDecodeError) -> str:
-    """Returns what is wrong with a line of JSON, and in which column.
+def parse_json(
+    text: str | bytes, *, allow_nan: bool = False, **hooks: Callable[[Any], Any]
+) -> Any:
+    """Returns the value of a JSON text.
+
+    Args:
+        text: The text.
+        allow_nan: Take `NaN`, `Infinity` and `-Infinity`, which are not JSON
+            but are what Python writes for such numbers.
+        **hooks: As `json.loads` takes them: `parse_float`, ...
+
+    Raises:
+        ValueError: If it isn't JSON or is nested too deeply; see
+            `json_fault`.
+    """
+    constant = None if allow_nan else _refuse
+    try:
+        return json.loads(text, parse_constant=constant, **hooks)
+    except RecursionError as error:
+        raise ValueError(str(error)) from None
+
+
+def _refuse(name: str) -> NoReturn:
+    raise ValueError(f"{name} is not a JSON number")
+
+
+def json_fault(error: ValueError) -> str:
+    """Returns what is wrong with a line of JSON and, if known, the column.
 
     Example:
         >>> try:
-        ...     json.loads('{"a": "b')
-        ... except json.JSONDecodeError as error:
+        ...     parse_json('{"a": "b')
+        ... except ValueError as error:
         ...     print(json_fault(error))
         Unterminated string starting at column 7
     """
+    if not isinstance(error, json.JSONDecodeError):
+        return str(error)
     # Some messages end with "at" already.
     return f"{error.msg.removesuffix(' at')} at column {error.colno}"
 
 
-def read_jsonl(path: str | os.PathLike) -> list[dict]:
+def read_json(
+    path: str | os.PathLike,
+    *,
+    remedy: str = "mend it or give another file",
+    allow_nan: bool = False,
+    **hooks: Callable[[Any], Any],
+) -> Any:
+    """Returns the JSON value in a file (`.gz` too).
+
+    Args:
+        path: The file.
+        remedy: What to do if it is broken.
+        allow_nan: As in `parse_json`: for files that Python may have written
+            (the metrics of a model that diverged hold a `NaN`) and for those
+            of which only the texts are used. All else is refused.
+        **hooks: As in `parse_json`.
+
+    Raises:
+        InputError: With file, line and column, if it isn't JSON.
+    """
+    text = read_text(path)
+    try:
+        return parse_json(text, allow_nan=allow_nan, **hooks)
+    except ValueError as error:
+        line = getattr(error, "lineno", None)
+        place = f"{path}:{line}" if line else path
+        raise InputError(
+            f"{place}: not JSON ({json_fault(error)}); {remedy}"
+        ) from None
+
+
+def read_json_object(
+    path: str | os.PathLike,
+    *,
+    remedy: str = "mend it or give another file",
+    allow_nan: bool = False,
+) -> dict[str, Any]:
+    """Returns the object that a JSON file is; see `read_json`.
+
+    Raises:
+        InputError: If it isn't JSON, or not an object.
+    """
+    value = read_json(path, remedy=remedy, allow_nan=allow_nan)
+    if not isinstance(value, dict):
+        raise InputError(
+            f"{path}: expected a JSON object, found {type(value).__name__}; "
+            f"{remedy}"
+        )
+    return value
+
+
+def read_jsonl(
+    path: str | os.PathLike, *, allow_nan: bool = False
+) -> list[dict[str, Any]]:
     """Returns the objects of a JSON Lines file (`.gz` too).
+
+    Args:
+        path: The file.
+        allow_nan: As in `read_json`.
 
     Raises:
         InputError: With file and line, if a line is not a JSON object.
@@ -160,8 +248,8 @@ def read_jsonl(path: str | os.PathLike) -> list[dict]:
         if not line.strip():
             continue
         try:
-            row = json.loads(line)
-        except json.JSONDecodeError as error:
+            row = parse_json(line, allow_nan=allow_nan)
+        except ValueError as error:
             raise InputError(
                 f"{path}:{number}: not JSON ({json_fault(error)}); "
                 "mend or remove the line"

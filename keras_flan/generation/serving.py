@@ -15,6 +15,7 @@ import pydantic
 
 from keras_flan.answers import KINDS
 from keras_flan.errors import InputError
+from keras_flan.files import parse_json
 from keras_flan.generation.prompting import Answered, stream_answers
 from keras_flan.generation.trace import render_answered
 from keras_flan.pages import html as page
@@ -200,8 +201,8 @@ class _Handler(BaseHTTPRequestHandler):
             )
             return None
         try:
-            data = json.loads(self.rfile.read(int(length)))
-        except (ValueError, RecursionError):
+            data = parse_json(self.rfile.read(int(length)))
+        except ValueError:
             raise InputError("request: not JSON") from None
         return validate(Question, data, "request")
 

@@ -3,7 +3,6 @@
 import dataclasses
 import os
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 
 from keras_flan.data.records.example import Example
 from keras_flan.data.templates.families import Format
@@ -132,11 +131,10 @@ def read_exemplars(path: str | os.PathLike) -> list[dict]:
     Raises:
         InputError: If the file is missing or of another form.
     """
-    from keras_flan.data.importers.base import read_json
-    from keras_flan.files import read_jsonl, read_text
+    from keras_flan.files import read_json, read_jsonl, read_text
 
     is_list = read_text(path).lstrip().startswith("[")
-    rows = read_json(Path(path)) if is_list else read_jsonl(path)
+    rows = read_json(path) if is_list else read_jsonl(path)
     if not rows or not all(isinstance(row, dict) for row in rows):
         raise InputError(
             f"{path}: expected objects with question, answer and rationale; "

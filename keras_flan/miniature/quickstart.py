@@ -315,7 +315,9 @@ def _predictions(folder: Path) -> list[dict]:
     chosen = []
     for group, number in SHOWN.items():
         first: dict[str, dict] = {}
-        for row in read_jsonl(folder / group / "cot_vote" / PREDICTIONS_FILE):
+        for row in read_jsonl(
+            folder / group / "cot_vote" / PREDICTIONS_FILE, allow_nan=True
+        ):
             first.setdefault(row["task"], row)
         chosen += list(first.values())[:number]
     return chosen

@@ -1,12 +1,11 @@
 """Models on disk: keras-hub presets, which plain keras-hub loads too."""
 
 import contextlib
-import json
 import os
 from pathlib import Path
 
 from keras_flan.errors import InputError, did_you_mean
-from keras_flan.files import read_text, replace_folder
+from keras_flan.files import read_json, replace_folder
 from keras_flan.models.hub import local_folder
 from keras_flan.runtime.start import prepare_process
 
@@ -196,10 +195,8 @@ def _kind(path: Path) -> str:
         TRANSFORMERS_TYPES,
     )
 
-    try:
-        values = json.loads(read_text(path))
-    except json.JSONDecodeError as error:
-        raise InputError(f"{path}: not JSON ({error.msg})") from None
+    # Configs of other models, as transformers writes them, hold Infinity.
+    values = read_json(path, allow_nan=True)
     if isinstance(values, dict) and "model_type" in values:
         if values["model_type"] in TRANSFORMERS_TYPES:
             return "decoder-only"

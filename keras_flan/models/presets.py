@@ -1,14 +1,13 @@
 """Models that ship with the package: their weights in half precision."""
 
 import hashlib
-import json
 import os
 from pathlib import Path
 
 import numpy as np
 
 from keras_flan.errors import InputError
-from keras_flan.files import atomic_write, read_text, write_json
+from keras_flan.files import atomic_write, read_json_object, write_json
 
 # A folder here for each: config.json, vocabulary.model, weights.npz.
 _FOLDER = Path(__file__).parent / "preset_weights"
@@ -54,7 +53,7 @@ def read_preset(folder: str | os.PathLike):
     from keras_flan.models.t5.model import T5
 
     folder = Path(folder)
-    sizes = json.loads(read_text(folder / "config.json"))
+    sizes = read_json_object(folder / "config.json")
     model = T5.from_config_values(
         **sizes,
         dropout=0.0,

@@ -2,7 +2,6 @@
 
 import hashlib
 import importlib.metadata
-import json
 import os
 import platform
 import shutil
@@ -11,7 +10,7 @@ from pathlib import Path
 import yaml
 
 from keras_flan.errors import InputError
-from keras_flan.files import atomic_write, read_text, write_json
+from keras_flan.files import atomic_write, read_json, read_text, write_json
 from keras_flan.training.config import TrainConfig
 
 _RUN = "run.json"
@@ -111,12 +110,13 @@ def _check_same(folder: Path, config: TrainConfig, before, run) -> None:
 def _read(path: Path) -> dict | None:
     if not path.is_file():
         return None
+    remedy = "give another output"
+    run = read_json(path, remedy=remedy, allow_nan=True)
     try:
-        run = json.loads(read_text(path))
         run["finished"], run["data"], run["vocabulary"]
-    except (json.JSONDecodeError, KeyError, TypeError):
+    except (KeyError, TypeError):
         raise InputError(
-            f"{path}: not what `keras-flan train` writes; give another output"
+            f"{path}: not what `keras-flan train` writes; {remedy}"
         ) from None
     return run
 

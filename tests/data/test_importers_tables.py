@@ -4,7 +4,7 @@ import pytest
 from typer.testing import CliRunner
 
 from keras_flan import cli
-from keras_flan.data.importers.base import parse_json
+from keras_flan.data.importers.base import parse_exact_json
 from keras_flan.errors import InputError
 from tests.data.mutations import lines
 
@@ -101,7 +101,7 @@ def test_what_json_takes_in_silence(imported):
         "not JSON (the key 'q' is given twice)",
         "not JSON (NaN is not a JSON number)",
     ]
-    assert parse_json('{"a": 1e3}')["a"] == 1000
+    assert parse_exact_json('{"a": 1e3}')["a"] == 1000
 
 
 def test_labelled_lines(imported):

@@ -6,7 +6,7 @@ table row or line is an example, and all strings in it are its texts.
 
 import csv
 import io
-import json
+import itertools
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,7 +14,7 @@ from typing import Any
 
 from keras_flan.data.records.shards import INFO_FILE, read_records
 from keras_flan.errors import InputError
-from keras_flan.files import read_text
+from keras_flan.files import json_fault, parse_json, read_json, read_text
 
 # An example: where it is, such as "test.jsonl:7", and its texts.
 Found = tuple[str, list[str]]
@@ -65,29 +65,36 @@ def _read_records(file: Path):
 
 
 def _read_json(file: Path):
-    text = read_text(file)
+    # Public files of JSON lines are often called .json.
+    if _holds_lines(file):
+        yield from _read_json_lines(file)
+    else:
+        value = read_json(
+            file, remedy="mend the file, or take it away", allow_nan=True
+        )
+        yield from enumerate(_objects(value), 1)
+
+
+def _holds_lines(file: Path) -> bool:
+    """Whether a first line is a whole JSON value and others follow."""
+    lines = [line for _, line in itertools.islice(_lines(file), 2)]
+    if len(lines) < 2:
+        return False
     try:
-        value = json.loads(text)
-    except json.JSONDecodeError as error:
-        # Public files of JSON lines are often called .json.
-        if error.msg == "Extra data":
-            yield from _read_json_lines(file)
-            return
-        raise InputError(
-            f"{file}:{error.lineno}: not JSON ({error.msg}); mend the file, "
-            "or take it away"
-        ) from None
-    yield from enumerate(_objects(value), 1)
+        parse_json(lines[0], allow_nan=True)
+    except ValueError:
+        return False
+    return True
 
 
 def _read_json_lines(file: Path):
     for number, line in _lines(file):
         try:
-            value = json.loads(line)
-        except json.JSONDecodeError as error:
+            value = parse_json(line, allow_nan=True)
+        except ValueError as error:
             raise InputError(
-                f"{file}:{number}: not JSON ({error.msg}); mend the line, or "
-                "take it away"
+                f"{file}:{number}: not JSON ({json_fault(error)}); mend the "
+                "line, or take it away"
             ) from None
         yield number, [text for one in _objects(value) for text in one]
 

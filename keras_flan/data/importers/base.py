@@ -11,8 +11,9 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from keras_flan import files
 from keras_flan.errors import InputError
-from keras_flan.files import json_fault, read_text
+from keras_flan.files import read_text
 
 SPLITS = ("train", "training", "test", "dev", "val", "valid", "validation")
 
@@ -192,13 +193,13 @@ def data_files(path: Path, suffix: str) -> list[Path]:
     """
     if not path.is_dir():
         return [path]
-    files = sorted([*path.glob(f"*{suffix}"), *path.glob(f"*{suffix}.gz")])
-    if not files:
+    found = sorted([*path.glob(f"*{suffix}"), *path.glob(f"*{suffix}.gz")])
+    if not found:
         raise InputError(
             f"{path}: expected a folder of {suffix} or {suffix}.gz files, "
             "found none"
         )
-    return files
+    return found
 
 
 def require(package: str, extra: str) -> ModuleType:
@@ -222,7 +223,7 @@ def read_lines(path: Path) -> Iterator[tuple[int, str]]:
     Only `"\n"` and `"\r\n"` end a line: others, such as U+2028, occur inside
     the texts of public data sets.
     """
-    for number, line in enumerate(read_source(path).split("\n"), 1):
+    for number, line in enumerate(read_text(path).split("\n"), 1):
         if line and not line.isspace():
             yield number, line.removesuffix("\r")
 
@@ -231,12 +232,10 @@ def read_objects(path: Path) -> Iterator[tuple[int, str, dict | Reject]]:
     """Yields number, text and object, or `Reject`, of each JSON line."""
     for number, line in read_lines(path):
         try:
-            value = parse_json(line)
-        except json.JSONDecodeError as error:
-            reason = f"not JSON ({json_fault(error)})"
+            value = parse_exact_json(line)
+        except ValueError as error:
+            reason = f"not JSON ({files.json_fault(error)})"
             value = Reject(path, number, reason, line)
-        except (ValueError, RecursionError) as error:
-            value = Reject(path, number, f"not JSON ({error})", line)
         else:
             if not isinstance(value, dict):
                 kind = type(value).__name__
@@ -255,22 +254,16 @@ class Number(float):
         return number
 
 
-def parse_json(text: str) -> Any:
+def parse_exact_json(text: str) -> Any:
     """Returns the value of a JSON text, of which nothing is lost.
 
     Fractions keep their spelling (`Number`). What `json` takes in silence is
     an error: a key given twice, of which the last one would win, and `NaN`.
 
     Raises:
-        ValueError: If it isn't JSON. (`json.JSONDecodeError` is one.)
-        RecursionError: If it is nested too deeply.
+        ValueError: If it isn't JSON; see `files.json_fault`.
     """
-    return json.loads(
-        text,
-        object_pairs_hook=_unique,
-        parse_float=Number,
-        parse_constant=_refuse,
-    )
+    return files.parse_json(text, **_EXACTLY)
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -282,27 +275,19 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return value
 
 
-def _refuse(name: str):
-    raise ValueError(f"{name} is not a JSON number")
+_EXACTLY = {"object_pairs_hook": _unique, "parse_float": Number}
 
 
-def read_json(path: Path) -> Any:
-    """Returns the JSON value in a file."""
-    text = read_source(path)
-    try:
-        return parse_json(text)
-    except json.JSONDecodeError as error:
-        raise InputError(
-            f"{path}:{error.lineno}: not JSON ({json_fault(error)}); "
-            "download or convert the file again"
-        ) from None
-    except (ValueError, RecursionError) as error:
-        raise InputError(f"{path}: not JSON ({error})") from None
+def read_exact_json(path: Path) -> Any:
+    """Returns the JSON value in a file; see `parse_exact_json`."""
+    return files.read_json(
+        path, remedy="download or convert the file again", **_EXACTLY
+    )
 
 
 def read_document(path: Path, key: str) -> dict:
     """Returns the JSON object in a file, which holds a list under `key`."""
-    document = read_json(path)
+    document = read_exact_json(path)
     if not isinstance(document, dict):
         found = type(document).__name__
     elif key not in document:
@@ -320,7 +305,7 @@ def read_document(path: Path, key: str) -> dict:
 def read_csv(path: Path) -> Iterator[tuple[int, list[str]]]:
     """Yields first line, from 1, and cells of each CSV record."""
     # StringIO, not splitlines, which also cuts at U+0085 and the like.
-    lines = io.StringIO(read_source(path), newline="\n")
+    lines = io.StringIO(read_text(path), newline="\n")
     records = csv.reader(lines, strict=True)
     number = 1
     try:
@@ -368,8 +353,3 @@ def missing_text(value: Any, names: Iterable[str]) -> str:
         if not text or text.isspace():
             return f"the text under {name!r} is empty"
     return ""
-
-
-def read_source(path: Path) -> str:
-    """Returns the text of a file, without a byte-order mark in front."""
-    return read_text(path).removeprefix("\ufeff")

@@ -15,9 +15,9 @@ from keras_flan.data.importers.base import (
     Reject,
     Row,
     Source,
-    read_source,
 )
 from keras_flan.errors import InputError
+from keras_flan.files import read_text
 
 _ANSWERS = {
     "entailment": "yes",
@@ -63,7 +63,7 @@ def _files(path: Path, split: str) -> list[Path]:
 
 def _lines(path: Path) -> list[str]:
     """Returns all lines, blank ones too: their numbers matter."""
-    lines = read_source(path).split("\n")
+    lines = read_text(path).split("\n")
     return [line.strip() for line in lines[: -1 if not lines[-1] else None]]
 
 

@@ -21,7 +21,7 @@ from keras_flan.data.importers.base import (
     as_json,
     data_files,
     file_stem,
-    read_json,
+    read_exact_json,
     read_lines,
     task_name,
 )
@@ -59,7 +59,7 @@ def _rows(path: Path, language: str) -> Iterator[Row | Reject]:
 
 
 def _exemplar_rows(path: Path) -> Iterator[Row | Reject]:
-    document = read_json(path)
+    document = read_exact_json(path)
     document = document if isinstance(document, dict) else {}
     answers, languages = document.get(_SOLUTIONS), document.get(_EXEMPLARS)
     if not isinstance(answers, list) or not isinstance(languages, dict):

@@ -18,7 +18,7 @@ from keras_flan.data.importers.base import (
     as_json,
     join_options,
     read_csv,
-    read_json,
+    read_exact_json,
     read_lines,
     read_objects,
     task_name,
@@ -210,7 +210,7 @@ def _read_json(path: Path, options: Options) -> Source:
 def _items(path: Path) -> Iterable[Any]:
     """Returns the list that a file is, or that its object has just one of."""
     try:
-        document = read_json(path)
+        document = read_exact_json(path)
     except InputError as error:
         raise InputError(
             f"{error}; a file with an object on each line has the format jsonl"

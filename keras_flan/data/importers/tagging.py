@@ -16,9 +16,9 @@ from keras_flan.data.importers.base import (
     Row,
     Source,
     read_lines,
-    read_source,
     task_name,
 )
+from keras_flan.files import read_text
 
 _TAG = re.compile(r"O|[BI]-(\S+)")
 _END = " <=> <NULL>"
@@ -51,7 +51,7 @@ def _fields(tokens: list[str], tags: list[str]) -> dict[str, str] | str:
 def _conll_sentences(path: Path) -> Iterator[tuple[int, list[str]]]:
     """Yields number of the first line and lines of each sentence."""
     lines: list[str] = []
-    for number, line in enumerate([*read_source(path).split("\n"), ""], 1):
+    for number, line in enumerate([*read_text(path).split("\n"), ""], 1):
         # Files put together from several have byte-order marks inside.
         is_break = not line.strip("\ufeff \t\r")
         is_break = is_break or line.startswith("-DOCSTART-")

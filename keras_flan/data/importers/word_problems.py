@@ -19,11 +19,11 @@ from keras_flan.data.importers.base import (
     Source,
     as_json,
     missing_text,
-    read_json,
-    read_source,
+    read_exact_json,
     task_name,
 )
 from keras_flan.errors import InputError
+from keras_flan.files import read_text
 
 _NUMBER = re.compile(r"-?(\d{1,3}(,\d{3})+|\d+)(\.\d+)?")
 _UNIT = re.compile(r"\s*\(([^()]*)\)")
@@ -86,7 +86,7 @@ def _id(item: dict) -> str:
 
 
 def _read(path: Path, options: Options) -> Source:
-    items = read_json(path)
+    items = read_exact_json(path)
     if not isinstance(items, list):
         raise InputError(
             f"{path}: expected a JSON list of problems, found "
@@ -136,7 +136,7 @@ def _texts(problem: ElementTree.Element) -> list[str] | str:
 
 
 def _read_asdiv(path: Path, options: Options) -> Source:
-    text = read_source(path)
+    text = read_text(path)
     if "<!" in text:
         # Entities can expand to gigabytes and comments cut a text in two;
         # the data set has neither.

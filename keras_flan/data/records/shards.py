@@ -8,7 +8,6 @@ last, so a killed run leaves the old set or the new one, never a half.
 import contextlib
 import hashlib
 import itertools
-import json
 import os
 import re
 import shutil
@@ -19,7 +18,7 @@ from typing import Any
 
 from keras_flan.data.records.example import Example
 from keras_flan.errors import InputError
-from keras_flan.files import read_text, write_json, write_jsonl
+from keras_flan.files import read_json_object, write_json, write_jsonl
 from keras_flan.runtime.tensorflow import tf
 
 SCHEMA_VERSION = 1
@@ -182,14 +181,7 @@ def read_info(directory: str | os.PathLike) -> dict[str, Any]:
             f"{path}: no such file{found}; write records there with "
             "`keras-flan import`"
         )
-    try:
-        info = json.loads(read_text(path))
-    except json.JSONDecodeError as error:
-        raise InputError(
-            f"{path}:{error.lineno}: not JSON ({error.msg}); {_AGAIN}"
-        ) from None
-    if not isinstance(info, dict):
-        raise InputError(f"{path}: expected a JSON object; {_AGAIN}")
+    info = read_json_object(path, remedy=_AGAIN)
     version = info.get("schema_version")
     if version != SCHEMA_VERSION:
         raise InputError(

@@ -4,7 +4,6 @@ Most files have an importer, which is used; the others are read here. A score
 counts every question, so a row that can't be used is an error.
 """
 
-import json
 import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -14,7 +13,7 @@ from keras_flan.data.importers import IMPORTERS, Options, Reject
 from keras_flan.errors import InputError, did_you_mean
 from keras_flan.evaluation.benchmarks.protocols import parse_exemplars
 from keras_flan.evaluation.benchmarks.sources import Question, laid_out
-from keras_flan.files import read_jsonl, read_text
+from keras_flan.files import read_json_object, read_jsonl, read_text
 
 _LABELS = "ABCDEFGHIJ"
 
@@ -302,20 +301,9 @@ def _get(
     return value
 
 
-def read_json(path: Path) -> dict:
+def read_json(path: Path) -> dict[str, Any]:
     """Returns the object in a JSON file; InputError if there is none."""
-    try:
-        value = json.loads(read_text(path))
-    except json.JSONDecodeError as error:
-        raise InputError(
-            f"{path}:{error.lineno}: not JSON ({error.msg}); download it again"
-        ) from None
-    if not isinstance(value, dict):
-        raise InputError(
-            f"{path}: expected a JSON object, found a "
-            f"{type(value).__name__}; download it again"
-        )
-    return value
+    return read_json_object(path, remedy="download it again")
 
 
 def same_place(question: Question, asked: Question) -> bool:

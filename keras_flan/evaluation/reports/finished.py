@@ -1,7 +1,6 @@
 """Finished runs, read back from their folders."""
 
 import dataclasses
-import json
 import math
 import os
 from collections.abc import Iterable, Sequence
@@ -18,7 +17,7 @@ from keras_flan.evaluation.scores.paper import (
     normalised_average,
 )
 from keras_flan.evaluation.scores.scoring import summarise, way_of
-from keras_flan.files import read_jsonl, read_text
+from keras_flan.files import read_json, read_jsonl
 
 _FIRST = ("mmlu", "bbh", "tydiqa", "mgsm", "gsm8k")
 
@@ -107,10 +106,7 @@ def _place(run: FinishedRun) -> tuple:
 
 def _read(folder: Path) -> FinishedRun:
     path = folder / METRICS_FILE
-    try:
-        metrics = json.loads(read_text(path))
-    except json.JSONDecodeError as error:
-        raise InputError(f"{path}: not JSON ({error.msg})") from None
+    metrics = read_json(path, allow_nan=True)
     if not isinstance(metrics, dict) or not {"run", "benchmark"} <= set(
         metrics
     ):
@@ -118,7 +114,7 @@ def _read(folder: Path) -> FinishedRun:
             f"{path}: expected the metrics of a run ('benchmark', 'run', "
             "'tasks'); give the --output of `keras-flan evaluate`"
         )
-    rows = read_jsonl(folder / PREDICTIONS_FILE)
+    rows = read_jsonl(folder / PREDICTIONS_FILE, allow_nan=True)
     # From the log, so that runs of any age are summed up alike.
     judged = judge(
         metrics["benchmark"], rows, source=str(folder / PREDICTIONS_FILE)

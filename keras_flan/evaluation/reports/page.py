@@ -1,6 +1,5 @@
 """A report on finished runs: one offline page, pictures, tables."""
 
-import json
 import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -23,7 +22,7 @@ from keras_flan.evaluation.reports.tables import (
     scores_table,
 )
 from keras_flan.evaluation.scores.comparing import compare_runs
-from keras_flan.files import atomic_write, read_text
+from keras_flan.files import atomic_write, read_json
 from keras_flan.pages import html as page
 from keras_flan.pages.plots import inline_svg, write_png
 from keras_flan.pages.predictions import render_prediction
@@ -203,10 +202,7 @@ def _significance(runs: Sequence[FinishedRun]) -> Table | None:
 
 
 def _read_overlap(path: Path) -> dict[str, Any]:
-    try:
-        found = json.loads(read_text(path))
-    except json.JSONDecodeError as error:
-        raise InputError(f"{path}: not JSON ({error.msg})") from None
+    found = read_json(path)
     if not isinstance(found, dict) or "benchmark" not in found:
         raise InputError(
             f"{path}: expected what `keras-flan contamination --json` prints"

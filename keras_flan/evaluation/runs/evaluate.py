@@ -17,7 +17,7 @@ from keras_flan.evaluation.runs.identity import model_hash
 from keras_flan.evaluation.runs.journal import JOURNAL_FILE, Journal
 from keras_flan.evaluation.scores.judging import judge, ranked
 from keras_flan.evaluation.scores.scoring import score
-from keras_flan.files import read_text, write_json, write_jsonl
+from keras_flan.files import read_json_object, write_json, write_jsonl
 from keras_flan.answers import EXTRACTOR_VERSION
 from keras_flan.progress import Progress
 
@@ -193,7 +193,7 @@ def _finished(output: Path, run: dict) -> dict | None:
         return None
     if (output / JOURNAL_FILE).exists():
         return None
-    metrics = json.loads(read_text(files[0]))
+    metrics = read_json_object(files[0], allow_nan=True)
     return metrics if metrics.get("run") == run else None
 
 

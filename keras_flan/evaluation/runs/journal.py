@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from keras_flan.errors import InputError
+from keras_flan.files import parse_json
 
 JOURNAL_FILE = "journal.jsonl"
 
@@ -72,7 +73,7 @@ class Journal:
         parsed = []
         for number, line in enumerate(lines, 1):
             try:
-                parsed.append(json.loads(line))
+                parsed.append(parse_json(line, allow_nan=True))
             except ValueError:
                 # A block of the last write may be missing on disk.
                 if number < len(lines):

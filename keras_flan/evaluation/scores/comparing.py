@@ -75,7 +75,7 @@ def read_log(path: str | os.PathLike) -> list[dict]:
                 f"{path}: no such file; give the folder of one run, which "
                 "`keras-flan evaluate` finished"
             )
-    return read_jsonl(path)
+    return read_jsonl(path, allow_nan=True)
 
 
 def _by_task(

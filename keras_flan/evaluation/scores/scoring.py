@@ -92,7 +92,8 @@ def score_file(
     benchmark: str, path: str | os.PathLike, *, rules: str | None = None
 ) -> dict:
     """Scores a JSON Lines file of recorded outputs; see `score`."""
-    return score(benchmark, read_jsonl(path), rules=rules, source=str(path))
+    rows = read_jsonl(path, allow_nan=True)
+    return score(benchmark, rows, rules=rules, source=str(path))
 
 
 def way_of(run: Mapping[str, Any]) -> str:

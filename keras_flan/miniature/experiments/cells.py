@@ -256,7 +256,7 @@ class Bench:
                 limit=number,
                 max_new_tokens=_NEW_TOKENS[view.mode],
             )
-            rows = read_jsonl(Path(folder) / PREDICTIONS_FILE)
+            rows = read_jsonl(Path(folder) / PREDICTIONS_FILE, allow_nan=True)
         result = {
             "n": number,
             "tasks": {

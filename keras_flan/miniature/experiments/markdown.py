@@ -6,14 +6,13 @@ puts each experiment's tables between the page's own lines
 `<!-- NAME -->` and `<!-- end -->`; what stands around them stays.
 """
 
-import json
 import re
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from keras_flan.errors import InputError
-from keras_flan.files import atomic_write, read_text
+from keras_flan.files import atomic_write, read_json, read_text
 
 _BLOCK = re.compile(r"(<!-- (\w+) -->\n)(.*?)(<!-- end -->)", re.S)
 
@@ -110,7 +109,8 @@ def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 def main() -> None:
     """Puts results into a page."""
     results, page = map(Path, sys.argv[1:])
-    text = filled(read_text(page), json.loads(read_text(results)), str(page))
+    values = read_json(results, allow_nan=True)
+    text = filled(read_text(page), values, str(page))
     with atomic_write(page) as f:
         f.write(text)
 

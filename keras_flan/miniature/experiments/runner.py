@@ -2,7 +2,6 @@
 
 import concurrent.futures
 import functools
-import json
 import multiprocessing
 import os
 import sys
@@ -11,7 +10,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from keras_flan.files import read_text, write_json
+from keras_flan.files import read_json, write_json
 from keras_flan.miniature.experiments.cells import Bench
 from keras_flan.miniature.experiments.plan import (
     PLAN,
@@ -175,6 +174,6 @@ def _run_cell(
             }
             write_json(files[name], row)
     return {
-        name: json.loads(read_text(path))["scores"]
+        name: read_json(path, allow_nan=True)["scores"]
         for name, path in files.items()
     }

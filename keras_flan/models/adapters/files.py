@@ -10,7 +10,7 @@ import safetensors
 from safetensors.numpy import load, save
 
 from keras_flan.errors import InputError
-from keras_flan.files import atomic_write
+from keras_flan.files import atomic_write, parse_json
 
 _FORMAT = "keras_flan.adapter.1"
 _KEYS = {"kind", "family", "base", "targets"}
@@ -59,14 +59,14 @@ def read_settings(path: str | os.PathLike) -> dict[str, Any]:
             "save_adapter wrote"
         ) from None
     try:
-        settings = json.loads(metadata["settings"])
+        settings = parse_json(metadata["settings"])
         known = (
             metadata["format"] == _FORMAT
             and settings["kind"] in ("lora", "houlsby")
             and set(settings) >= _KEYS
             and all(isinstance(t, str) for t in settings["targets"])
         )
-    except (KeyError, TypeError, json.JSONDecodeError):
+    except (KeyError, TypeError, ValueError):
         known = False
     if not known:
         raise InputError(

@@ -1,6 +1,5 @@
 """Decoder-only models for packed batches, on keras-hub's weights."""
 
-import json
 from pathlib import Path
 
 import keras
@@ -8,7 +7,7 @@ from keras import ops
 
 from keras_flan.data.vocabularies.hub import HubVocabulary
 from keras_flan.data.vocabularies.sentencepiece import Vocabulary
-from keras_flan.files import write_json
+from keras_flan.files import read_json_object, write_json
 from keras_flan.models.adapters.base import merged
 from keras_flan.models.attention import attend, block_causal, within_window
 from keras_flan.models.decoder_only.decoding import DecoderOnlyDecoding
@@ -210,7 +209,7 @@ class DecoderOnly(LanguageModel):
         backbone = keras_hub.models.Backbone.from_preset(str(preset))
         folder, settings = Path(preset), {"separate": False}
         if (folder / _FILE).is_file():
-            settings = json.loads((folder / _FILE).read_text("utf-8"))
+            settings = read_json_object(folder / _FILE)
             vocabulary = None
             if (folder / "tokenizer.json").is_file():
                 tokenizer = keras_hub.tokenizers.Tokenizer.from_preset(
@@ -255,7 +254,7 @@ def _note_tied_embeddings(backbone, path: Path) -> None:
     keras-hub 0.32 leaves out that a Llama's embeddings are tied, and then
     cannot load what it saved.
     """
-    values = json.loads(path.read_text("utf-8"))
+    values = read_json_object(path)
     tied = getattr(backbone, "tie_word_embeddings", False)
     if tied and "tie_word_embeddings" not in values["config"]:
         values["config"]["tie_word_embeddings"] = True

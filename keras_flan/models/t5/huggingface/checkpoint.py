@@ -1,7 +1,6 @@
 """Safetensors files, one or many with an index, a tensor at a time."""
 
 import contextlib
-import json
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -10,7 +9,7 @@ import numpy as np
 from keras import ops
 
 from keras_flan.errors import InputError, did_you_mean
-from keras_flan.files import read_text, write_json
+from keras_flan.files import read_json, write_json
 from keras_flan.models.t5.huggingface.t5_tensors import Tensor
 
 SINGLE = "model.safetensors"
@@ -92,9 +91,10 @@ class Checkpoint(contextlib.ExitStack):
         return array
 
     def _shard_names(self, path: Path) -> Iterable[str]:
+        index = read_json(path)
         try:
-            names = json.loads(read_text(path))["weight_map"].values()
-        except (json.JSONDecodeError, KeyError, TypeError, AttributeError):
+            names = index["weight_map"].values()
+        except (KeyError, TypeError, AttributeError):
             raise InputError(
                 f"{path}: expected an object 'weight_map' of tensor names "
                 "and files"

@@ -1,6 +1,5 @@
 """A T5 from the files of Hugging Face, and back."""
 
-import json
 import os
 from pathlib import Path
 
@@ -9,7 +8,7 @@ import numpy as np
 
 from keras_flan.data.vocabularies.sentencepiece import Vocabulary
 from keras_flan.errors import InputError, did_you_mean
-from keras_flan.files import read_text, replace_folder, write_json
+from keras_flan.files import read_json_object, replace_folder, write_json
 from keras_flan.models.adapters.base import merged
 from keras_flan.models.hub import local_folder
 from keras_flan.models.t5.huggingface import t5_config, tokenizer_json
@@ -67,12 +66,7 @@ def from_huggingface(path: str | os.PathLike, *, dtype=None, **settings) -> T5:
     prepare_process()
     folder = local_folder(path)
     place = folder / "config.json"
-    try:
-        values = json.loads(read_text(place))
-    except json.JSONDecodeError as error:
-        raise InputError(f"{place}: not JSON ({error.msg})") from None
-    if not isinstance(values, dict):
-        raise InputError(f"{place}: expected a JSON object")
+    values = read_json_object(place)
     config = t5_config.read_config(values, str(place))
     vocabulary = _read_vocabulary(folder, config["vocabulary_size"])
     with Checkpoint(folder) as checkpoint:

@@ -7,13 +7,12 @@ normaliser, so one can be made from the other.
 
 import base64
 import binascii
-import json
 import re
 from pathlib import Path
 
 from keras_flan.data.vocabularies.sentencepiece import Vocabulary
 from keras_flan.errors import InputError
-from keras_flan.files import read_text
+from keras_flan.files import read_json
 
 FILE = "tokenizer.json"
 CONFIG_FILE = "tokenizer_config.json"
@@ -45,14 +44,15 @@ def to_sentencepiece(path: Path) -> bytes:
     """
     from sentencepiece import sentencepiece_model_pb2 as spm
 
+    remedy = "give the spiece.model instead"
+    tokenizer = read_json(path, remedy=remedy)
     try:
-        tokenizer = json.loads(read_text(path))
         model = tokenizer["model"]
         pieces = [(str(piece), float(score)) for piece, score in model["vocab"]]
     except (ValueError, KeyError, TypeError) as error:
         raise InputError(
             f"{path}: expected a tokenizer with a unigram model ({error}); "
-            "give the spiece.model instead"
+            f"{remedy}"
         ) from None
     while pieces and _SENTINEL.fullmatch(pieces[-1][0]):
         pieces.pop()
