@@ -369,7 +369,7 @@ def main() -> None:
         run_side(args.side, json.load(sys.stdin))
         return
 
-    from keras_flan.data.vocabularies.sentencepiece import train_vocabulary_from
+    from keras_flan.data.vocabularies.training import train_vocabulary_from
 
     pythons = {"keras_flan": sys.executable, "seqio": args.seqio_python}
     with tempfile.TemporaryDirectory() as folder:

@@ -355,7 +355,7 @@ def vocabulary(
     json_: Json = False,
 ):
     """Train a SentencePiece vocabulary on records or text."""
-    from keras_flan.data.vocabularies.sentencepiece import train_vocabulary_from
+    from keras_flan.data.vocabularies.training import train_vocabulary_from
 
     vocabulary = train_vocabulary_from(source, size, output)
     if json_:

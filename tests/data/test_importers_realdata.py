@@ -6,8 +6,8 @@ import json
 import pytest
 
 from keras_flan.data.importers import import_file, import_source
-from keras_flan.data.templates.task import Task
 from keras_flan.data.records.shards import read_records
+from keras_flan.data.templates.task import Task
 
 pytestmark = pytest.mark.realdata
 

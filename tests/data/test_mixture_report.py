@@ -6,16 +6,16 @@ from typer.testing import CliRunner
 
 from keras_flan.cli import app
 from keras_flan.data.analysis import statistics as mixture_statistics
-from keras_flan.data.mixtures.inspection import inspect
 from keras_flan.data.analysis.report import write_mixture_report
 from keras_flan.data.analysis.statistics import measure_mixture
 from keras_flan.data.analysis.writing_systems import main_script
+from keras_flan.data.mixtures.inspection import inspect
 from keras_flan.data.mixtures.mixture import Mixture, MixtureGroup
-from keras_flan.data.templates.task import Task
 from keras_flan.data.pipeline.packing import fill
 from keras_flan.data.pipeline.pipeline import build_dataset
 from keras_flan.data.records.shards import Example, write_records
-from keras_flan.data.vocabularies.sentencepiece import train_vocabulary
+from keras_flan.data.templates.task import Task
+from keras_flan.data.vocabularies.training import train_vocabulary
 from tests.evaluation.test_report import Page
 
 

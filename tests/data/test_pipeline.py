@@ -5,7 +5,6 @@ import numpy as np
 import pytest
 
 from keras_flan.data.mixtures.mixture import Mixture, MixtureGroup
-from keras_flan.data.templates.task import Task
 from keras_flan.data.pipeline.exemplars import ExemplarPool
 from keras_flan.data.pipeline.packing import fill
 from keras_flan.data.pipeline.pipeline import Pipeline, build_dataset
@@ -17,7 +16,8 @@ from keras_flan.data.pipeline.streams import (
 from keras_flan.data.records.shards import Example, read_records, write_records
 from keras_flan.data.templates.library import LIBRARY
 from keras_flan.data.templates.prompts import Format, render_prompt
-from keras_flan.data.vocabularies.sentencepiece import (
+from keras_flan.data.templates.task import Task
+from keras_flan.data.vocabularies.training import (
     train_vocabulary,
     train_vocabulary_from,
 )

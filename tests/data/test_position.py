@@ -14,7 +14,7 @@ from keras_flan.data.pipeline.streams import (
     task_records,
 )
 from keras_flan.data.records.shards import Example, write_records
-from keras_flan.data.vocabularies.sentencepiece import train_vocabulary
+from keras_flan.data.vocabularies.training import train_vocabulary
 from keras_flan.errors import InputError
 
 

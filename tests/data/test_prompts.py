@@ -6,7 +6,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from keras_flan.data.templates.task import Task
 from keras_flan.data.records.shards import Example
 from keras_flan.data.templates.families import (
     FewShotStyle,
@@ -16,12 +15,13 @@ from keras_flan.data.templates.families import (
 )
 from keras_flan.data.templates.library import load_family
 from keras_flan.data.templates.options import DERIVED_FIELDS, option_values
-from keras_flan.data.templates.template import Template
 from keras_flan.data.templates.prompts import render_prompt
 from keras_flan.data.templates.prompts_graph import (
     PromptRenderer,
     TemplateTable,
 )
+from keras_flan.data.templates.task import Task
+from keras_flan.data.templates.template import Template
 from keras_flan.errors import InputError
 
 FORMATS = list(Format)

@@ -5,9 +5,9 @@ import dataclasses
 import pytest
 
 from keras_flan.data.mixtures.mixture import Mixture, MixtureGroup
-from keras_flan.data.templates.task import Task
 from keras_flan.data.pipeline.streams import draw_records, split_keys
 from keras_flan.data.records.shards import Example, write_records
+from keras_flan.data.templates.task import Task
 from keras_flan.runtime.tensorflow import allow_open_files, tf
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from keras_flan.data.records.shards import Example, write_records
 from keras_flan.data.templates.library import LIBRARY
-from keras_flan.data.vocabularies.sentencepiece import train_vocabulary
+from keras_flan.data.vocabularies.training import train_vocabulary
 
 pytestmark = pytest.mark.slow
 STEPS, DEVICES = 6, 4

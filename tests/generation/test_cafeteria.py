@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from keras_flan import cli
-from keras_flan.data.vocabularies.sentencepiece import train_vocabulary
+from keras_flan.data.vocabularies.training import train_vocabulary
 from keras_flan.generation.prompting import chain_of_thought
 from keras_flan.models import T5, save
 from keras_flan.training import Adafactor, TokenCrossentropy

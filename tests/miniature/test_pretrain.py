@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from keras_flan.data.analysis.overlap import Words
-from keras_flan.data.vocabularies.sentencepiece import train_vocabulary
+from keras_flan.data.vocabularies.training import train_vocabulary
 from keras_flan.errors import InputError
 from keras_flan.miniature.pretraining.corpus import documents
 from keras_flan.miniature.pretraining.pretrain import (

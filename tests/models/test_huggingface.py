@@ -167,10 +167,8 @@ def test_tokenizer_gives_the_ids_of_transformers(models, name):
 
 
 def test_tokenizer_json_of_our_own_vocabulary(tmp_path):
-    from keras_flan.data.vocabularies.sentencepiece import (
-        Vocabulary,
-        train_vocabulary,
-    )
+    from keras_flan.data.vocabularies.sentencepiece import Vocabulary
+    from keras_flan.data.vocabularies.training import train_vocabulary
 
     texts = (FOLDER.parent / "make_t5.py").read_text().split("\n\n")
     vocabulary = train_vocabulary(texts, 400, tmp_path / "v.model")

@@ -48,10 +48,8 @@ def test_t5(name, tmp_path):
 
 def test_exported_tokenizer(tmp_path):
     """transformers reads the same ids as SentencePiece, also for ours."""
-    from keras_flan.data.vocabularies.sentencepiece import (
-        Vocabulary,
-        train_vocabulary,
-    )
+    from keras_flan.data.vocabularies.sentencepiece import Vocabulary
+    from keras_flan.data.vocabularies.training import train_vocabulary
 
     text = (make_t5.FOLDER.parent / "make_t5.py").read_text()
     train_vocabulary(text.split("\n\n"), 400, tmp_path / "ours.model")

@@ -4,8 +4,8 @@ import os
 from collections.abc import Mapping, Sequence
 
 from keras_flan.data.analysis.contamination import check_contamination
-from keras_flan.data.mixtures.inspection import inspect
 from keras_flan.data.analysis.statistics import measure_mixture
+from keras_flan.data.mixtures.inspection import inspect
 from keras_flan.data.mixtures.mixture import Mixture
 from keras_flan.data.vocabularies.sentencepiece import Vocabulary
 from keras_flan.files import atomic_write

@@ -54,12 +54,11 @@ from keras_flan.data.mixtures.mixture import (
 from keras_flan.data.mixtures.task_registry import (
     DEFAULT_RECORDS,
     Present,
-    find_records,
-    records_folder,
     registry_tasks,
 )
-from keras_flan.data.templates.task import Task
+from keras_flan.data.records.shards import find_records, records_folder
 from keras_flan.data.templates.families import Format
+from keras_flan.data.templates.task import Task
 from keras_flan.errors import InputError, did_you_mean
 from keras_flan.files import atomic_write
 from keras_flan.schema import Strict, read_yaml, validate

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from keras_flan.data.mixtures.mixture import Mixture
-from keras_flan.data.templates.task import Task
 from keras_flan.data.records.shards import INFO_FILE, Example
 from keras_flan.data.templates.families import Format
 from keras_flan.data.templates.prompts import render_prompt
+from keras_flan.data.templates.task import Task
 from keras_flan.errors import InputError
 
 

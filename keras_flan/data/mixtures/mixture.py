@@ -4,8 +4,8 @@ import dataclasses
 import os
 from collections.abc import Mapping, Sequence
 
-from keras_flan.data.templates.task import Task
 from keras_flan.data.templates.families import BASIC_FORMATS, Format
+from keras_flan.data.templates.task import Task
 from keras_flan.errors import InputError
 
 DEFAULT_FORMATS = dict.fromkeys(BASIC_FORMATS, 1.0)

@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from keras_flan.data.records.shards import INFO_FILE, read_info
+from keras_flan.data.records.shards import find_records, read_info
 from keras_flan.data.templates.library import load_family
 from keras_flan.errors import InputError, did_you_mean
 from keras_flan.files import read_text
@@ -170,32 +170,6 @@ def _read_table(mixture: str) -> tuple[RegistryTask, ...]:
         )
         for row in table
     )
-
-
-def find_records(root: str | os.PathLike, split: str) -> dict[str, Path]:
-    """Returns the record sets of a split in a folder of tasks, by task.
-
-    They are in `root/<task>` or `root/<task>/<split>`.
-    """
-    root = Path(root)
-    if not root.is_dir():
-        return {}
-    folders = {
-        path.name: records_folder(path, split)
-        for path in sorted(root.iterdir())
-        if path.is_dir()
-    }
-    return {name: folder for name, folder in folders.items() if folder}
-
-
-def records_folder(path: Path, split: str) -> Path | None:
-    """Returns where under a task's folder the records of a split are."""
-    for folder in (path / split, path):
-        if (folder / INFO_FILE).is_file() and (
-            read_info(folder)["split"] == split
-        ):
-            return folder
-    return None
 
 
 class Present:

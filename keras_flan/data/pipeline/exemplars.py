@@ -5,7 +5,6 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from keras_flan.data.templates.task import Task
 from keras_flan.data.pipeline.streams import (
     chain_task_records,
     make_keys,
@@ -13,6 +12,7 @@ from keras_flan.data.pipeline.streams import (
     stable_seed,
 )
 from keras_flan.data.records.shards import verify_records
+from keras_flan.data.templates.task import Task
 from keras_flan.runtime.tensorflow import tf
 
 # Examples of a task that serve as exemplars.

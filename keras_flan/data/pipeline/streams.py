@@ -13,8 +13,8 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from keras_flan.data.mixtures.mixture import Mixture
-from keras_flan.data.templates.task import Task
 from keras_flan.data.records.shards import check_sizes, read_info
+from keras_flan.data.templates.task import Task
 from keras_flan.errors import InputError
 from keras_flan.runtime.tensorflow import allow_open_files, tf
 

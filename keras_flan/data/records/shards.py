@@ -207,6 +207,32 @@ def read_info(directory: str | os.PathLike) -> dict[str, Any]:
     return info
 
 
+def find_records(root: str | os.PathLike, split: str) -> dict[str, Path]:
+    """Returns the record sets of a split in a folder of tasks, by task.
+
+    They are in `root/<task>` or `root/<task>/<split>`.
+    """
+    root = Path(root)
+    if not root.is_dir():
+        return {}
+    folders = {
+        path.name: records_folder(path, split)
+        for path in sorted(root.iterdir())
+        if path.is_dir()
+    }
+    return {name: folder for name, folder in folders.items() if folder}
+
+
+def records_folder(path: Path, split: str) -> Path | None:
+    """Returns where under a task's folder the records of a split are."""
+    for folder in (path / split, path):
+        if (folder / INFO_FILE).is_file() and (
+            read_info(folder)["split"] == split
+        ):
+            return folder
+    return None
+
+
 def read_records(
     directory: str | os.PathLike,
     *,

@@ -8,13 +8,13 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from keras_flan.data.templates.task import Task
 from keras_flan.data.templates.draws import choose_tf
 from keras_flan.data.templates.families import Format, record_fields
 from keras_flan.data.templates.options import DERIVED_FIELDS
 from keras_flan.data.templates.options_graph import OptionFields
-from keras_flan.data.templates.template import Literal, Template
 from keras_flan.data.templates.prompts import EXEMPLAR_DRAW
+from keras_flan.data.templates.task import Task
+from keras_flan.data.templates.template import Literal, Template
 from keras_flan.runtime.tensorflow import tf
 
 

@@ -1,9 +1,9 @@
 """Record folders as a benchmark: asked with their own templates."""
 
-from keras_flan.data.templates.task import Task
 from keras_flan.data.records.shards import INFO_FILE, Example
 from keras_flan.data.templates.families import record_fields
 from keras_flan.data.templates.prompts import render_prompt
+from keras_flan.data.templates.task import Task
 from keras_flan.errors import InputError
 from keras_flan.evaluation.benchmarks.base import Benchmark, Item
 from keras_flan.evaluation.benchmarks.sources import (

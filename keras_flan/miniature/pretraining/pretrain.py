@@ -38,7 +38,7 @@ class PretrainConfig:
     Attributes:
         vocabulary_size: SentencePiece pieces.
         numbers: Whole numbers that have a piece each; see
-            `data.tokenizers.train_vocabulary`.
+            `data.train_vocabulary`.
         rows: Rows of the embedding; those beyond the pieces mark the spans
             of span corruption, the last row the first span, as in T5.
         num_layers: Layers of the encoder, and of the decoder.
@@ -169,10 +169,8 @@ def pretrain(
 
 
 def _vocabulary(output: Path, config: PretrainConfig):
-    from keras_flan.data.vocabularies.sentencepiece import (
-        Vocabulary,
-        train_vocabulary,
-    )
+    from keras_flan.data.vocabularies.sentencepiece import Vocabulary
+    from keras_flan.data.vocabularies.training import train_vocabulary
 
     path = output / "vocabulary.model"
     if path.is_file():
