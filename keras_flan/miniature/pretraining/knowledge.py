@@ -6,6 +6,8 @@ pretrained on has met the alphabet before it is asked for the letter after p.
 How such things are asked, only finetuning shows.
 """
 
+from string import ascii_lowercase as ALPHABET
+
 from keras_flan.miniature.pretraining import lexicon
 from keras_flan.miniature.universe import Draws
 from keras_flan.miniature.universe.language import (
@@ -30,7 +32,6 @@ from keras_flan.miniature.universe.words import (
     with_article,
 )
 
-_ALPHABET = "abcdefghijklmnopqrstuvwxyz"
 # A whole, several of it, its parts, and how many it has.
 _PARTS = (
     ("week", "weeks", "days", 7),
@@ -124,7 +125,7 @@ def spelled(draws: Draws) -> str:
 def letters(draws: Draws) -> str:
     """Neighbours and places in the alphabet."""
     at = draws.between(1, 20)
-    run = _ALPHABET[at : at + 5]
+    run = ALPHABET[at : at + 5]
     return draws.pick(
         (
             f"{', '.join(run)}. After {run[1]} comes {run[2]}.",

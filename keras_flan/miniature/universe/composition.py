@@ -4,7 +4,16 @@ The pairs are made here, not listed: three ways to pick a word of a list and
 five questions on a word give fifteen tasks, and so on.
 """
 
-from keras_flan.miniature.universe.families import Content, Op, family
+from collections.abc import Callable, Iterable
+from typing import TypeAlias
+
+from keras_flan.miniature.universe.families import (
+    Answer,
+    Answerer,
+    Content,
+    Op,
+    family,
+)
 from keras_flan.miniature.universe.numbers import in_steps, number_list
 from keras_flan.miniature.universe.specs import Draws
 from keras_flan.miniature.universe.strings import distinct_lengths
@@ -14,10 +23,13 @@ from keras_flan.miniature.universe.words import (
     PEOPLE,
     THINGS,
     people,
+    spelled,
 )
 
+_Share: TypeAlias = tuple[list[str], int, int, str]
 
-def _join(items) -> str:
+
+def _join(items: Iterable[object]) -> str:
     return ", ".join(map(str, items))
 
 
@@ -31,11 +43,11 @@ PICKED_WORD = (
 # What to ask of it: name, phrase of {of}, answer, held out.
 ABOUT_WORD = (
     ("initial", "the first letter of {of}", lambda w: (
-        w[0], f"It is spelled {' '.join(w)}."), False),
+        w[0], spelled(w)), False),
     ("final", "the last letter of {of}", lambda w: (
-        w[-1], f"It is spelled {' '.join(w)}."), False),
+        w[-1], spelled(w)), False),
     ("length", "the number of letters of {of}", lambda w: (
-        len(w), f"It is spelled {' '.join(w)}."), False),
+        len(w), spelled(w)), False),
     ("kind", "the kind (animal, fruit, colour, tool or garment) of {of}",
      lambda w: (KIND_OF[w], f"It is of the kind {KIND_OF[w]}."), True),
 )  # fmt: skip
@@ -57,8 +69,10 @@ ABOUT_NUMBER = (
 )  # fmt: skip
 
 
-def _of_word(pick, about):
-    def answer(draws: Draws, items):
+def _of_word(
+    pick: Callable[[list[str]], str], about: Callable[[str], tuple]
+) -> Answerer:
+    def answer(draws: Draws, items: list[str]) -> Answer:
         word = pick(items)
         result, step = about(word)
         return result, f"The word is {word}. {step}"
@@ -66,8 +80,10 @@ def _of_word(pick, about):
     return answer
 
 
-def _of_number(pick, about):
-    def answer(draws: Draws, values):
+def _of_number(
+    pick: Callable[[list[int]], int], about: Callable[[int], tuple]
+) -> Answerer:
+    def answer(draws: Draws, values: list[int]) -> Answer:
         n = pick(values)
         result, step = about(n)
         return result, f"The number is {n}. {step}"
@@ -99,32 +115,32 @@ NUMBERS_OPS = tuple(
 )
 
 
-def _sum_parity(draws: Draws, values):
+def _sum_parity(draws: Draws, values: list[int]) -> Answer:
     total = sum(values)
     return "odd" if total % 2 else "even", (
         f"{in_steps(values)} The last digit is {total % 10}.")  # fmt: skip
 
 
-def _sum_minus(draws: Draws, values):
+def _sum_minus(draws: Draws, values: list[int]) -> Answer:
     total, high = sum(values), max(values)
     return total - high, (
         f"{in_steps(values)} The largest is {high}. {total} - {high} = "
         f"{total - high}.")  # fmt: skip
 
 
-def _sorted_middle(draws: Draws, values):
+def _sorted_middle(draws: Draws, values: list[int]) -> Answer:
     ranked = sorted(values)
     return ranked[1], f"In order: {_join(ranked)}."
 
 
-def _day_letter(draws: Draws, _):
+def _day_letter(draws: Draws, _: None) -> Answer:
     at, n = draws.below(7), draws.between(1, 3)
     way = [DAYS[(at + i) % 7] for i in range(1, n + 1)]
     return way[-1][0], f"{', '.join(way)}. It begins with {way[-1][0]}.", {
         "day": DAYS[at], "n": f"{n} day{'s' if n > 1 else ''}"}  # fmt: skip
 
 
-def _difference_parity(draws: Draws, _):
+def _difference_parity(draws: Draws, _: None) -> Answer:
     a, b = draws.between(12, 40), draws.between(2, 11)
     result = a - b
     return "odd" if result % 2 else "even", (
@@ -132,12 +148,12 @@ def _difference_parity(draws: Draws, _):
             "a": a, "b": b}  # fmt: skip
 
 
-def _share(draws: Draws):
+def _share(draws: Draws) -> _Share:
     names = people(draws, 2)
     return names, draws.between(4, 15), draws.between(2, 9), draws.pick(THINGS)
 
 
-def _tell_share(value) -> str:
+def _tell_share(value: _Share) -> str:
     (one, two), n, more, things = value
     return f"{one} has {n} {things}. {two} has {more} {things} more than {one}."
 
@@ -145,20 +161,20 @@ def _tell_share(value) -> str:
 SHARE = Content("", "", _share, _tell_share)
 
 
-def _together(draws: Draws, value):
+def _together(draws: Draws, value: _Share) -> Answer:
     _, n, more, things = value
     other = n + more
     return n + other, f"{n} + {more} = {other}. {n} + {other} = {n + other}.", {
         "things": things}  # fmt: skip
 
 
-def _other_has(draws: Draws, value):
+def _other_has(draws: Draws, value: _Share) -> Answer:
     (_, two), n, more, things = value
     return n + more, f"{n} + {more} = {n + more}.", {
         "things": things, "who": two}  # fmt: skip
 
 
-def _pronoun(draws: Draws, value):
+def _pronoun(draws: Draws, value: _Share) -> Answer:
     (_, two), *_ = value
     return PEOPLE[two].lower(), "", {"who": two}
 

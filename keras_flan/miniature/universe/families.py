@@ -8,8 +8,8 @@ task has at least five instruction templates that read naturally.
 
 import dataclasses
 import functools
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, TypeAlias
 
 from keras_flan.miniature.universe.specs import Draws, TaskSpec
 from keras_flan.miniature.universe.words import people
@@ -55,6 +55,12 @@ _STORY = (
 )
 
 
+# Answer, rationale (empty: none) and, if the phrases have more slots, those.
+Answer: TypeAlias = tuple[object, str] | tuple[object, str, Mapping[str, Any]]
+# From the draws and the content's value.
+Answerer: TypeAlias = Callable[[Draws, Any], Answer]
+
+
 @dataclasses.dataclass(frozen=True)
 class Content:
     """What the tasks of a family are asked about.
@@ -82,8 +88,7 @@ class Op:
         phrases: Ways to say what is asked, split by "|": nouns ("the last
             letter of {it}"), or questions that end in "?". They may use
             what `answer` returns besides answer and rationale.
-        answer: From the draws and the content's value: answer, rationale
-            (empty: none) and, if the phrases have more slots, a dict.
+        answer: See `Answerer`.
         kind: The kind of the answer.
         chance: See `TaskSpec`.
         content: Instead of the family's.
@@ -93,7 +98,7 @@ class Op:
 
     name: str
     phrases: str
-    answer: Callable[[Draws, Any], tuple]
+    answer: Answerer
     kind: str = "text"
     chance: float = 0.0
     content: Content | None = None
@@ -147,7 +152,9 @@ class _Slots(dict):
         return "..."
 
 
-def _make(answer, content: Content | None, draws: Draws) -> dict[str, str]:
+def _make(
+    answer: Answerer, content: Content | None, draws: Draws
+) -> dict[str, str]:
     value = content.draw(draws) if content else None
     result, rationale, *slots = answer(draws, value)
     name, friend = people(draws, 2)
@@ -164,6 +171,7 @@ def _templates(
     a, it = (content.a, content.it) if content else ("", "")
     found: dict[str, None] = {}
     asks = phrases[0].endswith("?")
+    frames: tuple[str, ...]
     if content and not a:
         frames = _STORY
     elif asks:

@@ -1,16 +1,26 @@
 """Sets and kinds of words; ciphers and reversal (both held out)."""
 
-from keras_flan.miniature.universe.families import Content, Op, family
-from keras_flan.miniature.universe.specs import Draws
-from keras_flan.miniature.universe.strings import WORD, counted, join, spelled
-from keras_flan.miniature.universe.words import KIND_OF, KINDS, WORDS
+from collections.abc import Callable
+from string import ascii_lowercase as ALPHABET
+from typing import TypeAlias
 
-ALPHABET = "abcdefghijklmnopqrstuvwxyz"
+from keras_flan.miniature.universe.families import (
+    Answer,
+    Answerer,
+    Content,
+    Op,
+    family,
+)
+from keras_flan.miniature.universe.specs import Draws
+from keras_flan.miniature.universe.strings import WORD, join, numbered, spelled
+from keras_flan.miniature.universe.words import KIND_OF, KINDS, WORDS, yes_no
+
+_Sets: TypeAlias = tuple[list[str], list[str]]
 
 # === Sets ===
 
 
-def _two_sets(draws: Draws):
+def _two_sets(draws: Draws) -> _Sets:
     items = draws.sample(WORDS, 5)
     shared = draws.between(1, 2) if draws.chance() else 0
     both, rest = items[:shared], items[shared:]
@@ -26,8 +36,10 @@ SETS = Content(
 )
 
 
-def _picked(keep, show_steps: bool = True):
-    def answer(draws: Draws, value):
+def _picked(
+    keep: Callable[[list[str], list[str]], list[str]], show_steps: bool = True
+) -> Answerer:
+    def answer(draws: Draws, value: _Sets) -> Answer:
         a, b = value
         found = keep(a, b)
         steps = join(
@@ -38,28 +50,28 @@ def _picked(keep, show_steps: bool = True):
     return answer
 
 
-def _union(a, b):
+def _union(a: list[str], b: list[str]) -> list[str]:
     return list(dict.fromkeys([*a, *b]))
 
 
-def _member(draws: Draws, value):
+def _member(draws: Draws, value: _Sets) -> Answer:
     a, b = value
     name, items = draws.pick((("A", a), ("B", b)))
     yes = draws.chance()
     word = draws.pick(items if yes else [w for w in WORDS if w not in items])
     return (
-        "yes" if yes else "no",
+        yes_no(yes),
         f"{name} has {join(items)}.",
         {"word": word, "set": name},
     )
 
 
-def _overlap(draws: Draws, value):
+def _overlap(draws: Draws, value: _Sets) -> Answer:
     both = [w for w in value[0] if w in value[1]]
-    return "yes" if both else "no", f"In both: {join(both)}."
+    return yes_no(bool(both)), f"In both: {join(both)}."
 
 
-def _subset_sets(draws: Draws):
+def _subset_sets(draws: Draws) -> _Sets:
     b = draws.sample(WORDS, 4)
     a = draws.sample(b, 2)
     if draws.chance():
@@ -67,10 +79,10 @@ def _subset_sets(draws: Draws):
     return a, b
 
 
-def _subset(draws: Draws, value):
+def _subset(draws: Draws, value: _Sets) -> Answer:
     a, b = value
     missing = [w for w in a if w not in b]
-    return "no" if missing else "yes", f"Not in B: {join(missing)}."
+    return yes_no(not missing), f"Not in B: {join(missing)}."
 
 
 SET_TASKS = family(
@@ -88,7 +100,7 @@ SET_TASKS = family(
     Op("size_a", "how many words has A?",
        lambda d, v: (len(v[0]), f"{join(v[0])}.")),
     Op("size_both", "how many words has A together with B, each counted "
-       "once?", lambda d, v: (len(_union(*v)), counted(_union(*v))),
+       "once?", lambda d, v: (len(_union(*v)), numbered(_union(*v))),
        content=Content("", "", lambda d: tuple(d.sample(
            WORDS[:8], d.between(2, 3)) for _ in range(2)), SETS.show),
        held_out=True),
@@ -106,8 +118,8 @@ def _shift(word: str, by: int) -> str:
     return "".join(ALPHABET[(ALPHABET.index(c) + by) % 26] for c in word)
 
 
-def _letter_after(by: int):
-    def answer(draws: Draws, _):
+def _letter_after(by: int) -> Answerer:
+    def answer(draws: Draws, _: None) -> Answer:
         at = draws.between(3, 22)
         way = ALPHABET[at : at + by + 1] if by > 0 else ALPHABET[
             at + by : at + 1][::-1]  # fmt: skip
@@ -116,9 +128,9 @@ def _letter_after(by: int):
     return answer
 
 
-def _number(draws: Draws, _):
+def _number(draws: Draws, _: None) -> Answer:
     at = draws.below(8)
-    return at + 1, counted(ALPHABET[: at + 1]), {"letter": ALPHABET[at]}
+    return at + 1, numbered(ALPHABET[: at + 1]), {"letter": ALPHABET[at]}
 
 
 SHORT = Content(
@@ -164,7 +176,7 @@ REVERSAL = family(
 # === Kinds ===
 
 
-def _kinds_list(draws: Draws):
+def _kinds_list(draws: Draws) -> list[str]:
     kind, other = draws.sample(tuple(KINDS), 2)
     k = draws.between(1, 3)
     return draws.shuffled(
@@ -175,42 +187,42 @@ def _kinds_list(draws: Draws):
 KIND_LIST = Content("a list", "the list", _kinds_list, join)
 
 
-def _of_kind(draws: Draws, items):
+def _of_kind(draws: Draws, items: list[str]) -> tuple[str, str, dict[str, str]]:
     kind = KIND_OF[draws.pick(items)]
     found = [w for w in items if KIND_OF[w] == kind]
     return join(found), "", {"kind": kind}
 
 
-def _count_kind(draws: Draws, items):
+def _count_kind(draws: Draws, items: list[str]) -> Answer:
     found, _, slots = _of_kind(draws, items)
     return found.count(",") + 1, f"{found}.", slots
 
 
-def _kind_question(draws: Draws, _):
+def _kind_question(draws: Draws, _: None) -> Answer:
     word = draws.pick(WORDS)
     kind = KIND_OF[word]
     asked = kind if draws.chance() else draws.pick(
         [k for k in KINDS if k != kind])  # fmt: skip
     return (
-        "yes" if kind == asked else "no",
+        yes_no(kind == asked),
         f"{word} is of the kind {kind}.",
         {"word": word, "kind": asked},
     )
 
 
-def _same_kind(draws: Draws, _):
+def _same_kind(draws: Draws, _: None) -> Answer:
     one = draws.pick(WORDS)
     pool = KINDS[KIND_OF[one]] if draws.chance() else WORDS
     two = draws.pick([w for w in pool if w != one])
     a, b = KIND_OF[one], KIND_OF[two]
     return (
-        "yes" if a == b else "no",
+        yes_no(a == b),
         f"{one} is of the kind {a}, {two} of the kind {b}.",
         {"one": one, "two": two},
     )
 
 
-def _first_of_kind(draws: Draws, items):
+def _first_of_kind(draws: Draws, items: list[str]) -> Answer:
     kind = KIND_OF[draws.pick(items)]
     steps = []
     for item in items:

@@ -1,6 +1,15 @@
 """Grammar, relations of words, days and months, and the clock."""
 
-from keras_flan.miniature.universe.families import Content, Op, family
+from collections.abc import Iterable, Sequence
+from typing import TypeAlias
+
+from keras_flan.miniature.universe.families import (
+    Answer,
+    Answerer,
+    Content,
+    Op,
+    family,
+)
 from keras_flan.miniature.universe.meaning import MOODS, OPPOSITES
 from keras_flan.miniature.universe.specs import Draws
 from keras_flan.miniature.universe.words import (
@@ -9,7 +18,12 @@ from keras_flan.miniature.universe.words import (
     PEOPLE,
     WORDS,
     with_article,
+    yes_no,
 )
+
+_Sentence: TypeAlias = tuple[str, tuple[str, str, str, str], str]
+# Three feelings, and about what.
+_Review: TypeAlias = tuple[list[str], list[str]]
 
 # Base form, third person, past, "-ing" form.
 VERBS = (
@@ -75,11 +89,13 @@ LENGTHS = (31, 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31)
 SEASONS = ("winter", "spring", "summer", "autumn")
 
 
-def _known(pairs, slot: str = "word", back: bool = False):
+def _known(
+    pairs: Iterable[tuple[str, str]], slot: str = "word", back: bool = False
+) -> Answerer:
     """An answer looked up in a table of words."""
     pairs = tuple(pairs)
 
-    def answer(draws: Draws, _):
+    def answer(draws: Draws, _: None) -> Answer:
         word, result = draws.pick(pairs)
         if back:
             word, result = result, word
@@ -88,11 +104,11 @@ def _known(pairs, slot: str = "word", back: bool = False):
     return answer
 
 
-def _form(index: int, table=VERBS):
+def _form(index: int, table: Sequence[tuple[str, ...]] = VERBS) -> Answerer:
     return _known((row[0], row[index]) for row in table)
 
 
-def _sentence(draws: Draws):
+def _sentence(draws: Draws) -> _Sentence:
     name = draws.pick(tuple(PEOPLE))
     verb = draws.pick(VERBS)
     return name, verb, draws.pick(("today", "every day", "at home", "alone"))
@@ -106,8 +122,8 @@ SENTENCE = Content(
 )
 
 
-def _said(pattern):
-    def answer(draws: Draws, value):
+def _said(pattern: str) -> Answerer:
+    def answer(draws: Draws, value: _Sentence) -> Answer:
         name, (base, third, past, ing), rest = value
         return pattern.format(
             name=name, she=PEOPLE[name], base=base, third=third, past=past,
@@ -117,17 +133,17 @@ def _said(pattern):
     return answer
 
 
-def _article(draws: Draws, _):
+def _article(draws: Draws, _: None) -> Answer:
     word = draws.pick(AN if draws.chance() else WORDS)
     return with_article(word).split()[0], f"{word} begins with {word[0]}.", {
         "word": word}  # fmt: skip
 
 
-def _is_plural(draws: Draws, _):
+def _is_plural(draws: Draws, _: None) -> Answer:
     one, many = draws.pick(tuple(NOUNS.items()))
     plural = draws.chance()
     return (
-        "yes" if plural else "no",
+        yes_no(plural),
         f"One {one}, many {many}.",
         {"word": many if plural else one},
     )
@@ -168,7 +184,7 @@ GRAMMAR = family(
 )  # fmt: skip
 
 
-def _relation(draws: Draws, _):
+def _relation(draws: Draws, _: None) -> Answer:
     one, two = draws.pick(OPPOSITES)
     if draws.chance():
         one, two = two, one
@@ -176,7 +192,7 @@ def _relation(draws: Draws, _):
     other = two if opposite else draws.pick(
         [w for p in OPPOSITES for w in p if w not in (one, two)])  # fmt: skip
     return (
-        "yes" if opposite else "no",
+        yes_no(opposite),
         f"The opposite of {one} is {two}.",
         {"one": one, "two": other},
     )
@@ -209,10 +225,10 @@ OPPOSITE_TASKS = family(
 # === Days and months ===
 
 
-def _cycle(names, by: int):
+def _cycle(names: Sequence[str], by: int) -> Answerer:
     """The name `by` places on; the rationale walks there."""
 
-    def answer(draws: Draws, _):
+    def answer(draws: Draws, _: None) -> Answer:
         at = draws.below(len(names))
         step = 1 if by > 0 else -1
         way = [names[(at + i) % len(names)] for i in range(0, by + step, step)]
@@ -221,30 +237,30 @@ def _cycle(names, by: int):
     return answer
 
 
-def _month_number(draws: Draws, _):
+def _month_number(draws: Draws, _: None) -> Answer:
     at = draws.below(12)
     return at + 1, "", {"word": MONTHS[at]}
 
 
-def _month_days(draws: Draws, _):
+def _month_days(draws: Draws, _: None) -> Answer:
     at = draws.below(12)
     return LENGTHS[at], "", {"word": MONTHS[at]}
 
 
-def _season(draws: Draws, _):
+def _season(draws: Draws, _: None) -> Answer:
     at = draws.below(12)
     season = SEASONS[(at + 1) % 12 // 3]
     return season, "", {"word": MONTHS[at]}
 
 
-def _weekend(draws: Draws, _):
+def _weekend(draws: Draws, _: None) -> Answer:
     day = draws.pick(DAYS[5:] if draws.chance() else DAYS[:5])
     yes = day in DAYS[5:]
-    return "yes" if yes else "no", "The weekend is Saturday, Sunday.", {
+    return yes_no(yes), "The weekend is Saturday, Sunday.", {
         "word": day}  # fmt: skip
 
 
-def _earlier_month(draws: Draws, _):
+def _earlier_month(draws: Draws, _: None) -> Answer:
     a, b = draws.sample(range(12), 2)
     return (
         MONTHS[min(a, b)],
@@ -253,7 +269,7 @@ def _earlier_month(draws: Draws, _):
     )
 
 
-def _days_until(draws: Draws, _):
+def _days_until(draws: Draws, _: None) -> Answer:
     at, n = draws.below(7), draws.between(1, 5)
     way = [DAYS[(at + i) % 7] for i in range(n + 1)]
     steps = ", ".join(f"{i} {day}" for i, day in enumerate(way[1:], 1))
@@ -291,8 +307,8 @@ CALENDAR = family(
 # === The clock (held out) ===
 
 
-def _hours(back: bool):
-    def answer(draws: Draws, _):
+def _hours(back: bool) -> Answerer:
+    def answer(draws: Draws, _: None) -> Answer:
         hour, n = draws.between(1, 12), draws.between(2, 5)
         step = -1 if back else 1
         way = [str((hour + step * i - 1) % 12 + 1) for i in range(n + 1)]
@@ -301,13 +317,13 @@ def _hours(back: bool):
     return answer
 
 
-def _half_hour(draws: Draws, _):
+def _half_hour(draws: Draws, _: None) -> Answer:
     hour = draws.between(1, 11)
     return f"{hour + 1}:00", f"30 + 30 = 60. The hour {hour} is over.", {
         "time": f"{hour}:30"}  # fmt: skip
 
 
-def _afternoon(draws: Draws, _):
+def _afternoon(draws: Draws, _: None) -> Answer:
     hour = draws.between(1, 11)
     return hour + 12, f"{hour} + 12 = {hour + 12}.", {"hour": hour}
 
@@ -327,7 +343,7 @@ CLOCK = family(
 # === Moods ===
 
 
-def _feelings(draws: Draws):
+def _feelings(draws: Draws) -> _Review:
     return [
         draws.pick(MOODS[draws.pick(tuple(MOODS))]) for _ in range(3)
     ], draws.sample(("food", "music", "room", "film", "play", "show"), 3)
@@ -347,27 +363,27 @@ def _mood(word: str) -> str:
     return next(mood for mood in MOODS if word in MOODS[mood])
 
 
-def _word_moods(value) -> str:
+def _word_moods(value: _Review) -> str:
     return ", ".join(f"{w} is {_mood(w)}" for w in value[0]) + "."
 
 
-def _count_mood(mood: str):
+def _count_mood(mood: str) -> Answerer:
     return lambda d, v: (
         sum(_mood(w) == mood for w in v[0]), _word_moods(v))  # fmt: skip
 
 
-def _about(draws: Draws, value):
+def _about(draws: Draws, value: _Review) -> Answer:
     at = draws.below(3)
     word = value[0][at]
     return _mood(word), f"It was {word}.", {"what": value[1][at]}
 
 
-def _overall(draws: Draws, value):
+def _overall(draws: Draws, value: _Review) -> Answer:
     moods = [_mood(w) for w in value[0]]
     return max(moods, key=moods.count), _word_moods(value)
 
 
-def _often_good(draws: Draws):
+def _often_good(draws: Draws) -> _Review:
     words, things = _feelings(draws)
     if draws.chance():
         words = draws.sample(MOODS["positive"], 3)
@@ -384,7 +400,7 @@ SENTIMENT = family(
     Op("overall", "is the review mostly positive or mostly negative?",
        _overall, chance=0.5),
     Op("all_good", "was everything good?", lambda d, v: (
-        "yes" if all(_mood(w) == "positive" for w in v[0]) else "no",
+        yes_no(all(_mood(w) == "positive" for w in v[0])),
         _word_moods(v)), kind="yes_no",
        content=Content("", "", _often_good, REVIEW.show)),
 )  # fmt: skip

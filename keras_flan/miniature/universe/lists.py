@@ -9,6 +9,7 @@ from keras_flan.miniature.universe.words import (
     listing,
     numbered,
     people,
+    spelled,
 )
 
 POSITIONS = ("first", "second", "last")
@@ -101,7 +102,7 @@ def letter(draws: Draws) -> dict[str, str]:
             nth=nth, word=word, name=name, friend=friend
         ),
         "answer": answer,
-        "rationale": f"It is spelled {' '.join(word)}.",
+        "rationale": spelled(word),
     }
 
 

@@ -1,35 +1,41 @@
 """Divisors, units (held out) and shapes."""
 
-from keras_flan.miniature.universe.families import Op, family
+from keras_flan.miniature.universe.families import (
+    Answer,
+    Answerer,
+    Op,
+    family,
+)
 from keras_flan.miniature.universe.specs import Draws
+from keras_flan.miniature.universe.words import yes_no
 
 # === Divisors ===
 
 
-def _divides(by: int):
-    def answer(draws: Draws, _):
+def _divides(by: int) -> Answerer:
+    def answer(draws: Draws, _: None) -> Answer:
         n = by * draws.between(1, 60 // by)
         if draws.chance():
             n += draws.between(1, by - 1)
         rest = n % by
         low = n - rest
         steps = f"{low} is {low // by} times {by}. The rest is {rest}."
-        return ("no" if rest else "yes"), steps, {"n": n}
+        return yes_no(not rest), steps, {"n": n}
 
     return answer
 
 
-def _both_even(draws: Draws, _):
+def _both_even(draws: Draws, _: None) -> Answer:
     a, b = draws.between(2, 40), draws.between(2, 40)
     words = ["odd" if n % 2 else "even" for n in (a, b)]
     return (
-        "yes" if words[0] == words[1] else "no",
+        yes_no(words[0] == words[1]),
         f"{a} is {words[0]}. {b} is {words[1]}.",
         {"a": a, "b": b},
     )
 
 
-def _next_multiple(draws: Draws, _):
+def _next_multiple(draws: Draws, _: None) -> Answer:
     by = draws.pick((5, 10))
     low = by * draws.between(1, 6)
     n = low + draws.between(1, by - 1)
@@ -59,8 +65,8 @@ DIVISORS = family(
 # === Units (held out) and shapes ===
 
 
-def _convert(factor: int, low: int, high: int):
-    def answer(draws: Draws, _):
+def _convert(factor: int, low: int, high: int) -> Answerer:
+    def answer(draws: Draws, _: None) -> Answer:
         n = draws.between(low, high)
         sums = " + ".join([str(factor)] * n)
         return factor * n, f"{sums} = {factor * n}.", {"n": n}
@@ -68,8 +74,8 @@ def _convert(factor: int, low: int, high: int):
     return answer
 
 
-def _back(factor: int, low: int, high: int):
-    def answer(draws: Draws, _):
+def _back(factor: int, low: int, high: int) -> Answerer:
+    def answer(draws: Draws, _: None) -> Answer:
         n = draws.between(low, high)
         sums = " + ".join([str(factor)] * n)
         return n, f"{sums} = {factor * n}.", {"n": factor * n}
@@ -96,8 +102,8 @@ UNITS = family(
 SIDES = {"triangle": 3, "square": 4, "pentagon": 5, "hexagon": 6}
 
 
-def _rectangle(area: bool):
-    def answer(draws: Draws, _):
+def _rectangle(area: bool) -> Answerer:
+    def answer(draws: Draws, _: None) -> Answer:
         a, b = draws.between(2, 9), draws.between(2, 9)
         if area:
             sums = " + ".join([str(b)] * a)
@@ -111,19 +117,19 @@ def _rectangle(area: bool):
     return answer
 
 
-def _square(draws: Draws, _):
+def _square(draws: Draws, _: None) -> Answer:
     a = draws.between(2, 15)
     return 4 * a, f"{a} + {a} + {a} + {a} = {4 * a}.", {"a": a}
 
 
-def _sides(draws: Draws, _):
+def _sides(draws: Draws, _: None) -> Answer:
     one, two = draws.pick(tuple(SIDES)), draws.pick(tuple(SIDES))
     a, b = SIDES[one], SIDES[two]
     return a + b, f"A {one} has {a}, a {two} has {b}. {a} + {b} = {a + b}.", {
         "one": one, "two": two}  # fmt: skip
 
 
-def _more_sides(draws: Draws, _):
+def _more_sides(draws: Draws, _: None) -> Answer:
     one, two = draws.sample(tuple(SIDES), 2)
     a, b = SIDES[one], SIDES[two]
     return (

@@ -1,13 +1,25 @@
 """Whole numbers: calculations, sequences and lists."""
 
-from keras_flan.miniature.universe.families import Content, Op, family
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, TypeAlias
+
+from keras_flan.miniature.universe.families import (
+    Answer,
+    Answerer,
+    Content,
+    Op,
+    family,
+)
 from keras_flan.miniature.universe.specs import Draws
+from keras_flan.miniature.universe.words import yes_no
+
+_Keeper: TypeAlias = Callable[[Draws, list[int]], tuple[list[int], str]]
 
 
-def _calculate(low: int, high: int, sign: str, count: int = 2):
+def _calculate(low: int, high: int, sign: str, count: int = 2) -> Answerer:
     """Sums or differences of `count` numbers, in steps."""
 
-    def answer(draws: Draws, _):
+    def answer(draws: Draws, _: None) -> Answer:
         numbers = [draws.between(low, high) for _ in range(count)]
         if sign == "-":
             numbers.sort(reverse=True)
@@ -22,8 +34,8 @@ def _calculate(low: int, high: int, sign: str, count: int = 2):
     return answer
 
 
-def _two_signs(first: str):
-    def answer(draws: Draws, _):
+def _two_signs(first: str) -> Answerer:
+    def answer(draws: Draws, _: None) -> Answer:
         a, b, c = (draws.between(2, 12) for _ in range(3))
         a += 12
         if first == "+":
@@ -37,8 +49,8 @@ def _two_signs(first: str):
     return answer
 
 
-def _times(factors: tuple[int, ...], low: int, high: int):
-    def answer(draws: Draws, _):
+def _times(factors: tuple[int, ...], low: int, high: int) -> Answerer:
+    def answer(draws: Draws, _: None) -> Answer:
         a, n = draws.pick(factors), draws.between(low, high)
         sums = " + ".join([str(n)] * a)
         return a * n, f"{sums} = {a * n}.", {"a": a, "n": n}
@@ -46,22 +58,22 @@ def _times(factors: tuple[int, ...], low: int, high: int):
     return answer
 
 
-def _half(draws: Draws, _):
+def _half(draws: Draws, _: None) -> Answer:
     n = 2 * draws.between(2, 24)
     return n // 2, f"{n // 2} + {n // 2} = {n}.", {"n": n}
 
 
-def _missing(draws: Draws, _):
+def _missing(draws: Draws, _: None) -> Answer:
     a, b = draws.between(2, 15), draws.between(2, 15)
     return b, f"{a + b} - {a} = {b}.", {"a": a, "sum": a + b}
 
 
-def _digits(draws: Draws, _):
+def _digits(draws: Draws, _: None) -> Answer:
     a, b = draws.between(1, 9), draws.between(1, 9)
     return a + b, f"{a} + {b} = {a + b}.", {"n": f"{a}{b}"}
 
 
-def _remainder(draws: Draws, _):
+def _remainder(draws: Draws, _: None) -> Answer:
     d = draws.between(2, 6)
     n = draws.between(d + 1, 30)
     low = n // d * d
@@ -102,17 +114,17 @@ CALCULATION = family(
 # === Sequences ===
 
 
-def _series(draws: Draws, steps, length: int = 4) -> list[int]:
+def _series(draws: Draws, steps: Sequence[int], length: int = 4) -> list[int]:
     step = draws.pick(steps)
     start = draws.between(1, 15) if step > 0 else draws.between(40, 60)
     return [start + i * step for i in range(length)]
 
 
-def _numbers(values) -> str:
+def _numbers(values: Iterable[object]) -> str:
     return ", ".join(map(str, values))
 
 
-def _continue(draws: Draws, values):
+def _continue(draws: Draws, values: list[int]) -> Answer:
     step = values[1] - values[0]
     sign, size = ("+", step) if step > 0 else ("-", -step)
     result = values[-1] + step
@@ -120,30 +132,30 @@ def _continue(draws: Draws, values):
         f"{result}."  # fmt: skip
 
 
-def _before(draws: Draws, values):
+def _before(draws: Draws, values: list[int]) -> Answer:
     step = values[1] - values[0]
     result = values[0] - step
     return result, f"The step is + {step}. {values[0]} - {step} = {result}."
 
 
-def _step(draws: Draws, values):
+def _step(draws: Draws, values: list[int]) -> Answer:
     step = values[1] - values[0]
     return step, f"{values[1]} - {values[0]} = {step}."
 
 
-def _grows(draws: Draws, values):
+def _grows(draws: Draws, values: list[int]) -> Answer:
     up = values[1] > values[0]
     word = "more" if up else "less"
-    return ("yes" if up else "no"), f"{values[1]} is {word} than {values[0]}."
+    return yes_no(up), f"{values[1]} is {word} than {values[0]}."
 
 
-def _gap(draws: Draws) -> list:
-    values = _series(draws, (1, 2, 3, 5, 10), 5)
+def _gap(draws: Draws) -> list[Any]:
+    values: list[Any] = [*_series(draws, (1, 2, 3, 5, 10), 5)]
     values[draws.between(1, 3)] = "?"
     return values
 
 
-def _fill(draws: Draws, values):
+def _fill(draws: Draws, values: list[Any]) -> Answer:
     at = values.index("?")
     low, high = values[at - 1], values[at + 1]
     middle = (low + high) // 2
@@ -156,7 +168,7 @@ def _doubling(draws: Draws) -> list[int]:
     return [start, 2 * start, 4 * start]
 
 
-def _double_again(draws: Draws, values):
+def _double_again(draws: Draws, values: list[int]) -> Answer:
     last = values[-1]
     return 2 * last, f"Each is doubled. {last} + {last} = {2 * last}."
 
@@ -166,12 +178,12 @@ def _pattern(draws: Draws) -> list[int]:
     return ([a, b] * 3 if draws.chance() else [a, b, c] * 3)[:5]
 
 
-def _repeat(draws: Draws, values):
+def _repeat(draws: Draws, values: list[int]) -> Answer:
     period = 2 if values[2] == values[0] else 3
     return values[5 % period], f"{_numbers(values[:period])} comes again."
 
 
-def _sequence(name: str, draw) -> Content:
+def _sequence(name: str, draw: Callable[[Draws], list]) -> Content:
     return Content("a sequence", "the sequence", draw, _numbers)
 
 
@@ -212,7 +224,7 @@ def number_list(draws: Draws) -> list[int]:
 NUMBERS = Content("a list", "the list", number_list, _numbers)
 
 
-def in_steps(values) -> str:
+def in_steps(values: Sequence[int]) -> str:
     """The sum of numbers, one at a time."""
     total, steps = values[0], []
     for value in values[1:]:
@@ -221,8 +233,8 @@ def in_steps(values) -> str:
     return " ".join(steps)
 
 
-def _kept(keep, label: str):
-    def answer(draws: Draws, values):
+def _kept(keep: Callable[[int], object], label: str) -> _Keeper:
+    def answer(draws: Draws, values: list[int]) -> tuple[list[int], str]:
         kept = [v for v in values if keep(v)]
         text = _numbers(kept) if kept else "none"
         return kept, f"{label}: {text}."
@@ -230,16 +242,16 @@ def _kept(keep, label: str):
     return answer
 
 
-def _count(kept):
-    def answer(draws: Draws, values):
+def _count(kept: _Keeper) -> Answerer:
+    def answer(draws: Draws, values: list[int]) -> Answer:
         found, rationale = kept(draws, values)
         return len(found), rationale
 
     return answer
 
 
-def _show(kept):
-    def answer(draws: Draws, values):
+def _show(kept: _Keeper) -> Answerer:
+    def answer(draws: Draws, values: list[int]) -> Answer:
         found, _ = kept(draws, values)
         return _numbers(found) or "none", ""
 
@@ -251,38 +263,38 @@ _odd = _kept(lambda v: v % 2, "odd")
 _large = _kept(lambda v: v > 10, "above 10")
 
 
-def _extreme(pick, word: str):
-    def answer(draws: Draws, values):
+def _extreme(pick: Callable[[list[int]], int], word: str) -> Answerer:
+    def answer(draws: Draws, values: list[int]) -> Answer:
         ranked = sorted(values, reverse=word != "smallest")
         return pick(values), f"In order: {_numbers(ranked)}."
 
     return answer
 
 
-def _contains(draws: Draws, values):
+def _contains(draws: Draws, values: list[int]) -> Answer:
     inside = draws.chance()
     n = draws.pick(values) if inside else draws.pick(
         [i for i in range(1, 31) if i not in values])  # fmt: skip
     word = "is" if inside else "is not"
-    return ("yes" if inside else "no"), f"{n} {word} in {_numbers(values)}.", {
+    return yes_no(inside), f"{n} {word} in {_numbers(values)}.", {
         "n": n}  # fmt: skip
 
 
-def _each(change):
+def _each(change: Callable[[int], int]) -> Answerer:
     return lambda d, values: (_numbers(change(v) for v in values), "")
 
 
-def _range(draws: Draws, values):
+def _range(draws: Draws, values: list[int]) -> Answer:
     high, low = max(values), min(values)
     return high - low, f"{high} - {low} = {high - low}."
 
 
-def _ends(draws: Draws, values):
+def _ends(draws: Draws, values: list[int]) -> Answer:
     a, b = values[0], values[-1]
     return a + b, f"{a} + {b} = {a + b}."
 
 
-def _sorted(reverse: bool):
+def _sorted(reverse: bool) -> Answerer:
     return lambda d, v: (_numbers(sorted(v, reverse=reverse)), "")
 
 

@@ -1,36 +1,42 @@
 """Money and ordering (both held out), and comparison of quantities."""
 
-from keras_flan.miniature.universe.families import Content, Op, family
+from typing import TypeAlias
+
+from keras_flan.miniature.universe.families import (
+    Answer,
+    Answerer,
+    Content,
+    Op,
+    family,
+)
 from keras_flan.miniature.universe.specs import Draws
-from keras_flan.miniature.universe.words import THINGS, people
+from keras_flan.miniature.universe.words import THINGS, people, yes_no
 
-
-def _yes(value: bool) -> str:
-    return "yes" if value else "no"
+_Has: TypeAlias = tuple[list[str], list[int], str]
 
 
 # === Money (held out) ===
 
 
-def _price(draws: Draws, _):
+def _price(draws: Draws, _: None) -> Answer:
     n, each = draws.between(2, 5), draws.between(2, 9)
     sums = " + ".join([str(each)] * n)
     return n * each, f"{sums} = {n * each}.", {"n": n, "each": each}
 
 
-def _afford(draws: Draws, _):
+def _afford(draws: Draws, _: None) -> Answer:
     price, cash = draws.sample(range(3, 30), 2)
     word = "more" if price > cash else "less"
-    return _yes(cash > price), f"{price} is {word} than {cash}.", {
+    return yes_no(cash > price), f"{price} is {word} than {cash}.", {
         "price": price, "cash": cash}  # fmt: skip
 
 
-def _total_price(draws: Draws, _):
+def _total_price(draws: Draws, _: None) -> Answer:
     a, b = draws.between(2, 20), draws.between(2, 20)
     return a + b, f"{a} + {b} = {a + b}.", {"a": a, "b": b}
 
 
-def _saved(draws: Draws, _):
+def _saved(draws: Draws, _: None) -> Answer:
     price, off = draws.between(10, 40), draws.between(2, 9)
     return price - off, f"{price} - {off} = {price - off}.", {
         "price": price, "off": off}  # fmt: skip
@@ -53,7 +59,7 @@ MONEY = family(
 # === Ordering (held out) ===
 
 
-def _ranked(draws: Draws):
+def _ranked(draws: Draws) -> list[str]:
     return people(draws, 3)
 
 
@@ -79,7 +85,7 @@ ORDERING = family(
 # === Comparison ===
 
 
-def _has(draws: Draws):
+def _has(draws: Draws) -> _Has:
     names = people(draws, 2)
     return names, draws.sample(range(1, 31), 2), draws.pick(THINGS)
 
@@ -92,8 +98,8 @@ HAS = Content(
 )
 
 
-def _who_has(more: bool):
-    def answer(draws: Draws, value):
+def _who_has(more: bool) -> Answerer:
+    def answer(draws: Draws, value: _Has) -> Answer:
         (one, two), (a, b), things = value
         high, low = max(a, b), min(a, b)
         who = one if (a > b) == more else two
@@ -102,24 +108,24 @@ def _who_has(more: bool):
     return answer
 
 
-def _how_many_more(draws: Draws, value):
+def _how_many_more(draws: Draws, value: _Has) -> Answer:
     _, (a, b), things = value
     high, low = max(a, b), min(a, b)
     return high - low, f"{high} - {low} = {high - low}.", {"things": things}
 
 
-def _equal(draws: Draws, _):
+def _equal(draws: Draws, _: None) -> Answer:
     a = draws.between(3, 20)
     b = a if draws.chance() else draws.between(3, 20)
     n = draws.between(1, a - 1)
     return (
-        _yes(a == b),
+        yes_no(a == b),
         f"{n} + {a - n} = {a}.",
         {"a": n, "b": a - n, "c": b},
     )
 
 
-def _closer(draws: Draws, _):
+def _closer(draws: Draws, _: None) -> Answer:
     target = draws.between(10, 30)
     near, far = draws.between(1, 3), draws.between(4, 8)
     a, b = target + near, target - far
@@ -130,13 +136,13 @@ def _closer(draws: Draws, _):
         "one": one, "two": two, "n": target}  # fmt: skip
 
 
-def _between(draws: Draws, _):
+def _between(draws: Draws, _: None) -> Answer:
     a, n, b = sorted(draws.sample(range(1, 41), 3))
     inside = draws.chance()
     if not inside:
         a, n, b = (n, a, b) if draws.chance() else (a, b, n)
     return (
-        _yes(inside),
+        yes_no(inside),
         f"In order: {', '.join(map(str, sorted((a, n, b))))}.",
         {"a": min(a, b), "b": max(a, b), "n": n},
     )

@@ -1,9 +1,27 @@
 """Logic, and sorting things by a rule that the question itself gives."""
 
-from keras_flan.miniature.universe.families import Content, Op, family
+from collections.abc import Callable
+from typing import TypeAlias
+
+from keras_flan.miniature.universe.families import (
+    Answer,
+    Answerer,
+    Content,
+    Op,
+    family,
+)
 from keras_flan.miniature.universe.logic import CLASSES
 from keras_flan.miniature.universe.specs import Draws
-from keras_flan.miniature.universe.words import KIND_OF, KINDS, WORDS, people
+from keras_flan.miniature.universe.words import (
+    KIND_OF,
+    KINDS,
+    WORDS,
+    people,
+    spelled,
+    yes_no,
+)
+
+_Fact: TypeAlias = tuple[str, str, str, bool]
 
 FACTS = (
     "it rains", "the shop is open", "the bus is late", "it is cold",
@@ -14,15 +32,11 @@ FACTS = (
 )  # fmt: skip
 
 
-def _yes(value: bool) -> str:
-    return "yes" if value else "no"
-
-
 # === Truth values ===
 
 
-def _connective(word: str, join):
-    def answer(draws: Draws, _):
+def _connective(word: str, join: Callable[[bool, bool], bool]) -> Answerer:
+    def answer(draws: Draws, _: None) -> Answer:
         a, b = draws.chance(), draws.chance()
         value = join(a, b)
         return value, f"{a} {word} {b} is {value}.", {"a": a, "b": b}
@@ -30,14 +44,14 @@ def _connective(word: str, join):
     return answer
 
 
-def _not_both(draws: Draws, _):
+def _not_both(draws: Draws, _: None) -> Answer:
     a, b = draws.chance(), draws.chance()
     both = a and b
     return not both, f"{a} and {b} is {both}. not {both} is {not both}.", {
         "a": a, "b": b}  # fmt: skip
 
 
-def _double_not(draws: Draws, _):
+def _double_not(draws: Draws, _: object) -> Answer:
     a = draws.chance()
     n = draws.between(2, 4)
     value, steps = a, []
@@ -47,7 +61,7 @@ def _double_not(draws: Draws, _):
     return value, " ".join(steps), {"text": "not " * n + str(a)}
 
 
-def _count_true(draws: Draws, _):
+def _count_true(draws: Draws, _: None) -> Answer:
     values = [draws.chance() for _ in range(4)]
     text = ", ".join(map(str, values))
     return sum(values), f"True: {sum(values)}, False: {4 - sum(values)}.", {
@@ -74,14 +88,14 @@ BOOLEAN = family(
 # === Deduction ===
 
 
-def _conditional(forward: bool):
+def _conditional(forward: bool) -> tuple[Content, Answerer]:
     """If p then q: from p follows q; from not q follows not p."""
 
-    def draw(draws: Draws):
+    def draw(draws: Draws) -> _Fact:
         p, q, other = draws.sample(FACTS, 3)
         return p, q, other, draws.chance()
 
-    def tell(value) -> str:
+    def tell(value: _Fact) -> str:
         p, q, other, known = value
         if forward:
             fact = p if known else other
@@ -89,17 +103,17 @@ def _conditional(forward: bool):
         fact = q if known else other
         return f"Whenever {p}, also {q}. It is not so that {fact}."
 
-    def answer(draws: Draws, value):
+    def answer(draws: Draws, value: _Fact) -> Answer:
         p, q, _, known = value
         asked = q if forward else p
         steps = f"The rule needs {p if forward else q}. "
         steps += "It is given." if known else "It is not given."
-        return _yes(known), steps, {"asked": asked}
+        return yes_no(known), steps, {"asked": asked}
 
     return Content("", "", draw, tell), answer
 
 
-def _either_or(draws: Draws):
+def _either_or(draws: Draws) -> _Fact:
     name, _ = people(draws, 2)
     one, two = draws.sample(CLASSES, 2)
     return name, one, two, draws.chance()
@@ -116,13 +130,13 @@ EITHER = Content(
 )
 
 
-def _the_other(draws: Draws, value):
+def _the_other(draws: Draws, value: _Fact) -> Answer:
     name, one, two, first = value
     out, left = (one, two) if first else (two, one)
     return left, f"Not a {out}.", {"who": name}
 
 
-def _chain(draws: Draws):
+def _chain(draws: Draws) -> tuple[str, ...]:
     name, _ = people(draws, 2)
     a, b, c, d = draws.sample(CLASSES, 4)
     return name, a, b, c, d
@@ -139,10 +153,10 @@ CHAIN = Content(
 )
 
 
-def _chained(draws: Draws, value):
+def _chained(draws: Draws, value: tuple[str, ...]) -> Answer:
     name, a, b, c, d = value
     asked = draws.pick((b, c)) if draws.chance() else d
-    return _yes(asked != d), f"{name}: {a}, {b}, {c}.", {
+    return yes_no(asked != d), f"{name}: {a}, {b}, {c}.", {
         "who": name, "asked": asked}  # fmt: skip
 
 
@@ -183,10 +197,12 @@ def _labels(draws: Draws) -> dict[str, str]:
     return {"one": one, "two": two}
 
 
-def _number_rule(rule, why):
+def _number_rule(
+    rule: Callable[[int, int], bool], why: Callable[[int, int, bool], str]
+) -> Answerer:
     """Labels a number; both labels are equally frequent."""
 
-    def answer(draws: Draws, _):
+    def answer(draws: Draws, _: None) -> Answer:
         first = draws.chance()
         n, limit = draws.between(1, 40), draws.between(8, 30)
         while rule(n, limit) != first:
@@ -199,8 +215,10 @@ def _number_rule(rule, why):
     return answer
 
 
-def _word_rule(rule, why):
-    def answer(draws: Draws, _):
+def _word_rule(
+    rule: Callable[[str], bool], why: Callable[[str], str]
+) -> Answerer:
+    def answer(draws: Draws, _: None) -> Answer:
         first = draws.chance()
         word = draws.pick([w for w in WORDS if rule(w) == first])
         labels = _labels(draws)
@@ -210,7 +228,7 @@ def _word_rule(rule, why):
     return answer
 
 
-def _kind_rule(draws: Draws, _):
+def _kind_rule(draws: Draws, _: None) -> Answer:
     one, two = draws.sample(tuple(KINDS), 2)
     word = draws.pick((*KINDS[one], *KINDS[two]))
     labels = _labels(draws)
@@ -219,20 +237,16 @@ def _kind_rule(draws: Draws, _):
         "kind": one, "other": two, "word": word, **labels}  # fmt: skip
 
 
-def _odd_even(n, _, first) -> str:
+def _odd_even(n: int, _: int, first: bool) -> str:
     return f"{n} is {'even' if first else 'odd'}."
 
 
-def _above(n, limit, first) -> str:
+def _above(n: int, limit: int, first: bool) -> str:
     return f"{n} is {'more' if first else 'not more'} than {limit}."
 
 
-def _below(n, limit, first) -> str:
+def _below(n: int, limit: int, first: bool) -> str:
     return f"{n} is {'less' if first else 'not less'} than {limit}."
-
-
-def _ends_spelled(word: str) -> str:
-    return f"It is spelled {' '.join(word)}."
 
 
 _RULE = "the label of {%s}, where %s get {one} and others get {two}"
@@ -250,15 +264,15 @@ RULES = family(
        _number_rule(lambda n, _: n < 10, lambda n, *_: (
            f"{n} is {'less' if n < 10 else 'not less'} than 10.")), chance=0.5),
     Op("vowel", _RULE % ("word", "words that begin with a vowel"),
-       _word_rule(lambda w: w[0] in "aeiou", _ends_spelled), chance=0.5),
+       _word_rule(lambda w: w[0] in "aeiou", spelled), chance=0.5),
     Op("long", _RULE % ("word", "words of more than 4 letters"),
        _word_rule(lambda w: len(w) > 4, lambda w: (
-           f"{_ends_spelled(w)} That is {len(w)} letters.")), chance=0.5),
+           f"{spelled(w)} That is {len(w)} letters.")), chance=0.5),
     Op("ends_in_e", _RULE % ("word", "words that end in e"),
-       _word_rule(lambda w: w[-1] == "e", _ends_spelled), chance=0.5,
+       _word_rule(lambda w: w[-1] == "e", spelled), chance=0.5,
        held_out=True),
     Op("has_a", _RULE % ("word", "words with the letter a"),
-       _word_rule(lambda w: "a" in w, _ends_spelled), chance=0.5),
+       _word_rule(lambda w: "a" in w, spelled), chance=0.5),
     Op("kind", "the label of {word}, where words of the kind {kind} get "
        "{one} and those of the kind {other} get {two}", _kind_rule, chance=0.5),
 )  # fmt: skip

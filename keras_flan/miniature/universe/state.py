@@ -7,6 +7,7 @@ from keras_flan.miniature.universe.words import (
     listing,
     numbered,
     people,
+    yes_no,
 )
 
 COIN_START = ("A coin is heads up.", "A coin lies heads up.")
@@ -67,7 +68,7 @@ def coin_flip(draws: Draws) -> dict[str, str]:
         "question": " ".join(
             [draws.pick(COIN_START), *told, draws.pick(COIN_ASK)]
         ),
-        "answer": "yes" if heads else "no",
+        "answer": yes_no(heads),
         "rationale": " ".join(steps),
     }
 

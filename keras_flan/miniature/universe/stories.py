@@ -1,8 +1,16 @@
 """Short texts with questions: people, places, events and tables."""
 
 import itertools
+from collections.abc import Callable
+from typing import TypeAlias
 
-from keras_flan.miniature.universe.families import Content, Op, family
+from keras_flan.miniature.universe.families import (
+    Answer,
+    Answerer,
+    Content,
+    Op,
+    family,
+)
 from keras_flan.miniature.universe.specs import Draws
 from keras_flan.miniature.universe.words import (
     DAYS,
@@ -10,21 +18,29 @@ from keras_flan.miniature.universe.words import (
     THINGS,
     listing,
     people,
+    yes_no,
 )
+
+# Who went where; who had what; a floor, and moves (up or not) from it; a
+# name, a direction and turns; a lamp, and who pressed; a table and its columns.
+_Walks: TypeAlias = list[tuple[str, str]]
+_Passes: TypeAlias = tuple[list[str], str]
+_Moves: TypeAlias = tuple[int, list[tuple[bool, int]]]
+_Turns: TypeAlias = tuple[str, int, list[str]]
+_Lamps: TypeAlias = tuple[bool, list[tuple[str, bool]]]
+_Table: TypeAlias = tuple[list[tuple[str, int, int]], list[str]]
+_Cells: TypeAlias = list[tuple[str, int]]
+_Event: TypeAlias = dict[str, str | int]
 
 ROOMS = ("garden", "kitchen", "hall", "attic", "garage", "cellar")
 OBJECTS = ("ball", "bell", "cup", "key", "lamp", "pen", "ring", "watch")
 TURNS = ("north", "east", "south", "west")
 
 
-def _yes(value: bool) -> str:
-    return "yes" if value else "no"
-
-
 # === Where people are ===
 
 
-def _walks(draws: Draws):
+def _walks(draws: Draws) -> _Walks:
     """Three walks of two people: who went where, in order."""
     names = people(draws, 2)
     rooms = draws.sample(ROOMS, 3)
@@ -40,12 +56,12 @@ PLACES = Content(
 )
 
 
-def _last(value, who: str) -> list[str]:
+def _last(value: _Walks, who: str) -> list[str]:
     return [room for name, room in value if name == who]
 
 
-def _where(pick: int):
-    def answer(draws: Draws, value):
+def _where(pick: int) -> Answerer:
+    def answer(draws: Draws, value: _Walks) -> Answer:
         who = draws.pick(value)[0]
         rooms = _last(value, who)
         return rooms[pick], f"{who}: {', '.join(rooms)}.", {"who": who}
@@ -53,25 +69,25 @@ def _where(pick: int):
     return answer
 
 
-def _who_is_in(draws: Draws, value):
+def _who_is_in(draws: Draws, value: _Walks) -> Answer:
     who = draws.pick(value)[0]
     rooms = _last(value, who)
     return who, f"{who}: {', '.join(rooms)}.", {"room": rooms[-1]}
 
 
-def _is_in(draws: Draws, value):
+def _is_in(draws: Draws, value: _Walks) -> Answer:
     who = draws.pick(value)[0]
     rooms = _last(value, who)
     asked = rooms[-1] if draws.chance() else draws.pick(
         [room for _, room in value if room != rooms[-1]])  # fmt: skip
     return (
-        _yes(asked == rooms[-1]),
+        yes_no(asked == rooms[-1]),
         f"{who}: {', '.join(rooms)}.",
         {"who": who, "room": asked},
     )
 
 
-def _visits(draws: Draws, value):
+def _visits(draws: Draws, value: _Walks) -> Answer:
     who = draws.pick(value)[0]
     rooms = _last(value, who)
     return len(rooms), f"{who}: {', '.join(rooms)}.", {"who": who}
@@ -92,11 +108,11 @@ PLACE_TASKS = family(
 # === Who has it ===
 
 
-def _passes(draws: Draws):
+def _passes(draws: Draws) -> _Passes:
     return people(draws, draws.between(3, 4)), draws.pick(OBJECTS)
 
 
-def _tell_passes(value) -> str:
+def _tell_passes(value: _Passes) -> str:
     names, thing = value
     told = [f"{names[0]} has the {thing}."]
     for giver, taker in itertools.pairwise(names):
@@ -107,15 +123,15 @@ def _tell_passes(value) -> str:
 PASSES = Content("", "", _passes, _tell_passes)
 
 
-def _holder(place):
-    def answer(draws: Draws, value):
+def _holder(place: Callable[[list[str]], str]) -> Answerer:
+    def answer(draws: Draws, value: _Passes) -> Answer:
         names, thing = value
         return place(names), f"{', then '.join(names)}.", {"thing": thing}
 
     return answer
 
 
-def _moves(draws: Draws):
+def _moves(draws: Draws) -> _Moves:
     start, steps = draws.between(3, 9), []
     at = start
     for _ in range(draws.between(2, 3)):
@@ -126,13 +142,13 @@ def _moves(draws: Draws):
     return start, steps
 
 
-def _tell_lift(value) -> str:
+def _tell_lift(value: _Moves) -> str:
     told = [f"A lift is on floor {value[0]}."]
     told += [f"It goes {'up' if up else 'down'} {n}." for up, n in value[1]]
     return " ".join(told)
 
 
-def _sum_moves(draws: Draws, value):
+def _sum_moves(draws: Draws, value: _Moves) -> Answer:
     at, told = value[0], []
     for up, n in value[1]:
         result = at + n if up else at - n
@@ -141,7 +157,7 @@ def _sum_moves(draws: Draws, value):
     return at, " ".join(told)
 
 
-def _turns(draws: Draws):
+def _turns(draws: Draws) -> _Turns:
     name, _ = people(draws, 2)
     return (
         name,
@@ -153,13 +169,13 @@ def _turns(draws: Draws):
     )
 
 
-def _tell_turns(value) -> str:
+def _tell_turns(value: _Turns) -> str:
     name, start, turns = value
     told = " ".join(f"{PEOPLE[name]} turns {turn}." for turn in turns)
     return f"{name} looks {TURNS[start]}. {told}"
 
 
-def _heading(draws: Draws, value):
+def _heading(draws: Draws, value: _Turns) -> Answer:
     name, at, turns = value
     way = []
     for turn in turns:
@@ -168,12 +184,12 @@ def _heading(draws: Draws, value):
     return way[-1], f"{', '.join(way)}.", {"who": name}
 
 
-def _lamps(draws: Draws):
+def _lamps(draws: Draws) -> _Lamps:
     names = people(draws, draws.between(2, 3))
     return draws.chance(), [(name, draws.chance(0.6)) for name in names]
 
 
-def _tell_lamp(value) -> str:
+def _tell_lamp(value: _Lamps) -> str:
     told = [f"The lamp is {'on' if value[0] else 'off'}."]
     for name, pressed in value[1]:
         verb = "presses" if pressed else "does not press"
@@ -181,15 +197,15 @@ def _tell_lamp(value) -> str:
     return " ".join(told)
 
 
-def _lamp(draws: Draws, value):
+def _lamp(draws: Draws, value: _Lamps) -> Answer:
     on, way = value[0], []
     for name, pressed in value[1]:
         on ^= pressed
         way.append(f"{name}: {'on' if on else 'off'}.")
-    return _yes(on), " ".join(way)
+    return yes_no(on), " ".join(way)
 
 
-def _queue(draws: Draws):
+def _queue(draws: Draws) -> list[str]:
     return people(draws, 4)
 
 
@@ -201,15 +217,15 @@ QUEUE = Content(
 )
 
 
-def _behind(step: int):
-    def answer(draws: Draws, names):
+def _behind(step: int) -> Answerer:
+    def answer(draws: Draws, names: list[str]) -> Answer:
         at = draws.between(1, 2)
         return names[at + step], f"{', '.join(names)}.", {"who": names[at]}
 
     return answer
 
 
-def _queue_place(draws: Draws, names):
+def _queue_place(draws: Draws, names: list[str]) -> Answer:
     at = draws.below(4)
     steps = ", ".join(f"{i} {n}" for i, n in enumerate(names[: at + 1], 1))
     return at + 1, f"{steps}.", {"who": names[at]}
@@ -257,7 +273,7 @@ TRACKING = (
 # === Tables ===
 
 
-def _table(draws: Draws):
+def _table(draws: Draws) -> _Table:
     names = people(draws, 3)
     return [
         (name, a, b)
@@ -270,7 +286,7 @@ def _table(draws: Draws):
     ], draws.sample(THINGS, 2)
 
 
-def _tell_table(value) -> str:
+def _tell_table(value: _Table) -> str:
     rows, (one, two) = value
     cells = "; ".join(f"{name} | {a} | {b}" for name, a, b in rows)
     return f"name | {one} | {two}; {cells}"
@@ -279,7 +295,7 @@ def _tell_table(value) -> str:
 TABLE = Content("a table", "the table", _table, _tell_table)
 
 
-def _cell(draws: Draws, value):
+def _cell(draws: Draws, value: _Table) -> Answer:
     rows, things = value
     name, *cells = draws.pick(rows)
     at = draws.below(2)
@@ -287,35 +303,35 @@ def _cell(draws: Draws, value):
     return cells[at], steps, {"who": name, "thing": things[at]}
 
 
-def _column(fold):
-    def answer(draws: Draws, value):
+def _column(fold: Callable[[_Cells], tuple[object, str]]) -> Answerer:
+    def answer(draws: Draws, value: _Table) -> Answer:
         rows, things = value
         at = draws.below(2)
-        return (*fold([(r[0], r[1 + at]) for r in rows]), {
+        return (*fold([(name, cells[at]) for name, *cells in rows]), {
             "thing": things[at]})  # fmt: skip
 
     return answer
 
 
-def _most(sign: int):
-    def fold(cells):
+def _most(sign: int) -> Callable[[_Cells], tuple[str, str]]:
+    def fold(cells: _Cells) -> tuple[str, str]:
         who = max(cells, key=lambda cell: sign * cell[1])[0]
         return who, ", ".join(f"{name} {n}" for name, n in cells) + "."
 
     return fold
 
 
-def _add_up(cells):
+def _add_up(cells: _Cells) -> tuple[int, str]:
     a, b, c = (n for _, n in cells)
     return a + b + c, f"{a} + {b} = {a + b}. {a + b} + {c} = {a + b + c}."
 
 
-def _row_sum(draws: Draws, value):
+def _row_sum(draws: Draws, value: _Table) -> Answer:
     name, a, b = draws.pick(value[0])
     return a + b, f"{a} + {b} = {a + b}.", {"who": name}
 
 
-def _whose(draws: Draws, value):
+def _whose(draws: Draws, value: _Table) -> Answer:
     rows, things = value
     at = draws.below(2)
     row = draws.pick(rows)
@@ -323,12 +339,12 @@ def _whose(draws: Draws, value):
         "n": row[1 + at], "thing": things[at]}  # fmt: skip
 
 
-def _more_than(draws: Draws, value):
+def _more_than(draws: Draws, value: _Table) -> Answer:
     rows, things = value
     at = draws.below(2)
     (one, *a), (two, *b) = draws.sample(rows, 2)
     return (
-        _yes(a[at] > b[at]),
+        yes_no(a[at] > b[at]),
         f"{one} has {a[at]}, {two} has {b[at]}.",
         {"one": one, "two": two, "thing": things[at]},
     )
@@ -357,7 +373,7 @@ TABLES = family(
 # === Reading ===
 
 
-def _event(draws: Draws):
+def _event(draws: Draws) -> _Event:
     who, friend = people(draws, 2)
     return {
         "who": who,
@@ -381,11 +397,11 @@ EVENT = Content(
 )
 
 
-def _read(field: str):
+def _read(field: str) -> Answerer:
     return lambda d, v: (v[field], "", v)
 
 
-def _was(draws: Draws, value):
+def _was(draws: Draws, value: _Event) -> Answer:
     field = draws.pick(("day", "room"))
     real = value[field]
     pool = DAYS if field == "day" else ROOMS
@@ -393,7 +409,7 @@ def _was(draws: Draws, value):
         [w for w in pool if w != real])  # fmt: skip
     word = "on" if field == "day" else "in the"
     return (
-        _yes(asked == real),
+        yes_no(asked == real),
         f"It was {word} {real}.",
         {"when": f"{word} {asked}"},
     )

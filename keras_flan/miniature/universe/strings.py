@@ -1,35 +1,39 @@
 """Letters of words, lists of words, and ways to write them."""
 
-from keras_flan.miniature.universe.families import Content, Op, family
+from collections.abc import Callable, Iterable
+
+from keras_flan.miniature.universe.families import (
+    Answer,
+    Answerer,
+    Content,
+    Op,
+    family,
+)
 from keras_flan.miniature.universe.specs import Draws
-from keras_flan.miniature.universe.words import AN, WORDS
+from keras_flan.miniature.universe.words import (
+    AN,
+    WORDS,
+    numbered,
+    spelled,
+    yes_no,
+)
 
 
-def spelled(word: str) -> str:
-    """Returns the word's letters in a sentence."""
-    return f"It is spelled {' '.join(word)}."
-
-
-def join(items) -> str:
+def join(items: Iterable[str]) -> str:
     """Returns the items with commas, or "none"."""
     return ", ".join(items) or "none"
-
-
-def counted(items) -> str:
-    """Returns the items counted from 1: `"1 cat, 2 dog."`."""
-    return join(f"{i} {item}" for i, item in enumerate(items, 1)) + "."
 
 
 WORD = Content("a word", "the word", lambda d: d.pick(WORDS))
 
 
-def _has_letter(draws: Draws, word: str):
+def _has_letter(draws: Draws, word: str) -> Answer:
     yes = draws.chance()
     pool = word if yes else [c for c in "abcdefgiklmnoprst" if c not in word]
-    return "yes" if yes else "no", spelled(word), {"letter": draws.pick(pool)}
+    return yes_no(yes), spelled(word), {"letter": draws.pick(pool)}
 
 
-def _count_letter(draws: Draws, word: str):
+def _count_letter(draws: Draws, word: str) -> Answer:
     twice = [c for c in word if word.count(c) > 1]
     letter = draws.pick(twice if twice and draws.chance(0.7) else word)
     return word.count(letter), spelled(word), {"letter": letter}
@@ -41,7 +45,7 @@ def _some_doubled(draws: Draws) -> str:
     return draws.pick([w for w in WORDS if (len(set(w)) < len(w)) == doubled])
 
 
-def _replace(draws: Draws, word: str):
+def _replace(draws: Draws, word: str) -> Answer:
     old = draws.pick(word)
     new = draws.pick([c for c in "abcdefgiklmnoprst" if c not in word])
     return word.replace(old, new), "", {"old": old, "new": new}
@@ -86,7 +90,7 @@ LETTERS = family(
        _count_letter, content=Content("a word", "the word", _some_doubled)),
     Op("replace", "{it} with {new} in place of {old}", _replace),
     Op("vowel_first", "does {it} begin with a vowel?",
-       lambda d, w: ("yes" if w[0] in "aeiou" else "no",
+       lambda d, w: (yes_no(w[0] in "aeiou"),
                      f"The first letter is {w[0]}."), kind="yes_no",
        content=Content("a word", "the word", _any_start)),
 )  # fmt: skip
@@ -97,7 +101,7 @@ LETTERS = family(
 LIST = Content("a list", "the list", lambda d: d.sample(WORDS, 4), join)
 
 
-def _lengths(items) -> str:
+def _lengths(items: list[str]) -> str:
     return f"{join(f'{item} {len(item)}' for item in items)}."
 
 
@@ -115,36 +119,36 @@ def distinct_lengths(draws: Draws) -> list[str]:
 UNEQUAL = Content("a list", "the list", distinct_lengths, join)
 
 
-def _position(draws: Draws, items):
+def _position(draws: Draws, items: list[str]) -> Answer:
     at = draws.below(len(items))
-    return at + 1, counted(items[: at + 1]), {"word": items[at]}
+    return at + 1, numbered(items[: at + 1]), {"word": items[at]}
 
 
-def _without(draws: Draws, items):
+def _without(draws: Draws, items: list[str]) -> Answer:
     word = draws.pick(items)
     return join(w for w in items if w != word), "", {"word": word}
 
 
-def _inside(draws: Draws, items):
+def _inside(draws: Draws, items: list[str]) -> Answer:
     yes = draws.chance()
     pool = items if yes else [w for w in WORDS if w not in items]
     word = draws.pick(pool)
     return (
-        "yes" if yes else "no",
+        yes_no(yes),
         f"{word} {'is' if yes else 'is not'} in {join(items)}.",
         {"word": word},
     )
 
 
-def _neighbour(step: int):
-    def answer(draws: Draws, items):
+def _neighbour(step: int) -> Answerer:
+    def answer(draws: Draws, items: list[str]) -> Answer:
         at = draws.between(1, 2)
         return items[at + step], "", {"word": items[at]}
 
     return answer
 
 
-def _added(draws: Draws, items):
+def _added(draws: Draws, items: list[str]) -> Answer:
     word = draws.pick([w for w in WORDS if w not in items])
     return join([*items, word]), "", {"word": word}
 
@@ -157,7 +161,7 @@ WORD_LISTS = family(
     Op("last", "the last word of {it}", lambda d, v: (v[-1], ""),
        chance=0.25),
     Op("third", "the third word of {it}",
-       lambda d, v: (v[2], counted(v[:3])), chance=0.25, held_out=True),
+       lambda d, v: (v[2], numbered(v[:3])), chance=0.25, held_out=True),
     Op("longest", "the longest word of {it}",
        lambda d, v: (max(v, key=len), _lengths(v)), chance=1 / 3,
        content=UNEQUAL),
@@ -192,7 +196,7 @@ WORD_LISTS = family(
 THREE = Content("three words", "the words", lambda d: d.sample(WORDS, 3), join)
 
 
-def _form(pattern):
+def _form(pattern: Callable[[list[str]], str]) -> Answerer:
     return lambda d, v: (pattern(v), "")
 
 

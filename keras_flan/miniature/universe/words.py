@@ -4,6 +4,8 @@ A small model that learns from a few thousand examples should spend them on
 the skills, not on words; every list is used by several tasks.
 """
 
+from collections.abc import Iterable
+
 from keras_flan.miniature.universe.specs import Draws
 
 # Name and pronoun.
@@ -69,11 +71,21 @@ def with_article(word: str) -> str:
     return f"an {word}" if word[0] in "aeiou" else f"a {word}"
 
 
+def yes_no(value: bool) -> str:
+    """Returns "yes" or "no"."""
+    return "yes" if value else "no"
+
+
+def spelled(word: str) -> str:
+    """Returns the word's letters in a sentence."""
+    return f"It is spelled {' '.join(word)}."
+
+
 def people(draws: Draws, k: int) -> list[str]:
     """Returns k different names."""
     return draws.sample(NAMES, k)
 
 
-def numbered(items: list[str]) -> str:
+def numbered(items: Iterable[str]) -> str:
     """Returns the items counted from 1: `"1 cat, 2 dog."`."""
     return ", ".join(f"{i} {item}" for i, item in enumerate(items, 1)) + "."
