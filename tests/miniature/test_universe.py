@@ -476,7 +476,7 @@ def test_the_info_describes_the_set(built):
     assert info["split"] == "train"
     assert info["family"] == "coins"
     assert info["license"] == "Apache-2.0"
-    assert info["source"] == "keras_flan.miniature.universe"
+    assert info["source"] == "keras_flan.data.universe"
     assert info["templates"] == "generic"
     assert info["answer_kind"] == "yes_no"
     assert info["random_baseline"] == 0.5

@@ -199,6 +199,7 @@ class _Set:
             self.directory,
             name=spec.name,
             split=self.split,
+            # Where the universe once was: it is part of the records' bytes.
             source="keras_flan.data.universe",
             license="Apache-2.0",
             templates="generic",
