@@ -1,7 +1,9 @@
 """Finding the answer in what a model wrote.
 
 Every kind of answer has ordered, named rules. An extraction says which rule
-fired and where; a text without an answer abstains.
+fired and where; a text without an answer abstains. Needs no model.
+
+Imports no other room.
 """
 
 from keras_flan.answers.kinds import (

@@ -2,6 +2,7 @@
 
 Nothing heavy is imported before a command needs it, so `--help` answers at
 once. Bad input ends with exit code 2 and one message on stderr.
+Imports every room.
 """
 
 import os

@@ -61,16 +61,16 @@ def _quiet_import() -> Iterator[None]:
     """Holds back what TensorFlow's C++ writes to stderr while it starts.
 
     It reads `TF_CPP_MIN_LOG_LEVEL` then, and keeps to it; its first messages
-    ignore it. Where the user has set a level nothing is held back. All is
-    shown if the import fails.
+    ignore it. JAX sets the level to 1 where it isn't set, so only 0 is a wish
+    of the user to see all. All is shown, too, if the import fails.
     """
     level = "TF_CPP_MIN_LOG_LEVEL"
-    if os.environ.get(level, "3") != "3" or sys.stderr is None:
+    given = os.environ.get(level)
+    if given == "0" or sys.stderr is None:
         yield
         return
     sys.stderr.flush()
     stderr = os.dup(2)
-    given = os.environ.get(level)
     os.environ[level] = "3"
     with tempfile.TemporaryFile() as held:
         os.dup2(held.fileno(), 2)
@@ -84,4 +84,6 @@ def _quiet_import() -> Iterator[None]:
             os.dup2(stderr, 2)
             os.close(stderr)
             if given is None:
-                del os.environ[level]
+                os.environ.pop(level, None)
+            else:
+                os.environ[level] = given

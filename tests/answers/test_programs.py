@@ -163,7 +163,7 @@ def test_a_fork_has_a_sandbox_of_its_own():
     """Two processes that shared the pipes would read each other's answers."""
     script = """
         import os
-        from keras_flan.generation.programs import run_program
+        from keras_flan.answers.programs import run_program
         assert run_program("print(1)").answer == "1"
         child = os.fork()
         for i in range(30):

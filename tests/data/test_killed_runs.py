@@ -18,7 +18,7 @@ from keras_flan.data import Example, train_vocabulary, write_records
 READERS = """
     import hashlib, json, os, sys
     from keras_flan.data import Mixture, Pipeline, Position, Vocabulary
-    from keras_flan.data.tf_runtime import tf
+    from keras_flan.runtime.tensorflow import tf
     from keras_flan.files import write_json
 
     def read(log, saved, threads, starts, last):

@@ -288,7 +288,7 @@ def test_sigkill(tmp_path):
     script = """
         import os, sys
         from keras_flan.data.records import Example, write_records
-        from keras_flan.data.tf_runtime import tf
+        from keras_flan.runtime.tensorflow import tf
         tf()
         folder = sys.argv[1]
         for line in sys.stdin:  # One child a line; its process id goes back.

@@ -1,4 +1,7 @@
-"""Answers by program: the rationale is code, run in a sandbox."""
+"""Answers by program: the rationale is code, run in a sandbox.
+
+Imports nothing of `answers` but what makes values canonical.
+"""
 
 from keras_flan.answers.programs.extraction import (
     Program,

@@ -3,6 +3,8 @@
 Each format is one small module with an `Importer`. A format of your own is
 such a module too: pass its importer to `import_file`, or name the file on
 the command line (docs/adding_a_format.md shows one).
+
+Imports `records`, `templates` and `mixtures`.
 """
 
 import functools

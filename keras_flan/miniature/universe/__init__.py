@@ -6,6 +6,8 @@ so that what finetuning does to tasks it never saw can be measured.
 
 A further task is a `make` function and a `TaskSpec` in the `TASKS` of one of
 the modules; a further module is added to `registry.py`.
+
+Imports `data/records`.
 """
 
 from keras_flan.lazy import attach
