@@ -66,25 +66,26 @@ def keras_model(plan: dict):
 def keras_flan_side(plan: dict):
     """Returns a function that samples, and facts to report after it ran."""
     from keras_flan.generation import compilations
-    from keras_flan.generation.decoding import Settings, decode
+    from keras_flan.generation.decoding import decode
     from keras_flan.generation.sampling import uniforms
+    from keras_flan.generation.sampling_settings import Sampling
 
     model = keras_model(plan)
     rows = prompts(plan).tolist()
 
     def run(new_tokens):
-        settings = Settings(
+        sampling = Sampling(
             samples=plan["samples"],
-            max_new_tokens=new_tokens,
-            batch_paths=plan["batch_paths"],
-            end=-1,
             temperature=TEMPERATURE,
             top_k=TOP_K,
+            max_new_tokens=new_tokens,
         )
         paths = decode(
             model,
             rows,
-            settings,
+            sampling,
+            end=-1,
+            batch_paths=plan["batch_paths"],
             uniforms=lambda row, n: uniforms(f"{row}", n, new_tokens, 0),
         )
         return sum(len(path.token_ids) for _, _, path in paths)

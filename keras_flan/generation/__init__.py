@@ -11,6 +11,7 @@ __getattr__, __dir__, __all__ = attach(
         "Path": ".engine",
         "compilations": ".rounds",
         "PromptStyle": ".styles",
+        "Sampling": ".sampling_settings",
         "ask": ".prompting",
         "generate": ".engine",
         "stream": ".engine",

@@ -18,6 +18,7 @@ from keras_flan.generation.rounds import (
     program,
     programs,
 )
+from keras_flan.generation.sampling_settings import Sampling
 from keras_flan.models.path_attention import block_length
 from keras_flan.runtime.memory import release_memory
 
@@ -48,37 +49,15 @@ class TokenPath:
     stopped: bool
 
 
-@dataclasses.dataclass(frozen=True)
-class Settings:
-    """How to decode.
-
-    Args:
-        samples: Paths a prompt.
-        max_new_tokens: The most tokens of a path.
-        batch_paths: Paths that are decoded at a time.
-        end: The token that ends a path.
-        temperature: 0 is greedy.
-        top_k: Keep the k most probable tokens; 0 keeps all.
-        top_p: Keep the most probable tokens up to this share.
-        prompt_paths: The most of `batch_paths` that are of one prompt.
-    """
-
-    samples: int
-    max_new_tokens: int
-    batch_paths: int
-    end: int
-    temperature: float = 0.0
-    top_k: int = 0
-    top_p: float = 1.0
-    prompt_paths: int | None = None
-
-
 def decode(
     model,
     prompts: Sequence[list[int]],
-    settings: Settings,
+    sampling: Sampling,
     *,
+    end: int,
     uniforms: Callable[[int, int], np.ndarray],
+    batch_paths: int = 64,
+    prompt_paths: int | None = None,
     stop: Callable[[list[int], int], int | None] | None = None,
     enough: Callable[[int], bool] | None = None,
 ) -> Iterator[tuple[int, int, TokenPath]]:
@@ -87,9 +66,13 @@ def decode(
     Args:
         model: A `keras_flan.models.T5` or `DecoderOnly`.
         prompts: Token ids, framed as the model knows prompts.
-        settings: `Settings`.
+        sampling: How to sample; its seed and strings are left to `uniforms`
+            and `stop`.
+        end: The token that ends a path.
         uniforms: The uniform numbers of a path, float32 `(max_new_tokens)`,
             by the index of the prompt and the number of the path.
+        batch_paths: Paths that are decoded at a time.
+        prompt_paths: The most of them that are of one prompt; default: all.
         stop: By the tokens of a path and how many of them it has seen
             before: after how many tokens the path ends, or `None`.
         enough: By the index of a prompt: whether it needs no more paths.
@@ -98,19 +81,18 @@ def decode(
     Yields:
         The index of the prompt, the number of the path, and a `TokenPath`.
     """
-    together = settings.prompt_paths or settings.samples
-    together = min(together, settings.samples, settings.batch_paths)
+    together = min(prompt_paths or batch_paths, sampling.samples, batch_paths)
     lanes = _at_least(together, _LANES)
-    most = max(1, settings.batch_paths // lanes)
+    most = max(1, batch_paths // lanes)
     for input_length, group in _groups(prompts, most):
         slots = min(most, _power_of_four(len(group)))
         bucket = Bucket(
-            slots, lanes, input_length, _power(settings.max_new_tokens)
+            slots, lanes, input_length, _power(sampling.max_new_tokens)
         )
         full = dataclasses.replace(bucket, slots=most)
         if full in programs(model) and most <= 4 * slots:
             bucket = full  # Cheaper than to compile a smaller one.
-        run = _Run(model, bucket, prompts, group, settings, uniforms)
+        run = _Run(model, bucket, prompts, group, sampling, end, uniforms)
         yield from run.paths(stop, enough)
 
 
@@ -175,22 +157,17 @@ class _Slot:
 class _Run:
     """The prompts of one bucket on their way through its program."""
 
-    def __init__(self, model, bucket, prompts, rows, settings, uniforms):
+    def __init__(self, model, bucket, prompts, rows, sampling, end, uniforms):
         self._program = program(model, bucket)
         self._firsts = model.decoding.first_token
         self._bucket = bucket
         self._prompts = prompts
         self._waiting = collections.deque(rows)
-        self._settings = settings
+        self._sampling = sampling
+        self._end = end
         self._uniforms = uniforms
         self._slots: list[_Slot | None] = [None] * bucket.slots
-        self._grid = Grid.empty(
-            bucket,
-            end=settings.end,
-            temperature=settings.temperature,
-            top_k=settings.top_k,
-            top_p=settings.top_p,
-        )
+        self._grid = Grid.empty(bucket, sampling, end)
 
     def paths(self, stop, enough) -> Iterator[tuple[int, int, TokenPath]]:
         """Yields the paths of all rows."""
@@ -222,7 +199,7 @@ class _Run:
 
     def _admit(self) -> bool:
         """Fills free places, and the grid; returns whether there is work."""
-        grid, settings = self._grid, self._settings
+        grid = self._grid
         fresh = [p for p, s in enumerate(self._slots) if not (s and s.busy)]
         if len(fresh) == len(self._slots):
             grid.clock = np.int32(0)
@@ -246,7 +223,7 @@ class _Run:
             said = len(lane.token_ids)
             first = said == 0
             grid.ages[place, number] = said
-            grid.left[place, number] = settings.max_new_tokens - said
+            grid.left[place, number] = self._sampling.max_new_tokens - said
             grid.tokens[place, number] = (
                 self._firsts(self._prompts[slot.row])
                 if first
@@ -263,7 +240,7 @@ class _Run:
 
     def _next_slot(self) -> _Slot | None:
         if self._waiting:
-            numbers = range(self._settings.samples)
+            numbers = range(self._sampling.samples)
             return _Slot(self._waiting.popleft(), collections.deque(numbers))
         # Nothing waits: help the prompt that has the most paths to come.
         held = [s for s in self._slots if s is not None]
@@ -278,16 +255,16 @@ class _Run:
 
     def _finished(self, lane, seen, stop) -> TokenPath | None:
         """Returns the path, if it is done with what it said since `seen`."""
-        ids, settings = lane.token_ids, self._settings
-        ended = settings.end in ids[seen:]
+        ids, most = lane.token_ids, self._sampling.max_new_tokens
+        ended = self._end in ids[seen:]
         if ended:
-            del ids[ids.index(settings.end, seen) + 1 :]
+            del ids[ids.index(self._end, seen) + 1 :]
         text = ids[:-1] if ended else ids
         cut = stop(text, seen) if stop is not None else None
         if cut is not None and cut < len(ids):
             del ids[cut:]
             ended = False
-        if not ended and cut is None and len(ids) < settings.max_new_tokens:
+        if not ended and cut is None and len(ids) < most:
             return None
         del lane.gains[len(ids) :]
         return TokenPath(ids, lane.gains, ended, cut is not None)

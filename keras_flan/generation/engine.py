@@ -2,10 +2,12 @@
 
 import dataclasses
 from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 from keras_flan.errors import InputError
-from keras_flan.generation import sampling
-from keras_flan.generation.decoding import Settings, TokenPath, decode
+from keras_flan.generation.decoding import TokenPath, decode
+from keras_flan.generation.sampling import uniforms
+from keras_flan.generation.sampling_settings import Sampling, sampling_of
 from keras_flan.progress import Progress
 
 
@@ -32,9 +34,13 @@ class Path:
 
 
 def generate(
-    model, prompts: Sequence[str], *, samples: int = 1, **settings
+    model: Any,
+    prompts: Sequence[str],
+    *,
+    sampling: Sampling | None = None,
+    **settings: Any,
 ) -> list[list[Path]]:
-    """Generates `samples` outputs for each prompt.
+    """Generates outputs for each prompt.
 
     A prompt is read once for all its paths. A path depends only on the
     model, its prompt, its number and the seed.
@@ -43,16 +49,17 @@ def generate(
         model: A `keras_flan.models.T5` or `keras_flan.models.DecoderOnly`
             with a vocabulary.
         prompts: The texts.
-        samples: Paths a prompt, k.
-        **settings: As for `stream`.
+        sampling: How to sample; default: one greedy path per prompt.
+        **settings: Or the fields of a `Sampling` by name; and the further
+            arguments of `stream`.
 
     Returns:
         A list with, for each prompt in order, a list of its `Path`s in the
         order of their numbers: `samples`, or fewer where `enough` said so.
 
     Raises:
-        InputError: If a setting is out of range or the model has no
-            vocabulary.
+        InputError: If a setting is unknown or out of range, or the model has
+            no vocabulary.
 
     Example:
         >>> generate(model, ["What is 2 + 2?"], samples=8, temperature=0.7)
@@ -62,42 +69,30 @@ def generate(
     """
     results: list[dict[int, Path]] = [{} for _ in prompts]
     for row, number, path in stream(
-        model, prompts, samples=samples, **settings
+        model, prompts, sampling=sampling, **settings
     ):
         results[row][number] = path
     return [[made[number] for number in sorted(made)] for made in results]
 
 
 def stream(
-    model,
+    model: Any,
     prompts: Sequence[str],
     *,
-    samples: int = 1,
-    temperature: float = 0.0,
-    top_k: int = 0,
-    top_p: float = 1.0,
-    stop: Sequence[str] = (),
-    seed: int = 0,
-    max_new_tokens: int = 128,
+    sampling: Sampling | None = None,
     batch_paths: int = 64,
     prompt_paths: int | None = None,
     max_input_tokens: int = 2048,
     enough: Callable[[int], bool] | None = None,
     progress: bool = False,
+    **settings: Any,
 ) -> Iterator[tuple[int, int, Path]]:
     """Yields each path when it is done; see `generate`, which collects them.
 
     Args:
         model: As for `generate`.
         prompts: The texts.
-        samples: Paths a prompt, k.
-        temperature: 0 is greedy. The paper's self-consistency uses 0.7.
-        top_k: Sample from the k most probable tokens; 0 is all.
-        top_p: Sample from the most probable tokens whose share together
-            reaches this, above 0; 1 is all.
-        stop: Strings that end an output; it is cut before them.
-        seed: Seed of the sampling.
-        max_new_tokens: Longest output, in tokens.
+        sampling: As for `generate`.
         batch_paths: Paths that are decoded at a time. A path that is done
             makes room for the next.
         prompt_paths: The most of them that are of one prompt; default: all.
@@ -105,31 +100,48 @@ def stream(
         enough: Called with the index of a prompt after each of its paths;
             `True` drops the paths that are not done.
         progress: Whether to show a progress bar on stderr.
+        **settings: Or the fields of a `Sampling` by name.
 
     Yields:
         The index of the prompt, the number of the path, and the `Path`.
-
-    Raises:
-        InputError: If a setting is out of range or the model has no
-            vocabulary.
     """
-    if getattr(model, "vocabulary", None) is None:
+    sampling = sampling_of(sampling, settings, stream)
+    # Greedy paths of a prompt are all the same: decode one.
+    paths = sampling.samples if sampling.temperature > 0 else 1
+    made = _decode(
+        model,
+        prompts,
+        dataclasses.replace(sampling, samples=paths),
+        max_input_tokens,
+        batch_paths=batch_paths,
+        prompt_paths=prompt_paths,
+        enough=enough,
+    )
+    total = len(prompts) * paths
+    with Progress(
+        "generating", total=total, unit="paths", enabled=progress
+    ) as bar:
+        for row, number, tokens in made:
+            path = _path(model.vocabulary, tokens, sampling.stop)
+            bar.advance()
+            for copy in range(sampling.samples // paths):
+                yield row, number + copy, path
+
+
+def _decode(
+    model: Any,
+    prompts: Sequence[str],
+    sampling: Sampling,
+    max_input_tokens: int,
+    *,
+    batch_paths: int,
+    prompt_paths: int | None,
+    enough: Callable[[int], bool] | None,
+) -> Iterator[tuple[int, int, TokenPath]]:
+    """Encodes the prompts; returns what `decode` yields of them."""
+    vocabulary = getattr(model, "vocabulary", None)
+    if vocabulary is None:
         raise InputError("Expected a model with a vocabulary. Received: None")
-    if samples < 1 or max_new_tokens < 1 or temperature < 0:
-        raise InputError(
-            "Expected samples >= 1, max_new_tokens >= 1, temperature >= 0. "
-            f"Received: samples={samples}, max_new_tokens={max_new_tokens}, "
-            f"temperature={temperature}"
-        )
-    if top_k < 0 or not 0 < top_p <= 1:
-        raise InputError(
-            "Expected top_k >= 0 and 0 < top_p <= 1. "
-            f"Received: top_k={top_k}, top_p={top_p}"
-        )
-    if isinstance(stop, str) or not all(stop):
-        raise InputError(
-            f"Expected a list of stop strings, none empty. Received: {stop!r}"
-        )
     least = min(batch_paths, 1 if prompt_paths is None else prompt_paths)
     if least < 1 or max_input_tokens < 2:
         raise InputError(
@@ -138,43 +150,23 @@ def stream(
             f"prompt_paths={prompt_paths}, "
             f"max_input_tokens={max_input_tokens}"
         )
-    vocabulary = model.vocabulary
     frame = model.decoding.frame
-    # Greedy paths of a prompt are all the same: decode one.
-    paths = samples if temperature > 0 else 1
-    made = decode(
+    return decode(
         model,
         [
             frame(ids, max_input_tokens)
             for ids in vocabulary.encode_batch(list(prompts))
         ],
-        Settings(
-            samples=paths,
-            max_new_tokens=max_new_tokens,
-            batch_paths=batch_paths,
-            end=vocabulary.eos_id,
-            temperature=temperature,
-            top_k=top_k,
-            top_p=top_p,
-            prompt_paths=prompt_paths,
+        sampling,
+        end=vocabulary.eos_id,
+        uniforms=lambda row, number: uniforms(
+            prompts[row], number, sampling.max_new_tokens, sampling.seed
         ),
-        uniforms=lambda row, number: sampling.uniforms(
-            prompts[row], number, max_new_tokens, seed
-        ),
-        stop=_stopper(vocabulary, stop) if stop else None,
+        batch_paths=batch_paths,
+        prompt_paths=prompt_paths,
+        stop=_stopper(vocabulary, sampling.stop) if sampling.stop else None,
         enough=enough,
     )
-    with Progress(
-        "generating",
-        total=len(prompts) * paths,
-        unit="paths",
-        enabled=progress,
-    ) as shown:
-        for row, number, tokens in made:
-            path = _path(vocabulary, tokens, stop)
-            shown.advance()
-            for copy in range(samples // paths):
-                yield row, number + copy, path
 
 
 def _stopper(vocabulary, stop):

@@ -3,32 +3,16 @@
 import dataclasses
 import functools
 from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 from keras_flan.answers import KINDS, Answer, extract_answer
 from keras_flan.answers.voting import Vote, stopping_point, vote
 from keras_flan.errors import InputError, did_you_mean
+from keras_flan.generation.sampling_settings import Sampling, sampling_of
 from keras_flan.generation.styles import ANSWER_TOKENS, PromptStyle, cue
 
-# The self-consistency setting of the paper's largest model (Wang et al.,
-# section 3.1), used wherever several paths are asked for.
-SAMPLING_TEMPERATURE = 0.7
 # Paths of a question at a time, where a few may be enough.
 _ADAPTIVE_PATHS = 8
-
-
-def default_temperature(samples: int) -> float:
-    """Greedy for one path; the paper's temperature for several."""
-    return 0.0 if samples == 1 else SAMPLING_TEMPERATURE
-
-
-def chain_of_thought(question: str) -> str:
-    r"""Asks `question` step by step, as the `generic` templates train it.
-
-    Example:
-        >>> chain_of_thought("What is 2 + 3?")
-        "What is 2 + 3?\nLet's think step by step."
-    """
-    return PromptStyle(cot=True).render(question)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -84,24 +68,64 @@ class Answered:
         }
 
 
+@dataclasses.dataclass(frozen=True)
+class Asking:
+    """How questions are put, sampled and read.
+
+    Args:
+        style: How a question becomes a prompt. `None`: it is the prompt, as
+            it was written.
+        kind: Kind of the answers, see `keras_flan.generation.extract_answer`.
+        adaptive: Draw no more paths of a question once its vote is decided,
+            or the posterior of its leader has reached this, see
+            `keras_flan.answers.voting.stopping_point`; 1 stops only what is
+            decided. Default: all paths are drawn. Paths count in the order
+            of their numbers, so the vote depends on nothing else.
+        sampling: How to sample.
+
+    Raises:
+        InputError: If there is no such kind of answers, or `adaptive` is out
+            of range or meets two passes.
+    """
+
+    style: PromptStyle | None = None
+    kind: str = "text"
+    adaptive: float | None = None
+    sampling: Sampling = dataclasses.field(default_factory=Sampling.for_votes)
+
+    def __post_init__(self) -> None:
+        if self.kind not in KINDS:
+            raise InputError(
+                f"no answer kind {self.kind!r}."
+                + did_you_mean(self.kind, KINDS)
+            )
+        if self.adaptive is not None and (
+            self.two_passes or not 0.5 <= self.adaptive <= 1
+        ):
+            raise InputError(
+                "adaptive: expected a posterior from 0.5 to 1, and one pass, "
+                f"found {self.adaptive}{' with two passes' * self.two_passes}"
+            )
+
+    @property
+    def two_passes(self) -> bool:
+        """Whether the answer is asked for once more, after the reasoning."""
+        return self.style is not None and self.style.two_passes
+
+
 def ask(
-    model,
+    model: Any,
     questions: Sequence[str],
     *,
     cot: bool = False,
     style: PromptStyle | None = None,
-    samples: int = 1,
-    temperature: float | None = None,
-    top_k: int = 40,
-    top_p: float = 1.0,
-    stop: Sequence[str] = (),
     kind: str = "text",
-    seed: int = 0,
-    max_new_tokens: int = 128,
     adaptive: float | None = None,
+    sampling: Sampling | None = None,
     progress: bool = False,
     on_done: Callable[[Answered], None] | None = None,
     on_path: Callable[[Answered], None] | None = None,
+    **settings: Any,
 ) -> list[Answered]:
     """Asks a model questions and votes over the sampled answers.
 
@@ -112,124 +136,69 @@ def ask(
         cot: Whether to ask for step-by-step reasoning.
         style: How to ask, in place of `cot`: exemplars, another trigger or
             language, two passes.
-        samples: Paths a question.
-        temperature: Default: 0 for one path, 0.7 for several.
-        top_k: Sample from the k most probable tokens; 0 is all.
-        top_p: Sample from the most probable tokens up to this share.
-        stop: Strings that end an output; it is cut before them.
         kind: Kind of the answers, see `keras_flan.generation.extract_answer`.
-        seed: Seed of the sampling.
-        max_new_tokens: Longest output, in tokens.
-        adaptive: Draw no more paths of a question once its vote is decided,
-            or the posterior of its leader has reached this, see
-            `keras_flan.answers.voting.stopping_point`; 1 stops only what is
-            decided. Default: all paths are drawn. Paths count in the order
-            of their numbers, so the vote depends on nothing else.
+        adaptive: From 0.5 to 1: draw no more than it takes, see `Asking`.
+        sampling: How to sample; default: `Sampling.for_votes()`.
         progress: Whether to show a progress bar on stderr.
         on_done: Called with each `Answered` when it is done.
         on_path: Called with an `Answered` after each of its paths.
+        **settings: Or the arguments of `Sampling.for_votes`, by name.
 
     Returns:
-        One `Answered` a question, in order.
+        One `Answered` per question, in order.
 
     Raises:
-        InputError: If there is no such kind of answers, both `cot` and
-            `style` are given, or `adaptive` is out of range or meets two
-            passes.
+        InputError: If a setting is unknown or out of range, or both `cot`
+            and `style` are given.
 
     Example:
         >>> [answered] = ask(model, ["What is 2 + 3?"], cot=True, samples=8)
         >>> answered.vote.counts
         {'5': 7, '6': 1}
 
-    Source: "Scaling Instruction-Finetuned Language Models", section 4.2
-    (zero-shot chain of thought); self-consistency, arXiv:2203.11171;
-    adaptive: arXiv:2305.11860.
+    Source: zero-shot chain of thought, arXiv:2210.11416, section 4.2; votes,
+    arXiv:2203.11171; adaptive, arXiv:2305.11860.
     """
-    results: list[Answered | None] = [None] * len(questions)
-    for row, answered in stream_answers(
-        model,
-        questions,
-        cot=cot,
-        style=style,
-        samples=samples,
-        temperature=temperature,
-        top_k=top_k,
-        top_p=top_p,
-        stop=stop,
-        kind=kind,
-        seed=seed,
-        max_new_tokens=max_new_tokens,
-        adaptive=adaptive,
-        progress=progress,
-    ):
+    if style is not None and cot:
+        raise InputError("give cot or style, which says it too, not both")
+    style = PromptStyle(cot=True) if cot else style
+    sampling = sampling_of(sampling, settings, ask, Sampling.for_votes)
+    asking = Asking(style, kind, adaptive, sampling)
+    results: dict[int, Answered] = {}
+    for row, answered in stream_answers(model, questions, asking, progress):
         if on_path is not None:
             on_path(answered)
         if answered.done:
             results[row] = answered
             if on_done is not None:
                 on_done(answered)
-    return results
+    return [results[row] for row in range(len(questions))]
 
 
 def stream_answers(
-    model,
+    model: Any,
     questions: Sequence[str],
-    *,
-    cot: bool = False,
-    style: PromptStyle | None = None,
-    samples: int = 1,
-    temperature: float | None = None,
-    top_k: int = 40,
-    top_p: float = 1.0,
-    stop: Sequence[str] = (),
-    kind: str = "text",
-    seed: int = 0,
-    max_new_tokens: int = 128,
-    adaptive: float | None = None,
+    asking: Asking,
     progress: bool = False,
 ) -> Iterator[tuple[int, Answered]]:
     """Yields the vote of a question after each of its paths; see `ask`.
 
     Yields:
         The index of the question, and its paths so far as `Answered`: the
-        last one a question is `done`.
+        last one of a question is `done`.
     """
-    if kind not in KINDS:
-        raise InputError(
-            f"no answer kind {kind!r}." + did_you_mean(kind, KINDS)
-        )
-    if temperature is None:
-        temperature = default_temperature(samples)
-    if style is not None and cot:
-        raise InputError("give cot or style, which says it too, not both")
-    if style is None and cot:
-        style = PromptStyle(cot=True)
-    two_passes = style is not None and style.two_passes
-    if adaptive is not None and (two_passes or not 0.5 <= adaptive <= 1):
-        raise InputError(
-            "adaptive: expected a posterior from 0.5 to 1, and one pass, "
-            f"found {adaptive}{' with two passes' * two_passes}"
-        )
-    # Without a style a question is the whole prompt, as it was written.
+    style = asking.style
     prompts = [style.render(q) if style else q for q in questions]
-    drawn = [_Drawn(prompt, samples, kind, adaptive) for prompt in prompts]
-    settings = {
-        "samples": samples,
-        "temperature": temperature,
-        "top_k": top_k,
-        "top_p": top_p,
-        "stop": stop,
-        "seed": seed,
-        "max_new_tokens": max_new_tokens,
-        "progress": progress,
-    }
-    if adaptive is not None:
+    drawn = [_Drawn(prompt, asking) for prompt in prompts]
+    settings: dict[str, Any] = {}
+    if asking.adaptive is not None:
         settings["enough"] = lambda row: drawn[row].answered.done
         settings["prompt_paths"] = _ADAPTIVE_PATHS
-    paths = _paths(model, prompts, **settings)
-    if two_passes:
-        paths = _second_pass(model, prompts, list(paths), style, kind, progress)
+    paths = _paths(
+        model, prompts, sampling=asking.sampling, progress=progress, **settings
+    )
+    if asking.two_passes:
+        paths = _second_pass(model, prompts, list(paths), asking, progress)
     for row, number, path in paths:
         if not drawn[row].answered.done:
             drawn[row].add(number, path)
@@ -239,24 +208,24 @@ def stream_answers(
 class _Drawn:
     """The paths of a question so far, and what they say together."""
 
-    def __init__(self, prompt, samples, kind, adaptive):
+    def __init__(self, prompt: str, asking: Asking):
+        samples = asking.sampling.samples
         self.answered = Answered(prompt, samples, [], [], [], False)
-        self._kind = kind
-        self._adaptive = adaptive
+        self._asking = asking
         self._made: dict[int, tuple] = {}
 
     def add(self, number: int, path) -> None:
         """Takes a path; sets `answered` anew."""
-        self._made[number] = path, extract_answer(path.text, self._kind)
+        self._made[number] = path, extract_answer(path.text, self._asking.kind)
         numbers, samples = sorted(self._made), self.answered.samples
         done = len(numbers) == samples
-        if self._adaptive is not None:
+        if self._asking.adaptive is not None:
             # Short paths are done first: those that count have no gap.
             first = [n for at, n in enumerate(numbers) if n == at]
             answers = [self._made[n][1] for n in first]
             point = stopping_point(
                 [answer and answer.value for answer in answers],
-                self._adaptive,
+                self._asking.adaptive,
                 samples,
             )
             if point is not None:
@@ -271,7 +240,7 @@ class _Drawn:
         )
 
 
-def _second_pass(model, prompts, rationales, style, kind, progress):
+def _second_pass(model, prompts, rationales, asking, progress):
     """Yields each rationale with the answer that the model gives after it.
 
     Greedily: the paths differ by their rationales.
@@ -279,23 +248,17 @@ def _second_pass(model, prompts, rationales, style, kind, progress):
     from keras_flan.generation.engine import Path
 
     asked = [
-        style.second(prompts[row], path.text, kind)
+        asking.style.second(prompts[row], path.text, asking.kind)
         for row, _, path in rationales
     ]
     for index, _, answer in _paths(
         model,
         asked,
-        samples=1,
-        temperature=0.0,
-        top_k=0,
-        top_p=1.0,
-        stop=(),
-        seed=0,
-        max_new_tokens=ANSWER_TOKENS,
+        sampling=Sampling(max_new_tokens=ANSWER_TOKENS),
         progress=progress,
     ):
         row, number, path = rationales[index]
-        text = f"{path.text.strip()}\n{cue(kind)} {answer.text.strip()}"
+        text = f"{path.text.strip()}\n{cue(asking.kind)} {answer.text.strip()}"
         yield (
             row,
             number,
@@ -312,13 +275,13 @@ def _second_pass(model, prompts, rationales, style, kind, progress):
         )
 
 
-def _paths(model, prompts, **settings):
+def _paths(model, prompts, *, sampling, **settings):
     """Returns what `stream` yields; a callable takes its place."""
     if getattr(model, "vocabulary", None) is None and callable(model):
-        return model(prompts, **settings)
+        return model(prompts, **vars(sampling), **settings)
     from keras_flan.generation.engine import stream
 
-    return stream(model, prompts, **settings)
+    return stream(model, prompts, sampling=sampling, **settings)
 
 
 class Printer:

@@ -12,6 +12,7 @@ import numpy as np
 from keras import ops
 
 from keras_flan.generation.sampling import choose
+from keras_flan.generation.sampling_settings import Sampling
 from keras_flan.models.activation_layouts import constrain
 from keras_flan.models.path_attention import (
     block_length,
@@ -76,7 +77,7 @@ class Grid:
     top_p: np.float32
 
     @classmethod
-    def empty(cls, bucket, *, end, temperature, top_k, top_p) -> "Grid":
+    def empty(cls, bucket: Bucket, sampling: Sampling, end: int) -> "Grid":
         """Returns a grid without prompts and paths."""
         grid = (bucket.slots, bucket.lanes)
         return cls(
@@ -91,9 +92,9 @@ class Grid:
             clock=np.int32(0),
             steps=np.int32(0),
             end=np.int32(end),
-            temperature=np.float32(temperature),
-            top_k=np.int32(top_k),
-            top_p=np.float32(top_p),
+            temperature=np.float32(sampling.temperature),
+            top_k=np.int32(sampling.top_k),
+            top_p=np.float32(sampling.top_p),
         )
 
 
@@ -197,8 +198,7 @@ class Program:
         return shapes, dtype
 
     def _empty_grid(self):
-        grid = Grid.empty(self._bucket, end=0, temperature=0, top_k=0, top_p=1)
-        return vars(grid)
+        return vars(Grid.empty(self._bucket, Sampling(), end=0))
 
     def trace(self, state, grid):
         """Runs a round as it is traced, to be compiled.

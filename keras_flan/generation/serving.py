@@ -16,7 +16,9 @@ import pydantic
 from keras_flan.answers import KINDS
 from keras_flan.errors import InputError
 from keras_flan.files import parse_json
-from keras_flan.generation.prompting import Answered, stream_answers
+from keras_flan.generation.prompting import Answered, Asking, stream_answers
+from keras_flan.generation.sampling_settings import Sampling
+from keras_flan.generation.styles import PromptStyle
 from keras_flan.generation.trace import render_answered
 from keras_flan.pages import html as page
 from keras_flan.schema import Strict, validate
@@ -46,6 +48,15 @@ class Question(Strict):
     kind: Literal[tuple(KINDS)] = "text"
     seed: int = pydantic.Field(default=0, ge=0, lt=2**32, strict=True)
     max_new_tokens: int = pydantic.Field(default=128, ge=1, le=512, strict=True)
+
+    def asking(self) -> Asking:
+        """Returns how to ask."""
+        sampling = self.model_dump(exclude={"question", "mode", "kind"})
+        return Asking(
+            style=PromptStyle(cot=True) if self.mode == "cot" else None,
+            kind=self.kind,
+            sampling=Sampling.for_votes(**sampling),
+        )
 
 
 class Queue:
@@ -218,8 +229,7 @@ class _Handler(BaseHTTPRequestHandler):
             for _, answered in stream_answers(
                 self.server.model,
                 [question.question],
-                cot=question.mode == "cot",
-                **question.model_dump(exclude={"question", "mode"}),
+                question.asking(),
             ):
                 self._event(_progress(answered))
         except OSError:

@@ -126,6 +126,7 @@ def decode_program(model, slots, lanes, input_length, length, distribution):
     import keras
 
     from keras_flan.generation.rounds import Bucket, Grid, Program, of_values
+    from keras_flan.generation.sampling_settings import Sampling
     from keras_flan.models.activation_layouts import activation_layout
 
     keras.distribution.set_distribution(distribution)
@@ -138,7 +139,7 @@ def decode_program(model, slots, lanes, input_length, length, distribution):
         return jax.ShapeDtypeStruct(shape, dtype, sharding=where)
 
     state = program.empty_state(cache)
-    grid = vars(Grid.empty(bucket, end=1, temperature=0.7, top_k=0, top_p=1))
+    grid = vars(Grid.empty(bucket, Sampling(), end=1))
     run = jax.jit(of_values(model, program.trace), donate_argnums=1)
     return run, (variables_on(model.variables, distribution), state, grid)
 

@@ -18,7 +18,8 @@ import keras_hub
 import numpy as np
 
 from keras_flan.distribution import Layouts, ModelParallel, device_mesh
-from keras_flan.generation.decoding import Settings, decode
+from keras_flan.generation.decoding import decode
+from keras_flan.generation.sampling_settings import Sampling
 from keras_flan.models import T5, DecoderOnly, PaLMBackbone, add_lora
 from keras_flan.models.adapters.base import adapter_of
 from keras_flan.training import (
@@ -180,17 +181,12 @@ def paths(family):
 
     def said():
         model = start(family)
-        settings = Settings(
-            samples=4,
-            max_new_tokens=6,
-            batch_paths=16,
-            end=1,
-            temperature=0.7,
-        )
         made = decode(
             model,
             [[7, 9, 11, 1], [5, 1], [12, 3, 1]],
-            settings,
+            Sampling(samples=4, temperature=0.7, max_new_tokens=6),
+            end=1,
+            batch_paths=16,
             uniforms=lambda *key: (
                 np.random.default_rng(key).random(6).astype("float32")
             ),

@@ -13,11 +13,12 @@ import pytest
 
 from keras_flan import cli
 from keras_flan.data.vocabularies.training import train_vocabulary
-from keras_flan.generation.prompting import chain_of_thought
+from keras_flan.generation import PromptStyle
 from keras_flan.models import T5, save
 from keras_flan.training import Adafactor, TokenCrossentropy
 from tests.generation.fakes import QUESTION
 
+PROMPT = PromptStyle(cot=True).render(QUESTION)
 RIGHT = [
     "They had 23 and used 20. 23 - 20 = 3. 3 + 6 = 9. The answer is 9.",
     "23 - 20 = 3 were left. With 6 more, 3 + 6 = 9. The answer is 9.",
@@ -28,7 +29,7 @@ WRONG = ["They bought 6 more: 23 + 6 = 29. The answer is 29."]
 
 def batch(vocabulary, chains):
     """One batch with all chains: the model learns how often each occurs."""
-    prompt = [*vocabulary.encode(chain_of_thought(QUESTION)), 1]
+    prompt = [*vocabulary.encode(PROMPT), 1]
     targets = [[*vocabulary.encode(chain), 1] for chain in chains]
     length = max(map(len, targets))
     y = np.array([ids + [0] * (length - len(ids)) for ids in targets])
@@ -50,7 +51,7 @@ def folder(tmp_path_factory):
     folder = tmp_path_factory.mktemp("cafeteria")
     chains = RIGHT + WRONG
     vocabulary = train_vocabulary(
-        [chain_of_thought(QUESTION), *chains] * 20,
+        [PROMPT, *chains] * 20,
         310,
         folder / "vocabulary.model",
     )

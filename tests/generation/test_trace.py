@@ -9,11 +9,13 @@ from keras_flan import cli
 from keras_flan.answers.voting import vote
 from keras_flan.errors import InputError
 from keras_flan.generation.prompting import (
+    Asking,
     Printer,
     ask,
     stream_answers,
     tally,
 )
+from keras_flan.generation.sampling_settings import Sampling
 from keras_flan.generation.trace import draw_votes, write_trace
 from tests.evaluation.test_report import Page
 from tests.generation.fakes import CHAINS, QUESTION, cafeteria
@@ -26,7 +28,11 @@ def results():
 
 def test_votes_arrive_one_by_one():
     events = list(
-        stream_answers(cafeteria, [QUESTION, "b"], samples=10, kind="number")
+        stream_answers(
+            cafeteria,
+            [QUESTION, "b"],
+            Asking(kind="number", sampling=Sampling.for_votes(10)),
+        )
     )
     assert [row for row, _ in events] == [0] * 10 + [1] * 10
     assert [len(a.paths) for _, a in events[:10]] == list(range(1, 11))

@@ -1,6 +1,7 @@
 """Evaluation: prompts out, outputs in, answers, votes, scores, files."""
 
 import dataclasses
+import functools
 import hashlib
 import json
 import os
@@ -11,6 +12,7 @@ from typing import Any
 
 from keras_flan.errors import InputError
 from keras_flan.generation.asking import generator_of, likelihoods_of
+from keras_flan.generation.sampling_settings import Sampling, sampling_of
 from keras_flan.evaluation.benchmarks.base import Item
 from keras_flan.evaluation.benchmarks.files import load_benchmark
 from keras_flan.evaluation.runs.identity import model_hash
@@ -25,8 +27,7 @@ PREDICTIONS_FILE = "predictions.jsonl"
 METRICS_FILE = "metrics.json"
 TIMING_FILE = "timing.json"
 
-# Self-consistency samples at this temperature (arXiv:2203.11171, PaLM).
-VOTING_TEMPERATURE = 0.7
+_DEFAULT = functools.partial(Sampling.for_votes, max_new_tokens=256)
 # Paths that are asked for in one call; generation makes its own batches.
 _PATHS_PER_CALL = 256
 
@@ -39,17 +40,14 @@ def evaluate(
     output: str | os.PathLike,
     mode: str = "direct",
     shots: int | None = 0,
-    samples: int = 1,
-    temperature: float | None = None,
-    top_k: int = 40,
     limit: int | None = None,
     tasks: Iterable[str] | None = None,
     split: str | None = None,
-    max_new_tokens: int = 256,
     batch_paths: int | None = None,
-    seed: int = 0,
+    sampling: Sampling | None = None,
     resume: bool = False,
     progress: bool = False,
+    **settings: Any,
 ) -> dict[str, Any]:
     """Scores a model on a benchmark and logs every example.
 
@@ -76,21 +74,19 @@ def evaluate(
             to compare the likelihoods of given answers.
         shots: Number of exemplars in the prompt; None is as many as the
             published protocol has.
-        samples: Paths an example; their answers are put to the vote.
-        temperature: Of the sampling; default: 0 (greedy) for one path, else
-            0.7.
-        top_k: Sample from the k most probable tokens; 0 is all.
         limit: Only the first so many examples of each task.
         tasks: Only these tasks.
         split: Of the benchmarks that have several.
-        max_new_tokens: Longest output, in tokens.
         batch_paths: Paths that are decoded, and put into the journal, at a
             time. Default: as generation does.
-        seed: Seed of the exemplars and of the sampling.
+        sampling: How to sample the paths of an example, whose answers are
+            put to the vote; the seed is that of the exemplars too. Default:
+            `Sampling.for_votes(max_new_tokens=256)`.
         resume: Go on with the journal of a run that was cut short; of a
             finished run with the same settings, model and data, return the
             metrics.
         progress: Show progress and the time left on stderr.
+        **settings: Or the arguments of `Sampling.for_votes`, by name.
 
     Returns:
         The content of `metrics.json`: what `score` returns, and under `run`
@@ -118,21 +114,16 @@ def evaluate(
     output, begin = Path(output), time.monotonic()
     if output.exists() and not output.is_dir():
         raise InputError(f"{output}: expected a folder to write, found a file")
-    if temperature is None:
-        temperature = VOTING_TEMPERATURE if samples > 1 else 0.0
+    sampling = sampling_of(sampling, settings, evaluate, _DEFAULT)
+    if sampling.stop:
+        raise InputError("stop: a benchmark says itself where an output ends")
     source = load_benchmark(benchmark, data, split)
     tasks = None if tasks is None else list(tasks)
     shots = source.protocol.shots if shots is None else shots
     items = source.items(
-        mode=mode, shots=shots, limit=limit, tasks=tasks, seed=seed
+        mode=mode, shots=shots, limit=limit, tasks=tasks, seed=sampling.seed
     )
-    settings = {
-        "samples": samples,
-        "temperature": temperature,
-        "top_k": top_k,
-        "seed": seed,
-        "max_new_tokens": max_new_tokens,
-    }
+    settings = sampling.to_dict()
     if batch_paths is not None:
         settings["batch_paths"] = batch_paths
     make = _maker(model, mode, settings)
@@ -141,7 +132,7 @@ def evaluate(
         "protocol_version": source.protocol.version,
         "extractor_version": EXTRACTOR_VERSION,
         "mode": mode,
-        "seed": seed,
+        "seed": sampling.seed,
         "model": model_hash(model),
     }
     run = {
@@ -158,7 +149,7 @@ def evaluate(
         return finished
     journal = Journal(output / JOURNAL_FILE, run, resume)
     before = len(journal.rows)
-    size = max(1, (batch_paths or _PATHS_PER_CALL) // samples)
+    size = max(1, (batch_paths or _PATHS_PER_CALL) // sampling.samples)
     _fill(journal, benchmark, items, make, size, row_fields, progress)
     rows = [
         {k: v for k, v in journal.rows[index].items() if k != "index"}
