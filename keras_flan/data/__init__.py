@@ -20,7 +20,7 @@ __getattr__, __dir__, __all__ = attach(
         "Format": ".templates.prompts",
         "render_prompt": ".templates.prompts",
         "Mixture": ".mixtures.mixture",
-        "MixtureGroup": ".mixtures.mixture",
+        "MixtureGroup": ".mixtures.groups",
         "HubVocabulary": ".vocabularies.hub",
         "Vocabulary": ".vocabularies.sentencepiece",
         "train_vocabulary": ".vocabularies.training",

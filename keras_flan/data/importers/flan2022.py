@@ -1,7 +1,7 @@
 """A folder of downloads: what it has of the Flan 2022 paper's training data.
 
 The files are found by the names under which they are published, at any depth
-(`registry/public_files.yaml`; for Natural Instructions and T0, the names of
+(`paper_tasks/public_files.yaml`; for Natural Instructions and T0, the names of
 tasks). Only tasks of the registry are taken, each once, and no held-out ones.
 A data set of which only the development split is there is taken from that.
 """
@@ -57,7 +57,7 @@ _NOT_LISTED = "not a task of the paper's mixture"
 
 
 class _File(Strict):
-    """A public file of a data set; see `registry/public_files.yaml`."""
+    """A public file of a data set; see `paper_tasks/public_files.yaml`."""
 
     file: str
     format: str

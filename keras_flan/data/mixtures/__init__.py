@@ -9,6 +9,6 @@ __getattr__, __dir__, __all__ = attach(
     __name__,
     {
         "Mixture": ".mixture",
-        "MixtureGroup": ".mixture",
+        "MixtureGroup": ".groups",
     },
 )

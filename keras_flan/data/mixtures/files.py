@@ -46,11 +46,7 @@ from typing import Annotated
 
 import pydantic
 
-from keras_flan.data.mixtures.mixture import (
-    DEFAULT_FORMATS,
-    Mixture,
-    MixtureGroup,
-)
+from keras_flan.data.mixtures.groups import DEFAULT_FORMATS, MixtureGroup
 from keras_flan.data.mixtures.task_registry import (
     DEFAULT_RECORDS,
     Present,
@@ -74,7 +70,7 @@ class Missing(str, enum.Enum):
 
 
 class _TaskEntry(Strict):
-    name: str | None = None
+    name: str = ""
     registry: str | None = None
     records: Path | None = None
     templates: str | None = None
@@ -82,7 +78,7 @@ class _TaskEntry(Strict):
 
     @pydantic.model_validator(mode="after")
     def _check(self):
-        if (self.name is None) == (self.registry is None):
+        if bool(self.name) == bool(self.registry):
             raise ValueError("give either a name or a registry's sub-mixture")
         if self.registry and (self.records or self.templates or self.cap):
             raise ValueError(
@@ -134,6 +130,11 @@ class _MixtureFile(Strict):
     mixture: str | None = None
     stages: Annotated[list[_Stage], pydantic.Field(min_length=1)] | None = None
 
+    @property
+    def all_stages(self) -> list[_Stage]:
+        """The stages; one, if the file has groups or a mixture."""
+        return self.stages or [_Stage(groups=self.groups, mixture=self.mixture)]
+
     @pydantic.model_validator(mode="after")
     def _check(self):
         contents = (self.groups, self.mixture, self.stages)
@@ -141,8 +142,9 @@ class _MixtureFile(Strict):
             raise ValueError(
                 "groups: give this key, or mixture, or stages: just one"
             )
-        for i, stage in enumerate(self.stages or []):
-            last = i == len(self.stages) - 1
+        stages = self.stages or []
+        for i, stage in enumerate(stages):
+            last = i == len(stages) - 1
             if last and stage.steps:
                 raise ValueError(
                     f"stages.{i}.steps: the last stage lasts to the end of "
@@ -167,44 +169,53 @@ def is_library_name(source: str | os.PathLike) -> bool:
     return path.suffix not in (".yaml", ".yml") and len(path.parts) == 1
 
 
-def read_mixture(
+@dataclasses.dataclass(frozen=True)
+class FileStage:
+    """A stage of a file's mixture, with its tasks as they are on disk.
+
+    Args:
+        file: The file.
+        name: The name of the mixture, as all that follow for `Mixture`.
+        groups: Its groups of tasks.
+        shots: Exemplars in few-shot prompts.
+        steps: For how many batches it is used, if another stage follows.
+    """
+
+    file: Path
+    name: str
+    groups: list[MixtureGroup]
+    shots: int
+    steps: int | None
+
+
+def read_stages(
     source: str | os.PathLike,
     records: str | os.PathLike | None = None,
     missing: str | None = None,
-) -> Mixture:
-    """Does what `Mixture.from_yaml` says."""
+) -> list[FileStage]:
+    """Reads the stages of a mixture, see `Mixture.from_yaml`."""
     path = _find(source)
     config = validate(_MixtureFile, read_yaml(path), str(path))
+    root = DEFAULT_RECORDS if is_library_name(source) else None
     if records is not None:
         root = Path(records)
     elif config.records is not None:
         root = path.parent / config.records
-    else:
-        root = DEFAULT_RECORDS if is_library_name(source) else None
     if missing is not None:
         config = config.model_copy(update={"missing": _missing(missing)})
-    stages = config.stages or [
-        _Stage(groups=config.groups, mixture=config.mixture)
-    ]
     found = find_records(root, config.split) if root else {}
-    mixture = None
-    for i, stage in reversed(list(enumerate(stages))):
+    stages = []
+    for i, stage in enumerate(config.all_stages):
         name = config.name or path.stem
         if config.stages:
             name += f", stage {i + 1}"
-        file, groups = _groups(path, stage)
-        groups = _Finder(file, groups, root, found, config).groups()
-        try:
-            mixture = Mixture(
-                name,
-                groups,
-                config.shots,
-                steps=stage.steps,
-                then=mixture,
-            )
-        except InputError as error:
-            raise InputError(f"{path}: {error}") from None
-    return mixture
+        file, entries = _groups(path, stage)
+        skip = config.missing is Missing.skip
+        finder = _Finder(file, entries, root, found, config.split, skip)
+        stages.append(
+            FileStage(path, name, finder.groups(), config.shots, stage.steps)
+        )
+    return stages
 
 
 def start_mixture_file(folder: str | os.PathLike, mixture: str) -> Path:
@@ -256,9 +267,9 @@ def _find(source: str | os.PathLike) -> Path:
 
 def _groups(path: Path, stage: _Stage) -> tuple[Path, _Groups]:
     """Returns the groups of a stage, and the file that they are in."""
-    if stage.groups is not None:
-        return path, stage.groups
     name = stage.mixture
+    if name is None:
+        return path, stage.groups or {}
     file = _find(name if is_library_name(name) else path.parent / name)
     config = validate(_MixtureFile, read_yaml(file), str(file))
     if config.groups is None:
@@ -269,44 +280,43 @@ def _groups(path: Path, stage: _Stage) -> tuple[Path, _Groups]:
     return file, config.groups
 
 
+@dataclasses.dataclass
 class _Finder:
     """Finds the tasks of a stage on disk.
 
     Args:
         path: The file that the groups are in.
-        groups: The groups.
+        entries: The groups, as in the file.
         root: The folder of records, if there is one.
         found: The record sets in there.
-        config: The settings of the mixture.
+        split: The split of the records.
+        skip: Whether to leave out tasks without records.
     """
 
-    def __init__(
-        self,
-        path: Path,
-        groups: _Groups,
-        root: Path | None,
-        found: dict[str, Path],
-        config: _MixtureFile,
-    ):
-        self._path = path
-        self._groups = groups
-        self._root = root
-        self._found = found
-        self._split = config.split
-        self._skip = config.missing is Missing.skip
+    path: Path
+    entries: _Groups
+    root: Path | None
+    found: dict[str, Path]
+    split: str
+    skip: bool
 
     def groups(self) -> list[MixtureGroup]:
-        return [
-            self._group(name, group) for name, group in self._groups.items()
-        ]
+        """Returns the groups with their tasks.
+
+        Raises:
+            InputError: If a task is not there; names its place in the file.
+        """
+        return [self._group(name, one) for name, one in self.entries.items()]
 
     def _group(self, name: str, group: _GroupEntry) -> MixtureGroup:
-        tasks, caps, skipped = [], {}, []
+        tasks: list[Task] = []
+        caps: dict[str, int] = {}
+        skipped: list[str] = []
         for i, entry in enumerate(group.tasks):
-            place = f"{self._path}: groups.{name}.tasks.{i}"
+            place = f"{self.path}: groups.{name}.tasks.{i}"
             for one in self._expand(entry, place):
                 folder = self._folder(one)
-                if folder is None and self._skip:
+                if folder is None and self.skip:
                     skipped.append(one.name)
                     continue
                 if folder is None:
@@ -344,30 +354,30 @@ class _Finder:
 
     @functools.cached_property
     def _present(self) -> Present:
-        return Present(self._found)
+        return Present(self.found)
 
     def _others(self, place: str) -> list[str]:
         """Returns the tasks that the groups don't name."""
         named = {
             one.name
-            for group in self._groups.values()
+            for group in self.entries.values()
             for entry in group.tasks
             if entry.name != "*"
             for one in self._expand(entry, place)
         }
-        others = [name for name in self._found if name not in named]
-        if not others and not self._skip:
+        others = [name for name in self.found if name not in named]
+        if not others and not self.skip:
             raise InputError(
                 f"{place}: '*' finds no tasks of the split "
-                f"{self._split!r} in {self._root or '(no `records`)'}; "
+                f"{self.split!r} in {self.root or '(no `records`)'}; "
                 "write some there with `keras-flan import`"
             )
         return others
 
     def _folder(self, entry: _TaskEntry) -> Path | None:
         if entry.records is None:
-            return self._found.get(entry.name)
-        return records_folder(self._path.parent / entry.records, self._split)
+            return self.found.get(entry.name)
+        return records_folder(self.path.parent / entry.records, self.split)
 
     def _no_records(
         self, one: _TaskEntry, entry: _TaskEntry, place: str
@@ -378,30 +388,30 @@ class _Finder:
             number = sum(self._folder(task) is None for task in tasks)
             return (
                 f"{place}: {number:,} of the {len(tasks):,} tasks of "
-                f"{entry.registry!r} have no records in {self._root}, such as "
+                f"{entry.registry!r} have no records in {self.root}, such as "
                 f"{one.name!r}. `keras-flan tasks` says how to get them; "
                 "`missing: skip` (`--missing skip`) leaves them out"
             )
         if one.records is not None:
-            path = self._path.parent / one.records
+            path: Path | None = self.path.parent / one.records
         else:
-            path = self._root and self._root / one.name
+            path = self.root and self.root / one.name
         where = f"in {path}" if path else "(the mixture has no `records`)"
         hint = (
-            did_you_mean(one.name, self._found)
-            if one.records is None and self._found
+            did_you_mean(one.name, self.found)
+            if one.records is None and self.found
             else ""
         )
         return (
             f"{place}: no records of the task {one.name!r}, split "
-            f"{self._split!r}, {where}.{hint} Write them with `keras-flan "
-            f"import ... --output {path or 'DIR'} --split {self._split}`"
+            f"{self.split!r}, {where}.{hint} Write them with `keras-flan "
+            f"import ... --output {path or 'DIR'} --split {self.split}`"
         )
 
     def _task(self, entry: _TaskEntry, folder: Path, place: str) -> Task:
-        templates = entry.templates
+        templates: str | Path | None = entry.templates
         if templates and Path(templates).suffix in (".yaml", ".yml"):
-            templates = self._path.parent / templates
+            templates = self.path.parent / templates
         try:
             task = Task.from_directory(folder, templates)
         except InputError as error:

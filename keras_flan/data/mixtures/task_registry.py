@@ -1,6 +1,6 @@
 """The tasks of the Flan 2022 paper, as checked-in tables.
 
-`registry/sub_mixtures.yaml` has the sub-mixtures of the paper, and a CSV file
+`paper_tasks/sub_mixtures.yaml` has the sub-mixtures of the paper, and a CSV file
 beside it the tasks of each, with where they come from and what could not be
 reproduced in its header.
 """

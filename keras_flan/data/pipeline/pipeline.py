@@ -80,7 +80,7 @@ def build_dataset(
 
     Returns:
         A `tf.data.Dataset` of `(x, y, sample_weight)` as
-        `feature_converters.EncoderDecoderRows` or `DecoderOnlyRows` makes them, with
+        `feature_converters` makes them, with
         the batch size in front; all shapes are fixed.
 
     Raises:
