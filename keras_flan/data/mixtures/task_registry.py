@@ -1,8 +1,8 @@
 """The tasks of the Flan 2022 paper, as checked-in tables.
 
-`paper_tasks/sub_mixtures.yaml` has the sub-mixtures of the paper, and a CSV file
-beside it the tasks of each, with where they come from and what could not be
-reproduced in its header.
+`paper_tasks/sub_mixtures.yaml` has the sub-mixtures of the paper. A CSV file
+beside it has the tasks of each and where they come from; its header says what
+could not be reproduced.
 """
 
 import csv
