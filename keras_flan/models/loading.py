@@ -91,8 +91,7 @@ def save(model, path: str | os.PathLike) -> None:
 
 def _adapted(path: Path):
     """Loads an adapter's base and the adapter."""
-    from keras_flan.models.adapters.base import load_adapter
-    from keras_flan.models.adapters.files import read_settings
+    from keras_flan.models.adapters.saving import load_adapter, read_settings
 
     base = read_settings(path)["base"]
     if base is None:

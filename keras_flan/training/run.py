@@ -2,6 +2,7 @@
 
 import contextlib
 import functools
+import inspect
 import sys
 import time
 
@@ -186,14 +187,13 @@ def start_model(config: TrainConfig):
     finally:
         keras.config.set_dtype_policy(before)
     adapter = config.adapter
-    if adapter is not None and adapter.kind == "lora":
-        from keras_flan.models.adapters.lora import add_lora
+    if adapter is not None:
+        from keras_flan.models.adapters.saving import KINDS
 
-        add_lora(model, adapter.rank, adapter.alpha, adapter.targets)
-    elif adapter is not None:
-        from keras_flan.models.adapters.houlsby import add_houlsby
-
-        add_houlsby(model, adapter.width, targets=adapter.targets)
+        add = KINDS[adapter.kind].add
+        known = inspect.signature(add).parameters
+        settings = adapter.model_dump(include=set(known))
+        add(model, **settings)
     return model
 
 
@@ -312,7 +312,7 @@ def _held_out(config, model, parts, shape):
 
 def _save(config, model, folder):
     """Writes what was trained; returns what `load` takes."""
-    from keras_flan.models.adapters.base import save_adapter
+    from keras_flan.models.adapters.saving import KINDS, save_adapter
     from keras_flan.models.loading import save
 
     if config.adapter is None:
@@ -322,7 +322,7 @@ def _save(config, model, folder):
     name = "" if folder.name == "model" else f"{folder.name}_"
     path = folder.parent / f"{name}{ADAPTER}"
     save_adapter(model, path, base=config.model.init)
-    if config.adapter.kind != "lora":
+    if not KINDS[config.adapter.kind].mergeable:
         return path
     save(model, folder)
     return folder

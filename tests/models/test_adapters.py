@@ -18,7 +18,7 @@ from keras_flan.models import (
     to_huggingface,
 )
 from keras_flan.models.adapters.base import adapter_of
-from keras_flan.models.adapters.files import read_adapter, write_adapter
+from keras_flan.models.adapters.saving import read_adapter, write_adapter
 from keras_flan.models.adapters.targets import norms, projections
 from keras_flan.training import TokenCrossentropy
 from tests.conftest import make_t5

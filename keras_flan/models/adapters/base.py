@@ -6,17 +6,16 @@ own files do not change, and an adapter is saved alone.
 """
 
 import contextlib
-import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import Any, ClassVar
 
 import keras
-import numpy as np
 from keras import ops
 
 from keras_flan.errors import InputError
-from keras_flan.models.adapters import targets as adapter_targets
-from keras_flan.models.adapters.files import read_adapter, write_adapter
+from keras_flan.models.language_model import LanguageModel
 from keras_flan.models.stacking import StackedKernel
+from keras_flan.tensors import Tensor
 
 
 class Adapter(keras.layers.Layer):
@@ -25,24 +24,35 @@ class Adapter(keras.layers.Layer):
     Args:
         layer: The projection.
         **kwargs: As for `keras.layers.Layer`.
+
+    Attributes:
+        kind: The name in files and in `train.yaml`.
+        default_targets: Patterns of what is adapted if nothing is said.
+        add: Puts adapters of the kind into a model: `add(model, **settings)`.
+        mergeable: Whether the adapter is a change of its projection's kernel.
     """
 
-    def __init__(self, layer, **kwargs):
+    kind: ClassVar[str]
+    default_targets: ClassVar[tuple[str, ...]]
+    add: ClassVar[Callable[..., None]]
+    mergeable: ClassVar[bool] = False
+
+    def __init__(self, layer: Any, **kwargs: Any):
         super().__init__(**kwargs)
         self._of = _Hidden(layer)
         self.equation = _equation(layer)
         self.stacked = isinstance(layer, StackedKernel)
 
     @property
-    def layer(self):
+    def layer(self) -> Any:
         """The projection that the adapter joins."""
         return self._of.value
 
-    def tensors(self):
+    def tensors(self) -> dict[str, Tensor]:
         """Returns the adapter's tensors, by name; all layers' if stacked."""
         raise NotImplementedError
 
-    def join(self, x, y, tensors):
+    def join(self, x: Tensor, y: Tensor, tensors: dict[str, Tensor]) -> Tensor:
         """Returns the output of both.
 
         Args:
@@ -52,7 +62,20 @@ class Adapter(keras.layers.Layer):
         """
         raise NotImplementedError
 
-    def attach(self):
+    def delta(self) -> Tensor:
+        """Returns the change of the kernel, float32."""
+        raise InputError(
+            f"a {self.kind} adapter can't be merged into weights; save it by "
+            "save_adapter, or remove it by remove_adapter"
+        )
+
+    def merge(self) -> None:
+        """Adds the change to the kernel of the projection."""
+        kernel = self.layer.kernel
+        changed = ops.cast(kernel, "float32") + self.delta()
+        kernel.assign(ops.cast(changed, kernel.dtype))
+
+    def attach(self) -> None:
         """Makes the projection compute with the adapter.
 
         The layer's own methods are covered by attributes of the instance,
@@ -75,7 +98,7 @@ class Adapter(keras.layers.Layer):
 
             layer.call = call
 
-    def detach(self):
+    def detach(self) -> None:
         """Undoes `attach`."""
         for name in ("tensors", "project") if self.stacked else ("call",):
             delattr(self.layer, name)
@@ -85,17 +108,21 @@ class Adapters(keras.layers.Layer):
     """The adapters of a model, which `adapter_of(model)` returns.
 
     Args:
-        kind: `"lora"` or `"houlsby"`.
-        settings: dict, what `add_lora` or `add_houlsby` was called with.
-        parts: dict of adapters, by the name of their projection.
-        norms: dict of norms, or a variable of one, that are trained too.
-
-    Attributes:
-        kind: As given.
-        settings: As given, with `targets` as the names of the projections.
+        kind: The class of all of them.
+        settings: What its `add` was called with, and `targets` as the names
+            of the projections.
+        parts: Adapters, by the name of their projection.
+        norms: Norms, or a variable of one, that are trained too.
     """
 
-    def __init__(self, kind, settings, parts, norms=None, **kwargs):
+    def __init__(
+        self,
+        kind: type[Adapter],
+        settings: dict[str, Any],
+        parts: dict[str, Adapter],
+        norms: dict[str, Any] | None = None,
+        **kwargs: Any,
+    ):
         super().__init__(name="adapter", **kwargs)
         self.kind = kind
         self.settings = settings
@@ -103,7 +130,7 @@ class Adapters(keras.layers.Layer):
         self._norms = _Hidden(norms or {})
         self.built = True
 
-    def freeze(self, model) -> None:
+    def freeze(self, model: LanguageModel) -> None:
         """Leaves nothing of a model trainable but what is adapted."""
         frozen = [v for v in model.variables if v.trainable]
         own = {id(v) for v in self.state().values()}
@@ -120,7 +147,7 @@ class Adapters(keras.layers.Layer):
         for variable, value in values:
             variable.assign(value)
 
-    def state(self) -> dict:
+    def state(self) -> dict[str, Any]:
         """Returns all that is trained, variables by stable names."""
         state = {
             f"{name}.{variable.name}": variable
@@ -137,16 +164,16 @@ class Adapters(keras.layers.Layer):
 class _Hidden:
     """Holds what Keras must not track: the base model owns it."""
 
-    def __init__(self, value):
+    def __init__(self, value: Any):
         self.value = value
 
 
-def install(model, adapters: Adapters) -> None:
+def install(model: LanguageModel, adapters: Adapters) -> None:
     """Freezes a model and puts adapters into it."""
     found = adapter_of(model)
     if found is not None:
         raise InputError(
-            f"{type(model).__name__}: it has a {found.kind} adapter; "
+            f"{type(model).__name__}: it has a {found.kind.kind} adapter; "
             "call merge_adapter or remove_adapter first"
         )
     adapters.freeze(model)
@@ -160,107 +187,26 @@ def install(model, adapters: Adapters) -> None:
     _forget_programs(model)
 
 
-def adapter_of(model) -> Adapters | None:
+def adapter_of(model: LanguageModel) -> Adapters | None:
     """Returns the model's adapters, if it has any."""
     return next(iter(getattr(model, "adapters", ())), None)
 
 
-def save_adapter(model, path: str | os.PathLike, base: str | None = None):
-    """Writes what an adapter has learned, and its settings, to one file.
-
-    Args:
-        model: A model with an adapter.
-        path: A safetensors file; it takes its place when all is written.
-        base: Where the base model is, as `keras_flan.models.load` takes it,
-            so that `load(path)` finds both.
-
-    Raises:
-        InputError: If the model has no adapter.
-
-    Example:
-
-    ```python
-    keras_flan.models.save_adapter(model, "gsm8k.safetensors")
-    model = keras_flan.models.load("smollm2_135m")
-    keras_flan.models.load_adapter(model, "gsm8k.safetensors")
-    ```
-    """
-    adapter = _required(model)
-    settings = {
-        **adapter.settings,
-        "kind": adapter.kind,
-        "family": type(model.backbone).__name__,
-        "base": base,
-    }
-    state = {
-        name: ops.convert_to_numpy(variable)
-        for name, variable in adapter.state().items()
-    }
-    write_adapter(path, settings, state)
-
-
-def load_adapter(model, path: str | os.PathLike) -> None:
-    """Puts a saved adapter into the base model that it was trained on.
-
-    Args:
-        model: A model without an adapter.
-        path: What `save_adapter` wrote.
-
-    Raises:
-        InputError: If the file is broken or belongs to another model.
-    """
-    from keras_flan.models.adapters.houlsby import add_houlsby
-    from keras_flan.models.adapters.lora import add_lora
-
-    settings, state = read_adapter(path)
-    add = {"lora": add_lora, "houlsby": add_houlsby}[settings["kind"]]
-    known = adapter_targets.projections(model.backbone)
-    unknown = [t for t in settings["targets"] if t not in known]
-    if unknown:
-        raise InputError(
-            f"{path}: made for a {settings['family']} with the layer "
-            f"{unknown[0]!r}, which this {type(model.backbone).__name__} "
-            "does not have; load the model that it was trained on"
-        )
-    arguments = {
-        name: value
-        for name, value in settings.items()
-        if name not in ("kind", "family", "base")
-    }
-    try:
-        add(model, **arguments)
-    except TypeError:
-        raise InputError(
-            f"{path}: found the settings {arguments}, which no adapter of "
-            "this version has"
-        ) from None
-    variables = _required(model).state()
-    try:
-        _check(path, state, variables)
-    except InputError:
-        remove_adapter(model)
-        raise
-    for name, variable in variables.items():
-        variable.assign(state[name])
-
-
-def merge_adapter(model) -> None:
+def merge_adapter(model: LanguageModel) -> None:
     """Adds a LoRA adapter to the weights of its model, and removes it.
 
     Raises:
         InputError: If the model has no adapter, or one that is no change of
             weights (Houlsby).
     """
-    adapter = _required(model)
-    for part in adapter.parts.values():
-        kernel = part.layer.kernel
-        kernel.assign(_merged(adapter, part))
+    for part in required(model).parts.values():
+        part.merge()
     remove_adapter(model)
 
 
-def remove_adapter(model) -> None:
+def remove_adapter(model: LanguageModel) -> None:
     """Takes an adapter out: the model is the base again, and trainable."""
-    adapter = _required(model)
+    adapter = required(model)
     for part in adapter.parts.values():
         part.detach()
     adapter.thaw()
@@ -269,7 +215,7 @@ def remove_adapter(model) -> None:
 
 
 @contextlib.contextmanager
-def merged(model) -> Iterator[None]:
+def merged(model: LanguageModel) -> Iterator[None]:
     """Lends a model merged weights, to write them in other formats.
 
     Without an adapter nothing happens.
@@ -284,10 +230,9 @@ def merged(model) -> Iterator[None]:
     kept = {}
     try:
         for name, part in adapter.parts.items():
-            kernel = part.layer.kernel
-            new = _merged(adapter, part)
-            kept[name] = ops.convert_to_numpy(kernel)
-            kernel.assign(new)
+            value = ops.convert_to_numpy(part.layer.kernel)
+            part.merge()
+            kept[name] = value
             part.detach()
         yield
     finally:
@@ -297,7 +242,7 @@ def merged(model) -> Iterator[None]:
             part.attach()
 
 
-def _forget_programs(model) -> None:
+def _forget_programs(model: LanguageModel) -> None:
     """Drops what was compiled: the model computes something else now."""
     model.train_function = None
     model.test_function = None
@@ -305,19 +250,12 @@ def _forget_programs(model) -> None:
     getattr(model, "_decoding_programs", {}).clear()
 
 
-def _merged(adapter, part):
-    if adapter.kind != "lora":
-        raise InputError(
-            f"a {adapter.kind} adapter can't be merged into weights; save it "
-            "by save_adapter, or remove it by remove_adapter"
-        )
-    return ops.cast(
-        ops.cast(part.layer.kernel, "float32") + part.delta(),
-        part.layer.kernel.dtype,
-    )
+def required(model: LanguageModel) -> Adapters:
+    """Returns the model's adapters.
 
-
-def _required(model) -> Adapters:
+    Raises:
+        InputError: If it has none.
+    """
     adapter = adapter_of(model)
     if adapter is None:
         raise InputError(
@@ -327,29 +265,11 @@ def _required(model) -> Adapters:
     return adapter
 
 
-def _check(path, state, variables) -> None:
-    """Checks that a file holds just the tensors of an adapter."""
-    if missing := sorted(set(variables) ^ set(state)):
-        raise InputError(
-            f"{path}: the tensor {missing[0]!r} is in only one of file and "
-            "model; load the model that it was trained on"
-        )
-    for name, variable in variables.items():
-        if state[name].shape != tuple(variable.shape):
-            raise InputError(
-                f"{path}: tensor {name!r} has the shape {state[name].shape}, "
-                f"the model expects {tuple(variable.shape)}; load the model "
-                "that it was trained on"
-            )
-        if not np.isfinite(state[name]).all():
-            raise InputError(f"{path}: tensor {name!r} is not finite")
-
-
-def _is_variable(value) -> bool:
+def _is_variable(value: object) -> bool:
     return isinstance(value, keras.Variable)
 
 
-def _equation(layer) -> str:
+def _equation(layer: Any) -> str:
     """What a projection computes, for `ops.einsum`."""
     if isinstance(layer, keras.layers.Dense):
         if layer.quantization_mode is not None:
@@ -361,7 +281,7 @@ def _equation(layer) -> str:
     return layer.equation
 
 
-def _linear(layer, x):
+def _linear(layer: Any, x: Tensor) -> Tensor:
     """A `Dense` or `EinsumDense` without its activation."""
     if isinstance(layer, keras.layers.Dense):
         y = ops.matmul(x, layer.kernel)

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Iterable
+from typing import Any
 
 import keras
 from keras import ops
@@ -9,10 +10,12 @@ from keras import ops
 from keras_flan.errors import InputError
 from keras_flan.models.adapters.base import Adapter, Adapters, install
 from keras_flan.models.adapters.targets import choose, norms
+from keras_flan.models.language_model import LanguageModel
+from keras_flan.tensors import Tensor
 
 
 def add_houlsby(
-    model,
+    model: LanguageModel,
     width: int = 64,
     activation: str = "gelu",
     targets: str | Iterable[str] = "default",
@@ -26,11 +29,11 @@ def add_houlsby(
     Args:
         model: A `keras_flan.models.T5` or `keras_flan.models.DecoderOnly`.
             Compile it afterwards.
-        width: int. Width of the bottleneck.
-        activation: string. The name of f in `keras.activations`.
+        width: Width of the bottleneck.
+        activation: The name of f in `keras.activations`.
         targets: What to adapt: `"default"` (behind attention and behind the
             feed-forward block, as in the paper), or as for `add_lora`.
-        train_norms: bool. Whether the norms are trained too, as in the
+        train_norms: Whether the norms are trained too, as in the
             paper. They are saved with the adapter.
 
     Raises:
@@ -48,7 +51,7 @@ def add_houlsby(
     """
     if width < 1:
         raise InputError(f"width: expected at least 1, got {width}")
-    chosen = choose(model.backbone, targets, "houlsby")
+    chosen = choose(model.backbone, targets, Houlsby.default_targets)
     parts = {
         name: Houlsby(layer, width, activation, name=name.replace(".", "_"))
         for name, layer in chosen.items()
@@ -60,7 +63,7 @@ def add_houlsby(
         "train_norms": train_norms,
     }
     trained = norms(model.backbone) if train_norms else {}
-    install(model, Adapters("houlsby", settings, parts, trained))
+    install(model, Adapters(Houlsby, settings, parts, trained))
 
 
 class Houlsby(Adapter):
@@ -70,12 +73,16 @@ class Houlsby(Adapter):
 
     Args:
         layer: The projection, whose output has one axis for features.
-        width: int.
-        activation: string.
+        width: Of the bottleneck.
+        activation: As for `add_houlsby`.
         **kwargs: As for `keras.layers.Layer`.
     """
 
-    def __init__(self, layer, width, activation, **kwargs):
+    kind = "houlsby"
+    default_targets = ("*attention.output", "feedforward.output")
+    add = staticmethod(add_houlsby)
+
+    def __init__(self, layer: Any, width: int, activation: str, **kwargs: Any):
         super().__init__(layer, dtype="float32", **kwargs)
         _, kernel, y = self.equation.replace("->", ",").split(",")
         if [axis for axis in kernel if axis in y] != [y[-1]]:
@@ -105,13 +112,13 @@ class Houlsby(Adapter):
             setattr(self, name, weight)
         self.built = True
 
-    def tensors(self):
+    def tensors(self) -> dict[str, Tensor]:
         return {
             name: ops.convert_to_tensor(getattr(self, name))
             for name in ("down", "down_bias", "up", "up_bias")
         }
 
-    def join(self, x, y, tensors):
+    def join(self, x: Tensor, y: Tensor, tensors: dict[str, Tensor]) -> Tensor:
         t = {name: ops.cast(value, y.dtype) for name, value in tensors.items()}
         hidden = self.activation(ops.matmul(y, t["down"]) + t["down_bias"])
         return y + ops.matmul(hidden, t["up"]) + t["up_bias"]

@@ -1,7 +1,9 @@
 """LoRA: a low-rank change beside frozen kernels."""
 
+import math
 import string
 from collections.abc import Iterable
+from typing import Any
 
 import keras
 from keras import ops
@@ -9,10 +11,12 @@ from keras import ops
 from keras_flan.errors import InputError
 from keras_flan.models.adapters.base import Adapter, Adapters, install
 from keras_flan.models.adapters.targets import choose
+from keras_flan.models.language_model import LanguageModel
+from keras_flan.tensors import Tensor
 
 
 def add_lora(
-    model,
+    model: LanguageModel,
     rank: int = 8,
     alpha: float | None = None,
     targets: str | Iterable[str] = "default",
@@ -28,8 +32,8 @@ def add_lora(
     Args:
         model: A `keras_flan.models.T5` or `keras_flan.models.DecoderOnly`.
             Compile it afterwards.
-        rank: int. The rank r of the change.
-        alpha: float. Default: `rank`.
+        rank: The rank r of the change.
+        alpha: Default: `rank`.
         targets: What to adapt: `"default"` (query and value, as in the
             paper), `"attention"`, `"feedforward"`, `"all"`, or a pattern
             such as `"query"` or `"decoder.*.feedforward.*"`, or several.
@@ -51,14 +55,14 @@ def add_lora(
     """
     if rank < 1:
         raise InputError(f"rank: expected at least 1, got {rank}")
-    chosen = choose(model.backbone, targets, "lora")
+    chosen = choose(model.backbone, targets, LoRA.default_targets)
     alpha = float(rank if alpha is None else alpha)
     parts = {
         name: LoRA(layer, rank, alpha, name=name.replace(".", "_"))
         for name, layer in chosen.items()
     }
     settings = {"rank": rank, "alpha": alpha, "targets": list(parts)}
-    install(model, Adapters("lora", settings, parts))
+    install(model, Adapters(LoRA, settings, parts))
 
 
 class LoRA(Adapter):
@@ -70,12 +74,17 @@ class LoRA(Adapter):
 
     Args:
         layer: The projection.
-        rank: int.
-        alpha: float.
+        rank: As for `add_lora`.
+        alpha: As for `add_lora`.
         **kwargs: As for `keras.layers.Layer`.
     """
 
-    def __init__(self, layer, rank, alpha, **kwargs):
+    kind = "lora"
+    default_targets = ("*attention.query", "*attention.value")
+    add = staticmethod(add_lora)
+    mergeable = True
+
+    def __init__(self, layer: Any, rank: int, alpha: float, **kwargs: Any):
         super().__init__(layer, dtype="float32", **kwargs)
         self.scale = alpha / rank
         self._down, self._up, self._product, inputs, outputs = _factor(
@@ -88,13 +97,12 @@ class LoRA(Adapter):
         )
         down = [sizes[axis] for axis in inputs]
         up = [sizes[axis] for axis in outputs]
-        fan_in = 1
-        for size in down:
-            fan_in *= size
         self.a = self.add_weight(
             name="lora_a",
             shape=(*layers, *down, rank),
-            initializer=keras.initializers.RandomNormal(stddev=fan_in**-0.5),
+            initializer=keras.initializers.RandomNormal(
+                stddev=math.prod(down) ** -0.5
+            ),
             autocast=False,
         )
         self.b = self.add_weight(
@@ -105,20 +113,19 @@ class LoRA(Adapter):
         )
         self.built = True
 
-    def tensors(self):
+    def tensors(self) -> dict[str, Tensor]:
         return {
             "a": ops.convert_to_tensor(self.a),
             "b": ops.convert_to_tensor(self.b),
         }
 
-    def join(self, x, y, tensors):
+    def join(self, x: Tensor, y: Tensor, tensors: dict[str, Tensor]) -> Tensor:
         a, b = (ops.cast(tensors[name], y.dtype) for name in "ab")
         x = ops.cast(x, y.dtype)
         change = ops.einsum(self._up, ops.einsum(self._down, x, a), b)
         return y + change * ops.cast(self.scale, y.dtype)
 
-    def delta(self):
-        """Returns the change of the kernel, float32."""
+    def delta(self) -> Tensor:
         return ops.einsum(self._product, self.a, self.b) * self.scale
 
 
@@ -127,7 +134,7 @@ def _parts(equation: str) -> list[str]:
     return equation.replace("->", ",").split(",")
 
 
-def _factor(equation: str, stacked: bool):
+def _factor(equation: str, stacked: bool) -> tuple[str, str, str, str, str]:
     """Splits an equation by a rank in the middle.
 
     Returns:

@@ -2,19 +2,17 @@
 
 import fnmatch
 import functools
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
 from keras_flan.errors import InputError, did_you_mean
 from keras_flan.schema import read_yaml
 
 _TABLE = Path(__file__).with_name("targets.yaml")
 
-# Names for what is chosen most: the projections of the papers, all of
-# attention, everything.
+# Names for what is chosen most, besides a kind's own default.
 SETS = {
-    "lora": ("*attention.query", "*attention.value"),
-    "houlsby": ("*attention.output", "feedforward.output"),
     "attention": ("*attention.*",),
     "feedforward": ("feedforward.*",),
     "all": ("*",),
@@ -26,7 +24,7 @@ def _table() -> dict:
     return read_yaml(_TABLE)
 
 
-def projections(backbone) -> dict:
+def projections(backbone: Any) -> dict[str, Any]:
     """Returns the projections of a backbone, by name.
 
     Args:
@@ -38,12 +36,12 @@ def projections(backbone) -> dict:
         that are stacked.
 
     Raises:
-        InputError: If the family has no entry in `adapter_targets.yaml`.
+        InputError: If the family has no entry in `targets.yaml`.
     """
     return dict(_find(backbone, "projections"))
 
 
-def norms(backbone) -> dict:
+def norms(backbone: Any) -> dict[str, Any]:
     """Returns the norms of a backbone, or their variable, by name."""
     found = dict(_find(backbone, "norms"))
     for name, attribute in _entry(backbone)["final_norms"].items():
@@ -51,7 +49,9 @@ def norms(backbone) -> dict:
     return found
 
 
-def choose(backbone, targets: str | Iterable[str], default: str) -> dict:
+def choose(
+    backbone: Any, targets: str | Iterable[str], default: tuple[str, ...]
+) -> dict[str, Any]:
     """Returns the chosen projections of a backbone, by name.
 
     Args:
@@ -71,8 +71,7 @@ def choose(backbone, targets: str | Iterable[str], default: str) -> dict:
         raise InputError("targets: found none, expected at least one")
     chosen = set()
     for target in wanted:
-        name = default if target == "default" else target
-        patterns = SETS.get(name, (name,))
+        patterns = {"default": default, **SETS}.get(target, (target,))
         matched = {
             key
             for key in known
@@ -80,7 +79,7 @@ def choose(backbone, targets: str | Iterable[str], default: str) -> dict:
         }
         if not matched:
             short = sorted(_short_names(known))
-            hint = did_you_mean(str(target), [*SETS, *short])
+            hint = did_you_mean(str(target), ["default", *SETS, *short])
             raise InputError(
                 f"targets: {target!r} matches no layer of a "
                 f"{type(backbone).__name__}, which has {', '.join(short)}."
@@ -96,11 +95,11 @@ def _matches(key: str, pattern: str) -> bool:
     )
 
 
-def _short_names(keys) -> set[str]:
+def _short_names(keys: Iterable[str]) -> set[str]:
     return {".".join(key.split(".")[-2:]) for key in keys}
 
 
-def _entry(backbone) -> dict:
+def _entry(backbone: Any) -> dict[str, Any]:
     for cls in type(backbone).__mro__:
         if cls.__name__ in _table():
             return _table()[cls.__name__]
@@ -110,7 +109,7 @@ def _entry(backbone) -> dict:
     )
 
 
-def _find(backbone, kind: str):
+def _find(backbone: Any, kind: str) -> Iterator[tuple[str, Any]]:
     entry = _entry(backbone)
     for stack, attribute in entry["stacks"].items():
         layers = getattr(backbone, attribute)
@@ -124,11 +123,11 @@ def _find(backbone, kind: str):
                     yield ".".join(part for part in parts if part), found
 
 
-def _is_list(value) -> bool:
+def _is_list(value: object) -> bool:
     return hasattr(value, "__len__")
 
 
-def _follow(owner, path: str):
+def _follow(owner: Any, path: str) -> Any:
     """Follows attributes and keys; `None` where an architecture has none."""
     for part in path.split("."):
         if hasattr(owner, "keys"):
