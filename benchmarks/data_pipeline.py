@@ -229,7 +229,7 @@ def make_plan(mixture_file: Path, vocabulary: Path, args) -> dict:
 
 def describe(mixture):
     """Yields the task and rate of each form of a mixture's tasks."""
-    from keras_flan.data.records.shards import read_info
+    from keras_flan.data.records.info import read_info
     from keras_flan.data.templates.families import record_fields
 
     for part in mixture.tasks:
@@ -246,8 +246,8 @@ def describe(mixture):
                 "rate": part.rate * share,
                 "fields": sorted(fields),
                 "shards": [
-                    str((directory / shard["file"]).resolve())
-                    for shard in read_info(directory)["shards"]
+                    str((directory / shard.file).resolve())
+                    for shard in read_info(directory).shards
                 ],
                 "templates": [
                     [parts(t.query), parts(t.target)]

@@ -7,7 +7,7 @@ import os
 import shutil
 import tempfile
 import zlib
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import IO, Any, NoReturn
 
@@ -34,12 +34,12 @@ def atomic_write(path: str | os.PathLike, mode: str = "w") -> Iterator[IO]:
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    text = {} if "b" in mode else {"encoding": "utf-8", "newline": "\n"}
+    encoding, newline = (None, None) if "b" in mode else ("utf-8", "\n")
     handle, temporary = tempfile.mkstemp(
         prefix=f".{path.name}.", suffix=".tmp", dir=path.parent
     )
     try:
-        with os.fdopen(handle, mode, **text) as f:
+        with os.fdopen(handle, mode, encoding=encoding, newline=newline) as f:
             yield f
             f.flush()
             os.fsync(f.fileno())
@@ -138,7 +138,7 @@ def read_text(path: str | os.PathLike) -> str:
 
 
 def parse_json(
-    text: str | bytes, *, allow_nan: bool = False, **hooks: Callable[[Any], Any]
+    text: str | bytes, *, allow_nan: bool = False, **hooks: Any
 ) -> Any:
     """Returns the value of a JSON text.
 
@@ -184,7 +184,7 @@ def read_json(
     *,
     remedy: str = "mend it or give another file",
     allow_nan: bool = False,
-    **hooks: Callable[[Any], Any],
+    **hooks: Any,
 ) -> Any:
     """Returns the JSON value in a file (`.gz` too).
 

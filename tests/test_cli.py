@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from keras_flan import cli
-from keras_flan.data.records.shards import Example, read_records, write_records
+from keras_flan.data.records.example import Example
+from keras_flan.data.records.shards import read_records, write_records
 
 
 @pytest.fixture

@@ -1,7 +1,7 @@
 """Commands about data: records, tasks, mixtures, vocabularies."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -13,6 +13,9 @@ from keras_flan.cli.printing import (
     print_tasks,
 )
 from keras_flan.errors import InputError
+
+if TYPE_CHECKING:
+    from keras_flan.data.records.info import RecordInfo
 
 app = typer.Typer()
 
@@ -97,13 +100,14 @@ def import_(
     one, *more = imported.tasks
     if not (more or imported.rejected or imported.left_out):
         if json_:
-            print_json(one)
+            print_json(one.to_dict())
         else:
             _print_import(one, output)
     elif json_:
-        print_json(vars(imported))
+        tasks = [info.to_dict() for info in imported.tasks]
+        print_json({**vars(imported), "tasks": tasks})
     else:
-        examples = sum(info["num_examples"] for info in imported.tasks)
+        examples = sum(info.num_examples for info in imported.tasks)
         for problem in imported.rejected:
             print(f"rejected: {problem['reason']}")
         print(
@@ -115,23 +119,23 @@ def import_(
             _print_mixture_file(imported.tasks, mixture_file)
 
 
-def _print_import(info: dict, output: Path) -> None:
-    rejected = info["num_rejected"]
+def _print_import(info: "RecordInfo", output: Path) -> None:
+    rejected = info.num_rejected
     print(
-        f"{info['name']}: {info['num_examples']} examples in "
-        f"{len(info['shards'])} shard(s), {rejected} rejected -> {output}"
+        f"{info.name}: {info.num_examples} examples in "
+        f"{len(info.shards)} shard(s), {rejected} rejected -> {output}"
         + (f" (see {output / 'rejects.jsonl'})" if rejected else "")
     )
-    if info["templates"] is None:
+    if info.templates is None:
         print(
-            f"no templates yet for the fields {', '.join(info['fields'])}: "
+            f"no templates yet for the fields {', '.join(info.fields)}: "
             "import again with --templates (see `keras-flan templates`)"
         )
 
 
-def _print_mixture_file(tasks: list[dict], path: Path) -> None:
+def _print_mixture_file(tasks: list["RecordInfo"], path: Path) -> None:
     stand_in = [
-        info["name"] for info in tasks if info.get("source_split") == "dev"
+        info.name for info in tasks if info.extra.get("source_split") == "dev"
     ]
     if stand_in:
         print(
@@ -196,7 +200,7 @@ def universe(
         sizes={"train": train, "test": test},
         progress=not quiet,
     ):
-        print(f"{info['name']} {info['split']}: {info['num_examples']}")
+        print(f"{info.name} {info.split}: {info.num_examples}")
 
 
 @app.command()

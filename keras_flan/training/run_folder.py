@@ -70,13 +70,13 @@ def close_run(config: TrainConfig) -> None:
 
 def data_checksums(mixture) -> dict[str, str]:
     """Returns a SHA-256 of the shards of each task of a mixture."""
-    from keras_flan.data.records.shards import read_info
+    from keras_flan.data.records.info import read_info
 
     checksums = {}
     for stage in mixture.stages:
         for part in stage.tasks:
-            shards = read_info(part.task.directory)["shards"]
-            text = "".join(shard["sha256"] for shard in shards)
+            shards = read_info(part.task.directory).shards
+            text = "".join(shard.sha256 for shard in shards)
             checksums[part.task.name] = hashlib.sha256(
                 text.encode()
             ).hexdigest()

@@ -11,7 +11,8 @@ from keras_flan.data.importers import import_source
 from keras_flan.data.importers.flan2022 import _public_files
 from keras_flan.data.mixtures.mixture import Mixture
 from keras_flan.data.mixtures.task_registry import registry_tasks
-from keras_flan.data.records.shards import read_info, read_records
+from keras_flan.data.records.info import read_info
+from keras_flan.data.records.shards import read_records
 from keras_flan.data.templates.library import load_family
 from keras_flan.errors import InputError
 

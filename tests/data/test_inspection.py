@@ -7,7 +7,8 @@ from keras_flan.data.mixtures.inspection import (
     inspect,
 )
 from keras_flan.data.mixtures.mixture import Mixture
-from keras_flan.data.records.shards import Example, write_records
+from keras_flan.data.records.example import Example
+from keras_flan.data.records.shards import write_records
 from keras_flan.data.templates.families import Format
 from keras_flan.errors import InputError
 

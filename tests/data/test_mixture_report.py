@@ -13,7 +13,8 @@ from keras_flan.data.mixtures.inspection import inspect
 from keras_flan.data.mixtures.mixture import Mixture, MixtureGroup
 from keras_flan.data.pipeline.packing import fill
 from keras_flan.data.pipeline.pipeline import build_dataset
-from keras_flan.data.records.shards import Example, write_records
+from keras_flan.data.records.example import Example
+from keras_flan.data.records.shards import write_records
 from keras_flan.data.templates.task import Task
 from keras_flan.data.vocabularies.training import train_vocabulary
 from tests.evaluation.test_report import Page

@@ -13,7 +13,8 @@ from keras_flan.data.pipeline.streams import (
     split_keys,
     task_records,
 )
-from keras_flan.data.records.shards import Example, read_records, write_records
+from keras_flan.data.records.example import Example
+from keras_flan.data.records.shards import read_records, write_records
 from keras_flan.data.templates.library import LIBRARY
 from keras_flan.data.templates.prompts import Format, render_prompt
 from keras_flan.data.templates.task import Task

@@ -13,7 +13,8 @@ from keras_flan.data.pipeline.streams import (
     split_keys,
     task_records,
 )
-from keras_flan.data.records.shards import Example, write_records
+from keras_flan.data.records.example import Example
+from keras_flan.data.records.shards import write_records
 from keras_flan.data.vocabularies.training import train_vocabulary
 from keras_flan.errors import InputError
 

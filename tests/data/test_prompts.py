@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from keras_flan.data.records.shards import Example
+from keras_flan.data.records.example import Example
 from keras_flan.data.templates.families import (
     FewShotStyle,
     Format,

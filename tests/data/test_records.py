@@ -13,10 +13,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from keras_flan.data.records.example import Example
+from keras_flan.data.records.info import INFO_FILE, read_info
 from keras_flan.data.records.shards import (
-    INFO_FILE,
-    Example,
-    read_info,
     read_records,
     verify_records,
     write_records,
@@ -141,8 +140,9 @@ def test_info(tmp_path):
         extra={"seed": 1},
     )
     assert info == read_info(tmp_path / "new" / "folder")
-    (shard,) = info.pop("shards")
-    assert info == {
+    facts = info.to_dict()
+    (shard,) = facts.pop("shards")
+    assert facts == {
         "schema_version": 1,
         "name": "a",
         "split": "dev",
@@ -416,11 +416,12 @@ def test_record_that_is_no_example(tmp_path):
     [
         ({"schema_version": 2}, "schema_version 1, found 2; update keras_flan"),
         ({"schema_version": None}, "expected schema_version 1, found None"),
-        ({"num_examples": 4}, r"makes \[2, 2\] examples a shard, found"),
+        ({"num_examples": 4}, r"makes \[2, 2\] examples per shard, found"),
         ({"num_examples": "3"}, "expected int under 'num_examples', found '3'"),
         ({"shards": []}, "dealt out to 0 shards"),
         ({"shards": [1]}, "expected str under 'file'"),
         ({"name": None}, "expected str under 'name'"),
+        ({"templates": 5}, r"expected str \| None under 'templates', found 5"),
     ],
 )
 def test_broken_info(tmp_path, change, message):
@@ -429,6 +430,23 @@ def test_broken_info(tmp_path, change, message):
     path.write_text(json.dumps(json.loads(path.read_text()) | change))
     with pytest.raises(InputError, match=message):
         read_info(tmp_path)
+
+
+def test_facts_are_attributes_and_keys(tmp_path):
+    info = write_records(make(3), tmp_path, name="a", extra={"canary": "x"})
+    assert (info.name, info.split, info.num_examples) == ("a", "train", 3)
+    assert (info.templates, info.extra) == (None, {"canary": "x"})
+    assert info["shards"][0]["file"] == info.shards[0].file
+    assert info["canary"] == "x"
+    assert info.get("license") == info.license == ""
+    assert "other" not in info
+    # Sets of long ago say less.
+    path = tmp_path / INFO_FILE
+    facts = json.loads(path.read_text())
+    assert facts == dict(info) == info.to_dict()
+    del facts["source"], facts["num_rejected"], facts["canary"]
+    path.write_text(json.dumps(facts))
+    assert (read_info(tmp_path).source, read_info(tmp_path).extra) == ("", {})
 
 
 def test_missing_and_unreadable_info(tmp_path):
@@ -445,9 +463,9 @@ def test_missing_and_unreadable_info(tmp_path):
 
 
 def test_shard_names_can_not_leave_the_folder(tmp_path):
-    info = write_records(make(1), tmp_path, name="a")
-    info["shards"][0]["file"] = "../secret"
-    (tmp_path / INFO_FILE).write_text(json.dumps(info))
+    facts = write_records(make(1), tmp_path, name="a").to_dict()
+    facts["shards"][0]["file"] = "../secret"
+    (tmp_path / INFO_FILE).write_text(json.dumps(facts))
     with pytest.raises(InputError, match="is not a plain file name"):
         read_info(tmp_path)
 

@@ -6,7 +6,8 @@ import pytest
 
 from keras_flan.data.mixtures.mixture import Mixture, MixtureGroup
 from keras_flan.data.pipeline.streams import draw_records, split_keys
-from keras_flan.data.records.shards import Example, write_records
+from keras_flan.data.records.example import Example
+from keras_flan.data.records.shards import write_records
 from keras_flan.data.templates.task import Task
 from keras_flan.runtime.tensorflow import allow_open_files, tf
 

@@ -10,7 +10,8 @@ from keras_flan.data.mixtures.task_registry import (
     registry_tasks,
     sub_mixtures,
 )
-from keras_flan.data.records.shards import Example, write_records
+from keras_flan.data.records.example import Example
+from keras_flan.data.records.shards import write_records
 from keras_flan.data.templates.library import load_family
 from keras_flan.errors import InputError
 

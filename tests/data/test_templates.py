@@ -1,7 +1,7 @@
 import dataclasses
 
 from keras_flan.data.mixtures.mixture import Mixture, MixtureGroup
-from keras_flan.data.records.shards import Example
+from keras_flan.data.records.example import Example
 from keras_flan.data.templates.families import Format, TemplateFamily
 from keras_flan.data.templates.library import load_family
 from keras_flan.data.templates.options import draw_style

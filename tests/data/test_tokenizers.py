@@ -5,7 +5,8 @@ import sentencepiece
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from keras_flan.data.records.shards import Example, write_records
+from keras_flan.data.records.example import Example
+from keras_flan.data.records.shards import write_records
 from keras_flan.data.vocabularies.sentencepiece import Vocabulary
 from keras_flan.data.vocabularies.training import (
     train_vocabulary,

@@ -6,7 +6,8 @@ import json
 import pytest
 
 from keras_flan.answers import BENCHMARKS
-from keras_flan.data.records.shards import Example, write_records
+from keras_flan.data.records.example import Example
+from keras_flan.data.records.shards import write_records
 from keras_flan.errors import InputError
 from keras_flan.evaluation.benchmarks.files import load_benchmark
 from keras_flan.evaluation.benchmarks.protocols import (

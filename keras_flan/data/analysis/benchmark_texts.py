@@ -12,7 +12,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from keras_flan.data.records.shards import INFO_FILE, read_records
+from keras_flan.data.records.info import INFO_FILE
+from keras_flan.data.records.shards import read_records
 from keras_flan.errors import InputError
 from keras_flan.files import json_fault, parse_json, read_json, read_text
 

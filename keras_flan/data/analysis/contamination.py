@@ -23,7 +23,7 @@ from keras_flan.data.analysis.overlap import (
     split_words,
 )
 from keras_flan.data.mixtures.mixture import Mixture
-from keras_flan.data.records.shards import Example
+from keras_flan.data.records.example import Example
 from keras_flan.data.templates.task import Task
 from keras_flan.errors import InputError
 

@@ -14,7 +14,6 @@ import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from keras_flan.data.importers import (
     bbh,
@@ -52,6 +51,7 @@ from keras_flan.data.importers.runners import (
     useful_processes,
 )
 from keras_flan.data.importers.writing import with_progress, write_source
+from keras_flan.data.records.info import RecordInfo
 from keras_flan.data.records.shards import REJECTS_FILE
 from keras_flan.errors import InputError, did_you_mean
 from keras_flan.files import write_jsonl
@@ -115,13 +115,13 @@ class Imported:
     """What `import_source` did.
 
     Args:
-        tasks: The content of each written `dataset_info.json`.
+        tasks: The facts of each record set that was written.
         rejected: Tasks that can't be used: `name`, `source` and `reason`.
         left_out: Tasks that were not wanted: the same.
         mixture: The mixture of the library that the tasks belong to, or `""`.
     """
 
-    tasks: list[dict[str, Any]]
+    tasks: list[RecordInfo]
     rejected: list[dict[str, str]]
     left_out: list[dict[str, str]]
     mixture: str = ""
@@ -141,7 +141,7 @@ def import_file(
     labels: Mapping[str, str] | None = None,
     templates: str | None = None,
     progress: bool = False,
-) -> dict[str, Any]:
+) -> RecordInfo:
     """Imports a file (or folder) of a known format as a record set.
 
     Rows that can't be used are listed with the reason in `rejects.jsonl` in
@@ -166,15 +166,12 @@ def import_file(
             format's own.
         progress: Show a progress bar, if stderr is a terminal.
 
-    Returns:
-        The content of `dataset_info.json`.
-
     Raises:
         InputError: If the source is missing or broken, or no row is usable.
 
     Example:
         >>> info = import_file("gsm8k", "train.jsonl.gz", "records/gsm8k")
-        >>> info["num_examples"], info["num_rejected"]
+        >>> info.num_examples, info.num_rejected
         (7473, 0)
     """
     importer, path = _importer(format), _existing(source)
@@ -269,9 +266,9 @@ def import_source(
         )
         part = Part(path, path.name, read)
         [result] = run([Job(part, Path(output), options | {"name": name})])
-        if "reason" in result:
-            raise InputError(result["reason"])
-        return Imported([result["info"]], [], [])
+        if isinstance(result, str):
+            raise InputError(result)
+        return Imported([result], [], [])
     if name is not None:
         raise InputError(
             f"--name {name!r}: {path} holds many tasks, which have their own "
@@ -297,12 +294,12 @@ def import_source(
         results = with_progress(results, path.name, len(jobs))
     done = []
     for job, result in zip(jobs.values(), results, strict=True):
-        if "info" in result:
-            done.append(result["info"])
+        if isinstance(result, RecordInfo):
+            done.append(result)
         elif strict:
-            raise InputError(result["reason"])
+            raise InputError(result)
         else:
-            rejected.append(_describe(job.part, result["reason"]))
+            rejected.append(_describe(job.part, result))
     if not done:
         found = rejected or left_out
         raise InputError(
@@ -325,7 +322,7 @@ def _runner(
     processes: int | None,
     beam_options: Sequence[str],
     output: Path,
-) -> Callable[[Sequence[Job]], Iterable[dict[str, Any]]]:
+) -> Callable[[Sequence[Job]], Iterable[RecordInfo | str]]:
     """Returns what runs jobs."""
     if runner not in RUNNERS:
         raise InputError(

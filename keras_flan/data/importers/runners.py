@@ -16,6 +16,7 @@ from typing import Any
 
 from keras_flan.data.importers.base import Part, require
 from keras_flan.data.importers.writing import write_source
+from keras_flan.data.records.info import INFO_FILE, RecordInfo
 from keras_flan.errors import InputError
 
 RUNNERS = ("local", "beam")
@@ -38,21 +39,15 @@ class Job:
     output: Path
     options: Mapping[str, Any]
 
-    def run(self) -> dict[str, Any]:
-        """Writes the record set.
-
-        Returns:
-            `{"info": content of dataset_info.json}`, or `{"reason": text}`
-            if the task can't be used.
-        """
+    def run(self) -> RecordInfo | str:
+        """Writes the record set; returns its facts, or why there is none."""
         try:
             source = self.part.open()
-            info = write_source(
+            return write_source(
                 source, self.part.path, self.output, **self.options
             )
         except InputError as error:
-            return {"reason": str(error)}
-        return {"info": info}
+            return str(error)
 
 
 def useful_processes(jobs: Sequence[Job]) -> int:
@@ -65,7 +60,7 @@ def useful_processes(jobs: Sequence[Job]) -> int:
 
 def run_local(
     jobs: Sequence[Job], processes: int = 1
-) -> Iterator[dict[str, Any]]:
+) -> Iterator[RecordInfo | str]:
     """Yields what each job returns, in order."""
     if processes == 1:
         yield from map(Job.run, jobs)
@@ -81,7 +76,7 @@ def run_local(
 
 def run_beam(
     jobs: Sequence[Job], output: Path, options: Sequence[str] = ()
-) -> list[dict[str, Any]]:
+) -> list[RecordInfo | str]:
     """Runs jobs as an Apache Beam pipeline.
 
     Args:
@@ -118,9 +113,18 @@ def run_beam(
             for line in path.read_text("utf-8").splitlines()
         ]
     results = dict(json.loads(line) for line in lines)
-    return [results[number] for number in range(len(jobs))]
+    return [_from_json(results[number]) for number in range(len(jobs))]
 
 
 def _run_numbered(numbered: tuple[int, Job]) -> str:
     number, job = numbered
-    return json.dumps([number, job.run()])
+    result = job.run()
+    return json.dumps(
+        [number, result if isinstance(result, str) else result.to_dict()]
+    )
+
+
+def _from_json(result: dict[str, Any] | str) -> RecordInfo | str:
+    if isinstance(result, str):
+        return result
+    return RecordInfo.from_dict(result, INFO_FILE)

@@ -13,7 +13,9 @@ from keras_flan.data.importers.base import (
     Source,
     join_options,
 )
-from keras_flan.data.records.shards import Example, write_records
+from keras_flan.data.records.example import Example
+from keras_flan.data.records.info import RecordInfo
+from keras_flan.data.records.shards import write_records
 from keras_flan.data.templates.families import Format, TemplateFamily
 from keras_flan.data.templates.library import load_family
 from keras_flan.data.templates.options import LETTER, right_option
@@ -37,7 +39,7 @@ def write_source(
     labels: Mapping[str, str] | None = None,
     templates: str | None = None,
     progress: bool = False,
-) -> dict[str, Any]:
+) -> RecordInfo:
     """Writes an opened source as a record set.
 
     `origin` and `license` are the format's; the others are those of

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from keras_flan.data.mixtures.mixture import Mixture
-from keras_flan.data.records.shards import INFO_FILE, Example
+from keras_flan.data.records.example import Example
+from keras_flan.data.records.info import INFO_FILE
 from keras_flan.data.templates.families import Format
 from keras_flan.data.templates.prompts import render_prompt
 from keras_flan.data.templates.task import Task

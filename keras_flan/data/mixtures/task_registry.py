@@ -14,7 +14,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from keras_flan.data.records.shards import find_records, read_info
+from keras_flan.data.records.info import read_info
+from keras_flan.data.records.shards import find_records
 from keras_flan.data.templates.library import load_family
 from keras_flan.errors import InputError, did_you_mean
 from keras_flan.files import read_text
@@ -209,10 +210,10 @@ def task_languages(name: str, directory: Path) -> tuple[str, ...]:
         name: The task's name.
         directory: The folder of its records.
     """
-    info = read_info(directory)
+    extra = read_info(directory).extra
     stated = [
-        *info.get("input_languages", ()),
-        *info.get("output_languages", ()),
+        *extra.get("input_languages", ()),
+        *extra.get("output_languages", ()),
     ]
     listed = _languages_by_name().get(plain_name(name), ())
     return tuple(dict.fromkeys(stated or listed))
@@ -272,9 +273,7 @@ def list_tasks(
             dataclasses.asdict(task)
             | {
                 "records": str(folder) if folder else None,
-                "examples": read_info(folder)["num_examples"]
-                if folder
-                else None,
+                "examples": read_info(folder).num_examples if folder else None,
                 "command": task.command(records),
             }
         )

@@ -13,7 +13,8 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from keras_flan.data.mixtures.mixture import Mixture
-from keras_flan.data.records.shards import check_sizes, read_info
+from keras_flan.data.records.info import read_info
+from keras_flan.data.records.shards import check_sizes
 from keras_flan.data.templates.task import Task
 from keras_flan.errors import InputError
 from keras_flan.runtime.tensorflow import allow_open_files, tf
@@ -91,7 +92,7 @@ class _Share:
 def _share(task: Task, limit: int | None, host: int, hosts: int) -> _Share:
     info = read_info(task.directory)
     check_sizes(task.directory, info)
-    shards = len(info["shards"])
+    shards = len(info.shards)
     if shards < hosts:
         raise InputError(
             f"{task.directory}: {shards} shard(s) cannot be shared by {hosts} "
@@ -100,7 +101,7 @@ def _share(task: Task, limit: int | None, host: int, hosts: int) -> _Share:
     limit = task.num_examples if limit is None else limit
     mine = range(host, shards, hosts)
     return _Share(
-        [str(task.directory / info["shards"][i]["file"]) for i in mine],
+        [str(task.directory / info.shards[i].file) for i in mine],
         shards,
         sum(len(range(i, limit, shards)) for i in mine),
     )

@@ -11,6 +11,7 @@ __getattr__, __dir__, __all__ = attach(
         "Example": ".example",
         "write_records": ".shards",
         "read_records": ".shards",
-        "read_info": ".shards",
+        "RecordInfo": ".info",
+        "read_info": ".info",
     },
 )

@@ -6,6 +6,7 @@ last, so a killed run leaves the old set or the new one, never a half.
 """
 
 import contextlib
+import dataclasses
 import hashlib
 import itertools
 import os
@@ -17,30 +18,26 @@ from pathlib import Path
 from typing import Any
 
 from keras_flan.data.records.example import Example
+from keras_flan.data.records.info import (
+    AGAIN,
+    INFO_FILE,
+    RecordInfo,
+    Shard,
+    read_info,
+)
 from keras_flan.errors import InputError
-from keras_flan.files import read_json_object, write_json, write_jsonl
+from keras_flan.files import write_json, write_jsonl
 from keras_flan.runtime.tensorflow import tf
 
-SCHEMA_VERSION = 1
-INFO_FILE = "dataset_info.json"
 REJECTS_FILE = "rejects.jsonl"
 
 _TEMPORARY = ".writing-"
 # Only files of this shape are ever removed: a folder may hold others.
 _SHARD_NAME = re.compile(r".+-[0-9a-f]{8}-\d{5}-of-\d{5}\.tfrecord")
-_SHARD_KEYS = {"file": str, "num_examples": int, "bytes": int, "sha256": str}
-_INFO_KEYS = {
-    "name": str,
-    "split": str,
-    "num_examples": int,
-    "fields": list,
-    "shards": list,
-}
 # Records that are read at once.
 _BATCH = 512
 # Bytes that TensorFlow reads at a time.
 _BUFFER = 256 * 1024
-_AGAIN = "write it again with `keras-flan import`"
 
 
 def write_records(
@@ -56,7 +53,7 @@ def write_records(
     answer_kind: str | None = None,
     rejects: Sequence[Mapping[str, Any]] = (),
     extra: Mapping[str, Any] | None = None,
-) -> dict[str, Any]:
+) -> RecordInfo:
     """Writes examples as sharded TFRecords; replaces the set in `directory`.
 
     Examples are streamed, dealt out to the shards in turn (example `i` goes
@@ -78,9 +75,6 @@ def write_records(
             May be filled while `examples` is consumed.
         extra: Further keys for `dataset_info.json`.
 
-    Returns:
-        The content of `dataset_info.json`.
-
     Raises:
         InputError: If there is no example, or a name or an example is bad.
 
@@ -90,121 +84,16 @@ def write_records(
         ...     "records/sums",
         ...     name="sums",
         ... )
-        >>> info["shards"][0]["file"]
+        >>> info.shards[0].file
         'sums-train-5c22e25c-00000-of-00001.tfrecord'
     """
-    for what, value in (("name", name), ("split", split)):
-        if not re.fullmatch(r"\w[\w.+-]*", value):
-            raise InputError(
-                f"{what} {value!r}: expected letters, digits, '_', '-', '.' "
-                "and '+', of which the last three not in front"
-            )
-    if not 1 <= shards <= 99_999:
-        raise InputError(f"shards: expected 1 to 99999, found {shards}")
-    examples = iter(examples)
-    # The usual errors come at the first example: before any file is touched
-    # and before the seconds that TensorFlow's import takes.
-    first = next(examples, None)
-    if first is None:
-        raise InputError(f"{name}: no examples to write to {directory}")
-    examples = itertools.chain([first], examples)
-    directory = Path(directory)
-    is_new = not directory.exists()
-    try:
-        directory.mkdir(parents=True, exist_ok=True)
-        temporary = Path(tempfile.mkdtemp(prefix=_TEMPORARY, dir=directory))
-    except OSError as error:
-        raise InputError(
-            f"{directory}: cannot be used as a folder ({error.strerror}); "
-            "choose another"
-        ) from None
-    try:
-        paths = [temporary / str(i) for i in range(shards)]
-        counts, fields = _write_shards(examples, paths)
-        digests = [_sha256(path) for path in paths]
-        digest = hashlib.sha256("".join(digests).encode()).hexdigest()[:8]
-        files = [
-            f"{name}-{split}-{digest}-{i:05}-of-{shards:05}.tfrecord"
-            for i in range(shards)
-        ]
-        info = {
-            "schema_version": SCHEMA_VERSION,
-            "name": name,
-            "split": split,
-            "num_examples": sum(counts),
-            "fields": sorted(fields),
-            "shards": [
-                {
-                    "file": file,
-                    "num_examples": count,
-                    "bytes": path.stat().st_size,
-                    "sha256": sha256,
-                }
-                for file, count, path, sha256 in zip(
-                    files, counts, paths, digests, strict=True
-                )
-            ],
-            "source": source,
-            "license": license,
-            "templates": templates,
-            "answer_kind": answer_kind,
-            "num_rejected": len(rejects),
-            **(extra or {}),
-        }
-        write_json(temporary / INFO_FILE, info)
-        if rejects:
-            write_jsonl(temporary / REJECTS_FILE, rejects)
-            os.replace(temporary / REJECTS_FILE, directory / REJECTS_FILE)
-        for path, file in zip(paths, files, strict=True):
-            os.replace(path, directory / file)
-        os.replace(temporary / INFO_FILE, directory / INFO_FILE)
-    except BaseException:
-        shutil.rmtree(temporary, ignore_errors=True)
-        if is_new:
-            with contextlib.suppress(OSError):
-                directory.rmdir()
-        raise
-    _remove_leftovers(directory, keep=set(files), rejects=bool(rejects))
-    return info
-
-
-def read_info(directory: str | os.PathLike) -> dict[str, Any]:
-    """Returns the checked content of a set's `dataset_info.json`.
-
-    Raises:
-        InputError: If it is missing, broken or of a newer schema.
-    """
-    path = Path(directory) / INFO_FILE
-    if not path.is_file():
-        found = "" if path.parent.is_dir() else ", nor such a folder"
-        raise InputError(
-            f"{path}: no such file{found}; write records there with "
-            "`keras-flan import`"
-        )
-    info = read_json_object(path, remedy=_AGAIN)
-    version = info.get("schema_version")
-    if version != SCHEMA_VERSION:
-        raise InputError(
-            f"{path}: expected schema_version {SCHEMA_VERSION}, found "
-            f"{version!r}; update keras_flan, or {_AGAIN}"
-        )
-    _check_keys(info, _INFO_KEYS, path)
-    for shard in info["shards"]:
-        _check_keys(shard, _SHARD_KEYS, path)
-        if Path(shard["file"]).name != shard["file"]:
-            raise InputError(
-                f"{path}: shard {shard['file']!r} is not a plain file name; "
-                f"{_AGAIN}"
-            )
-    number = info["num_examples"]
-    counts = [shard["num_examples"] for shard in info["shards"]]
-    dealt = [len(range(i, number, len(counts))) for i in range(len(counts))]
-    if not sum(counts) or counts != dealt:
-        raise InputError(
-            f"{path}: num_examples {number} dealt out to {len(counts)} shards "
-            f"makes {dealt} examples a shard, found {counts}; {_AGAIN}"
-        )
-    return info
+    _check_names(name, split, shards)
+    facts = RecordInfo(
+        *(name, split, 0, (), ()),
+        *(source, license, templates, answer_kind),
+        extra=extra or {},
+    )
+    return _write(examples, Path(directory), facts, shards, rejects)
 
 
 def find_records(root: str | os.PathLike, split: str) -> dict[str, Path]:
@@ -227,7 +116,7 @@ def records_folder(path: Path, split: str) -> Path | None:
     """Returns where under a task's folder the records of a split are."""
     for folder in (path / split, path):
         if (folder / INFO_FILE).is_file() and (
-            read_info(folder)["split"] == split
+            read_info(folder).split == split
         ):
             return folder
     return None
@@ -259,9 +148,9 @@ def read_records(
     info = read_info(directory)
     if verify:
         verify_records(directory)
-    number = info["num_examples"]
+    number = info.num_examples
     number = number if limit is None else min(limit, number)
-    return _read(Path(directory), info["shards"], number)
+    return _read(Path(directory), info.shards, number)
 
 
 def verify_records(directory: str | os.PathLike) -> None:
@@ -270,25 +159,24 @@ def verify_records(directory: str | os.PathLike) -> None:
     Raises:
         InputError: At the first shard that is not as it was written.
     """
-    for shard in read_info(directory)["shards"]:
-        path = Path(directory) / shard["file"]
-        for _ in _read_shard(path, shard["num_examples"]):
+    for shard in read_info(directory).shards:
+        path = Path(directory) / shard.file
+        for _ in _read_shard(path, shard.num_examples):
             pass
         size = path.stat().st_size
-        if size != shard["bytes"]:
+        if size != shard.bytes:
             raise InputError(
-                f"{path}: expected {shard['bytes']} bytes, found {size}; "
-                f"{_AGAIN}"
+                f"{path}: expected {shard.bytes} bytes, found {size}; {AGAIN}"
             )
         sha256 = _sha256(path)
-        if sha256 != shard["sha256"]:
+        if sha256 != shard.sha256:
             raise InputError(
-                f"{path}: expected SHA-256 {shard['sha256'][:12]}..., found "
-                f"{sha256[:12]}...; {_AGAIN}"
+                f"{path}: expected SHA-256 {shard.sha256[:12]}..., found "
+                f"{sha256[:12]}...; {AGAIN}"
             )
 
 
-def check_sizes(directory: str | os.PathLike, info: Mapping) -> None:
+def check_sizes(directory: str | os.PathLike, info: RecordInfo) -> None:
     """Checks that the shards are there and have their size, which is cheap.
 
     Args:
@@ -299,15 +187,105 @@ def check_sizes(directory: str | os.PathLike, info: Mapping) -> None:
         InputError: If not; names the shard and, if it is truncated, the
             record.
     """
-    for shard in info["shards"]:
-        path = Path(directory) / shard["file"]
-        if not path.is_file() or path.stat().st_size != shard["bytes"]:
+    for shard in info.shards:
+        path = Path(directory) / shard.file
+        if not path.is_file() or path.stat().st_size != shard.bytes:
             verify_records(directory)
 
 
-def _write_shards(examples, paths) -> tuple[list[int], set[str]]:
+def _check_names(name: str, split: str, shards: int) -> None:
+    for what, value in (("name", name), ("split", split)):
+        if not re.fullmatch(r"\w[\w.+-]*", value):
+            raise InputError(
+                f"{what} {value!r}: expected letters, digits, '_', '-', '.' "
+                "and '+', of which the last three not in front"
+            )
+    if not 1 <= shards <= 99_999:
+        raise InputError(f"shards: expected 1 to 99999, found {shards}")
+
+
+def _write(
+    examples: Iterable[Example],
+    directory: Path,
+    facts: RecordInfo,
+    number: int,
+    rejects: Sequence[Mapping[str, Any]],
+) -> RecordInfo:
+    """Writes a set of `number` shards; returns `facts`, completed."""
+    examples = iter(examples)
+    # The usual errors come at the first example: before any file is touched
+    # and before the seconds that TensorFlow's import takes.
+    first = next(examples, None)
+    if first is None:
+        raise InputError(f"{facts.name}: no examples to write to {directory}")
+    examples = itertools.chain([first], examples)
+    with _folder_aside(directory) as aside:
+        paths = [aside / str(i) for i in range(number)]
+        counts, fields = _write_shards(examples, paths)
+        info = dataclasses.replace(
+            facts,
+            num_examples=sum(counts),
+            fields=tuple(sorted(fields)),
+            shards=_describe(paths, counts, f"{facts.name}-{facts.split}"),
+            num_rejected=len(rejects),
+        )
+        write_json(aside / INFO_FILE, info.to_dict())
+        if rejects:
+            write_jsonl(aside / REJECTS_FILE, rejects)
+            os.replace(aside / REJECTS_FILE, directory / REJECTS_FILE)
+        for path, shard in zip(paths, info.shards, strict=True):
+            os.replace(path, directory / shard.file)
+        os.replace(aside / INFO_FILE, directory / INFO_FILE)
+    files = {shard.file for shard in info.shards}
+    _remove_leftovers(directory, keep=files, rejects=bool(rejects))
+    return info
+
+
+@contextlib.contextmanager
+def _folder_aside(directory: Path) -> Iterator[Path]:
+    """Yields a new folder in `directory`, which is as it was if all fails."""
+    is_new = not directory.exists()
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        aside = Path(tempfile.mkdtemp(prefix=_TEMPORARY, dir=directory))
+    except OSError as error:
+        raise InputError(
+            f"{directory}: cannot be used as a folder ({error.strerror}); "
+            "choose another"
+        ) from None
+    try:
+        yield aside
+    except BaseException:
+        shutil.rmtree(aside, ignore_errors=True)
+        if is_new:
+            with contextlib.suppress(OSError):
+                directory.rmdir()
+        raise
+
+
+def _describe(
+    paths: Sequence[Path], counts: Sequence[int], name: str
+) -> tuple[Shard, ...]:
+    """Returns what the shards are, with the names that they shall have."""
+    digests = [_sha256(path) for path in paths]
+    digest = hashlib.sha256("".join(digests).encode()).hexdigest()[:8]
+    return tuple(
+        Shard(
+            f"{name}-{digest}-{i:05}-of-{len(paths):05}.tfrecord",
+            counts[i],
+            path.stat().st_size,
+            digests[i],
+        )
+        for i, path in enumerate(paths)
+    )
+
+
+def _write_shards(
+    examples: Iterable[Example], paths: Sequence[Path]
+) -> tuple[list[int], set[str]]:
     """Deals out the examples; returns counts per shard and field names."""
-    counts, fields = [0] * len(paths), set()
+    counts = [0] * len(paths)
+    fields: set[str] = set()
     with contextlib.ExitStack() as stack:
         writers = [
             stack.enter_context(tf().io.TFRecordWriter(str(path)))
@@ -341,21 +319,13 @@ def _remove_leftovers(directory: Path, keep: set[str], rejects: bool) -> None:
             path.unlink()
 
 
-def _check_keys(value: Any, types: Mapping[str, type], path: Path) -> None:
-    for key, kind in types.items():
-        found = value.get(key) if isinstance(value, dict) else None
-        if not isinstance(found, kind):
-            raise InputError(
-                f"{path}: expected {kind.__name__} under {key!r}, found "
-                f"{found!r:.40}; {_AGAIN}"
-            )
-
-
-def _read(directory: Path, shards: list[dict], number: int):
+def _read(
+    directory: Path, shards: Sequence[Shard], number: int
+) -> Iterator[Example]:
     """Yields the first `number` examples, from the shards in turn."""
-    paths = [directory / shard["file"] for shard in shards]
+    paths = [directory / shard.file for shard in shards]
     readers = [
-        _read_shard(path, shard["num_examples"])
+        _read_shard(path, shard.num_examples)
         for path, shard in zip(paths, shards, strict=True)
     ]
     for i in range(number):
@@ -365,9 +335,9 @@ def _read(directory: Path, shards: list[dict], number: int):
             yield Example.from_proto(data)
         except InputError as error:
             raise InputError(
-                f"{paths[shard]}: record {record}: {error}; {_AGAIN}"
+                f"{paths[shard]}: record {record}: {error}; {AGAIN}"
             ) from None
-    if number == sum(shard["num_examples"] for shard in shards):
+    if number == sum(shard.num_examples for shard in shards):
         for reader in readers:  # Each checks that nothing follows.
             next(reader, None)
 
@@ -375,25 +345,25 @@ def _read(directory: Path, shards: list[dict], number: int):
 def _read_shard(path: Path, count: int) -> Iterator[bytes]:
     """Yields the records of one shard; TensorFlow checks each one's CRC."""
     if not path.is_file():
-        raise InputError(f"{path}: no such shard; {_AGAIN}")
+        raise InputError(f"{path}: no such shard; {AGAIN}")
     found = 0
     try:
         for record in _stream(path, count):
             if found == count:
                 raise InputError(
                     f"{path}: record {found}: expected the end after {count} "
-                    f"records; {_AGAIN}"
+                    f"records; {AGAIN}"
                 )
             yield record
             found += 1
     except tf().errors.DataLossError:
         raise InputError(
-            f"{path}: record {found}: truncated or corrupt; {_AGAIN}"
+            f"{path}: record {found}: truncated or corrupt; {AGAIN}"
         ) from None
     if found != count:
         raise InputError(
             f"{path}: record {found}: expected {count} records, found the end "
-            f"of the file; {_AGAIN}"
+            f"of the file; {AGAIN}"
         )
 
 

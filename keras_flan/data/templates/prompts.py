@@ -7,7 +7,7 @@ and tests; `prompts_graph` does the same for batches inside `tf.data`.
 import dataclasses
 from collections.abc import Callable, Sequence
 
-from keras_flan.data.records.shards import Example
+from keras_flan.data.records.example import Example
 from keras_flan.data.templates.draws import choose
 from keras_flan.data.templates.families import Format, TemplateFamily
 from keras_flan.data.templates.options import draw_style, option_values

@@ -5,12 +5,9 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from keras_flan.data.records.shards import (
-    Example,
-    check_sizes,
-    read_info,
-    read_records,
-)
+from keras_flan.data.records.example import Example
+from keras_flan.data.records.info import read_info
+from keras_flan.data.records.shards import check_sizes, read_records
 from keras_flan.data.templates.families import (
     BASIC_FORMATS,
     Format,
@@ -68,22 +65,22 @@ class Task:
         """
         info = read_info(path)
         check_sizes(path, info)
-        templates = templates or info.get("templates")
+        templates = templates or info.templates
         if templates is None:
             raise InputError(
                 f"{path}: the records name no templates; pass a family's "
                 "name or YAML file as `templates` (in a mixture: `{name: "
-                f"{info['name']}, templates: generic}}`), or import again "
+                f"{info.name}, templates: generic}}`), or import again "
                 "with --templates"
             )
         task = cls(
-            name=info["name"],
+            name=info.name,
             directory=Path(path),
             family=load_family(templates),
-            split=info["split"],
-            num_examples=info["num_examples"],
-            fields=tuple(info["fields"]),
-            answer_kind=info.get("answer_kind"),
+            split=info.split,
+            num_examples=info.num_examples,
+            fields=info.fields,
+            answer_kind=info.answer_kind,
         )
         if not task.formats:
             task.require(next(f for f in Format if task.num_templates(f)))

@@ -1,6 +1,7 @@
 """Record folders as a benchmark: asked with their own templates."""
 
-from keras_flan.data.records.shards import INFO_FILE, Example
+from keras_flan.data.records.example import Example
+from keras_flan.data.records.info import INFO_FILE
 from keras_flan.data.templates.families import record_fields
 from keras_flan.data.templates.prompts import render_prompt
 from keras_flan.data.templates.task import Task

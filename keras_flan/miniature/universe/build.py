@@ -6,12 +6,9 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from keras_flan.data.records.shards import (
-    Example,
-    read_info,
-    verify_records,
-    write_records,
-)
+from keras_flan.data.records.example import Example
+from keras_flan.data.records.info import RecordInfo, read_info
+from keras_flan.data.records.shards import verify_records, write_records
 from keras_flan.errors import InputError, did_you_mean
 from keras_flan.miniature.universe.registry import CORE, TASKS
 from keras_flan.miniature.universe.specs import Draws, TaskSpec
@@ -98,7 +95,7 @@ def build_records(
     sizes: Mapping[str, int] = SPLIT_SIZES,
     templates: int | None = None,
     progress: bool = False,
-) -> list[dict[str, Any]]:
+) -> list[RecordInfo]:
     """Writes sets of the universe to `output/<task>/<split>`.
 
     Args:
@@ -110,14 +107,14 @@ def build_records(
         progress: Show a progress bar on stderr.
 
     Returns:
-        The `dataset_info.json` of each set.
+        The facts of each set.
 
     Raises:
         InputError: If a task is unknown.
 
     Example:
         >>> infos = build_records("runs/records")
-        >>> infos[0]["name"], infos[0]["split"], infos[0]["num_examples"]
+        >>> infos[0].name, infos[0].split, infos[0].num_examples
         ('one_step_arithmetic', 'train', 2000)
     """
     sets = _sets(Path(output), tasks, sizes, templates, other_ways=False)
@@ -180,13 +177,14 @@ class _Set:
             verify_records(self.directory)
         except InputError:
             return False
+        extra = info.extra
         return (
-            info["num_examples"] == self.number
-            and info.get("other_ways", False) == self.other_ways
-            and all(info.get(key) == x for key, x in self._origin().items())
+            info.num_examples == self.number
+            and extra.get("other_ways", False) == self.other_ways
+            and all(extra.get(key) == x for key, x in self._origin().items())
         )
 
-    def write(self) -> dict[str, Any]:
+    def write(self) -> RecordInfo:
         spec = self.spec
         return write_records(
             generate(
@@ -253,7 +251,7 @@ def _sets(
     ]
 
 
-def _write(sets: list[_Set], progress: bool) -> list[dict[str, Any]]:
+def _write(sets: list[_Set], progress: bool) -> list[RecordInfo]:
     return [
         one.write()
         for one in track(
