@@ -13,6 +13,7 @@ from keras_flan.data.templates.library import (
 from keras_flan.errors import InputError
 from keras_flan.generation import extract_answer
 from keras_flan.schema import read_yaml
+from keras_flan.testing import check_templates
 
 DIRECT = (Format.zero_shot_direct, Format.few_shot_direct)
 DERIVED = (
@@ -42,6 +43,18 @@ def test_library_has_the_promised_templates():
                 assert len(templates) >= 10
             # The same words may stand twice, but not in the same style.
             assert len(set(templates)) == len(templates)
+
+
+@pytest.mark.parametrize("name", library_families())
+def test_every_family_keeps_its_promises(name):
+    examples = [
+        {
+            field: "red\nblue" if field == "options" else f"{field} {number}"
+            for field in load_family(name).fields
+        }
+        for number in range(3)
+    ]
+    check_templates(name, examples)
 
 
 @pytest.mark.parametrize("name", [*COT_TASKS, "generic"])
