@@ -40,12 +40,12 @@ def test_leaves_what_it_promises(run):
 
 
 def test_metrics_are_those_of_the_predictions(run):
-    from keras_flan.evaluation.scores.scoring import score_file
+    from keras_flan.evaluation.scores.predictions import read_predictions
+    from keras_flan.evaluation.scores.scoring import score
 
     output, metrics = run
-    scores = score_file(
-        "records", output / "after/trained/direct/predictions.jsonl"
-    )["tasks"]
+    rows = read_predictions(output / "after/trained/direct")
+    scores = score("records", rows)["tasks"]
     names = module._asked()["trained"]
     mean = sum(scores[name]["accuracy"] for name in names) / len(names)
     assert metrics["after"]["trained"]["direct"] == pytest.approx(mean)

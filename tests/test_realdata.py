@@ -13,7 +13,8 @@ from keras_flan.data import (
 )
 from keras_flan.data.records.shards import verify_records
 from keras_flan.evaluation import evaluate
-from keras_flan.evaluation.scores.scoring import score_file
+from keras_flan.evaluation.scores.predictions import read_predictions
+from keras_flan.evaluation.scores.scoring import score
 from keras_flan.models import load
 from keras_flan.training import TrainConfig, train
 
@@ -123,5 +124,5 @@ def test_evaluate_with_votes(
         assert sum(row["votes"].values()) <= 4
         assert row["answer"] in [*row["votes"], None]
     assert json.loads((tmp_path / "metrics.json").read_text()) == metrics
-    scores = score_file(benchmark, tmp_path / "predictions.jsonl")
+    scores = score(benchmark, read_predictions(tmp_path))
     assert scores == {key: metrics[key] for key in scores}

@@ -7,34 +7,26 @@ Imports no other room.
 """
 
 from keras_flan.answers.kinds import (
-    BENCHMARKS,
     EXTRACTOR_VERSION,
     KINDS,
     Answer,
-    Protocol,
-    answer_kind,
     extract_answer,
     infer_kind,
     is_correct,
     normalise_answer,
-    protocol,
     rule_set,
 )
 from keras_flan.answers.published import RULE_SETS, RuleSet
 
 __all__ = [
-    "BENCHMARKS",
     "EXTRACTOR_VERSION",
     "KINDS",
     "RULE_SETS",
     "Answer",
-    "Protocol",
     "RuleSet",
-    "answer_kind",
     "extract_answer",
     "infer_kind",
     "is_correct",
     "normalise_answer",
-    "protocol",
     "rule_set",
 ]

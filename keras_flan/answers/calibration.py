@@ -3,9 +3,12 @@
 import dataclasses
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 
-def reliability_bins(confidence, correct, bins: int = 10) -> list[dict]:
+def reliability_bins(
+    confidence: ArrayLike, correct: ArrayLike, bins: int = 10
+) -> list[dict[str, float]]:
     """Groups predictions by confidence, for a reliability diagram.
 
     Args:
@@ -14,7 +17,7 @@ def reliability_bins(confidence, correct, bins: int = 10) -> list[dict]:
         bins: Number of equally wide bins; the last includes 1.
 
     Returns:
-        One dict a bin that has predictions: `low`, `high` (edges), `n`,
+        One dict per bin that has predictions: `low`, `high` (edges), `n`,
         `confidence` and `accuracy` (means).
 
     Source: Guo et al. (arXiv:1706.04599), section 2.
@@ -33,7 +36,9 @@ def reliability_bins(confidence, correct, bins: int = 10) -> list[dict]:
     ]
 
 
-def expected_calibration_error(confidence, correct, bins: int = 10) -> float:
+def expected_calibration_error(
+    confidence: ArrayLike, correct: ArrayLike, bins: int = 10
+) -> float:
     """Returns sum_b n_b / n * |accuracy_b - confidence_b|.
 
     Args:
@@ -53,7 +58,7 @@ def expected_calibration_error(confidence, correct, bins: int = 10) -> float:
     )
 
 
-def brier_score(confidence, correct) -> float:
+def brier_score(confidence: ArrayLike, correct: ArrayLike) -> float:
     """Returns the mean of (confidence - correct) squared.
 
     Args:
@@ -62,33 +67,6 @@ def brier_score(confidence, correct) -> float:
     """
     confidence, correct = _arrays(confidence, correct)
     return float(((confidence - correct) ** 2).mean())
-
-
-def coverage_risk(confidence, correct) -> list[dict]:
-    """Returns the error rate when only the surest predictions are kept.
-
-    Args:
-        confidence: float [n].
-        correct: bool or float [n].
-
-    Returns:
-        One dict a distinct confidence, from the surest down: `threshold`,
-        `coverage` (share kept) and `risk` (share of errors among them).
-    """
-    confidence, correct = _arrays(confidence, correct)
-    order = np.argsort(-confidence, kind="stable")
-    errors = np.cumsum(1 - correct[order])
-    kept = np.arange(1, len(order) + 1)
-    # Predictions of equal confidence are kept or dropped together.
-    last = np.append(np.diff(confidence[order]) != 0, True)
-    return [
-        {
-            "threshold": float(confidence[order][i]),
-            "coverage": float(kept[i] / len(order)),
-            "risk": float(errors[i] / kept[i]),
-        }
-        for i in np.flatnonzero(last)
-    ]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -107,7 +85,9 @@ class IsotonicCalibrator:
     accuracy: tuple[float, ...]
 
     @classmethod
-    def fit(cls, confidence, correct) -> "IsotonicCalibrator":
+    def fit(
+        cls, confidence: ArrayLike, correct: ArrayLike
+    ) -> "IsotonicCalibrator":
         """Fits the map; both arguments have shape [n]."""
         confidence, correct = _arrays(confidence, correct)
         points, inverse = np.unique(confidence, return_inverse=True)
@@ -130,14 +110,17 @@ class IsotonicCalibrator:
         )
         return cls(tuple(points.tolist()), tuple(fitted.tolist()))
 
-    def __call__(self, confidence) -> np.ndarray:
+    def __call__(self, confidence: ArrayLike) -> np.ndarray:
         """Returns calibrated confidences, float [n]."""
         return np.interp(confidence, self.confidence, self.accuracy)
 
 
 def held_out_calibration(
-    confidence, correct, fraction: float = 0.5, seed: int = 0
-) -> dict:
+    confidence: ArrayLike,
+    correct: ArrayLike,
+    fraction: float = 0.5,
+    seed: int = 0,
+) -> dict[str, float]:
     """Fits a calibrator on one part and measures it on the other.
 
     Args:
@@ -171,7 +154,9 @@ def held_out_calibration(
     }
 
 
-def _arrays(confidence, correct) -> tuple[np.ndarray, np.ndarray]:
+def _arrays(
+    confidence: ArrayLike, correct: ArrayLike
+) -> tuple[np.ndarray, np.ndarray]:
     confidence = np.asarray(confidence, float)
     correct = np.asarray(correct, float)
     if confidence.ndim != 1 or confidence.shape != correct.shape:

@@ -1,12 +1,18 @@
 # ruff: noqa: RUF001 (models do write these quotes, signs and dashes)
-"""Where in a text the answer is announced."""
+"""Where in a text an answer stands: what is read of it, and its cues."""
 
 import re
 import sys
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import cache
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
+
+# The canonical value (None: it has none), where it begins and ends in the
+# text, and the rule that found it.
+Found: TypeAlias = tuple[str | None, int, int, str]
+# The texts of the options in order, or a string of letters such as "ABCD".
+Choices: TypeAlias = Sequence[str] | None
 
 # An answer stands at the end; a bound keeps every rule fast on any input.
 WINDOW = 10_000
@@ -60,11 +66,26 @@ def clip(text: str) -> tuple[str, int]:
     return (text[: following.start()] if following else text), offset
 
 
+def cut_at_stop(text: str, stop: Sequence[str]) -> str:
+    r"""Returns the part of an output before the first stop text.
+
+    A stop text before anything was written doesn't count: a model may open
+    with line breaks.
+
+    Example:
+        >>> cut_at_stop(" 4\nQ: next", ["\nQ:"])
+        ' 4'
+    """
+    start = len(text) - len(text.lstrip())
+    ends = [text.find(mark, start) for mark in stop]
+    return text[: min((end for end in ends if end >= 0), default=None)]
+
+
 def segments(text: str) -> Iterator[Segment]:
     """Yields what follows each answer cue, the last cue first."""
     end = len(text)
     for cue in reversed(list(_CUE.finditer(text))):
-        yield Segment(cue.lastgroup, cue.end(), end)
+        yield Segment(cue.lastgroup or "", cue.end(), end)
         end = cue.start()
 
 

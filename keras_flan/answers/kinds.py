@@ -1,11 +1,11 @@
-"""The kinds of answers, and which benchmark asks for which kind."""
+"""The kinds of answers: how each is found, made canonical and compared."""
 
 import dataclasses
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
-from keras_flan.answers import numbers, options, published, spans, words
-from keras_flan.answers.cues import clip
+from keras_flan.answers import numbers, options, spans, words
+from keras_flan.answers.cues import WINDOW, Choices, Found, clip
 from keras_flan.answers.published import RULE_SETS, RuleSet
 from keras_flan.errors import InputError, did_you_mean
 
@@ -34,34 +34,19 @@ class Answer:
 class Kind:
     """A kind of answer: how it is found in a text, and made canonical."""
 
-    find: Callable[..., tuple[str, int, int, str] | None]
+    find: Callable[[str, Choices], Found | None]
     normalise: Callable[[str], str | None]
     summary: str
 
 
-@dataclasses.dataclass(frozen=True)
-class Protocol:
-    """How the answers of a benchmark are read.
-
-    Args:
-        kind: A name in `KINDS`; None means that the target decides.
-        letters: The letters of the options, if all questions have as many.
-        kinds: Kinds of single tasks that their targets don't show.
-    """
-
-    kind: str | None
-    letters: str | None = None
-    kinds: dict[str, str] = dataclasses.field(default_factory=dict)
-
-
-def _find_program(text, choices):
+def _find_program(text: str, choices: Choices) -> Found | None:
     # Programs read answers too: the import waits until one is met.
     from keras_flan.answers import programs
 
     return programs.find_program_answer(text)
 
 
-def _normalise_program(value):
+def _normalise_program(value: str) -> str | None:
     from keras_flan.answers import programs
 
     return programs.normalise_program_answer(value)
@@ -130,34 +115,11 @@ KINDS = {
     ),
 }
 
-_NUMBER = Protocol("number")
-BENCHMARKS = {
-    "gsm8k": _NUMBER,
-    "mgsm": _NUMBER,
-    "multiarith": _NUMBER,
-    "svamp": _NUMBER,
-    "asdiv": _NUMBER,
-    "addsub": _NUMBER,
-    "singleeq": _NUMBER,
-    "aqua": Protocol("option", letters="ABCDE"),
-    "commonsenseqa": Protocol("option", letters="ABCDE"),
-    "mmlu": Protocol("option", letters="ABCD"),
-    "strategyqa": Protocol("yes_no"),
-    "coin_flip": Protocol("coin"),
-    "last_letters": Protocol("letters"),
-    "tydiqa": Protocol("span"),
-    "xquad": Protocol("span"),
-    "winogender": Protocol("span"),
-    "open_ended": Protocol("whole"),
-    "bbh": Protocol(None, kinds={"word_sorting": "list"}),
-    "records": Protocol(None),
-}
-
 
 def extract_answer(
     text: str,
     kind: str,
-    choices: Sequence[str] | None = None,
+    choices: Choices = None,
     rules: str | None = None,
 ) -> Answer | None:
     """Finds the answer in what a model wrote.
@@ -186,18 +148,18 @@ def extract_answer(
 
     Source: Flan (arXiv:2210.11416), self-consistency (arXiv:2203.11171).
     """
-    find, special = _kind(kind).find, rule_set(rules)
+    find, special = kind_named(kind).find, rule_set(rules)
     if special and special.find:
-        found = published.find(special, text, kind, choices)
-        if not found:
-            return None
-        value, start, end, rule = found
-        return Answer(special.normalise(value, kind), start, end, rule)
-    clipped, offset = clip(text)
-    found = find(clipped, choices)
+        offset = max(0, len(text) - WINDOW)
+        found = special.find(text[offset:], kind, choices)
+    else:
+        clipped, offset = clip(text)
+        found = find(clipped, choices)
     if not found or not found[0]:
         return None
     value, start, end, rule = found
+    if special and special.find and special.normalise:
+        value = special.normalise(value, kind)
     return Answer(value, start + offset, end + offset, rule)
 
 
@@ -215,7 +177,7 @@ def normalise_answer(
     special = rule_set(rules)
     if special and special.normalise:
         return special.normalise(value, kind)
-    return _kind(kind).normalise(value)
+    return kind_named(kind).normalise(value)
 
 
 def is_correct(
@@ -246,40 +208,6 @@ def rule_set(name: str | None) -> RuleSet | None:
     return RULE_SETS[name] if name else None
 
 
-def protocol(benchmark: str) -> Protocol:
-    """Returns the protocol of a benchmark.
-
-    Raises:
-        InputError: If there is no such benchmark.
-    """
-    if benchmark not in BENCHMARKS:
-        raise InputError(
-            f"no benchmark {benchmark!r}." + did_you_mean(benchmark, BENCHMARKS)
-        )
-    return BENCHMARKS[benchmark]
-
-
-def answer_kind(
-    benchmark: str, task: str | None = None, target: str | None = None
-) -> str:
-    """Returns the kind of the answers of a benchmark.
-
-    Args:
-        benchmark: A name in `BENCHMARKS`.
-        task: The task within it, for benchmarks whose tasks differ.
-        target: A gold answer, which shows the kind where the benchmark
-            doesn't fix it (`bbh`, `records`).
-
-    Example:
-        >>> answer_kind("gsm8k"), answer_kind("bbh", "snarks", "(A)")
-        ('number', 'option')
-    """
-    entry = protocol(benchmark)
-    if task in entry.kinds:
-        return entry.kinds[task]
-    return entry.kind or ("text" if target is None else infer_kind(target))
-
-
 _SHAPES = {
     "number": r"-?[$€£]?[\d,]*\.?\d+%?",
     "option": r"\([A-Z]\)|[A-Z]",
@@ -303,7 +231,12 @@ def infer_kind(target: str) -> str:
     return "text"
 
 
-def _kind(name: str) -> Kind:
+def kind_named(name: str) -> Kind:
+    """Returns the kind of answers in `KINDS` that has a name.
+
+    Raises:
+        InputError: If there is none.
+    """
     if name not in KINDS:
         raise InputError(
             f"no answer kind {name!r}." + did_you_mean(name, KINDS)

@@ -8,7 +8,7 @@ from decimal import Context, Decimal
 from fractions import Fraction
 from itertools import islice
 
-from keras_flan.answers.cues import plain_digits, segments
+from keras_flan.answers.cues import Found, plain_digits, segments
 
 # Longer runs of digits are noise, not quantities.
 _MAX_DIGITS = 60
@@ -57,7 +57,7 @@ def normalise_number(text: str) -> str | None:
     return next((value for value, _, _ in find_numbers(text)), None)
 
 
-def find_number(text: str) -> tuple[str, int, int, str] | None:
+def find_number(text: str) -> Found | None:
     """Returns (value, start, end, rule) of the answer of a text.
 
     The first number after the last cue counts. A label such as `Answer:`,

@@ -3,9 +3,8 @@
 
 import re
 import string
-from collections.abc import Sequence
 
-from keras_flan.answers.cues import segments
+from keras_flan.answers.cues import Choices, Found, segments
 
 # "A" and "I" are also words, so they need a mark or the end of the line.
 _FIRST = re.compile(
@@ -38,9 +37,7 @@ _CLOSING = re.compile(
 _ALONE = re.compile(r"\W{0,20}([A-Za-z])\W{0,20}")
 
 
-def find_option(
-    text: str, choices: Sequence[str] | None = None
-) -> tuple[str, int, int, str] | None:
+def find_option(text: str, choices: Choices = None) -> Found | None:
     """Returns (letter, start, end, rule) of the chosen option.
 
     Args:

@@ -6,12 +6,10 @@ these guess. Each set is versioned and compares answers as its origin did.
 
 import dataclasses
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
-from keras_flan.answers.cues import WINDOW
+from keras_flan.answers.cues import Choices, Found
 from keras_flan.answers.numbers import normalise_number
-
-Found = tuple[str, int, int, str]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,8 +28,8 @@ class RuleSet:
     """
 
     version: int
-    find: Callable[[str, str, Sequence[str] | None], Found | None] | None
-    normalise: Callable[[str, str], str | None] | None
+    find: Callable[[str, str, Choices], Found | None] | None
+    normalise: Callable[[str, str], str] | None
     summary: str
     source: str
     equal: Callable[[str, str], bool] = lambda answer, target: answer == target
@@ -41,7 +39,7 @@ def _verbatim(value: str, kind: str) -> str:
     return value.strip()
 
 
-def _bbh(text, kind, choices):
+def _bbh(text: str, kind: str, choices: Choices) -> Found | None:
     """Everything after the last "the answer is ", less one full stop."""
     cue = "the answer is "
     at = text.rfind(cue)
@@ -57,7 +55,7 @@ _TRIGGER = re.compile(
 )
 
 
-def _zero_shot_cot(text, kind, choices):
+def _zero_shot_cot(text: str, kind: str, choices: Choices) -> Found | None:
     """The first match after the answer trigger; commas are dropped."""
     triggers = list(_TRIGGER.finditer(text))
     # A model may repeat the trigger after its answer, but not the rationale
@@ -82,7 +80,7 @@ def _zero_shot_cot(text, kind, choices):
     return value, start, len(text), rule
 
 
-def _mot_cascade(text, kind, choices):
+def _mot_cascade(text: str, kind: str, choices: Choices) -> Found | None:
     """What follows the last "A: " or "ans = ", else the whole text."""
     marks = list(re.finditer(r"^A:|\bans =", text, re.MULTILINE))
     start = marks[-1].end() if marks else 0
@@ -96,7 +94,7 @@ def _mot_value(value: str, kind: str) -> str:
     return normalise_number(value) or value if kind == "number" else value
 
 
-def _early_stopping(text, kind, choices):
+def _early_stopping(text: str, kind: str, choices: Choices) -> Found | None:
     """Only "the answer is yes" or "the answer is no", in that order."""
     for word in ("yes", "no"):
         if match := re.search(f"the answer is ({word})", text, re.IGNORECASE):
@@ -147,16 +145,6 @@ RULE_SETS = {
         _up_to_percent,
     ),
 }
-
-
-def find(rules: RuleSet, text: str, kind, choices) -> Found | None:
-    """Applies the rules of a pipeline to the last 10,000 characters."""
-    offset = max(0, len(text) - WINDOW)
-    found = rules.find(text[offset:], kind, choices)
-    if not found or not found[0]:
-        return None
-    value, start, end, rule = found
-    return value, start + offset, end + offset, rule
 
 
 def _span(match: re.Match, offset: int) -> tuple[int, int]:

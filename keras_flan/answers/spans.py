@@ -4,11 +4,13 @@ import re
 import string
 from collections import Counter
 
+from keras_flan.answers.cues import Found
+
 _PUNCTUATION = frozenset(string.punctuation)
 _ARTICLES = re.compile(r"\b(a|an|the)\b")
 
 
-def find_span(text: str) -> tuple[str, int, int, str] | None:
+def find_span(text: str) -> Found | None:
     r"""Returns (value, start, end, rule): the first line that isn't empty.
 
     Example:
@@ -31,7 +33,7 @@ def canonical_span(value: str) -> str | None:
     return normalise_span(value) or value.strip().lower() or None
 
 
-def find_whole(text: str) -> tuple[str, int, int, str] | None:
+def find_whole(text: str) -> Found | None:
     """Returns (value, start, end, rule): all of the text."""
     value = canonical_whole(text)
     return value and (value, 0, len(text), "whole")

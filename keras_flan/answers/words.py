@@ -3,7 +3,7 @@
 
 import re
 
-from keras_flan.answers.cues import segments
+from keras_flan.answers.cues import Found, segments
 
 _YES_NO = {"yes": "yes", "no": "no", "true": "yes", "false": "no"}
 _VALIDITY = {"valid": "valid", "invalid": "invalid"}
@@ -31,12 +31,12 @@ _EDGES = " \t\r\n\"'“”‘’`*_"
 _BRACKETS = re.compile(r"[\[\](){}<>][\[\](){}<>\s]*")
 
 
-def find_yes_no(text: str) -> tuple[str, int, int, str] | None:
+def find_yes_no(text: str) -> Found | None:
     """Returns (yes or no, start, end, rule); true and false count too."""
     return _find_word(text, _YES_NO_WORD, _YES_NO)
 
 
-def find_coin(text: str) -> tuple[str, int, int, str] | None:
+def find_coin(text: str) -> Found | None:
     """Returns (yes or no, start, end, rule): is the coin still heads up?
 
     Besides yes and no, a statement of the side counts.
@@ -53,7 +53,7 @@ def find_coin(text: str) -> tuple[str, int, int, str] | None:
     return (*found, "closing") if found else None
 
 
-def find_letters(text: str) -> tuple[str, int, int, str] | None:
+def find_letters(text: str) -> Found | None:
     """Returns (joined letters, start, end, rule).
 
     That is the text after the last cue, else what a closing line quotes or
@@ -70,12 +70,12 @@ def find_letters(text: str) -> tuple[str, int, int, str] | None:
     return normalise_letters(value), *match.span(match.lastindex), "closing"
 
 
-def find_validity(text: str) -> tuple[str, int, int, str] | None:
+def find_validity(text: str) -> Found | None:
     """Returns (valid or invalid, start, end, rule)."""
     return _find_word(text, _VALIDITY_WORD, _VALIDITY)
 
 
-def find_text(text: str) -> tuple[str, int, int, str] | None:
+def find_text(text: str) -> Found | None:
     """Returns (value, start, end, rule) of a free-text answer.
 
     It is the line after the last cue. A text of a single line without a cue
@@ -86,13 +86,13 @@ def find_text(text: str) -> tuple[str, int, int, str] | None:
     return found and (normalise_text(found[0]), *found[1:])
 
 
-def find_list(text: str) -> tuple[str, int, int, str] | None:
+def find_list(text: str) -> Found | None:
     """Returns (items joined by blanks, start, end, rule)."""
     found = _answer_line(text)
     return found and (normalise_list(found[0]), *found[1:])
 
 
-def find_brackets(text: str) -> tuple[str, int, int, str] | None:
+def find_brackets(text: str) -> Found | None:
     """Returns (brackets joined by blanks, start, end, rule)."""
     for cue, start, end in segments(text):
         if match := _BRACKETS.search(text, start, end):

@@ -163,15 +163,15 @@ def score(
     json_: Json = False,
 ):
     """Score recorded outputs without a model; say which answers changed."""
-    from keras_flan.evaluation.scores.comparing import read_log
     from keras_flan.evaluation.scores.judging import judge
+    from keras_flan.evaluation.scores.predictions import read_predictions
     from keras_flan.evaluation.scores.scoring import (
         benchmark_of,
         changes,
         summarise,
     )
 
-    rows = read_log(predictions)
+    rows = read_predictions(predictions)
     source = str(predictions)
     benchmark = benchmark or benchmark_of(rows, source)
     results = judge(benchmark, rows, rules=rules, source=source)
@@ -180,7 +180,7 @@ def score(
         print_json(metrics)
         return
     print_metrics(metrics)
-    if any("correct" in row for row in rows):
+    if any(row.verdict for row in rows):
         print_changes(changes(rows, results), len(rows))
 
 

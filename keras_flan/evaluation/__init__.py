@@ -10,6 +10,8 @@ __getattr__, __dir__, __all__ = attach(
     {
         "Benchmark": ".benchmarks.base",
         "load_benchmark": ".benchmarks.files",
+        "load_protocol": ".benchmarks.protocols",
+        "read_protocol": ".benchmarks.protocols",
         "compare_runs": ".scores.comparing",
         "evaluate": ".runs.evaluate",
         "log_likelihoods": "..generation.likelihood",

@@ -84,24 +84,21 @@ def render_answered(result: Answered, title: str) -> str:
             + ("path" if drawn == 1 else "paths"),
         }
     )
-    paths = "\n".join(
-        page.path(
-            number + 1,
-            path.text,
-            found and (found.start, found.end),
-            found and found.rule,
-        )
-        for number, path, found in zip(
-            result.numbers, result.paths, result.found, strict=True
-        )
-    )
-    votes = page.votes(elected.counts, answer, drawn)
-    return (
-        '<article class="card example"><header>'
-        f'<span class="task">{page.text(title)}</span></header>\n'
-        f'<div class="split"><div>{page.prompt(result.prompt)}</div>\n'
-        f"<div>{shown}{votes}</div></div>\n"
-        f'<div class="paths">\n{paths}\n</div></article>'
+    return page.example(
+        f'<span class="task">{page.text(title)}</span>',
+        result.prompt,
+        shown + page.votes(elected.counts, answer, drawn),
+        (
+            page.path(
+                number + 1,
+                path.text,
+                found and (found.start, found.end),
+                found and found.rule,
+            )
+            for number, path, found in zip(
+                result.numbers, result.paths, result.found, strict=True
+            )
+        ),
     )
 
 

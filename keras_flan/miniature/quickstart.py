@@ -16,6 +16,10 @@ from pathlib import Path
 
 import yaml
 
+from keras_flan.evaluation.scores.predictions import (
+    Prediction,
+    read_predictions,
+)
 from keras_flan.files import atomic_write, write_json
 
 # The model to start from; it was pretrained on generated text.
@@ -307,18 +311,13 @@ def _pick(found: dict, key: str) -> dict:
     }
 
 
-def _predictions(folder: Path) -> list[dict]:
+def _predictions(folder: Path) -> list[Prediction]:
     """The first voted prediction of some tasks, held-out ones last."""
-    from keras_flan.evaluation.runs.evaluate import PREDICTIONS_FILE
-    from keras_flan.files import read_jsonl
-
     chosen = []
     for group, number in SHOWN.items():
-        first: dict[str, dict] = {}
-        for row in read_jsonl(
-            folder / group / "cot_vote" / PREDICTIONS_FILE, allow_nan=True
-        ):
-            first.setdefault(row["task"], row)
+        first: dict[str | None, Prediction] = {}
+        for row in read_predictions(folder / group / "cot_vote"):
+            first.setdefault(row.task, row)
         chosen += list(first.values())[:number]
     return chosen
 

@@ -4,10 +4,11 @@ import os
 from collections.abc import Mapping, Sequence
 
 from keras_flan.errors import InputError
+from keras_flan.evaluation.reports.examples import render_prediction
+from keras_flan.evaluation.scores.predictions import Prediction
 from keras_flan.files import atomic_write
 from keras_flan.pages import html as page
 from keras_flan.pages.plots import ACCENT, clean, inline_svg
-from keras_flan.pages.predictions import render_prediction
 
 GROUPS = {"trained": "Trained tasks", "held_out": "Held-out tasks"}
 MODES = {"direct": "Direct", "cot": "CoT", "cot_vote": "CoT + vote"}
@@ -19,7 +20,7 @@ def write_report(
     title: str,
     loss: Sequence[float],
     table: Mapping[str, Mapping[str, Mapping[str, float]]],
-    predictions: Sequence[Mapping],
+    predictions: Sequence[Prediction],
     settings: Mapping[str, object],
     seconds: Mapping[str, float],
     loss_steps: Sequence[int] | None = None,
@@ -36,7 +37,7 @@ def write_report(
         table: Exact match between 0 and 1, as
             `table["before" | "after"]["trained" | "held_out"][mode]` with
             the modes `"direct"`, `"cot"` and `"cot_vote"`.
-        predictions: Rows of a `predictions.jsonl`, shown in this order.
+        predictions: The examples to show, in this order.
         settings: What the run was; shown as name and value.
         seconds: Wall-clock time of each stage.
         loss_steps: The step of each point; default: a point every step.

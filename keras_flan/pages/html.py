@@ -125,8 +125,26 @@ def votes(counts: Mapping[str, int], winner: str | None, total: int) -> str:
     )
 
 
+def example(header: str, asked: str, found: str, paths: Iterable[str]) -> str:
+    """Returns a question and what was written for it, side by side.
+
+    Args:
+        header: HTML of the line above.
+        asked: The prompt, as plain text.
+        found: HTML beside the prompt.
+        paths: What `path` returned.
+    """
+    shown = "\n".join(paths)
+    return (
+        f'<article class="card example"><header>{header}</header>\n'
+        f'<div class="split"><div>{prompt(asked)}</div>\n'
+        f"<div>{found}</div></div>\n"
+        f'<div class="paths">\n{shown}\n</div></article>'
+    )
+
+
 def path(
-    number: int, output: str, span: tuple[int, int] | None, rule: str | None
+    number: int, output: str, span: Sequence[int] | None, rule: str | None
 ) -> str:
     """Returns a sampled path with the extracted answer marked.
 

@@ -4,15 +4,14 @@ import time
 import pytest
 
 from keras_flan.answers import (
-    BENCHMARKS,
     KINDS,
     RULE_SETS,
-    answer_kind,
     extract_answer,
     infer_kind,
     is_correct,
     normalise_answer,
 )
+from keras_flan.answers.cues import cut_at_stop
 from keras_flan.errors import InputError
 
 
@@ -141,14 +140,18 @@ def test_normalised_answers_agree():
     assert normalise_answer("none", "number") is None
 
 
-def test_kinds_of_benchmarks():
-    assert answer_kind("gsm8k") == "number"
-    assert answer_kind("bbh", "snarks", "(A)") == "option"
-    assert answer_kind("bbh", "word_sorting", "a b") == "list"
+def test_targets_show_their_kind():
     targets = ["-1,250", "(C)", "No", "invalid", "} ]", "05/01/2021"]
     kinds = ["number", "option", "yes_no", "validity", "brackets", "text"]
     assert [infer_kind(target) for target in targets] == kinds
-    assert {p.kind for p in BENCHMARKS.values()} - {None} <= set(KINDS)
+
+
+def test_stop_texts():
+    assert cut_at_stop("\n\nB\n\nNext\n\n", ["\n\n"]) == "\n\nB"
+    assert cut_at_stop("4\nQ: next\n\nA", ["\n\nA", "\nQ:"]) == "4"
+    assert cut_at_stop("nothing to cut", ["\nQ:"]) == "nothing to cut"
+    assert cut_at_stop(" \n", ["\n"]) == " \n"
+    assert cut_at_stop("x", []) == "x"
 
 
 def test_rule_sets():
@@ -166,7 +169,6 @@ def test_rule_sets():
     "call",
     [
         lambda: extract_answer("9", "numbr"),
-        lambda: answer_kind("gsm8"),
         lambda: extract_answer("9", "number", rules="bhh"),
     ],
 )

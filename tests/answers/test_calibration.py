@@ -4,7 +4,6 @@ import pytest
 from keras_flan.answers.calibration import (
     IsotonicCalibrator,
     brier_score,
-    coverage_risk,
     expected_calibration_error,
     held_out_calibration,
     reliability_bins,
@@ -30,12 +29,6 @@ def test_reliability_bins():
 
 def test_brier_score():
     assert brier_score([1.0, 0.5], [1, 0]) == 0.125
-
-
-def test_coverage_risk_keeps_equal_confidences_together():
-    rows = coverage_risk([0.9, 0.5, 0.5, 0.1], [1, 1, 0, 0])
-    assert [row["coverage"] for row in rows] == [0.25, 0.75, 1.0]
-    assert [row["risk"] for row in rows] == [0, pytest.approx(1 / 3), 0.5]
 
 
 def test_isotonic_regression_pools_violators():

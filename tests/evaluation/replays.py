@@ -58,7 +58,7 @@ class Replay:
         for number, (row, result, published) in enumerate(
             zip(self.rows, judged, self.correct, strict=True)
         ):
-            if result["correct"] != published:
+            if result.correct != published:
                 text = row.get("output") or row["outputs"][0]
                 found.append(
                     {

@@ -5,16 +5,15 @@ import json
 
 import pytest
 
-from keras_flan.answers import BENCHMARKS
 from keras_flan.data.records.example import Example
 from keras_flan.data.records.shards import write_records
 from keras_flan.errors import InputError
 from keras_flan.evaluation.benchmarks.files import load_benchmark
 from keras_flan.evaluation.benchmarks.protocols import (
-    cut_at_stop,
     load_protocol,
     parse_exemplars,
     protocol_names,
+    read_protocol,
 )
 from tests.golden.make_prompts import cases, prompts
 from tests.golden.make_prompts import load as load_golden
@@ -352,27 +351,37 @@ def test_exemplars_of_another_form():
 # === Pieces ===
 
 
-def test_stop_texts():
-    assert cut_at_stop("\n\nB\n\nNext\n\n", ["\n\n"]) == "\n\nB"
-    assert cut_at_stop("4\nQ: next\n\nA", ["\n\nA", "\nQ:"]) == "4"
-    assert cut_at_stop("nothing to cut", ["\nQ:"]) == "nothing to cut"
-    assert cut_at_stop(" \n", ["\n"]) == " \n"
-    assert cut_at_stop("x", []) == "x"
-
-
 @pytest.mark.parametrize("name", protocol_names())
 def test_protocols_are_valid(name):
     protocol = load_protocol(name)
     assert protocol.name == name and protocol.version >= 1
     for format, layout in protocol.formats.items():
         assert bool(layout.exemplar) == format.few_shot
-    # The extraction of answers is its own module, which knows benchmarks too.
-    reading = BENCHMARKS[name]
-    assert protocol.extractor == reading.kind
-    assert protocol.letters == reading.letters
     grouped = [task for tasks in protocol.groups.values() for task in tasks]
     assert len(grouped) == len(set(grouped))
     assert set(protocol.baselines) <= set(grouped)
+
+
+def test_a_protocol_of_ones_own(tmp_path):
+    text = "name: mine\nversion: 1\nsource: me\nreader: gsm8k\nformats:\n"
+    text += "  zero_shot_direct: {query: '{question}'}\nextractor: number\n"
+    path, data = tmp_path / "mine.yaml", tmp_path / "test.jsonl"
+    path.write_text(text)
+    data.write_text('{"question": "1 + 1?", "answer": "So.\\n#### 2"}')
+    [item] = load_benchmark(read_protocol(path), data).items()
+    assert (item.prompt, item.target) == ("1 + 1?", "2")
+    assert item.answer_kind == "number"
+    path.write_text(text.replace("number", "numbr"))
+    with pytest.raises(InputError, match=r"extractor: .*'numbr'.*'number'"):
+        read_protocol(path)
+
+
+def test_single_tasks_have_their_kinds():
+    bbh = load_protocol("bbh")
+    assert bbh.kind_of("snarks", ["(A)", "(B)"]) == "option"
+    assert bbh.kind_of("word_sorting", ["a b"]) == "list"
+    assert bbh.kind_of("snarks", ["(A)", "5"]) == "text"
+    assert load_protocol("gsm8k").kind_of("gsm8k", []) == "number"
 
 
 def test_protocols_are_those_of_the_paper():

@@ -6,7 +6,8 @@ import pytest
 from keras_flan.errors import InputError
 from keras_flan.evaluation.runs.evaluate import evaluate
 from keras_flan.evaluation.runs.identity import model_hash
-from keras_flan.evaluation.scores.scoring import score_file
+from keras_flan.evaluation.scores.predictions import read_predictions
+from keras_flan.evaluation.scores.scoring import score
 from keras_flan.files import read_jsonl
 
 
@@ -107,7 +108,7 @@ def test_rows_metrics_and_score_agree(tmp_path, gsm8k):
     assert metrics == json.loads((output / "metrics.json").read_text())
     run = metrics.pop("run")
     assert run["samples"] == 3 and run["temperature"] == 0.7
-    assert metrics == score_file("gsm8k", output / "predictions.jsonl")
+    assert metrics == score("gsm8k", read_predictions(output))
     right = [row["correct"] for row in (first, second, third)]
     assert metrics["accuracy"] == pytest.approx(sum(right) / 3)
     assert metrics["tasks"]["gsm8k"]["n"] == 3

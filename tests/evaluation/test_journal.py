@@ -11,13 +11,17 @@ import pytest
 from keras_flan.errors import InputError
 from keras_flan.evaluation.runs.evaluate import evaluate
 from keras_flan.evaluation.runs.journal import Journal
+from keras_flan.evaluation.scores.predictions import Prediction
 from keras_flan.files import read_jsonl
 
 RUN = {"seed": 0, "mode": "cot"}
 
 
 def rows(*indices):
-    return [{"index": i, "text": f"\u2028é {i}"} for i in indices]
+    return {
+        i: Prediction(id=f"{i}", target="\u2028é", outputs=[f"{i}"])
+        for i in indices
+    }
 
 
 def test_a_journal_goes_on(tmp_path):
@@ -27,7 +31,7 @@ def test_a_journal_goes_on(tmp_path):
     assert sorted(again.rows) == [1, 3]
     again.add(rows(1, 2))  # what is there already is not repeated
     found = Journal(path, RUN, resume=True).rows
-    assert list(found) == [3, 1, 2] and found[2] == rows(2)[0]
+    assert list(found) == [3, 1, 2] and found[2] == rows(2)[2]
     assert len(path.read_bytes().split(b"\n")) == 5
     again.close()
     assert not path.exists()

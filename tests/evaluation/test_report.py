@@ -4,6 +4,7 @@ import re
 import pytest
 
 from keras_flan.errors import InputError
+from keras_flan.evaluation.scores.predictions import as_predictions
 from keras_flan.miniature.quickstart_report import write_report
 
 SCORES = {"direct": 0.125, "cot": 0.25, "cot_vote": 0.5}
@@ -27,7 +28,9 @@ ARGUMENTS = {
         "before": {"trained": ZERO, "held_out": ZERO},
         "after": {"trained": SCORES, "held_out": ZERO},
     },
-    "predictions": [ROW, {**ROW, "answer": None, "correct": False}],
+    "predictions": as_predictions(
+        [ROW, {**ROW, "answer": None, "correct": False}]
+    ),
     "settings": {"batch_size": 8},
     "seconds": {"train": 61.4, "after": 3.25},
 }

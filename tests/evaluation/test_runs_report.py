@@ -15,6 +15,7 @@ from keras_flan.evaluation.reports.finished import (
 from keras_flan.evaluation.reports.page import report_runs
 from keras_flan.evaluation.runs.suite import plan, run_all
 from keras_flan.evaluation.scores.comparing import compare_runs
+from keras_flan.evaluation.scores.predictions import Prediction
 from tests.evaluation.test_report import Page
 
 STEPS = "A: Let's think step by step."
@@ -154,16 +155,18 @@ def test_the_report_is_whole_and_offline(runs, tmp_path):
 
 def test_the_worst_are_those_the_model_was_sure_of(runs):
     direct, cot, votes = load_runs([runs])
-    alone = {"outputs": ["a"], "log_probabilities": [-2.0], "token_counts": [4]}
+    alone = Prediction(
+        target="a", outputs=["a"], log_probabilities=[-2.0], token_counts=[4]
+    )
     assert sureness(alone) == pytest.approx(math.exp(-0.5))
     # One path of one votes for itself: that is no sureness.
     assert {sureness(row) for row in direct.rows} == {0.0}
     found = worst_examples([direct, cot, votes])
     assert [run.way for run, _ in found[:2]] == ["CoT, 8 votes"] * 2
     assert sureness(found[0][1]) == 7 / 8
-    places = [(row["task"], row["id"]) for _, row in found]
+    places = [(row.task, row.id) for _, row in found]
     assert len(places) == len(set(places)) == 5
-    assert not any(row["correct"] for _, row in found)
+    assert not any(row.logged.correct for _, row in found)
 
 
 def test_runs_are_compared_example_by_example(runs, tmp_path):

@@ -5,10 +5,13 @@ import pytest
 
 from keras_flan.cli.printing import print_changes, print_metrics
 from keras_flan.errors import InputError
-from keras_flan.evaluation.scores.scoring import (
-    score,
-    score_file,
+from keras_flan.evaluation.benchmarks.protocols import load_protocol
+from keras_flan.evaluation.scores.judging import judge
+from keras_flan.evaluation.scores.predictions import (
+    as_predictions,
+    read_predictions,
 )
+from keras_flan.evaluation.scores.scoring import changes, score
 from keras_flan.files import read_jsonl
 from tests.evaluation.replays import replays, rouge_replays
 
@@ -99,6 +102,22 @@ def test_records_name_their_kind_and_options():
     assert metrics["accuracy"] == 0.5
 
 
+def test_the_protocol_alone_decides_how_answers_are_read():
+    gsm8k, row = load_protocol("gsm8k"), {"target": "B", "output": "It is (B)."}
+    assert score(gsm8k, [row]) == score("gsm8k", [row])
+    assert score(gsm8k, [row])["accuracy"] == 0
+    changed = gsm8k.model_copy(update={"extractor": "option"})
+    assert score(changed, [row])["accuracy"] == 1
+    # So does the log of a run: it says what the protocol said then.
+    logged = {**row, "protocol": "gsm8k", "answer_kind": "number"}
+    assert score(gsm8k, [logged])["accuracy"] == 0
+    assert score(changed, [logged])["accuracy"] == 1
+    # A row of others may know better.
+    assert score(gsm8k, [{**row, "answer_kind": "option"}])["accuracy"] == 1
+    letters = changed.model_copy(update={"letters": "A"})
+    assert score(letters, [row])["unparsed"] == 1
+
+
 @pytest.mark.parametrize(
     ("row", "message"),
     [
@@ -131,7 +150,7 @@ def test_no_rows_and_unknown_names_are_refused(tmp_path):
     path = tmp_path / "rows.jsonl"
     path.write_text('{"target": "9", "output": "9"}\n{"output": "9"}\n')
     with pytest.raises(InputError, match=r"rows\.jsonl:2: expected"):
-        score_file("gsm8k", path)
+        score("gsm8k", read_predictions(path))
 
 
 def test_table_shows_the_unparsed_share(capsys):
@@ -225,9 +244,6 @@ def test_rouge_of_flan_t5_is_the_published_one(realdata):
 
 
 def test_a_log_is_scored_again_and_says_what_changed(tmp_path, capsys):
-    from keras_flan.evaluation.scores.judging import judge
-    from keras_flan.evaluation.scores.scoring import changes
-
     rows = [
         {
             "protocol": "gsm8k",
@@ -247,6 +263,7 @@ def test_a_log_is_scored_again_and_says_what_changed(tmp_path, capsys):
             ]
         )
     ]
+    rows = as_predictions(rows)
     found = changes(rows, judge("gsm8k", rows))
     assert [(c["row"], c["after"]) for c in found] == [
         (3, {"answer": "7", "correct": False}),

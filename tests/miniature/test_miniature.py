@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from keras_flan.errors import InputError
+from keras_flan.evaluation.scores.predictions import Prediction, Verdict
 from keras_flan.miniature.experiments import cells as cells_module
 from keras_flan.miniature.experiments.cells import asked_tasks, drawn_tasks
 from keras_flan.miniature.experiments.markdown import filled
@@ -141,13 +142,8 @@ def test_groups_that_are_asked_are_apart():
 
 
 def row(answers, target="a", confidence=0.5, correct=True):
-    return {
-        "answers": answers,
-        "target": target,
-        "answer_kind": "text",
-        "confidence": confidence,
-        "correct": correct,
-    }
+    verdict = Verdict(answers, [], [], {}, None, confidence, correct)
+    return Prediction(target=target, outputs=[], verdict=verdict)
 
 
 def test_accuracy_by_paths():

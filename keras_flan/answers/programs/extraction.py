@@ -3,6 +3,7 @@
 import re
 from typing import NamedTuple
 
+from keras_flan.answers.cues import Found
 from keras_flan.answers.numbers import normalise_number
 from keras_flan.answers.programs.sandbox import ProgramResult, run_program
 from keras_flan.answers.words import normalise_text
@@ -74,7 +75,7 @@ def program_answer(
     return run_program(program.code, timeout=timeout, memory=memory)
 
 
-def find_program_answer(text: str) -> tuple[str, int, int, str] | None:
+def find_program_answer(text: str) -> Found | None:
     """Returns (value, start, end, rule) for the answer kind `program`.
 
     The span is the program's; the rule says where its answer is from.

@@ -54,21 +54,22 @@ class Benchmark(abc.ABC):
     """Files of a benchmark, asked by its prompt protocol.
 
     Made by `load_benchmark`. The layout, and where files and exemplars are,
-    is data, in `protocols/<name>.yaml`.
+    is data, in `protocol_library/<name>.yaml`.
 
     Args:
-        name: The benchmark.
+        name: The benchmark, or its protocol.
         data: The file or folder of the data, if it needs some.
         split: The split to ask, where the benchmark has several.
     """
 
     def __init__(
         self,
-        name: str,
+        name: str | PromptProtocol,
         data: str | os.PathLike | None = None,
         split: str | None = None,
     ):
-        self.name = name
+        self.protocol = load_protocol(name)
+        self.name = self.protocol.name
         # Some benchmarks are a part of the package.
         self.data = Path("." if data is None else data)
         if not self.data.exists():
@@ -80,14 +81,10 @@ class Benchmark(abc.ABC):
         splits = self.protocol.splits
         if split is not None and split not in splits:
             raise InputError(
-                f"{name}: no split {split!r}." + did_you_mean(split, splits)
+                f"{self.name}: no split {split!r}."
+                + did_you_mean(split, splits)
             )
         self._sources = self._find()
-
-    @property
-    def protocol(self) -> PromptProtocol:
-        """The prompt protocol."""
-        return load_protocol(self.name)
 
     @property
     def tasks(self) -> list[str]:

@@ -13,6 +13,7 @@ from keras_flan.errors import InputError
 from keras_flan.evaluation.benchmarks.base import Benchmark, Item
 from keras_flan.evaluation.benchmarks.protocols import (
     ExemplarSource,
+    PromptProtocol,
     load_protocol,
 )
 from keras_flan.evaluation.benchmarks.readers import (
@@ -28,7 +29,6 @@ from keras_flan.evaluation.benchmarks.sources import (
     find_tasks,
     first_file,
     require_shots,
-    task_kind,
 )
 from keras_flan.evaluation.benchmarks.winogender import Winogender
 
@@ -40,7 +40,7 @@ _MOST_CHOICES = 26
 
 
 def load_benchmark(
-    name: str,
+    name: str | PromptProtocol,
     data: str | os.PathLike | None = None,
     split: str | None = None,
 ) -> Benchmark:
@@ -48,7 +48,9 @@ def load_benchmark(
 
     Args:
         name: `"mmlu"`, `"bbh"`, `"tydiqa"`, `"mgsm"`, `"gsm8k"`,
-            `"records"` or another name in `protocols/`.
+            `"records"` or another name in `protocol_library/`; or a protocol,
+            of which the shipped one is `load_protocol(name)` and your own
+            `read_protocol("mine.yaml")`.
         data: Its file, the folder that holds its files as published, or a
             folder of such folders; where files are looked for is in the
             protocol (files may end in `.gz`). `"records"` takes a folder of
@@ -66,16 +68,18 @@ def load_benchmark(
         >>> items[0].target, len(items)
         ('(B)', 178)
     """
-    protocol = load_protocol(name)  # says if there is none
-    if protocol.metric == "rouge":
+    protocol = load_protocol(name)
+    if not protocol.formats and protocol.name not in _OTHERS:
         raise InputError(
-            f"{name}: there is nothing to ask; `keras-flan score` reads "
-            "recorded outputs"
+            f"{protocol.name}: there is nothing to ask; `keras-flan score` "
+            "reads recorded outputs"
         )
-    kind = _OTHERS.get(name, FileBenchmark)
-    if data is None and name not in BUILT_IN:
-        raise InputError(f"{name}: no data; give its files with --data")
-    return kind(name, data, split)
+    kind = _OTHERS.get(protocol.name, FileBenchmark)
+    if data is None and protocol.name not in BUILT_IN:
+        raise InputError(
+            f"{protocol.name}: no data; give its files with --data"
+        )
+    return kind(protocol, data, split)
 
 
 class FileBenchmark(Benchmark):
@@ -111,7 +115,8 @@ class FileBenchmark(Benchmark):
         layout = protocol.formats[format]
         extra = protocol.fields.get(task, {})
         # Kind and choices are those of the whole task, whatever the limit.
-        kind = task_kind(self.name, task, questions)
+        targets = (question.fields["answer"] for question in questions)
+        kind = protocol.kind_of(task, targets)
         answers = _answers(protocol.choices, questions)
         pool = self._pool(task, format, questions) if shots else []
         items = []

@@ -1,13 +1,15 @@
-"""Prompt protocols: versioned data that say how a benchmark is asked."""
+"""Protocols: versioned data that say how a benchmark is asked and read."""
 
 import functools
-from collections.abc import Mapping, Sequence
+import os
+from collections.abc import Iterable, Mapping, Sequence
 from importlib import resources
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 import pydantic
 
+from keras_flan.answers.kinds import infer_kind, kind_named
 from keras_flan.data.templates.families import Format
 from keras_flan.data.templates.template import Template
 from keras_flan.errors import InputError, did_you_mean
@@ -16,7 +18,16 @@ from keras_flan.schema import Strict, read_yaml, validate
 TRIGGER = "A: Let's think step by step."
 
 
-class Layout(Strict):
+def _known(kind: str) -> str:
+    kind_named(kind)  # says if there is none
+    return kind
+
+
+# A name in `keras_flan.answers.KINDS`.
+KindName = Annotated[str, pydantic.AfterValidator(_known)]
+
+
+class PromptLayout(Strict):
     r"""How the prompts of one format are laid out.
 
     Args:
@@ -26,7 +37,7 @@ class Layout(Strict):
         stop: An output ends before the first of these texts.
 
     Example:
-        >>> layout = Layout(
+        >>> layout = PromptLayout(
         ...     exemplar="Q: {question}\nA: {answer}\n\n",
         ...     query="Q: {question}\nA:",
         ... )
@@ -100,18 +111,16 @@ class PromptProtocol(Strict):
         aliases: Names of tasks in files, to their names here.
         exemplars: Their source for the modes `direct` and `cot`.
         fields: For single tasks, further fields of the templates.
-        extractor: The kind of the answers, see
-            `keras_flan.generation.extract_answer`; None if targets decide.
+        extractor: The kind of the answers, a name in
+            `keras_flan.answers.KINDS`; None if targets decide. Of `span`
+            the score also has F1, of `whole` ROUGE-L.
+        kinds: The kinds of single tasks, where targets don't show them.
         letters: The letters of the options, if all questions have as many.
-        metric: `"accuracy"` (the canonical answers are equal), `"squad"`
-            (exact match and F1 over several references) or `"rouge"` (also
-            ROUGE-L).
         baseline: What guessing scores, in percent, where `baselines` is
             silent.
         baselines: The same for single tasks.
-        aggregation: What the headline score is; always a mean over tasks.
-        headline: The tasks that the headline score is the mean of; default:
-            all.
+        headline: The tasks that the headline score is the unweighted mean
+            of; default: all.
         groups: Names of groups of tasks.
         choices: What is ranked in the mode `rank`: `"letters"`, `"options"`
             (their texts), `"targets"` (letters in the question, or the
@@ -122,7 +131,7 @@ class PromptProtocol(Strict):
     name: str
     version: int
     source: str
-    formats: dict[Format, Layout]
+    formats: dict[Format, PromptLayout]
     shots: int = 0
     reader: str = ""
     files: tuple[str, ...] = ()
@@ -132,16 +141,33 @@ class PromptProtocol(Strict):
         default_factory=dict
     )
     fields: dict[str, dict[str, str]] = pydantic.Field(default_factory=dict)
-    extractor: str | None = None
+    extractor: KindName | None = None
+    kinds: dict[str, KindName] = pydantic.Field(default_factory=dict)
     letters: str | None = None
-    metric: Literal["accuracy", "squad", "rouge"] = "accuracy"
     baseline: float = 0.0
     baselines: dict[str, float] = pydantic.Field(default_factory=dict)
-    aggregation: str = "mean over tasks"
     headline: tuple[str, ...] = ()
     groups: dict[str, tuple[str, ...]] = pydantic.Field(default_factory=dict)
     choices: Literal["letters", "options", "targets"] | tuple[str, ...] = ()
     choice: str = " {choice}"
+
+    def kind_of(self, task: str, targets: Iterable[str]) -> str:
+        """Returns the kind of a task's answers.
+
+        Args:
+            task: The task.
+            targets: Its right answers, which show the kind where the protocol
+                does not state it: `text`, if they look different.
+
+        Example:
+            >>> bbh = load_protocol("bbh")
+            >>> bbh.kind_of("snarks", ["(A)"]), bbh.kind_of("word_sorting", [])
+            ('option', 'list')
+        """
+        if stated := self.kinds.get(task, self.extractor):
+            return stated
+        kinds = set(map(infer_kind, targets))
+        return kinds.pop() if len(kinds) == 1 else "text"
 
     def baseline_of(self, task: str) -> float:
         """What guessing scores on a task, in percent."""
@@ -156,37 +182,43 @@ def protocol_names() -> tuple[str, ...]:
     return tuple(sorted(f.stem for f in files if f.suffix == ".yaml"))
 
 
-@functools.cache
-def load_protocol(benchmark: str) -> PromptProtocol:
+def load_protocol(benchmark: str | PromptProtocol) -> PromptProtocol:
     r"""Returns the prompt protocol of a benchmark.
+
+    Args:
+        benchmark: Its name; a protocol is returned as it is.
 
     Example:
         >>> load_protocol("bbh").formats["zero_shot_direct"].query
         'Q: {question}\nA:'
     """
+    if isinstance(benchmark, PromptProtocol):
+        return benchmark
     if benchmark not in protocol_names():
         raise InputError(
             f"no benchmark {benchmark!r}."
             + did_you_mean(benchmark, protocol_names())
         )
+    return _shipped(benchmark)
+
+
+@functools.cache
+def _shipped(benchmark: str) -> PromptProtocol:
     folder = resources.files(__package__).joinpath("protocol_library")
     with resources.as_file(folder.joinpath(f"{benchmark}.yaml")) as path:
-        return validate(PromptProtocol, read_yaml(path), str(path))
+        return read_protocol(path)
 
 
-def cut_at_stop(text: str, stop: Sequence[str]) -> str:
-    r"""Returns the part of an output before the first stop text.
+def read_protocol(path: str | os.PathLike) -> PromptProtocol:
+    """Reads a protocol of your own, to give instead of a benchmark's name.
 
-    A stop text before anything was written doesn't count: a model may open
-    with line breaks.
+    Args:
+        path: A YAML file; those of the package are in `protocol_library/`.
 
-    Example:
-        >>> cut_at_stop(" 4\nQ: next", ["\nQ:"])
-        ' 4'
+    Raises:
+        InputError: If a key is unknown, missing or has a wrong value.
     """
-    start = len(text) - len(text.lstrip())
-    ends = [text.find(mark, start) for mark in stop]
-    return text[: min((end for end in ends if end >= 0), default=None)]
+    return validate(PromptProtocol, read_yaml(path), str(path))
 
 
 def parse_exemplars(text: str, place: str) -> tuple[str, list[dict[str, str]]]:

@@ -11,7 +11,6 @@ from keras_flan.evaluation.benchmarks.sources import (
     Question,
     by_task,
     draw,
-    task_kind,
 )
 
 _SPLIT = "test"
@@ -52,7 +51,8 @@ class RecordsBenchmark(Benchmark):
         if shots:
             _, exemplars = self._exemplars(task, format, shots, seed)
         questions = [Question(e.source_id, e.fields) for e in examples]
-        kind = source.answer_kind or task_kind(self.name, task, questions)
+        targets = (question.fields["answer"] for question in questions)
+        kind = source.answer_kind or self.protocol.kind_of(task, targets)
         items = []
         for index, question in enumerate(questions[:limit]):
             asked = Example({**blank, **question.fields}, task)

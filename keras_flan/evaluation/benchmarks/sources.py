@@ -7,7 +7,6 @@ import string
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
-from keras_flan.answers import answer_kind
 from keras_flan.errors import InputError
 
 
@@ -44,15 +43,6 @@ def laid_out(fields: Mapping[str, str]) -> dict[str, str]:
         "option_lines": "\n".join(f"{letter}. {o}" for letter, o in options),
         "option_row": " ".join(f"({letter}) {o}" for letter, o in options),
     }
-
-
-def task_kind(benchmark: str, task: str, questions: Sequence[Question]) -> str:
-    """Returns the answer kind of a task: text if its targets look mixed."""
-    kinds = {
-        answer_kind(benchmark, task, question.fields["answer"])
-        for question in questions
-    }
-    return kinds.pop() if len(kinds) == 1 else "text"
 
 
 def draw(population: int, number: int, seed: str, place: str) -> list[int]:

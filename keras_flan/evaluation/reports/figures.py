@@ -210,8 +210,8 @@ def _votes(runs: Sequence[FinishedRun]) -> Plot:
 
 def _reliability(runs: Sequence[FinishedRun]) -> Plot:
     judged = [found for run in runs for found in run.judged]
-    confidence = [found["confidence"] for found in judged]
-    correct = [found["correct"] for found in judged]
+    confidence = [found.confidence for found in judged]
+    correct = [found.correct for found in judged]
     bins = reliability_bins(confidence, correct)
     error = expected_calibration_error(confidence, correct)
 

@@ -10,14 +10,19 @@ from typing import Any
 from keras_flan.answers.voting import vote
 from keras_flan.errors import InputError
 from keras_flan.evaluation.benchmarks.protocols import load_protocol
-from keras_flan.evaluation.runs.evaluate import METRICS_FILE, PREDICTIONS_FILE
-from keras_flan.evaluation.scores.judging import judge
+from keras_flan.evaluation.runs.evaluate import METRICS_FILE
+from keras_flan.evaluation.scores.judging import Judgement, judge
 from keras_flan.evaluation.scores.paper import (
     mean_normalised,
     normalised_average,
 )
+from keras_flan.evaluation.scores.predictions import (
+    PREDICTIONS_FILE,
+    Prediction,
+    read_predictions,
+)
 from keras_flan.evaluation.scores.scoring import summarise, way_of
-from keras_flan.files import read_json, read_jsonl
+from keras_flan.files import read_json
 
 _FIRST = ("mmlu", "bbh", "tydiqa", "mgsm", "gsm8k")
 
@@ -35,8 +40,8 @@ class FinishedRun:
 
     folder: Path
     metrics: dict[str, Any]
-    rows: list[dict]
-    judged: list[dict]
+    rows: list[Prediction]
+    judged: list[Judgement]
 
     @property
     def benchmark(self) -> str:
@@ -114,11 +119,9 @@ def _read(folder: Path) -> FinishedRun:
             f"{path}: expected the metrics of a run ('benchmark', 'run', "
             "'tasks'); give the --output of `keras-flan evaluate`"
         )
-    rows = read_jsonl(folder / PREDICTIONS_FILE, allow_nan=True)
+    rows = read_predictions(folder)
     # From the log, so that runs of any age are summed up alike.
-    judged = judge(
-        metrics["benchmark"], rows, source=str(folder / PREDICTIONS_FILE)
-    )
+    judged = judge(metrics["benchmark"], rows, source=str(folder))
     summary = summarise(metrics["benchmark"], judged)
     return FinishedRun(folder, {**summary, "run": metrics["run"]}, rows, judged)
 
@@ -230,34 +233,31 @@ def votes_curve(run: FinishedRun) -> list[tuple[int, float]]:
     for number in numbers:
         right = 0
         for judged in run.judged:
-            answers = judged["answers"][:number]
+            answers = judged.answers[:number]
             winner = vote(answers).winner
             if winner is not None:
-                right += judged["paths_correct"][answers.index(winner)]
+                right += judged.paths_correct[answers.index(winner)]
         curve.append((number, right / len(run.judged)))
     return curve
 
 
-def sureness(row: dict) -> float:
+def sureness(row: Prediction) -> float:
     """Returns how sure a model was of its answer, from 0 to 1.
 
     The share of the votes; of a single path, the mean (geometric) probability
     of its tokens.
-
-    Args:
-        row: A row of a log.
     """
-    if len(row["outputs"]) > 1:
-        return row["confidence"]
-    if not row.get("log_probabilities"):
+    if len(row.outputs) > 1:
+        return row.logged.confidence
+    if not row.log_probabilities:
         return 0.0
-    number = sum(row.get("token_counts") or [1])
-    return math.exp(sum(row["log_probabilities"]) / max(number, 1))
+    number = sum(row.token_counts or [1])
+    return math.exp(sum(row.log_probabilities) / max(number, 1))
 
 
 def worst_examples(
     runs: Sequence[FinishedRun], most: int = 8
-) -> list[tuple[FinishedRun, dict]]:
+) -> list[tuple[FinishedRun, Prediction]]:
     """Returns the wrong rows that the model was surest of, with their runs.
 
     A question stands for all the ways it was asked, and a run gives at most
@@ -268,12 +268,12 @@ def worst_examples(
         wrong = [
             (run, row)
             for row in run.rows
-            if not row["correct"] and row["answer"] is not None
+            if not row.logged.correct and row.logged.answer is not None
         ]
         found += sorted(wrong, key=lambda pair: -sureness(pair[1]))[:2]
     found.sort(key=lambda pair: -sureness(pair[1]))
-    once: dict[tuple, tuple[FinishedRun, dict]] = {}
+    once: dict[tuple, tuple[FinishedRun, Prediction]] = {}
     for run, row in found:
-        place = (run.settings["model"], run.benchmark, row["task"], row["id"])
+        place = (run.settings["model"], run.benchmark, row.task, row.id)
         once.setdefault(place, (run, row))
     return list(once.values())[:most]

@@ -7,6 +7,7 @@ from typing import Any
 
 from keras_flan.errors import InputError
 from keras_flan.evaluation.benchmarks.protocols import load_protocol
+from keras_flan.evaluation.reports.examples import render_prediction
 from keras_flan.evaluation.reports.figures import plots
 from keras_flan.evaluation.reports.finished import (
     FinishedRun,
@@ -25,7 +26,6 @@ from keras_flan.evaluation.scores.comparing import compare_runs
 from keras_flan.files import atomic_write, read_json
 from keras_flan.pages import html as page
 from keras_flan.pages.plots import inline_svg, write_png
-from keras_flan.pages.predictions import render_prediction
 
 PAGE_FILE = "report.html"
 MARKDOWN_FILE = "tables.md"

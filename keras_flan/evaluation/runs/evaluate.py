@@ -6,7 +6,7 @@ import hashlib
 import json
 import os
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,15 +15,21 @@ from keras_flan.generation.asking import generator_of, likelihoods_of
 from keras_flan.generation.sampling_settings import Sampling, sampling_of
 from keras_flan.evaluation.benchmarks.base import Item
 from keras_flan.evaluation.benchmarks.files import load_benchmark
+from keras_flan.evaluation.benchmarks.protocols import PromptProtocol
 from keras_flan.evaluation.runs.identity import model_hash
 from keras_flan.evaluation.runs.journal import JOURNAL_FILE, Journal
-from keras_flan.evaluation.scores.judging import judge, ranked
+from keras_flan.evaluation.scores.judging import judge
+from keras_flan.evaluation.scores.predictions import (
+    PREDICTIONS_FILE,
+    Ranking,
+    as_predictions,
+    write_predictions,
+)
 from keras_flan.evaluation.scores.scoring import score
-from keras_flan.files import read_json_object, write_json, write_jsonl
+from keras_flan.files import read_json_object, write_json
 from keras_flan.answers import EXTRACTOR_VERSION
 from keras_flan.progress import Progress
 
-PREDICTIONS_FILE = "predictions.jsonl"
 METRICS_FILE = "metrics.json"
 TIMING_FILE = "timing.json"
 
@@ -34,7 +40,7 @@ _PATHS_PER_CALL = 256
 
 def evaluate(
     model: Any,
-    benchmark: str,
+    benchmark: str | PromptProtocol,
     data: str | os.PathLike | None = None,
     *,
     output: str | os.PathLike,
@@ -67,7 +73,8 @@ def evaluate(
             `keras_flan.generation.generate`, without the model; its paths
             may be plain texts. For the mode `rank` a callable needs a method
             `log_likelihoods(prompts, continuations)`.
-        benchmark: `"mmlu"`, `"bbh"`, `"gsm8k"`, ..., see `load_benchmark`.
+        benchmark: `"mmlu"`, `"bbh"`, `"gsm8k"`, ..., or a protocol, see
+            `load_benchmark`.
         data: The benchmark's file or folder, see `load_benchmark`.
         output: The folder to write.
         mode: `"direct"`, `"cot"` to let the model reason first, or `"rank"`
@@ -128,7 +135,7 @@ def evaluate(
         settings["batch_paths"] = batch_paths
     make = _maker(model, mode, settings)
     row_fields = {
-        "protocol": benchmark,
+        "protocol": source.name,
         "protocol_version": source.protocol.version,
         "extractor_version": EXTRACTOR_VERSION,
         "mode": mode,
@@ -150,13 +157,10 @@ def evaluate(
     journal = Journal(output / JOURNAL_FILE, run, resume)
     before = len(journal.rows)
     size = max(1, (batch_paths or _PATHS_PER_CALL) // sampling.samples)
-    _fill(journal, benchmark, items, make, size, row_fields, progress)
-    rows = [
-        {k: v for k, v in journal.rows[index].items() if k != "index"}
-        for index in range(len(items))
-    ]
-    metrics = {**score(benchmark, rows), "run": run}
-    write_jsonl(output / PREDICTIONS_FILE, rows)
+    _fill(journal, source.protocol, items, make, size, row_fields, progress)
+    rows = [journal.rows[index] for index in range(len(items))]
+    metrics = {**score(source.protocol, rows), "run": run}
+    write_predictions(output / PREDICTIONS_FILE, rows)
     write_json(output / METRICS_FILE, metrics)
     timing = {
         "seconds": round(time.monotonic() - begin, 3),
@@ -190,11 +194,11 @@ def _finished(output: Path, run: dict) -> dict | None:
 
 def _fill(
     journal: Journal,
-    benchmark: str,
+    protocol: PromptProtocol,
     items: Sequence[Item],
-    make: Callable,
+    make: Callable[[Sequence[Item]], list[dict[str, Any]]],
     size: int,
-    fields: dict,
+    fields: dict[str, Any],
     progress: bool,
 ) -> None:
     """Generates what the journal lacks."""
@@ -208,21 +212,23 @@ def _fill(
         if any(i not in journal.rows for i in batch)
     ]
     with Progress(
-        f"evaluating {benchmark}",
+        f"evaluating {protocol.name}",
         total=sum(map(len, left)),
         unit="examples",
         enabled=progress,
     ) as bar:
         for batch in left:
             made = make([items[i] for i in batch])
-            logged = [
-                {**_log(items[i], one), "index": i}
+            logged = as_predictions(
+                {**_row(items[i], one), **fields}
                 for i, one in zip(batch, made, strict=True)
-            ]
-            judged = judge(benchmark, logged)
+            )
+            judged = judge(protocol, logged)
             journal.add(
-                {**row, **_verdict(found), **fields}
-                for row, found in zip(logged, judged, strict=True)
+                {
+                    i: dataclasses.replace(row, verdict=found)
+                    for i, row, found in zip(batch, logged, judged, strict=True)
+                }
             )
             bar.advance(len(batch))
 
@@ -271,40 +277,30 @@ def _rank(model: Any, items: Sequence[Item]) -> list[dict]:
     )
     made = []
     for item, scores in zip(items, found, strict=True):
-        ranking = {
-            "choices": list(item.choices),
-            "log_probabilities": [s.log_probability for s in scores],
-            "token_counts": [s.token_count for s in scores],
-        }
-        best = ranked(ranking)
+        ranking = Ranking(
+            list(item.choices),
+            [s.log_probability for s in scores],
+            [s.token_count for s in scores],
+        )
+        best = ranking.best()
         made.append(
             {
                 "outputs": [item.choices[best]],
                 "log_probabilities": [scores[best].log_probability],
                 "token_counts": [scores[best].token_count],
-                "ranking": ranking,
+                "ranking": vars(ranking),
             }
         )
     return made
 
 
-def _log(item: Item, made: dict) -> dict[str, Any]:
+def _row(item: Item, made: Mapping[str, Any]) -> dict[str, Any]:
     """Returns what the log says before anything is judged."""
-    row = {
-        "task": item.task,
-        "id": item.id,
-        "prompt": item.prompt,
-        "shots": item.shots,
-        "target": item.target,
-        "answer_kind": item.answer_kind,
+    keys = ("task", "id", "prompt", "shots", "target", "answer_kind")
+    return {
+        **{key: getattr(item, key) for key in keys},
         "options": list(item.options),
         "stop": list(item.stop),
+        "references": list(item.references),
+        **made,
     }
-    if item.references:
-        row["references"] = list(item.references)
-    return {**row, **made}
-
-
-def _verdict(found: dict) -> dict[str, Any]:
-    keys = ("answers", "rules", "spans", "votes", "answer", "confidence")
-    return {key: found[key] for key in (*keys, "correct")}

@@ -2,11 +2,12 @@
 
 import json
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from keras_flan.errors import InputError
+from keras_flan.evaluation.scores.predictions import Prediction
 from keras_flan.files import parse_json
 
 JOURNAL_FILE = "journal.jsonl"
@@ -32,23 +33,26 @@ class Journal:
 
     Example:
         >>> journal = Journal(Path("run/journal.jsonl"), {"seed": 0}, True)
-        >>> journal.add([{"index": 0, "outputs": ["4"]}])
-        >>> Journal(journal.path, {"seed": 0}, True).rows[0]["outputs"]
+        >>> journal.add({0: Prediction(target="4", outputs=["4"])})
+        >>> Journal(journal.path, {"seed": 0}, True).rows[0].outputs
         ['4']
     """
 
     def __init__(self, path: Path, identity: Mapping[str, Any], resume: bool):
         self.path = path
         self._identity = json.loads(json.dumps(identity))
-        self.rows: dict[int, dict] = {}
+        self.rows: dict[int, Prediction] = {}
         self._begun = False
         if resume and path.is_file():
             self._read()
 
-    def add(self, rows: Iterable[dict]) -> None:
-        """Appends examples; each has its `index` in the run."""
-        rows = [row for row in rows if row["index"] not in self.rows]
-        lines = [json.dumps(row, ensure_ascii=False) for row in rows]
+    def add(self, rows: Mapping[int, Prediction]) -> None:
+        """Appends examples by their index in the run."""
+        new = {i: row for i, row in rows.items() if i not in self.rows}
+        lines = [
+            json.dumps(row.to_row(i), ensure_ascii=False)
+            for i, row in new.items()
+        ]
         if not self._begun:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             self.path.unlink(missing_ok=True)
@@ -60,7 +64,7 @@ class Journal:
             f.write(data)
             f.flush()
             os.fsync(f.fileno())
-        self.rows |= {row["index"]: row for row in rows}
+        self.rows |= new
 
     def close(self) -> None:
         """Removes the file: its rows are kept elsewhere by now."""
@@ -89,8 +93,9 @@ class Journal:
             with open(self.path, "r+b") as f:
                 f.truncate(whole)
         self._begun = True
-        for row in parsed[1:]:
-            self.rows.setdefault(row["index"], row)
+        for number, row in enumerate(parsed[1:], 2):
+            found = Prediction.from_row(row, f"{self.path}:{number}")
+            self.rows.setdefault(row["index"], found)
 
     def _check(self, found: Any) -> None:
         if found == self._identity:

@@ -2,14 +2,15 @@
 
 import os
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 
 from keras_flan.errors import InputError
 from keras_flan.evaluation.benchmarks.protocols import load_protocol
-from keras_flan.evaluation.runs.evaluate import PREDICTIONS_FILE
+from keras_flan.evaluation.scores.predictions import (
+    Prediction,
+    read_predictions,
+)
 from keras_flan.evaluation.scores.scoring import benchmark_of
 from keras_flan.evaluation.scores.statistics import paired_difference
-from keras_flan.files import read_jsonl
 
 
 def compare_runs(first: str | os.PathLike, second: str | os.PathLike) -> dict:
@@ -31,7 +32,7 @@ def compare_runs(first: str | os.PathLike, second: str | os.PathLike) -> dict:
         >>> compare_runs("runs/bbh-direct", "runs/bbh-cot")["mcnemar"]
         0.0072
     """
-    rows = [read_log(path) for path in (first, second)]
+    rows = [read_predictions(path) for path in (first, second)]
     names = {
         benchmark_of(r, str(p))
         for r, p in zip(rows, (first, second), strict=True)
@@ -61,32 +62,15 @@ def compare_runs(first: str | os.PathLike, second: str | os.PathLike) -> dict:
     }
 
 
-def read_log(path: str | os.PathLike) -> list[dict]:
-    """Returns the rows of a log: of a file, or of the folder of a run.
-
-    Raises:
-        InputError: If there is none, or it is broken.
-    """
-    path = Path(path)
-    if path.is_dir():
-        path /= PREDICTIONS_FILE
-        if not path.is_file():
-            raise InputError(
-                f"{path}: no such file; give the folder of one run, which "
-                "`keras-flan evaluate` finished"
-            )
-    return read_jsonl(path, allow_nan=True)
-
-
 def _by_task(
-    benchmark: str, rows: Sequence[dict]
+    benchmark: str, rows: Sequence[Prediction]
 ) -> dict[str, dict[str, bool]]:
     """Returns, by headline task and question, whether it was right."""
     tasks: dict[str, dict[str, bool]] = {}
     for number, row in enumerate(rows):
-        found = tasks.setdefault(row["task"], {})
-        key = f"{row['id']}" if row["id"] not in found else f"#{number}"
-        found[key] = row["correct"]
+        found = tasks.setdefault(row.task or benchmark, {})
+        key = row.id if row.id and row.id not in found else f"#{number}"
+        found[key] = row.logged.correct
     headline = [t for t in load_protocol(benchmark).headline if t in tasks]
     return {task: tasks[task] for task in headline or tasks}
 

@@ -1,6 +1,5 @@
 """Scoring what a model wrote; no model needed."""
 
-import os
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -10,14 +9,17 @@ from keras_flan.answers.calibration import (
     held_out_calibration,
 )
 from keras_flan.errors import InputError
-from keras_flan.evaluation.benchmarks.protocols import load_protocol
-from keras_flan.evaluation.scores.judging import judge
+from keras_flan.evaluation.benchmarks.protocols import (
+    PromptProtocol,
+    load_protocol,
+)
+from keras_flan.evaluation.scores.judging import Judgement, judge
 from keras_flan.evaluation.scores.paper import normalise
+from keras_flan.evaluation.scores.predictions import Prediction, Verdict
 from keras_flan.evaluation.scores.statistics import (
     exact_interval,
     mean_interval,
 )
-from keras_flan.files import read_jsonl
 
 # What a task may have besides its accuracy: the mean over its examples.
 _MEANS = (
@@ -36,44 +38,44 @@ _CALIBRATED = 50
 
 
 def score(
-    benchmark: str,
-    rows: Iterable[dict],
+    benchmark: str | PromptProtocol,
+    rows: Iterable[Mapping[str, Any] | Prediction],
     *,
     rules: str | None = None,
     source: str = "rows",
-) -> dict:
+) -> dict[str, Any]:
     """Scores recorded outputs.
 
     Args:
-        benchmark: A name in `keras_flan.answers.BENCHMARKS`.
-        rows: Dicts with `target` and `output` (a text) or `outputs` (texts
-            of several paths, which vote); optionally `task` (default: the
-            benchmark), `references` (all right answers), `options` (texts
-            of the choices), `answer_kind`, `stop` (an output ends before
-            the first of these), `log_probabilities` (one a path, summed
-            over its tokens) and `token_counts` (one a path; then the
-            weights are length-normalised).
-        rules: A name in `keras_flan.answers.RULE_SETS`, to read
-            and compare answers as a published pipeline did.
+        benchmark: The benchmark, or its protocol: the shipped one is
+            `load_protocol(name)`, your own `read_protocol("mine.yaml")`.
+        rows: Predictions, or dicts with `target` and `output` (a text) or
+            `outputs` (texts of several paths, which vote); optionally `task`
+            (default: the benchmark), `references` (all right answers),
+            `options` (texts of the choices), `answer_kind`, `stop` (an output
+            ends before the first of these), `log_probabilities` (one per
+            path, summed over its tokens) and `token_counts` (one per path;
+            then the weights are length-normalised). A row's own `answer_kind`
+            goes before the protocol's, but not in a log of the same protocol.
+        rules: A name in `keras_flan.answers.RULE_SETS`, to read and compare
+            answers as a published pipeline did.
         source: What errors call the rows, for example a file name.
 
     Returns:
         Fractions between 0 and 1: `accuracy`, the mean over the headline
-        tasks, with its `interval` (95%, see `mean_interval`);
-        `unparsed`, which counts
-        the rows without any answer; `normalised`, the mean over tasks of how
-        far each is above guessing; `tasks` (`accuracy`, `n`, `unparsed` and
-        the exact `interval` of each) and `groups`. Where they apply, each
-        level also has `f1` (SQuAD), `rouge_l` (free text), `per_token`
-        (ranking by the mean log probability), and of several paths
-        `single` (mean over paths),
-        `vote`, `weighted` (vote by the sum of path probabilities),
-        `adaptive` (vote that stops drawing paths when it is decided, or 95%
-        sure, see `keras_flan.answers.voting.stopping_point`), `drawn`
-        (the share of the paths that it draws), `abstained` (share of the
-        paths) and `ece` (expected calibration error of the share of votes).
-        `calibration` is what a calibrator that is fitted on one half does
-        to the other.
+        tasks, with its `interval` (95%, see `mean_interval`); `unparsed`,
+        which counts the rows without any answer; `normalised`, the mean over
+        tasks of how far each is above guessing; `tasks` (`accuracy`, `n`,
+        `unparsed` and the exact `interval` of each) and `groups`. Where they
+        apply, each level also has `f1` (SQuAD), `rouge_l` (free text),
+        `per_token` (ranking by the mean log probability), and of several
+        paths `single` (mean over paths), `vote`, `weighted` (vote by the sum
+        of path probabilities), `adaptive` (vote that stops drawing paths when
+        it is decided, or 95% sure, see
+        `keras_flan.answers.voting.stopping_point`), `drawn` (the share of the
+        paths that it draws), `abstained` (share of the paths) and `ece`
+        (expected calibration error of the share of votes). `calibration` is
+        what a calibrator that is fitted on one half does to the other.
 
     Raises:
         InputError: If the benchmark is unknown, there are no rows, or a row
@@ -86,14 +88,6 @@ def score(
     """
     results = judge(benchmark, rows, rules=rules, source=source)
     return summarise(benchmark, results, rules=rules)
-
-
-def score_file(
-    benchmark: str, path: str | os.PathLike, *, rules: str | None = None
-) -> dict:
-    """Scores a JSON Lines file of recorded outputs; see `score`."""
-    rows = read_jsonl(path, allow_nan=True)
-    return score(benchmark, rows, rules=rules, source=str(path))
 
 
 def way_of(run: Mapping[str, Any]) -> str:
@@ -111,22 +105,25 @@ def way_of(run: Mapping[str, Any]) -> str:
     return name + (f", {samples} votes" if samples > 1 else "")
 
 
-def benchmark_of(rows: Sequence[dict], source: str) -> str:
+def benchmark_of(rows: Sequence[Prediction], source: str) -> str:
     """Returns the benchmark that a log of `evaluate` is of.
 
     Raises:
         InputError: If its rows don't say.
     """
-    names = {row.get("protocol") for row in rows}
-    if len(names) != 1 or None in names:
+    names = {row.protocol for row in rows}
+    name = names.pop() if len(names) == 1 else None
+    if name is None:
         raise InputError(
             f"{source}: the rows don't name one benchmark under 'protocol'; "
             "give --benchmark"
         )
-    return names.pop()
+    return name
 
 
-def changes(rows: Sequence[dict], results: Sequence[dict]) -> list[dict]:
+def changes(
+    rows: Sequence[Prediction], results: Sequence[Verdict]
+) -> list[dict[str, Any]]:
     """Returns the rows of a log that are judged otherwise than they were.
 
     Args:
@@ -134,20 +131,24 @@ def changes(rows: Sequence[dict], results: Sequence[dict]) -> list[dict]:
         results: What `judge` finds now.
 
     Returns:
-        A dict a changed row: `row` (its number, from 1), `task`, `id`,
+        A dict per changed row: `row` (its number, from 1), `task`, `id`,
         `target`, and `answer` and `correct` `before` and `after`.
     """
     found = []
     for number, (row, now) in enumerate(zip(rows, results, strict=True), 1):
-        if "answer" not in row or "correct" not in row:
+        if row.verdict is None:
             continue
-        before = {key: row[key] for key in ("answer", "correct")}
-        after = {key: now[key] for key in ("answer", "correct")}
+        before, after = (
+            {"answer": one.answer, "correct": one.correct}
+            for one in (row.verdict, now)
+        )
         if before != after:
             found.append(
                 {
                     "row": number,
-                    **{key: row.get(key) for key in ("task", "id", "target")},
+                    "task": row.task,
+                    "id": row.id,
+                    "target": row.target,
                     "before": before,
                     "after": after,
                 }
@@ -156,20 +157,23 @@ def changes(rows: Sequence[dict], results: Sequence[dict]) -> list[dict]:
 
 
 def summarise(
-    benchmark: str, results: Sequence[dict], *, rules: str | None = None
-) -> dict:
+    benchmark: str | PromptProtocol,
+    results: Sequence[Judgement],
+    *,
+    rules: str | None = None,
+) -> dict[str, Any]:
     """Sums up what `judge` returned; see `score`."""
-    tasks: dict[str, list[dict]] = {}
+    tasks: dict[str, list[Judgement]] = {}
     for result in results:
-        tasks.setdefault(result["task"], []).append(result)
+        tasks.setdefault(result.task, []).append(result)
     special, protocol = rule_set(rules), load_protocol(benchmark)
-    several = any(len(result["answers"]) > 1 for result in results)
+    several = any(len(result.answers) > 1 for result in results)
     summaries = {
         name: _summary(found, several) for name, found in tasks.items()
     }
     headline = [t for t in protocol.headline if t in tasks] or list(tasks)
     metrics = {
-        "benchmark": benchmark,
+        "benchmark": protocol.name,
         **_level(headline, tasks, summaries),
         "n": len(results),
         "unparsed": sum(s["unparsed"] for s in summaries.values()),
@@ -197,13 +201,13 @@ def summarise(
 
 def _level(
     names: Sequence[str],
-    tasks: dict[str, list[dict]],
-    summaries: dict[str, dict],
-) -> dict:
+    tasks: Mapping[str, Sequence[Judgement]],
+    summaries: Mapping[str, dict[str, Any]],
+) -> dict[str, Any]:
     """Returns the unweighted mean over tasks, and its interval."""
     chosen = [summaries[name] for name in names]
     low, high = mean_interval(
-        [[r["correct"] for r in tasks[name]] for name in names]
+        [[r.correct for r in tasks[name]] for name in names]
     )
     level = {
         "accuracy": _mean(s["accuracy"] for s in chosen),
@@ -217,12 +221,12 @@ def _level(
     return level
 
 
-def _summary(results: list[dict], several: bool) -> dict:
-    right = sum(result["correct"] for result in results)
-    summary = {
+def _summary(results: Sequence[Judgement], several: bool) -> dict[str, Any]:
+    right = sum(result.correct for result in results)
+    summary: dict[str, Any] = {
         "accuracy": right / len(results),
         "n": len(results),
-        "unparsed": sum(result["unparsed"] for result in results),
+        "unparsed": sum(result.answer is None for result in results),
         "interval": list(exact_interval(right, len(results))),
     }
     keys = ["f1", "rouge_l", "per_token"]
@@ -231,19 +235,19 @@ def _summary(results: list[dict], several: bool) -> dict:
         summary["ece"] = _ece(results)
         keys += ["single", "weighted", "adaptive", "drawn", "abstained"]
     for key in keys:
-        if all(key in result for result in results):
-            summary[key] = _mean(result[key] for result in results)
+        if all(key in result.measures for result in results):
+            summary[key] = _mean(result.measures[key] for result in results)
     return summary
 
 
-def _ece(results: Sequence[dict]) -> float:
+def _ece(results: Sequence[Judgement]) -> float:
     return expected_calibration_error(*_votes(results))
 
 
-def _votes(results: Sequence[dict]) -> tuple[list[float], list[bool]]:
+def _votes(results: Sequence[Judgement]) -> tuple[list[float], list[bool]]:
     return (
-        [result["confidence"] for result in results],
-        [result["correct"] for result in results],
+        [result.confidence for result in results],
+        [result.correct for result in results],
     )
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import yaml
 
 from keras_flan.data.templates.library import LIBRARY
-from keras_flan.files import atomic_write, read_jsonl
+from keras_flan.files import atomic_write
 from keras_flan.miniature.experiments.plan import (
     GROUPS,
     Base,
@@ -236,10 +236,8 @@ class Bench:
         return str(path.absolute())
 
     def _ask(self, model, view: View) -> dict:
-        from keras_flan.evaluation.runs.evaluate import (
-            PREDICTIONS_FILE,
-            evaluate,
-        )
+        from keras_flan.evaluation.runs.evaluate import evaluate
+        from keras_flan.evaluation.scores.predictions import read_predictions
 
         number = self._evaluation.examples
         records, names = self._asked_records(view.mode)
@@ -256,7 +254,7 @@ class Bench:
                 limit=number,
                 max_new_tokens=_NEW_TOKENS[view.mode],
             )
-            rows = read_jsonl(Path(folder) / PREDICTIONS_FILE, allow_nan=True)
+            rows = read_predictions(folder)
         result = {
             "n": number,
             "tasks": {

@@ -6,6 +6,7 @@ import numpy as np
 
 from keras_flan.answers.voting import vote
 from keras_flan.evaluation.scores.paper import normalise
+from keras_flan.evaluation.scores.predictions import Prediction, Verdict
 from keras_flan.miniature.universe import TASKS
 
 # Votes over k of the sampled paths are averaged over so many draws of them.
@@ -14,11 +15,13 @@ _VOTE_SIZES = (1, 2, 4, 8, 16, 24, 32, 40)
 _CONFIDENCE_BINS = 5
 
 
-def accuracy_by_paths(rows: Sequence[dict], paths: int) -> dict[str, float]:
+def accuracy_by_paths(
+    rows: Sequence[Prediction], paths: int
+) -> dict[str, float]:
     """Returns the accuracy of votes over k paths, mean over draws of k.
 
     Args:
-        rows: Predictions: `answers` of all paths and the `target`.
+        rows: The predictions.
         paths: Paths of each row.
     """
     from keras_flan.answers import is_correct, normalise_answer
@@ -28,30 +31,31 @@ def accuracy_by_paths(rows: Sequence[dict], paths: int) -> dict[str, float]:
     for k in [k for k in _VOTE_SIZES if k <= paths]:
         right = 0
         for row in rows:
-            target = normalise_answer(row["target"], row["answer_kind"])
+            answers = row.logged.answers
+            target = normalise_answer(row.target, row.answer_kind or "text")
             for _ in range(_VOTE_DRAWS if k < paths else 1):
                 chosen = generator.choice(paths, size=k, replace=False)
-                winner = vote([row["answers"][i] for i in chosen]).winner
+                winner = vote([answers[i] for i in chosen]).winner
                 share = 1 if k == paths else 1 / _VOTE_DRAWS
                 right += share * is_correct(winner, target)
         result[str(k)] = round(right / len(rows), 6)
     return result
 
 
-def calibration(rows: Sequence[dict]) -> list[dict]:
+def calibration(rows: Sequence[Prediction]) -> list[dict]:
     """Returns examples, mean confidence and accuracy by bin of confidence."""
-    bins: list[list[dict]] = [[] for _ in range(_CONFIDENCE_BINS)]
+    bins: list[list[Verdict]] = [[] for _ in range(_CONFIDENCE_BINS)]
     for row in rows:
-        place = int(row["confidence"] * _CONFIDENCE_BINS)
-        bins[min(place, _CONFIDENCE_BINS - 1)].append(row)
+        place = int(row.logged.confidence * _CONFIDENCE_BINS)
+        bins[min(place, _CONFIDENCE_BINS - 1)].append(row.logged)
     return [
         {
             "n": len(one),
             "confidence": round(
-                sum(row["confidence"] for row in one) / len(one), 6
+                sum(found.confidence for found in one) / len(one), 6
             ),
             "accuracy": round(
-                sum(bool(row["correct"]) for row in one) / len(one), 6
+                sum(found.correct for found in one) / len(one), 6
             ),
         }
         for one in bins
