@@ -13,7 +13,7 @@ __getattr__, __dir__, __all__ = attach(
         "read_records": ".records.shards",
         "RecordInfo": ".records.info",
         "read_info": ".records.info",
-        "import_file": ".importers",
+        "import_file": ".importers.importing",
         "Task": ".templates.task",
         "Template": ".templates.template",
         "TemplateFamily": ".templates.families",

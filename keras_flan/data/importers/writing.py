@@ -4,10 +4,12 @@ import os
 import re
 import sys
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from keras_flan.data.importers.base import (
+    Options,
     Reject,
     Row,
     Source,
@@ -24,47 +26,52 @@ from keras_flan.errors import InputError
 _SHOWN = 200  # Characters of a rejected row that are kept.
 
 
+@dataclass(frozen=True)
+class Settings(Options):
+    """All that the user asked for; see `import_file`."""
+
+    limit: int | None = None
+    shards: int = 1
+    strict: bool = False
+    labels: Mapping[str, str] | None = None
+    templates: str | None = None
+    progress: bool = False
+
+
 def write_source(
     opened: Source,
     path: Path,
     output: str | os.PathLike,
+    settings: Settings,
     *,
-    split: str,
-    limit: int | None,
-    strict: bool,
     origin: str = "",
     license: str = "",
-    name: str | None = None,
-    shards: int = 1,
-    labels: Mapping[str, str] | None = None,
-    templates: str | None = None,
-    progress: bool = False,
 ) -> RecordInfo:
     """Writes an opened source as a record set.
 
-    `origin` and `license` are the format's; the others are those of
-    `import_file`.
+    `origin` and `license` are the format's.
     """
-    name = name or opened.name
+    name, labels = settings.name or opened.name, settings.labels
     rejects: list[dict[str, Any]] = []
     rows = opened.rows
     if labels:
         rows = (name_answer(row, labels) for row in rows)
-    if progress and sys.stderr.isatty():
+    if settings.progress and sys.stderr.isatty():
         rows = with_progress(rows, name)
-    examples = _examples(rows, path, name, limit, strict, rejects)
-    if templates is not None:
-        templates, family = _templates(templates)
+    examples = _examples(rows, path, name, settings, rejects)
+    templates = opened.templates
+    if settings.templates is not None:
+        templates, family = _templates(settings.templates)
         examples = _fitting(examples, path, family)
     return write_records(
         examples,
         output,
         name=name,
-        split=opened.split or split,
-        shards=shards,
+        split=opened.split or settings.split,
+        shards=settings.shards,
         source=f"{opened.origin or origin} {path.name}".strip(),
         license=opened.license or license,
-        templates=templates or opened.templates,
+        templates=templates,
         answer_kind=opened.answer_kind,
         rejects=rejects,
         extra=opened.extra,
@@ -76,13 +83,14 @@ def name_answer(row: Row | Reject, labels: Mapping[str, str]) -> Row | Reject:
     if isinstance(row, Reject):
         return row
     answer = row.fields.get("answer")
+    if answer is None:
+        reason = "labels name answers, but there is no field 'answer'"
+        return Reject(row.path, row.number, reason, "")
     if answer not in labels:
         reason = (
             f"expected a label of {', '.join(labels)}, found {answer!r:.40}"
         )
-        if answer is None:
-            reason = "labels name answers, but there is no field 'answer'"
-        return Reject(row.path, row.number, reason, answer or "")
+        return Reject(row.path, row.number, reason, answer)
     options = join_options(dict.fromkeys(labels.values()))
     fields = {"options": options, **row.fields, "answer": labels[answer]}
     return Row(row.path, row.number, fields, row.source_id)
@@ -128,8 +136,7 @@ def _examples(
     rows: Iterable[Row | Reject],
     path: Path,
     name: str,
-    limit: int | None,
-    strict: bool,
+    settings: Settings,
     rejects: list[dict[str, Any]],
 ) -> Iterator[Example]:
     """Yields the usable rows as examples and collects the others."""
@@ -142,11 +149,11 @@ def _examples(
             source_id = row.source_id or f"{row.path.name}:{row.number}"
             yield Example(row.fields, name, source_id)
             number += 1
-            if number == limit:
+            if number == settings.limit:
                 return
             continue
         place = f"{row.path}:{row.number}: {row.reason}"
-        if strict:
+        if settings.strict:
             raise InputError(
                 f"{place} (mend the row, or import without --strict)"
             )

@@ -6,7 +6,8 @@ import pytest
 from typer.testing import CliRunner
 
 from keras_flan import cli
-from keras_flan.data.importers import import_source, runners
+from keras_flan.data.importers import import_source, many
+from keras_flan.data.importers.writing import Settings
 from keras_flan.errors import InputError
 
 
@@ -87,17 +88,17 @@ def test_an_unknown_runner_is_named(folder, tmp_path):
 
 
 def test_processes_are_used_for_much_data_only(files, monkeypatch):
-    monkeypatch.setattr(runners.os, "cpu_count", lambda: 3)
+    monkeypatch.setattr(many.os, "cpu_count", lambda: 3)
 
     def jobs(sizes):
         parts = [
-            runners.Part(files(f"{i}", "x" * size), "x", None)
+            many.Part(files(f"{i}", "x" * size), "x", None)
             for i, size in enumerate(sizes)
         ]
-        return [runners.Job(part, None, {}) for part in parts]
+        return [many.TaskImport(part, None, Settings()) for part in parts]
 
-    monkeypatch.setattr(runners, "_BYTES_A_PROCESS", 100)
-    useful = runners.useful_processes
+    monkeypatch.setattr(many, "_BYTES_PER_PROCESS", 100)
+    useful = many.useful_processes
     assert useful(jobs([50, 40])) == 1
     assert useful(jobs([500])) == 1
     assert useful(jobs([150, 140])) == 2

@@ -1,4 +1,4 @@
-"""Importing many tasks: one after the other, by processes, or by Beam.
+"""Importing many tasks: one after another, by processes, or by Beam.
 
 A task is written by the same function wherever it runs, so the shards and
 their checksums do not depend on the runner.
@@ -10,85 +10,97 @@ import json
 import multiprocessing
 import os
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from keras_flan.data.importers.base import Part, require
-from keras_flan.data.importers.writing import write_source
+from keras_flan.data.importers.writing import Settings, write_source
 from keras_flan.data.records.info import INFO_FILE, RecordInfo
 from keras_flan.errors import InputError
 
 RUNNERS = ("local", "beam")
 # A process takes seconds to import TensorFlow, in which one alone reads this
 # much.
-_BYTES_A_PROCESS = 16 << 20
+_BYTES_PER_PROCESS = 16 << 20
 
 
 @dataclasses.dataclass(frozen=True)
-class Job:
+class TaskImport:
     """A task to be imported.
 
     Args:
         part: Where it is.
         output: The folder of its record set.
-        options: Of `write_source`.
+        settings: What the user asked for.
+        origin: Where files of the format come from.
+        license: License of the data there.
     """
 
     part: Part
     output: Path
-    options: Mapping[str, Any]
+    settings: Settings
+    origin: str = ""
+    license: str = ""
 
-    def run(self) -> RecordInfo | str:
-        """Writes the record set; returns its facts, or why there is none."""
+    def write(self) -> RecordInfo:
+        """Writes the record set; InputError if the task can't be used."""
+        return write_source(
+            self.part.open(),
+            self.part.path,
+            self.output,
+            self.settings,
+            origin=self.origin,
+            license=self.license,
+        )
+
+    def run(self) -> RecordInfo | InputError:
+        """As `write`, but returns the error."""
         try:
-            source = self.part.open()
-            return write_source(
-                source, self.part.path, self.output, **self.options
-            )
+            return self.write()
         except InputError as error:
-            return str(error)
+            return error
 
 
-def useful_processes(jobs: Sequence[Job]) -> int:
+def useful_processes(tasks: Sequence[TaskImport]) -> int:
     """Returns how many processes make an import faster."""
-    files = {job.part.path for job in jobs}
+    files = {task.part.path for task in tasks}
     size = sum(path.stat().st_size for path in files if path.is_file())
     cores = os.cpu_count() or 1
-    return max(1, min(cores, len(jobs), size // _BYTES_A_PROCESS))
+    return max(1, min(cores, len(tasks), size // _BYTES_PER_PROCESS))
 
 
 def run_local(
-    jobs: Sequence[Job], processes: int = 1
-) -> Iterator[RecordInfo | str]:
-    """Yields what each job returns, in order."""
-    if processes == 1:
-        yield from map(Job.run, jobs)
+    tasks: Sequence[TaskImport], processes: int = 1
+) -> Iterator[RecordInfo | InputError]:
+    """Yields what each task's `run` returns, in order."""
+    if min(processes, len(tasks)) <= 1:
+        yield from map(TaskImport.run, tasks)
         return
     # Not forked: TensorFlow's threads would not come along.
     context = multiprocessing.get_context("spawn")
     pool = concurrent.futures.ProcessPoolExecutor(processes, context)
     try:
-        yield from pool.map(Job.run, jobs)
+        yield from pool.map(TaskImport.run, tasks)
     finally:
         pool.shutdown(cancel_futures=True)
 
 
 def run_beam(
-    jobs: Sequence[Job], output: Path, options: Sequence[str] = ()
-) -> list[RecordInfo | str]:
-    """Runs jobs as an Apache Beam pipeline.
+    tasks: Sequence[TaskImport], output: Path, options: Sequence[str] = ()
+) -> list[RecordInfo | InputError]:
+    """Imports tasks by an Apache Beam pipeline.
 
     Args:
-        jobs: The jobs. Their files, and `output`, must be in places that all
-            workers see.
-        output: A folder; what the jobs return passes through a new one in it.
+        tasks: The tasks. Their files, and `output`, must be in places that
+            all workers see.
+        output: A folder; what the tasks return passes through a new one in it.
         options: Options of the pipeline, such as
             `["--runner=FlinkRunner"]`; by default Beam's own runner works on
             this machine.
 
     Returns:
-        What each job returned, in the order of `jobs`.
+        What each task's `run` returned, in order.
     """
     beam = require("apache_beam", "beam")
     from apache_beam.options.pipeline_options import PipelineOptions
@@ -98,7 +110,7 @@ def run_beam(
         with beam.Pipeline(options=PipelineOptions(list(options))) as pipeline:
             _ = (
                 pipeline
-                | "Tasks" >> beam.Create(list(enumerate(jobs)))
+                | "Tasks" >> beam.Create(list(enumerate(tasks)))
                 # Otherwise the tasks might all go to one worker.
                 | "Spread" >> beam.Reshuffle()
                 | "Import" >> beam.Map(_run_numbered)
@@ -113,18 +125,18 @@ def run_beam(
             for line in path.read_text("utf-8").splitlines()
         ]
     results = dict(json.loads(line) for line in lines)
-    return [_from_json(results[number]) for number in range(len(jobs))]
+    return [_from_json(results[number]) for number in range(len(tasks))]
 
 
-def _run_numbered(numbered: tuple[int, Job]) -> str:
-    number, job = numbered
-    result = job.run()
-    return json.dumps(
-        [number, result if isinstance(result, str) else result.to_dict()]
-    )
+def _run_numbered(numbered: tuple[int, TaskImport]) -> str:
+    number, task = numbered
+    result = task.run()
+    if isinstance(result, InputError):
+        return json.dumps([number, str(result)])
+    return json.dumps([number, result.to_dict()])
 
 
-def _from_json(result: dict[str, Any] | str) -> RecordInfo | str:
+def _from_json(result: dict[str, Any] | str) -> RecordInfo | InputError:
     if isinstance(result, str):
-        return result
+        return InputError(result)
     return RecordInfo.from_dict(result, INFO_FILE)
