@@ -116,19 +116,13 @@ def evaluate(
     """
     from keras_flan.evaluation.runs.suite import check, plan, run_all
 
-    ways = [one.value for one in mode or [Mode.direct]]
-    runs = plan(benchmark, ways, data or [], output, samples)
-    check(runs, split)  # what is wrong fails before the long load
-
-    def done(run, metrics):
-        if not json_:
-            print_metrics(metrics)
-
-    results = run_all(
-        _load(model),
-        runs,
-        split=split,
-        done=done,
+    runs = plan(
+        benchmark,
+        [one.value for one in mode or [Mode.direct]],
+        data or [],
+        output,
+        samples,
+        split,
         shots=_shots(shots),
         temperature=temperature,
         top_k=top_k,
@@ -137,6 +131,12 @@ def evaluate(
         max_new_tokens=max_new_tokens,
         batch_paths=batch_paths,
         seed=seed,
+    )
+    check(runs)  # what is wrong fails before the long load
+    results = run_all(
+        _load(model),
+        runs,
+        done=(lambda metrics: None) if json_ else print_metrics,
         resume=not fresh,
         progress=not (quiet or json_),
     )
@@ -253,11 +253,11 @@ def toxicity(
         read_prompts,
     )
     from keras_flan.evaluation.runs.identity import load_callable
-    from keras_flan.generation.asking import generator_of
+    from keras_flan.generation.language_model_like import as_language_model
 
     rows = read_prompts(prompts) if prompts else identity_prompts()
     found = measure_toxicity(
-        generator_of(_load(model)),
+        as_language_model(_load(model)).generate,
         rows,
         scorer=load_callable(scorer) if scorer else lexicon_scores,
         samples=samples,
@@ -283,11 +283,12 @@ def civil_comments(
         civil_comments_auc,
         read_comments,
     )
-    from keras_flan.generation.asking import likelihoods_of
+    from keras_flan.generation.language_model_like import as_language_model
 
     comments = read_comments(data)
+    asked = as_language_model(_load(model))
     found = civil_comments_auc(
-        likelihoods_of(_load(model)), comments, shots=shots, seed=seed
+        asked.log_likelihoods, comments, shots=shots, seed=seed
     )
     if json_:
         print_json(found)

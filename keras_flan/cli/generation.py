@@ -1,7 +1,7 @@
 """Commands that ask a model: generate, serve."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -74,14 +74,15 @@ def generate(
 ):
     """Generate answers, with k sampled paths and a vote."""
     from keras_flan.generation import trace
-    from keras_flan.generation.prompting import Printer, ask
+    from keras_flan.generation.printing import Printer
+    from keras_flan.generation.prompting import ask
     from keras_flan.generation.styles import PromptStyle, read_exemplars
     from keras_flan.models.loading import load
 
     rows = _read_prompts(prompt, input)
     if picture:
         trace.check_picture(picture, len(rows))
-    way = {
+    way: dict[str, Any] = {
         "cot": cot,
         "exemplars": read_exemplars(exemplars) if exemplars else [],
         "family": templates or "generic",
@@ -94,7 +95,7 @@ def generate(
         if cot or two_passes or templates or template or exemplars
         else None
     )
-    settings = {
+    settings: dict[str, Any] = {
         "samples": samples,
         "temperature": temperature,
         "top_k": top_k,

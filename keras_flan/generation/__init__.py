@@ -8,9 +8,11 @@ from keras_flan.lazy import attach
 __getattr__, __dir__, __all__ = attach(
     __name__,
     {
-        "Path": ".engine",
+        "LanguageModelLike": ".language_model_like",
+        "Path": ".outputs",
         "compilations": ".rounds",
         "PromptStyle": ".styles",
+        "Recorded": ".language_model_like",
         "Sampling": ".sampling_settings",
         "ask": ".prompting",
         "generate": ".engine",

@@ -6,31 +6,10 @@ from typing import Any
 
 from keras_flan.errors import InputError
 from keras_flan.generation.decoding import TokenPath, decode
+from keras_flan.generation.outputs import Path
 from keras_flan.generation.sampling import uniforms
 from keras_flan.generation.sampling_settings import Sampling, sampling_of
 from keras_flan.progress import Progress
-
-
-@dataclasses.dataclass(frozen=True)
-class Path:
-    """One generated output.
-
-    Attributes:
-        text: The decoded text, without the end token, and up to the stop
-            string that ended it.
-        token_ids: The tokens, without the end token.
-        log_probability: Sum of the log-probabilities (natural, at
-            temperature 1) of the tokens and, if it was said, of the end
-            token.
-        finished: Whether the end token or a stop string ended the output.
-        token_log_probabilities: What `log_probability` sums up.
-    """
-
-    text: str
-    token_ids: list[int]
-    log_probability: float
-    finished: bool
-    token_log_probabilities: list[float] = dataclasses.field(repr=False)
 
 
 def generate(

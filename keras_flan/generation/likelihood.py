@@ -10,6 +10,7 @@ import numpy as np
 from keras import ops
 
 from keras_flan.errors import InputError
+from keras_flan.generation.outputs import Likelihood
 from keras_flan.progress import track
 
 # Lengths are padded to a power of two from here on, so that few programs are
@@ -17,19 +18,6 @@ from keras_flan.progress import track
 _SHORTEST = 32
 # Prompt tokens of a batch; longer buckets have fewer rows.
 _BATCH_TOKENS = 4096
-
-
-@dataclasses.dataclass(frozen=True)
-class Likelihood:
-    """What a model thinks of a continuation.
-
-    Attributes:
-        log_probability: Sum over its tokens, in nats.
-        token_count: Its tokens, the end token included if it counts.
-    """
-
-    log_probability: float
-    token_count: int
 
 
 def log_likelihoods(

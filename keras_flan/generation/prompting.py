@@ -2,12 +2,19 @@
 
 import dataclasses
 import functools
+import math
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from keras_flan.answers import KINDS, Answer, extract_answer
 from keras_flan.answers.voting import Vote, stopping_point, vote
 from keras_flan.errors import InputError, did_you_mean
+from keras_flan.generation.language_model_like import (
+    DecodedModel,
+    StandIn,
+    as_language_model,
+)
+from keras_flan.generation.outputs import Path
 from keras_flan.generation.sampling_settings import Sampling, sampling_of
 from keras_flan.generation.styles import ANSWER_TOKENS, PromptStyle, cue
 
@@ -32,21 +39,21 @@ class Answered:
     prompt: str
     samples: int
     numbers: list[int]
-    paths: list
+    paths: list[Path]
     found: list[Answer | None]
     done: bool
 
     @property
     def answers(self) -> list[str | None]:
         """The answer of each path, `None` where it has none."""
-        return [answer and answer.value for answer in self.found]
+        return [found and found.value for found in self.found]
 
     @functools.cached_property
     def vote(self) -> Vote:
         """The outcome."""
         return vote(self.answers)
 
-    def to_dict(self) -> dict:
+    def to_dict(self) -> dict[str, Any]:
         """Returns a JSON-able form."""
         return {
             "prompt": self.prompt,
@@ -60,7 +67,9 @@ class Answered:
                     "answer": answer and answer.value,
                     "span": answer and [answer.start, answer.end],
                     "rule": answer and answer.rule,
-                    "log_probability": path.log_probability,
+                    "log_probability": None
+                    if math.isnan(path.log_probability)
+                    else path.log_probability,
                     "finished": path.finished,
                 }
                 for path, answer in zip(self.paths, self.found, strict=True)
@@ -130,8 +139,8 @@ def ask(
     """Asks a model questions and votes over the sampled answers.
 
     Args:
-        model: A `keras_flan.models.T5` with a vocabulary, or a callable that
-            is called like `keras_flan.generation.stream`, without the model.
+        model: A model with a vocabulary, or what answers in its stead: a
+            `LanguageModelLike`, or a callable that is its `generate`.
         questions: The questions, as a user would write them.
         cot: Whether to ask for step-by-step reasoning.
         style: How to ask, in place of `cot`: exemplars, another trigger or
@@ -187,18 +196,18 @@ def stream_answers(
         The index of the question, and its paths so far as `Answered`: the
         last one of a question is `done`.
     """
-    style = asking.style
+    style, asked = asking.style, as_language_model(model)
     prompts = [style.render(q) if style else q for q in questions]
     drawn = [_Drawn(prompt, asking) for prompt in prompts]
-    settings: dict[str, Any] = {}
+    settings: dict[str, Any] = {"progress": progress}
     if asking.adaptive is not None:
         settings["enough"] = lambda row: drawn[row].answered.done
         settings["prompt_paths"] = _ADAPTIVE_PATHS
-    paths = _paths(
-        model, prompts, sampling=asking.sampling, progress=progress, **settings
-    )
-    if asking.two_passes:
-        paths = _second_pass(model, prompts, list(paths), asking, progress)
+    paths = asked.stream(prompts, asking.sampling, **settings)
+    if style is not None and style.two_passes:
+        paths = _second_pass(
+            asked, prompts, list(paths), style, asking.kind, progress
+        )
     for row, number, path in paths:
         if not drawn[row].answered.done:
             drawn[row].add(number, path)
@@ -212,9 +221,9 @@ class _Drawn:
         samples = asking.sampling.samples
         self.answered = Answered(prompt, samples, [], [], [], False)
         self._asking = asking
-        self._made: dict[int, tuple] = {}
+        self._made: dict[int, tuple[Path, Answer | None]] = {}
 
-    def add(self, number: int, path) -> None:
+    def add(self, number: int, path: Path) -> None:
         """Takes a path; sets `answered` anew."""
         self._made[number] = path, extract_answer(path.text, self._asking.kind)
         numbers, samples = sorted(self._made), self.answered.samples
@@ -230,125 +239,40 @@ class _Drawn:
             )
             if point is not None:
                 numbers, done = first[:point], True
-        paths, found = zip(*map(self._made.get, numbers), strict=True)
+        made = [self._made[n] for n in numbers]
         self.answered = dataclasses.replace(
             self.answered,
             numbers=numbers,
-            paths=list(paths),
-            found=list(found),
+            paths=[path for path, _ in made],
+            found=[answer for _, answer in made],
             done=done,
         )
 
 
-def _second_pass(model, prompts, rationales, asking, progress):
+def _second_pass(
+    asked: DecodedModel | StandIn,
+    prompts: Sequence[str],
+    rationales: Sequence[tuple[int, int, Path]],
+    style: PromptStyle,
+    kind: str,
+    progress: bool,
+) -> Iterator[tuple[int, int, Path]]:
     """Yields each rationale with the answer that the model gives after it.
 
     Greedily: the paths differ by their rationales.
     """
-    from keras_flan.generation.engine import Path
-
-    asked = [
-        asking.style.second(prompts[row], path.text, asking.kind)
+    seconds = [
+        style.second(prompts[row], path.text, kind)
         for row, _, path in rationales
     ]
-    for index, _, answer in _paths(
-        model,
-        asked,
-        sampling=Sampling(max_new_tokens=ANSWER_TOKENS),
-        progress=progress,
-    ):
+    greedy = Sampling(max_new_tokens=ANSWER_TOKENS)
+    for index, _, answer in asked.stream(seconds, greedy, progress=progress):
         row, number, path = rationales[index]
-        text = f"{path.text.strip()}\n{cue(asking.kind)} {answer.text.strip()}"
-        yield (
-            row,
-            number,
-            Path(
-                text,
-                [*path.token_ids, *answer.token_ids],
-                path.log_probability + answer.log_probability,
-                answer.finished,
-                [
-                    *path.token_log_probabilities,
-                    *answer.token_log_probabilities,
-                ],
-            ),
+        whole = Path(
+            f"{path.text.strip()}\n{cue(kind)} {answer.text.strip()}",
+            [*path.token_ids, *answer.token_ids],
+            path.log_probability + answer.log_probability,
+            answer.finished,
+            [*path.token_log_probabilities, *answer.token_log_probabilities],
         )
-
-
-def _paths(model, prompts, *, sampling, **settings):
-    """Returns what `stream` yields; a callable takes its place."""
-    if getattr(model, "vocabulary", None) is None and callable(model):
-        return model(prompts, **vars(sampling), **settings)
-    from keras_flan.generation.engine import stream
-
-    return stream(model, prompts, sampling=sampling, **settings)
-
-
-class Printer:
-    """Prints paths on stdout as they finish, and votes as bars.
-
-    Of several questions, one is printed after the other when it is done.
-
-    Args:
-        questions: How many there are.
-    """
-
-    def __init__(self, questions: int = 1):
-        from rich.console import Console
-
-        self._console = Console(highlight=False, soft_wrap=True)
-        self._at_once = questions == 1
-        self._printed: set[int] = set()
-
-    def __call__(self, result: Answered) -> None:
-        """Prints what is new of an answer that may not be done yet."""
-        if not (self._at_once or result.done):
-            return
-        if not self._printed:
-            self._print(result.prompt, "bold")
-        for number, path, answer in zip(
-            result.numbers, result.paths, result.answers, strict=True
-        ):
-            if number not in self._printed:
-                self._printed.add(number)
-                self._print_path(number, path, answer)
-        if result.done:
-            self._print_votes(result)
-            self._printed.clear()
-
-    def _print_path(self, number, path, answer) -> None:
-        from rich.text import Text
-
-        line = Text(f"{number + 1:3}  ", style="dim")
-        line.append(path.text.replace("\n", " "), style="default")
-        line.append(f"  [{answer or 'no answer'}]", style="cyan")
-        self._console.print(line)
-
-    def _print_votes(self, result) -> None:
-        for answer, count in tally(result.vote):
-            bar = "█" * round(30 * count / len(result.paths))
-            style = "green" if answer == result.vote.winner else "default"
-            name = "no answer" if answer is None else answer
-            self._print(f"{name:>12} {bar} {count}", style)
-        drawn = len(result.paths)
-        few = f", enough of {result.samples}" * (drawn < result.samples)
-        self._print(
-            f"answer: {result.vote.winner or 'none'} "
-            f"({result.vote.confidence:.0%} of {drawn} paths{few})\n"
-        )
-
-    def _print(self, text, style="default") -> None:
-        from rich.text import Text
-
-        self._console.print(Text(text, style=style))
-
-
-def tally(vote: Vote) -> list[tuple[str | None, int]]:
-    """Returns answers and votes, most votes first, abstentions (None) last.
-
-    Example:
-        >>> tally(vote(["7", "9", None, "9"]))
-        [('9', 2), ('7', 1), (None, 1)]
-    """
-    lines = sorted(vote.counts.items(), key=lambda item: -item[1])
-    return lines + ([(None, vote.abstained)] if vote.abstained else [])
+        yield row, number, whole

@@ -111,8 +111,8 @@ def sampling_of(
     Args:
         sampling: As a whole, or `None`.
         settings: Fields by name.
-        caller: The function that was called with them; its other arguments
-            are suggested for a misspelt name.
+        caller: What was called with them; its other arguments are suggested
+            for a misspelt name.
         default: Makes a `Sampling` of the settings.
 
     Raises:
@@ -123,14 +123,14 @@ def sampling_of(
         if name not in fields:
             known = {*fields, *inspect.signature(caller).parameters}
             raise InputError(
-                f"{caller.__name__}: no setting {name!r}."
+                f"no setting {name!r}."
                 + did_you_mean(name, known - {"settings"})
             )
     if sampling is None:
         return default(**settings)
     if settings:
         raise InputError(
-            f"{caller.__name__}: give sampling, or {', '.join(settings)}, "
-            "which it says too, not both"
+            f"give sampling, or {', '.join(settings)}, which it says too, not "
+            "both"
         )
     return sampling

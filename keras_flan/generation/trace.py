@@ -7,7 +7,8 @@ from pathlib import Path
 
 from keras_flan.errors import InputError
 from keras_flan.files import atomic_write, write_jsonl
-from keras_flan.generation.prompting import Answered, tally
+from keras_flan.generation.printing import tally
+from keras_flan.generation.prompting import Answered
 from keras_flan.pages import html as page
 
 ANSWERS_FILE = "answers.jsonl"

@@ -106,7 +106,7 @@ def quickstart(
 
     Source: the steps of arXiv:2210.11416, figure 1, in miniature.
     """
-    from keras_flan.generation.prompting import Printer
+    from keras_flan.generation.printing import Printer
     from keras_flan.miniature.quickstart_report import write_report
     from keras_flan.training.config import TrainConfig
     from keras_flan.training.run import start_model, train

@@ -128,11 +128,11 @@ def test_toxicity_with_a_scorer_of_ones_own(run):
         ),
         (
             ("evaluate", "--model", "own_model:flat", *ALL[3:]),
-            "flat: expected 6 lists, one a prompt, of 1 text; found 'The an",
+            "flat: expected 6 lists, one per prompt, of 1 text; found 'The an",
         ),
         (
             ("evaluate", "--model", "own_model:few", *ALL[3:]),
-            "few: expected 6 lists, one a prompt, of 1 text; found 1 list",
+            "few: expected 6 lists, one per prompt, of 1 text; found 1 list",
         ),
         (
             ("evaluate", "--model", "own_model:plain", *ALL[3:]),

@@ -49,7 +49,7 @@ def runs(tmp_path_factory):
     planned = plan(
         ["bbh"], ["cot-vote", "direct", "cot"], [str(data)], root / "runs", 8
     )
-    assert [(r.output.name, r.samples) for r in planned] == [
+    assert [(r.output.name, r.sampling.samples) for r in planned] == [
         ("bbh-cot-vote", 8),
         ("bbh-direct", 1),
         ("bbh-cot", 1),
@@ -189,4 +189,4 @@ def test_plans_say_what_is_wrong(tmp_path):
     with pytest.raises(InputError, match=r"--data bhb=x: no such.*'bbh'"):
         plan(["bbh"], ["cot"], ["bhb=x"], "out")
     [run] = plan(["bbh"], ["cot"], ["bbh=x"], tmp_path, samples=4)
-    assert run.output == tmp_path and run.samples == 4
+    assert run.output == tmp_path and run.sampling.samples == 4

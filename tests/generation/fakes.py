@@ -2,6 +2,7 @@
 
 import types
 
+from keras_flan.generation.language_model_like import StandIn
 from keras_flan.miniature.quickstart import QUESTION  # noqa: F401
 
 CHAINS = [
@@ -25,8 +26,27 @@ def make_path(text):
 
 
 def cafeteria(prompts, *, samples, **settings):
-    """Called like `keras_flan.generation.stream`, without the model."""
-    # The last path is done first, as it may be with a real model.
+    """A `LanguageModelLike`'s `generate`."""
+    return [
+        [make_path(CHAINS[number % len(CHAINS)]) for number in range(samples)]
+        for _ in prompts
+    ]
+
+
+class Streamed(StandIn):
+    """Yields rows, numbers and paths as they are done, like a real model.
+
+    Args:
+        function: Called like `keras_flan.generation.stream`, without the
+            model, and with all settings by name.
+    """
+
+    def stream(self, prompts, sampling, **settings):
+        return self._call(prompts, **vars(sampling), **settings)
+
+
+def last_first(prompts, *, samples, **settings):
+    """The cafeteria; the last path is done first."""
     for row in range(len(prompts)):
         for number in reversed(range(samples)):
             yield row, number, make_path(CHAINS[number % len(CHAINS)])

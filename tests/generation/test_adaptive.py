@@ -10,20 +10,20 @@ from keras_flan.answers.voting import stopping_point
 from keras_flan.errors import InputError
 from keras_flan.generation import PromptStyle, ask
 from tests.conftest import make_t5
-from tests.generation.fakes import CHAINS, QUESTION, make_path
+from tests.generation.fakes import CHAINS, QUESTION, Streamed, make_path
 
 # Who reasons like that is right in two of three paths.
 SAID = [CHAINS[n] for n in (0, 5, 1, 2, 4, 9, 3, 0, 1, 7, 2, 0)]
 
 
-class Speaker:
-    """Called like `stream`; says its chains in an order of its own."""
+class Speaker(Streamed):
+    """Says its chains in an order of its own."""
 
     def __init__(self, order):
         self.order = order
         self.drawn = 0
 
-    def __call__(self, prompts, *, samples, enough=None, **settings):
+    def stream(self, prompts, sampling, enough=None, **settings):
         for number in self.order:
             self.drawn += 1
             yield 0, number, make_path(SAID[number])

@@ -47,5 +47,5 @@ def test_unknown_names_and_two_ways_of_saying_are_refused():
             function(None, ["a"], topk=3)
         with pytest.raises(InputError, match="or seed, which it says too"):
             function(None, ["a"], sampling=Sampling(), seed=3)
-    with pytest.raises(InputError, match=r"ask: .*Did you mean 'adaptive'"):
+    with pytest.raises(InputError, match="Did you mean 'adaptive'"):
         sampling_of(None, {"adaptve": 0.9}, ask)

@@ -11,7 +11,13 @@ import pytest
 
 from keras_flan.errors import InputError
 from keras_flan.generation.serving import Queue, QueueFull, Server
-from tests.generation.fakes import CHAINS, QUESTION, cafeteria
+from tests.generation.fakes import (
+    CHAINS,
+    QUESTION,
+    Streamed,
+    cafeteria,
+    last_first,
+)
 
 
 @contextlib.contextmanager
@@ -28,7 +34,7 @@ def serving(model):
 
 @pytest.fixture(scope="module")
 def server():
-    with serving(cafeteria) as server:
+    with serving(Streamed(last_first)) as server:
         yield server
 
 
@@ -152,10 +158,10 @@ def test_noise_and_clients_that_leave_do_no_harm(server, capfd):
 
 def test_a_model_that_fails_says_so():
     def fails(prompts, **settings):
-        yield from cafeteria(prompts, **{**settings, "samples": 1})
+        yield from last_first(prompts, **{**settings, "samples": 1})
         raise ValueError("out of luck")
 
-    with serving(fails) as server:
+    with serving(Streamed(fails)) as server:
         status, events = post(server, {"question": "x", "samples": 2})
         assert status == 200
         assert events[-1] == {
@@ -173,8 +179,8 @@ def test_one_generation_at_a_time():
         running.append(prompts)
         most.append(len(running))
         go.wait(20)
-        yield from cafeteria(prompts, **settings)
         running.remove(prompts)
+        return cafeteria(prompts, **settings)
 
     with serving(slow) as server:
         done = []
@@ -224,12 +230,12 @@ def test_a_generation_ends_when_its_client_leaves():
         try:
             while True:
                 # Never the last path, so the question is never done.
-                yield from cafeteria(prompts, samples=samples - 1)
+                yield from last_first(prompts, samples=samples - 1)
                 more.set()
         finally:
             ended.set()
 
-    with serving(endless) as server:
+    with serving(Streamed(endless)) as server:
         connection = connect(server)
         body = json.dumps({"question": "x", "samples": 64})
         connection.request(
@@ -281,7 +287,7 @@ def test_the_page_in_chromium(browser, width, tmp_path):
     step = threading.Semaphore(0)
 
     def stepwise(prompts, **settings):
-        for event in cafeteria(prompts, **settings):
+        for event in last_first(prompts, **settings):
             step.acquire(timeout=20)
             yield event
 
@@ -291,7 +297,7 @@ def test_the_page_in_chromium(browser, width, tmp_path):
     def wait(condition):
         WebDriverWait(browser, 20).until(lambda _: condition())
 
-    with serving(stepwise) as server:
+    with serving(Streamed(stepwise)) as server:
         browser.set_window_size(width, 1000)
         browser.get_log("browser")  # forgets what was before
         browser.get(server.url)

@@ -11,7 +11,7 @@ from keras_flan.data.records.example import Example
 from keras_flan.data.templates.prompts import render_prompt
 from keras_flan.errors import InputError
 from keras_flan.generation import PromptStyle, ask
-from keras_flan.generation.engine import Path
+from keras_flan.generation.outputs import Path
 from keras_flan.generation.styles import read_exemplars
 from tests.generation.fakes import QUESTION
 
@@ -63,11 +63,11 @@ def test_the_second_pass_reads_each_rationale():
     def model(prompts, **settings):
         calls.append((list(prompts), settings))
         if len(calls) == 1:
-            for number in (1, 0):
-                yield 0, number, make(f" 23 - 20 = {number + 3}. ", -2.0)
-        else:
-            for row, prompt in enumerate(prompts):
-                yield row, 0, make(" 9." if "= 3" in prompt else " 10.", -0.5)
+            return [[make(f" 23 - 20 = {n}. ", -2.0) for n in (3, 4)]]
+        return [
+            [make(" 9." if "= 3" in prompt else " 10.", -0.5)]
+            for prompt in prompts
+        ]
 
     style = PromptStyle(cot=True, two_passes=True)
     [answered] = ask(model, [QUESTION], style=style, samples=2, kind="number")
@@ -88,7 +88,7 @@ def test_the_second_pass_reads_each_rationale():
 def test_without_a_style_the_question_is_the_prompt():
     def model(prompts, **settings):
         assert prompts == [" as it is "]
-        yield 0, 0, make("x")
+        return [["x"]]
 
     [answered] = ask(model, [" as it is "])
     assert answered.prompt == " as it is "
@@ -133,7 +133,7 @@ def test_the_command_asks_that_way(tmp_path, monkeypatch, capsys):
 
     def model(prompts, **settings):
         seen.append(prompts)
-        yield 0, 0, make("Drei. Die Antwort ist 9.")
+        return [["Drei. Die Antwort ist 9."]]
 
     monkeypatch.setattr("keras_flan.models.loading.load", lambda _: model)
     exemplars = tmp_path / "e.jsonl"

@@ -8,17 +8,22 @@ import pytest
 from keras_flan import cli
 from keras_flan.answers.voting import vote
 from keras_flan.errors import InputError
+from keras_flan.generation.printing import Printer, tally
 from keras_flan.generation.prompting import (
     Asking,
-    Printer,
     ask,
     stream_answers,
-    tally,
 )
 from keras_flan.generation.sampling_settings import Sampling
 from keras_flan.generation.trace import draw_votes, write_trace
 from tests.evaluation.test_report import Page
-from tests.generation.fakes import CHAINS, QUESTION, cafeteria
+from tests.generation.fakes import (
+    CHAINS,
+    QUESTION,
+    Streamed,
+    cafeteria,
+    last_first,
+)
 
 
 @pytest.fixture(scope="module")
@@ -29,7 +34,7 @@ def results():
 def test_votes_arrive_one_by_one():
     events = list(
         stream_answers(
-            cafeteria,
+            Streamed(last_first),
             [QUESTION, "b"],
             Asking(kind="number", sampling=Sampling.for_votes(10)),
         )
@@ -57,7 +62,13 @@ def test_paths_are_printed_as_they_finish(capsys):
         lines.append(capsys.readouterr().out)
 
     printer = Printer()
-    ask(cafeteria, [QUESTION], samples=3, kind="number", on_path=printed)
+    ask(
+        Streamed(last_first),
+        [QUESTION],
+        samples=3,
+        kind="number",
+        on_path=printed,
+    )
     # The last path is done first; each is printed once, and the vote last.
     assert lines[0].startswith(f"{QUESTION}\n  3  They used 20")
     assert lines[1].startswith("  2  23 - 20") and lines[1].count("\n") == 1
@@ -139,14 +150,7 @@ def test_any_votes_can_be_drawn(tmp_path):
     texts = [f"The answer is ${i % 40}^x_{i}$ \\frac{{" for i in range(60)]
 
     def strange(prompts, *, samples, **settings):
-        for row, _ in enumerate(prompts):
-            for number in range(samples):
-                yield from cafeteria_like(row, number)
-
-    def cafeteria_like(row, number):
-        from tests.generation.fakes import make_path
-
-        yield row, number, make_path(texts[number] if row else "\n\n")
+        return [["\n\n"] * samples, texts[:samples]]
 
     results = ask(strange, ["$a_", "long \n" * 900], samples=60)
     assert results[0].vote.winner is None

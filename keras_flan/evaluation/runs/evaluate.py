@@ -1,23 +1,33 @@
-"""Evaluation: prompts out, outputs in, answers, votes, scores, files."""
+"""Evaluation: prompts out, outputs in, answers, votes, scores, files.
+
+A run writes `predictions.jsonl` (one line per example: prompt, raw outputs,
+log-probabilities, extracted answers with the rules that found them, votes,
+target, versions, model hash), `metrics.json` and `timing.json`. They take the
+place of earlier ones only when the whole run went well. The same run writes
+the same bytes, but for `timing.json`. `keras-flan score` gives the same scores
+for the predictions.
+
+Until then finished examples are kept in `journal.jsonl`, batch by batch:
+after a crash, or `kill -9`, the same call with `resume` goes on.
+"""
 
 import dataclasses
-import functools
 import hashlib
 import json
+import math
 import os
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from keras_flan.errors import InputError
-from keras_flan.generation.asking import generator_of, likelihoods_of
-from keras_flan.generation.sampling_settings import Sampling, sampling_of
+from keras_flan.answers import EXTRACTOR_VERSION
 from keras_flan.evaluation.benchmarks.base import Item
 from keras_flan.evaluation.benchmarks.files import load_benchmark
 from keras_flan.evaluation.benchmarks.protocols import PromptProtocol
 from keras_flan.evaluation.runs.identity import model_hash
 from keras_flan.evaluation.runs.journal import JOURNAL_FILE, Journal
+from keras_flan.evaluation.runs.run import Run
 from keras_flan.evaluation.scores.judging import judge
 from keras_flan.evaluation.scores.predictions import (
     PREDICTIONS_FILE,
@@ -27,13 +37,17 @@ from keras_flan.evaluation.scores.predictions import (
 )
 from keras_flan.evaluation.scores.scoring import score
 from keras_flan.files import read_json_object, write_json
-from keras_flan.answers import EXTRACTOR_VERSION
+from keras_flan.generation import outputs
+from keras_flan.generation.language_model_like import (
+    DecodedModel,
+    StandIn,
+    as_language_model,
+)
 from keras_flan.progress import Progress
 
 METRICS_FILE = "metrics.json"
 TIMING_FILE = "timing.json"
 
-_DEFAULT = functools.partial(Sampling.for_votes, max_new_tokens=256)
 # Paths that are asked for in one call; generation makes its own batches.
 _PATHS_PER_CALL = 256
 
@@ -44,56 +58,28 @@ def evaluate(
     data: str | os.PathLike | None = None,
     *,
     output: str | os.PathLike,
-    mode: str = "direct",
-    shots: int | None = 0,
-    limit: int | None = None,
-    tasks: Iterable[str] | None = None,
-    split: str | None = None,
-    batch_paths: int | None = None,
-    sampling: Sampling | None = None,
     resume: bool = False,
     progress: bool = False,
     **settings: Any,
 ) -> dict[str, Any]:
-    """Scores a model on a benchmark and logs every example.
-
-    Writes `predictions.jsonl` (one line an example: prompt, raw outputs, log
-    probabilities, extracted answers with the rules that found them, votes,
-    target, versions, model hash), `metrics.json` and `timing.json` to
-    `output`. They take the place of earlier ones only when the whole run
-    went well. The same run writes the same bytes, but for `timing.json`.
-    `keras-flan score` gives the same scores for the predictions.
-
-    Until then finished examples are kept in `journal.jsonl`, batch by batch:
-    after a crash, or `kill -9`, the same call with `resume` goes on.
+    """Scores a model on a benchmark and logs every example; see the module.
 
     Args:
         model: A model with a vocabulary, as `keras_flan.models.load` returns
-            it, or a callable that is called like
-            `keras_flan.generation.generate`, without the model; its paths
-            may be plain texts. For the mode `rank` a callable needs a method
-            `log_likelihoods(prompts, continuations)`.
+            it, or what answers in its stead: a
+            `keras_flan.generation.LanguageModelLike`, or a callable that is
+            its `generate`.
         benchmark: `"mmlu"`, `"bbh"`, `"gsm8k"`, ..., or a protocol, see
             `load_benchmark`.
         data: The benchmark's file or folder, see `load_benchmark`.
         output: The folder to write.
-        mode: `"direct"`, `"cot"` to let the model reason first, or `"rank"`
-            to compare the likelihoods of given answers.
-        shots: Number of exemplars in the prompt; None is as many as the
-            published protocol has.
-        limit: Only the first so many examples of each task.
-        tasks: Only these tasks.
-        split: Of the benchmarks that have several.
-        batch_paths: Paths that are decoded, and put into the journal, at a
-            time. Default: as generation does.
-        sampling: How to sample the paths of an example, whose answers are
-            put to the vote; the seed is that of the exemplars too. Default:
-            `Sampling.for_votes(max_new_tokens=256)`.
         resume: Go on with the journal of a run that was cut short; of a
             finished run with the same settings, model and data, return the
             metrics.
         progress: Show progress and the time left on stderr.
-        **settings: Or the arguments of `Sampling.for_votes`, by name.
+        **settings: The other fields of a `Run` (`mode`, `shots`, `limit`,
+            `tasks`, `split`, `batch_paths`, `sampling`), or those of its
+            `Sampling` by name (`samples`, `temperature`, ...).
 
     Returns:
         The content of `metrics.json`: what `score` returns, and under `run`
@@ -110,7 +96,6 @@ def evaluate(
         ...     "data/gsm8k",
         ...     output="runs/gsm8k",
         ...     mode="cot",
-        ...     shots=4,
         ...     samples=8,
         ... )
         >>> metrics["accuracy"], metrics["tasks"]["gsm8k"]["unparsed"]
@@ -118,56 +103,62 @@ def evaluate(
 
     Reference: arXiv:2210.11416, section 3; arXiv:2203.11171.
     """
-    output, begin = Path(output), time.monotonic()
-    if output.exists() and not output.is_dir():
-        raise InputError(f"{output}: expected a folder to write, found a file")
-    sampling = sampling_of(sampling, settings, evaluate, _DEFAULT)
-    if sampling.stop:
-        raise InputError("stop: a benchmark says itself where an output ends")
-    source = load_benchmark(benchmark, data, split)
-    tasks = None if tasks is None else list(tasks)
-    shots = source.protocol.shots if shots is None else shots
+    run = Run.of(benchmark, data, output, **settings)
+    return evaluate_run(model, run, resume=resume, progress=progress)
+
+
+def evaluate_run(
+    model: Any, run: Run, *, resume: bool = False, progress: bool = False
+) -> dict[str, Any]:
+    """As `evaluate`."""
+    begin = time.monotonic()
+    source = load_benchmark(run.benchmark, run.data, run.split)
+    shots = source.protocol.shots if run.shots is None else run.shots
     items = source.items(
-        mode=mode, shots=shots, limit=limit, tasks=tasks, seed=sampling.seed
+        mode=run.mode,
+        shots=shots,
+        limit=run.limit,
+        tasks=run.tasks,
+        seed=run.sampling.seed,
     )
-    settings = sampling.to_dict()
-    if batch_paths is not None:
-        settings["batch_paths"] = batch_paths
-    make = _maker(model, mode, settings)
+    settings = run.sampling.to_dict()
+    if run.batch_paths is not None:
+        settings["batch_paths"] = run.batch_paths
+    make = _maker(model, run.mode, settings)
     row_fields = {
         "protocol": source.name,
         "protocol_version": source.protocol.version,
         "extractor_version": EXTRACTOR_VERSION,
-        "mode": mode,
-        "seed": sampling.seed,
+        "mode": run.mode,
+        "seed": run.sampling.seed,
         "model": model_hash(model),
     }
-    run = {
+    told = {
         **row_fields,
         "shots": shots,
         "vote": "majority",
         **settings,
-        "limit": limit,
-        "tasks": tasks,
+        "limit": run.limit,
+        "tasks": run.tasks,
         "split": source.split,
         "data": _digest(items),
     }
-    if resume and (finished := _finished(output, run)):
+    if resume and (finished := _finished(run.output, told)):
         return finished
-    journal = Journal(output / JOURNAL_FILE, run, resume)
+    journal = Journal(run.output / JOURNAL_FILE, told, resume)
     before = len(journal.rows)
-    size = max(1, (batch_paths or _PATHS_PER_CALL) // sampling.samples)
+    size = max(1, (run.batch_paths or _PATHS_PER_CALL) // run.sampling.samples)
     _fill(journal, source.protocol, items, make, size, row_fields, progress)
     rows = [journal.rows[index] for index in range(len(items))]
-    metrics = {**score(source.protocol, rows), "run": run}
-    write_predictions(output / PREDICTIONS_FILE, rows)
-    write_json(output / METRICS_FILE, metrics)
+    metrics = {**score(source.protocol, rows), "run": told}
+    write_predictions(run.output / PREDICTIONS_FILE, rows)
+    write_json(run.output / METRICS_FILE, metrics)
     timing = {
         "seconds": round(time.monotonic() - begin, 3),
         "examples": len(items) - before,
         "resumed": before,
     }
-    write_json(output / TIMING_FILE, timing)
+    write_json(run.output / TIMING_FILE, timing)
     journal.close()
     return metrics
 
@@ -243,16 +234,16 @@ def _chunks(values: list[int], size: int) -> Iterator[list[int]]:
 
 def _maker(model: Any, mode: str, settings: dict) -> Callable:
     """Returns a function of items to what the log says of their outputs."""
+    asked = as_language_model(model)
     if mode == "rank":
-        return lambda items: _rank(model, items)
-    generate = generator_of(model)
-    stops = getattr(model, "vocabulary", None) is not None
+        return lambda items: _rank(asked, items)
+    stops = isinstance(asked, DecodedModel)
 
     def make(items: Sequence[Item]) -> list[dict]:
         # Saves time only: what follows a stop text is cut anyway. Blank ones
         # don't count before something was written, which generation ignores.
         stop = [text for text in items[0].stop if text.strip()]
-        paths = generate(
+        paths = asked.generate(
             [item.prompt for item in items],
             **settings,
             **({"stop": stop} if stops and stop else {}),
@@ -262,16 +253,18 @@ def _maker(model: Any, mode: str, settings: dict) -> Callable:
     return make
 
 
-def _outputs(paths: Sequence[Any]) -> dict:
-    logged = {"outputs": [p if isinstance(p, str) else p.text for p in paths]}
-    if not any(isinstance(path, str) for path in paths):
+def _outputs(paths: Sequence[outputs.Path]) -> dict[str, list]:
+    logged: dict[str, list] = {"outputs": [p.text for p in paths]}
+    if not any(math.isnan(p.log_probability) for p in paths):
         logged["log_probabilities"] = [p.log_probability for p in paths]
         logged["token_counts"] = [len(p.token_ids) for p in paths]
     return logged
 
 
-def _rank(model: Any, items: Sequence[Item]) -> list[dict]:
-    found = likelihoods_of(model)(
+def _rank(
+    asked: DecodedModel | StandIn, items: Sequence[Item]
+) -> list[dict[str, Any]]:
+    found = asked.log_likelihoods(
         [item.prompt for item in items],
         [item.continuations for item in items],
     )

@@ -18,7 +18,8 @@ def model_hash(model: Any) -> str:
 
     Of a Keras model these are a SHA-256 of its weights, in order, with their
     shapes and dtypes; of a callable, one of its name and of the source file
-    that defines it. What a callable reads elsewhere is not covered.
+    that defines it. What a callable reads elsewhere is not covered, but what
+    it gives as its `digest`.
 
     Args:
         model: A Keras model, or a callable.
@@ -36,6 +37,7 @@ def model_hash(model: Any) -> str:
             value = np.ascontiguousarray(_as_numpy(variable))
             digest.update(value.view(np.uint8).data)
     else:
+        digest.update(getattr(model, "digest", b""))
         kind = model if hasattr(model, "__qualname__") else type(model)
         digest.update(f"{kind.__module__}:{kind.__qualname__}".encode())
         try:

@@ -1,6 +1,5 @@
 """Several benchmarks and modes, one after the other, with one model."""
 
-import dataclasses
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
@@ -9,30 +8,12 @@ from typing import Any
 from keras_flan.errors import InputError, did_you_mean
 from keras_flan.evaluation.benchmarks.files import BUILT_IN, load_benchmark
 from keras_flan.evaluation.benchmarks.protocols import load_protocol
+from keras_flan.evaluation.runs.run import Run
 
 # How a run is asked: its mode, and whether several paths vote.
 WAYS = ("direct", "cot", "cot-vote", "rank")
 # Paths of `cot-vote` where nothing else is said.
 _VOTES = 8
-
-
-@dataclasses.dataclass(frozen=True)
-class Run:
-    """One benchmark asked in one way.
-
-    Args:
-        benchmark: Its name.
-        data: Its files.
-        output: The folder to write.
-        mode: A mode of `evaluate`.
-        samples: Paths an example.
-    """
-
-    benchmark: str
-    data: Path | None
-    output: Path
-    mode: str
-    samples: int
 
 
 def plan(
@@ -41,6 +22,8 @@ def plan(
     data: Iterable[str],
     output: str | os.PathLike,
     samples: int = 1,
+    split: str | None = None,
+    **settings: Any,
 ) -> list[Run]:
     """Returns the runs of benchmarks and ways.
 
@@ -52,10 +35,13 @@ def plan(
         data: A file or folder for all benchmarks, or `NAME=PATH` for one.
         output: The folder to write. A single run writes to it, several to
             `<benchmark>-<way>` in it.
-        samples: Paths an example.
+        samples: Paths per example.
+        split: The split of the benchmarks that have it.
+        **settings: Further ones of `Run.of`.
 
     Raises:
-        InputError: If a name is unknown, or a benchmark has no data.
+        InputError: If a name is unknown, a benchmark has no data, or none
+            has the split.
 
     Example:
         >>> [run.output.name for run in plan(
@@ -70,7 +56,7 @@ def plan(
     votes = "cot-vote" in ways
     runs = []
     for name, way in dict.fromkeys(pairs):
-        load_protocol(name)  # says if there is none
+        splits = load_protocol(name).splits  # says if there is none
         if way == "cot-vote":
             number = samples if samples > 1 else _VOTES
         else:
@@ -78,64 +64,56 @@ def plan(
         folder = Path(output)
         if len(pairs) > 1:
             folder = folder / f"{name}-{way}"
-        mode = "cot" if way == "cot-vote" else way
-        runs.append(Run(name, places[name], folder, mode, number))
+        runs.append(
+            Run.of(
+                name,
+                places[name],
+                folder,
+                mode="cot" if way == "cot-vote" else way,
+                split=split if split in splits else None,
+                samples=number,
+                **settings,
+            )
+        )
+    if split is not None and not any(run.split for run in runs):
+        known = {s for name in benchmarks for s in load_protocol(name).splits}
+        raise InputError(
+            f"split: found {split!r}." + did_you_mean(split, known)
+        )
     return runs
 
 
-def check(runs: Iterable[Run], split: str | None = None) -> None:
-    """Raises InputError if a run lacks its files, or none has the split."""
-    runs = list(runs)
-    splits = {s for r in runs for s in load_protocol(r.benchmark).splits}
-    if split is not None and split not in splits:
-        raise InputError(
-            f"split: found {split!r}." + did_you_mean(split, splits)
-        )
+def check(runs: Iterable[Run]) -> None:
+    """Raises InputError if a run lacks its files."""
     for run in runs:
-        load_benchmark(run.benchmark, run.data, _split_of(run, split))
+        load_benchmark(run.benchmark, run.data, run.split)
 
 
 def run_all(
     model: Any,
     runs: Sequence[Run],
     *,
-    split: str | None = None,
-    done: Callable[[Run, dict], None] = lambda run, metrics: None,
-    **settings,
-) -> list[dict]:
+    done: Callable[[dict[str, Any]], None] = lambda metrics: None,
+    **settings: bool,
+) -> list[dict[str, Any]]:
     """Evaluates the runs, in order.
 
     Args:
         model: See `evaluate`.
         runs: What `plan` returned.
-        split: The split of the benchmarks that have it.
-        done: Called with each run and its metrics.
-        **settings: Further arguments of `evaluate`.
+        done: Called with the metrics of each.
+        **settings: `resume` and `progress`, as for `evaluate`.
 
     Returns:
         The metrics of each.
     """
-    from keras_flan.evaluation.runs.evaluate import evaluate
+    from keras_flan.evaluation.runs.evaluate import evaluate_run
 
     results = []
     for run in runs:
-        metrics = evaluate(
-            model,
-            run.benchmark,
-            run.data,
-            output=run.output,
-            mode=run.mode,
-            samples=run.samples,
-            split=_split_of(run, split),
-            **settings,
-        )
-        done(run, metrics)
-        results.append(metrics)
+        results.append(evaluate_run(model, run, **settings))
+        done(results[-1])
     return results
-
-
-def _split_of(run: Run, split: str | None) -> str | None:
-    return split if split in load_protocol(run.benchmark).splits else None
 
 
 def _places(

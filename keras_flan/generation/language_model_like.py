@@ -1,0 +1,279 @@
+"""What answers in a model's stead: a callable, a log, a class of one's own."""
+
+import hashlib
+import inspect
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any, Protocol
+
+from keras_flan.errors import InputError
+from keras_flan.generation.outputs import Likelihood, Path
+from keras_flan.generation.sampling_settings import Sampling
+
+
+class LanguageModelLike(Protocol):
+    """What can be asked like a model, by `ask`, `evaluate` and the commands.
+
+    A plain function in the place of `generate` does too, where no
+    likelihoods are needed.
+
+    Example:
+        >>> def count(prompts, *, samples, **settings):
+        ...     return [[f"The answer is {len(p)}."] * samples for p in prompts]
+        >>> ask(count, ["Hello"], samples=3)[0].vote.counts
+        {'5': 3}
+    """
+
+    def generate(
+        self, prompts: Sequence[str], **settings: Any
+    ) -> Sequence[Sequence[Path | str]]:
+        """Returns, per prompt, a list of `samples` texts or `Path`s.
+
+        Args:
+            prompts: The prompts.
+            **settings: The fields of `Sampling`; `top_p` and `stop` only
+                where they limit. `evaluate` passes on its `batch_paths`.
+        """
+
+    def log_likelihoods(
+        self, prompts: Sequence[str], continuations: Sequence[Sequence[str]]
+    ) -> Sequence[Sequence[Likelihood]]:
+        """Returns, per prompt, the `Likelihood` of each continuation."""
+
+
+class DecodedModel:
+    """A model with a vocabulary, asked by decoding.
+
+    Args:
+        model: A `keras_flan.models.LanguageModel`.
+    """
+
+    def __init__(self, model: Any):
+        self._model = model
+
+    def generate(
+        self, prompts: Sequence[str], **settings: Any
+    ) -> list[list[Path]]:
+        """As `keras_flan.generation.generate`."""
+        from keras_flan.generation.engine import generate
+
+        return generate(self._model, prompts, **settings)
+
+    def stream(
+        self, prompts: Sequence[str], sampling: Sampling, **settings: Any
+    ) -> Iterator[tuple[int, int, Path]]:
+        """As `keras_flan.generation.stream`."""
+        from keras_flan.generation.engine import stream
+
+        return stream(self._model, prompts, sampling=sampling, **settings)
+
+    def log_likelihoods(
+        self, prompts: Sequence[str], continuations: Sequence[Sequence[str]]
+    ) -> list[list[Likelihood]]:
+        """As `keras_flan.evaluation.log_likelihoods`."""
+        from keras_flan.generation.likelihood import log_likelihoods
+
+        return log_likelihoods(self._model, prompts, continuations)
+
+
+class StandIn:
+    """A callable, or another class with `generate`; its lists are checked.
+
+    Args:
+        model: The callable, or the object.
+    """
+
+    def __init__(self, model: Any):
+        self._model = model
+        self._call = getattr(model, "generate", model)
+        self._name = getattr(self._call, "__qualname__", type(model).__name__)
+
+    def generate(
+        self, prompts: Sequence[str], **settings: Any
+    ) -> list[list[Path]]:
+        """Returns what is answered, texts as `Path`s.
+
+        Raises:
+            InputError: If the settings are not taken, or something else is
+                returned than a list of `samples` texts or paths per prompt.
+        """
+        self._check_call(prompts, settings)
+        found = self._call(prompts, **settings)
+        self._check_paths(found, len(prompts), settings.get("samples", 1))
+        return [
+            [Path(path) if isinstance(path, str) else path for path in paths]
+            for paths in found
+        ]
+
+    def stream(
+        self, prompts: Sequence[str], sampling: Sampling, **_: Any
+    ) -> Iterator[tuple[int, int, Path]]:
+        """Yields what `generate` returns, as if path by path."""
+        found = self.generate(prompts, **sampling.to_dict())
+        for row, paths in enumerate(found):
+            for number, path in enumerate(paths):
+                yield row, number, path
+
+    def log_likelihoods(
+        self, prompts: Sequence[str], continuations: Sequence[Sequence[str]]
+    ) -> Sequence[Sequence[Likelihood]]:
+        """Returns those of its own.
+
+        Raises:
+            InputError: If it has no such method.
+        """
+        if not hasattr(self._model, "log_likelihoods"):
+            raise InputError(
+                "likelihoods need a model, or a callable with a method "
+                f"log_likelihoods, found {type(self._model).__name__}; give "
+                "the mode 'direct' or 'cot'"
+            )
+        return self._model.log_likelihoods(prompts, continuations)
+
+    def _check_call(self, prompts: Sequence[str], settings: dict) -> None:
+        try:
+            signature = inspect.signature(self._call)
+        except ValueError:
+            return  # Written in C: it says so itself.
+        try:
+            signature.bind(prompts, **settings)
+        except TypeError as error:
+            raise InputError(
+                f"{self._name}{signature}: {error}; it is called with prompts "
+                f"and {', '.join(settings)}: give it **settings"
+            ) from None
+
+    def _check_paths(self, found: Any, prompts: int, samples: int) -> None:
+        expected = (
+            f"{self._name}: expected {_count(prompts, 'list')}, one per "
+            f"prompt, of {_count(samples, 'text')}"
+        )
+        if isinstance(found, Iterator):
+            raise InputError(
+                f"{expected}; found a {type(found).__name__}: return lists of "
+                "texts or paths, do not yield (row, number, path)"
+            )
+        if not isinstance(found, list | tuple):
+            raise InputError(f"{expected}; found {found!r:.60}")
+        if len(found) != prompts:
+            raise InputError(f"{expected}; found {_count(len(found), 'list')}")
+        for paths in found:
+            if not (
+                isinstance(paths, list | tuple)
+                and len(paths) == samples
+                and all(isinstance(p, str) or hasattr(p, "text") for p in paths)
+            ):
+                raise InputError(
+                    f"{expected}; found {paths!r:.60} for a prompt"
+                )
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}{'s' * (number != 1)}"
+
+
+class Recorded:
+    """Answers with what a log holds for a prompt.
+
+    Args:
+        rows: Of each is read: `prompt`; `outputs`, or one `output`; and for
+            likelihoods `ranking`, as `evaluate` logs it.
+
+    Raises:
+        InputError: If a row has no prompt.
+
+    Example:
+        >>> log = Recorded(read_jsonl("runs/gsm8k/predictions.jsonl"))
+        >>> evaluate(log, "gsm8k", "data/gsm8k", output="runs/again")
+    """
+
+    def __init__(self, rows: Iterable[Mapping[str, Any]]):
+        self._rows: dict[str, Mapping[str, Any]] = {}
+        for number, row in enumerate(rows, 1):
+            if not isinstance(row.get("prompt"), str):
+                raise InputError(f"row {number} of the log has no prompt")
+            self._rows.setdefault(row["prompt"], row)
+
+    @property
+    def digest(self) -> bytes:
+        """Changes when the answers do."""
+        text = json.dumps(list(self._rows.values()), default=str)
+        return hashlib.sha256(text.encode()).digest()
+
+    def generate(
+        self, prompts: Sequence[str], *, samples: int = 1, **settings: Any
+    ) -> list[list[str]]:
+        """Returns the first `samples` outputs of each prompt.
+
+        Raises:
+            InputError: If the log has too few, or none.
+        """
+        made = []
+        for row in map(self._row, prompts):
+            outputs = row["outputs"] if "outputs" in row else [row["output"]]
+            if len(outputs) < samples:
+                raise InputError(
+                    f"prompt {row['prompt']!r:.60}: the log has "
+                    f"{_count(len(outputs), 'output')}, not {samples}"
+                )
+            made.append(list(outputs[:samples]))
+        return made
+
+    def log_likelihoods(
+        self, prompts: Sequence[str], continuations: Sequence[Sequence[str]]
+    ) -> list[list[Likelihood]]:
+        """Returns the likelihoods that were logged, in their order.
+
+        Raises:
+            InputError: If the log has none for a prompt, or of other choices.
+        """
+        made = []
+        for row, texts in zip(
+            map(self._row, prompts), continuations, strict=True
+        ):
+            ranking = row.get("ranking", {"choices": ()})
+            if len(ranking["choices"]) != len(texts):
+                raise InputError(
+                    f"prompt {row['prompt']!r:.60}: the log ranks "
+                    f"{_count(len(ranking['choices']), 'choice')}, not "
+                    f"{len(texts)}"
+                )
+            scores = zip(
+                ranking["log_probabilities"],
+                ranking["token_counts"],
+                strict=True,
+            )
+            made.append([Likelihood(*score) for score in scores])
+        return made
+
+    def _row(self, prompt: str) -> Mapping[str, Any]:
+        if prompt not in self._rows:
+            raise InputError(
+                f"prompt {prompt!r:.60}: the log of "
+                f"{_count(len(self._rows), 'prompt')} does not have it"
+            )
+        return self._rows[prompt]
+
+
+def as_language_model(model: Any) -> DecodedModel | StandIn:
+    """Returns what answers, with checks, whichever form it has.
+
+    Args:
+        model: A model with a vocabulary, a `LanguageModelLike`, or a
+            callable to be its `generate`.
+
+    Raises:
+        InputError: If it is none of them.
+    """
+    if isinstance(model, DecodedModel | StandIn):
+        return model
+    if getattr(model, "vocabulary", None) is not None:
+        return DecodedModel(model)
+    if hasattr(model, "vocabulary"):
+        raise InputError("Expected a model with a vocabulary. Received: None")
+    if not (callable(model) or hasattr(model, "generate")):
+        raise InputError(
+            "expected a model with a vocabulary or a callable, found "
+            f"{type(model).__name__}; load one with keras_flan.models.load"
+        )
+    return StandIn(model)
