@@ -33,8 +33,11 @@ def miniature(
     quiet: Quiet = False,
 ):
     """Run the paper's experiments in miniature; goes on after a kill."""
+    from keras_flan.miniature.experiments.execute import (
+        PAGE_FILE,
+        run_miniature,
+    )
     from keras_flan.miniature.experiments.plan import PLAN
-    from keras_flan.miniature.experiments.runner import PAGE_FILE, run_miniature
 
     results = run_miniature(
         output,

@@ -11,7 +11,7 @@ __getattr__, __dir__, __all__ = attach(
         "documents": ".pretraining.corpus",
         "load_plan": ".experiments.plan",
         "pretrain": ".pretraining.pretrain",
-        "run_miniature": ".experiments.runner",
+        "run_miniature": ".experiments.execute",
         "PretrainConfig": ".pretraining.pretrain",
     },
 )

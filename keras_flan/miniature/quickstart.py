@@ -11,8 +11,9 @@ import json
 import os
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import yaml
 
@@ -21,6 +22,10 @@ from keras_flan.evaluation.scores.predictions import (
     read_predictions,
 )
 from keras_flan.files import atomic_write, write_json
+
+if TYPE_CHECKING:
+    from keras_flan.generation.prompting import Answered
+    from keras_flan.models.language_model import LanguageModel
 
 # The model to start from; it was pretrained on generated text.
 MODEL = "flan_nano"
@@ -107,74 +112,63 @@ def quickstart(
     Source: the steps of arXiv:2210.11416, figure 1, in miniature.
     """
     from keras_flan.generation.printing import Printer
-    from keras_flan.miniature.quickstart_report import write_report
-    from keras_flan.training.config import TrainConfig
-    from keras_flan.training.run import start_model, train
 
     output = Path(output)
     clock = _Clock(quiet)
+    found, trained, question = _run(
+        output, steps, train_examples, test_examples, clock, quiet
+    )
+    metrics: dict[str, Any] = {
+        **_pick(found, "accuracy"),
+        "intervals": _pick(found, "interval"),
+        "question": question.to_dict(),
+        "seconds": {**clock.seconds, "total": sum(clock.seconds.values())},
+    }
+    write_json(output / "metrics.json", metrics)
+    _write_report(output, steps, test_examples, trained, metrics)
+    if not quiet:
+        Printer()(question)
+        _print(metrics, output)
+    return metrics
+
+
+def _run(
+    output: Path,
+    steps: int,
+    train_examples: Mapping[str, int],
+    test_examples: Mapping[str, int],
+    clock: "_Clock",
+    quiet: bool,
+) -> "tuple[dict[str, dict], dict, Answered]":
+    """Returns the evaluations, what `train` returns, and the question's."""
+    from keras_flan.training.config import TrainConfig
+    from keras_flan.training.run import start_model, train
+
     with clock.stage("records"):
         records = _records(output / "records", train_examples, test_examples)
         _write_yaml(output / "mixture.yaml", _mixture(records))
         _write_yaml(output / "train.yaml", _train(output, steps))
     config = TrainConfig.from_yaml(output / "train.yaml")
-    few = {
-        group: min(number, UNTUNED_EXAMPLES[group])
-        for group, number in test_examples.items()
-    }
+    found = {}
+    few = _few(test_examples)
     with clock.stage("evaluation before"):
         model = start_model(config)
-        before = _evaluate(model, records, output / "before", few, quiet)
+        found["before"] = _evaluate(model, output, "before", few, quiet)
     with clock.stage("training"):
         trained = train(config, model=model, quiet=quiet)
     with clock.stage("evaluation after"):
-        after = _evaluate(
-            model, records, output / "after", test_examples, quiet
-        )
+        found["after"] = _evaluate(model, output, "after", test_examples, quiet)
     with clock.stage("question"):
         question = _ask(model, output / "question")
-    seconds = {**clock.seconds, "total": sum(clock.seconds.values())}
-    found = {"before": before, "after": after}
-    table, intervals = (
-        {when: _pick(found[when], key) for when in found}
-        for key in ("accuracy", "interval")
-    )
-    metrics = {
-        **table,
-        "intervals": intervals,
-        "question": question.to_dict(),
-        "seconds": seconds,
+    return found, trained, question
+
+
+def _few(test_examples: Mapping[str, int]) -> dict[str, int]:
+    """Returns of how many examples of each task the untuned model is asked."""
+    return {
+        group: min(number, UNTUNED_EXAMPLES[group])
+        for group, number in test_examples.items()
     }
-    write_json(output / "metrics.json", metrics)
-    write_report(
-        output / "report.html",
-        title="keras_flan quickstart",
-        loss=trained["loss"],
-        loss_steps=trained["loss_steps"],
-        table=table,
-        predictions=_predictions(output / "after"),
-        settings={
-            "model": f"{MODEL}, {trained['parameters']:,} parameters",
-            "trained tasks": sum(map(len, _mixed().values())),
-            "trained tasks that are asked": ", ".join(_asked()["trained"]),
-            "held-out tasks": len(_asked()["held_out"]),
-            "steps": steps,
-            "rows a step": DATA["batch_size"],
-            "tokens a row": f"{DATA['input_length']} + {DATA['target_length']}",
-            "learning rate": OPTIMIZER["learning_rate"],
-            "paths in a vote": SAMPLES,
-            "test examples a task": ", ".join(
-                f"{number} ({group.replace('_', '-')}; before training "
-                f"{few[group]})"
-                for group, number in test_examples.items()
-            ),
-        },
-        seconds=seconds,
-    )
-    if not quiet:
-        Printer()(question)
-        _print(metrics, output)
-    return metrics
 
 
 def _mixed() -> dict[str, list[str]]:
@@ -208,7 +202,11 @@ def _asked(reasoning: bool = False) -> dict[str, list[str]]:
     }
 
 
-def _records(folder: Path, train_examples, test_examples) -> Path:
+def _records(
+    folder: Path,
+    train_examples: Mapping[str, int],
+    test_examples: Mapping[str, int],
+) -> Path:
     from keras_flan.miniature.universe import ensure_records
 
     for split, groups, sizes in (
@@ -256,7 +254,13 @@ def _train(output: Path, steps: int) -> dict:
     }
 
 
-def _evaluate(model, records, output, test_examples, quiet) -> dict:
+def _evaluate(
+    model: "LanguageModel",
+    output: Path,
+    when: str,
+    test_examples: Mapping[str, int],
+    quiet: bool,
+) -> dict[str, dict[str, dict]]:
     """What `evaluate` returns, by group of tasks and way of asking."""
     from keras_flan.evaluation.runs.evaluate import evaluate
 
@@ -272,8 +276,8 @@ def _evaluate(model, records, output, test_examples, quiet) -> dict:
             found[group][way] = evaluate(
                 model,
                 "records",
-                records,
-                output=output / group / way,
+                output / "records",
+                output=output / when / group / way,
                 mode=mode,
                 samples=samples,
                 temperature=TEMPERATURE if samples > 1 else 0.0,
@@ -286,12 +290,12 @@ def _evaluate(model, records, output, test_examples, quiet) -> dict:
     return found
 
 
-def _ask(model, folder: Path):
+def _ask(model: "LanguageModel", folder: Path) -> "Answered":
     """Asks `QUESTION`; writes paths and votes as a page and a picture."""
     from keras_flan.generation.prompting import ask
     from keras_flan.generation.trace import draw_votes, write_trace
 
-    settings = {
+    settings: dict[str, Any] = {
         "cot": True,
         "samples": SAMPLES,
         "temperature": TEMPERATURE,
@@ -303,12 +307,52 @@ def _ask(model, folder: Path):
     return results[0]
 
 
-def _pick(found: dict, key: str) -> dict:
+def _pick(found: Mapping[str, dict], key: str) -> dict[str, dict]:
     """One of the numbers of each evaluation."""
     return {
-        group: {way: metrics[key] for way, metrics in ways.items()}
-        for group, ways in found.items()
+        when: {
+            group: {way: metrics[key] for way, metrics in ways.items()}
+            for group, ways in groups.items()
+        }
+        for when, groups in found.items()
     }
+
+
+def _write_report(
+    output: Path,
+    steps: int,
+    test_examples: Mapping[str, int],
+    trained: dict,
+    metrics: Mapping[str, Any],
+) -> None:
+    from keras_flan.miniature.quickstart_report import write_report
+
+    few = _few(test_examples)
+    write_report(
+        output / "report.html",
+        title="keras_flan quickstart",
+        loss=trained["loss"],
+        loss_steps=trained["loss_steps"],
+        table=metrics,
+        predictions=_predictions(output / "after"),
+        settings={
+            "model": f"{MODEL}, {trained['parameters']:,} parameters",
+            "trained tasks": sum(map(len, _mixed().values())),
+            "trained tasks that are asked": ", ".join(_asked()["trained"]),
+            "held-out tasks": len(_asked()["held_out"]),
+            "steps": steps,
+            "rows a step": DATA["batch_size"],
+            "tokens a row": f"{DATA['input_length']} + {DATA['target_length']}",
+            "learning rate": OPTIMIZER["learning_rate"],
+            "paths in a vote": SAMPLES,
+            "test examples a task": ", ".join(
+                f"{number} ({group.replace('_', '-')}; before training "
+                f"{few[group]})"
+                for group, number in test_examples.items()
+            ),
+        },
+        seconds=metrics["seconds"],
+    )
 
 
 def _predictions(folder: Path) -> list[Prediction]:
@@ -352,12 +396,12 @@ def _write_yaml(path: Path, value: dict) -> None:
 class _Clock:
     """Measures stages, and says which one has begun."""
 
-    def __init__(self, quiet: bool):
+    def __init__(self, quiet: bool) -> None:
         self.seconds: dict[str, float] = {}
         self._quiet = quiet
 
     @contextlib.contextmanager
-    def stage(self, name: str):
+    def stage(self, name: str) -> Iterator[None]:
         if not self._quiet:
             print(f"{name} ...", file=sys.stderr, flush=True)
         begin = time.monotonic()

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, TypeAlias
 
 from keras_flan.errors import InputError
 from keras_flan.evaluation.reports.examples import render_prediction
@@ -10,6 +11,11 @@ from keras_flan.files import atomic_write
 from keras_flan.pages import html as page
 from keras_flan.pages.plots import ACCENT, clean, inline_svg
 
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+# Exact match by time ("before", "after"), group and mode.
+_Scores: TypeAlias = Mapping[str, Mapping[str, Mapping[str, float]]]
 GROUPS = {"trained": "Trained tasks", "held_out": "Held-out tasks"}
 MODES = {"direct": "Direct", "cot": "CoT", "cot_vote": "CoT + vote"}
 
@@ -19,7 +25,7 @@ def write_report(
     *,
     title: str,
     loss: Sequence[float],
-    table: Mapping[str, Mapping[str, Mapping[str, float]]],
+    table: _Scores,
     predictions: Sequence[Prediction],
     settings: Mapping[str, object],
     seconds: Mapping[str, float],
@@ -27,16 +33,13 @@ def write_report(
 ) -> None:
     """Writes a self-contained page: no scripts, no fonts, no network.
 
-    The page follows the reader's light or dark setting and folds to one
-    column on a phone.
-
     Args:
         path: The `.html` file to write, atomically.
         title: Heading of the page.
         loss: Points of the training loss, in nats per target token.
         table: Exact match between 0 and 1, as
-            `table["before" | "after"]["trained" | "held_out"][mode]` with
-            the modes `"direct"`, `"cot"` and `"cot_vote"`.
+            `table["before" | "after"]["trained" | "held_out"][mode]`, for
+            all `MODES`.
         predictions: The examples to show, in this order.
         settings: What the run was; shown as name and value.
         seconds: Wall-clock time of each stage.
@@ -48,15 +51,10 @@ def write_report(
     Example:
         >>> scores = {"direct": 0.1, "cot": 0.2, "cot_vote": 0.3}
         >>> group = {"trained": scores, "held_out": scores}
-        >>> write_report(
-        ...     "report.html",
-        ...     title="Quickstart",
-        ...     loss=[5.2, 3.1, 1.9],
-        ...     table={"before": group, "after": group},
-        ...     predictions=[],
-        ...     settings={"seed": 0},
-        ...     seconds={"train": 12.0},
-        ... )
+        >>> table = {"before": group, "after": group}
+        >>> write_report("report.html", title="Quickstart", loss=[5.2, 1.9],
+        ...              table=table, predictions=[], settings={"seed": 0},
+        ...              seconds={"train": 12.0})
     """
     _check(table)
     steps = list(loss_steps or range(1, len(loss) + 1))
@@ -82,7 +80,7 @@ def write_report(
         f.write(page.render(title, body))
 
 
-def _check(table) -> None:
+def _check(table: _Scores) -> None:
     """Raises InputError for the first number that is not there."""
     for when in ("before", "after"):
         for group in GROUPS:
@@ -116,7 +114,12 @@ def _duration(seconds: float) -> str:
     return (f"{hours} h " if hours else "") + f"{minutes} min {rest:02d} s"
 
 
-def _tiles(loss, steps, table, seconds) -> str:
+def _tiles(
+    loss: Sequence[float],
+    steps: Sequence[int],
+    table: _Scores,
+    seconds: Mapping[str, float],
+) -> str:
     """Four headline numbers: two scores, the loss, the time."""
     tiles = []
     for group, label in GROUPS.items():
@@ -140,7 +143,7 @@ def _tiles(loss, steps, table, seconds) -> str:
     return page.tiles(tiles)
 
 
-def _score_table(table) -> str:
+def _score_table(table: _Scores) -> str:
     rows = []
     for group, label in GROUPS.items():
         rows.append(
@@ -186,7 +189,7 @@ def _loss_plot(loss: Sequence[float], steps: Sequence[int]) -> str:
     if not loss:
         return "<p>No training step was recorded.</p>"
 
-    def draw(axes):
+    def draw(axes: "Axes") -> None:
         from matplotlib.ticker import MaxNLocator
 
         smooth = _smooth(loss, reach=len(loss) // 60)

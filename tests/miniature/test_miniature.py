@@ -11,6 +11,7 @@ from keras_flan.errors import InputError
 from keras_flan.evaluation.scores.predictions import Prediction, Verdict
 from keras_flan.miniature.experiments import cells as cells_module
 from keras_flan.miniature.experiments.cells import asked_tasks, drawn_tasks
+from keras_flan.miniature.experiments.execute import run_miniature
 from keras_flan.miniature.experiments.markdown import filled
 from keras_flan.miniature.experiments.plan import (
     Cell,
@@ -19,8 +20,7 @@ from keras_flan.miniature.experiments.plan import (
     load_plan,
 )
 from keras_flan.miniature.experiments.report import write_page
-from keras_flan.miniature.experiments.results import mean_interval
-from keras_flan.miniature.experiments.runner import run_miniature
+from keras_flan.miniature.experiments.results import student_interval
 from keras_flan.miniature.experiments.scores import (
     accuracy_by_paths,
     calibration,
@@ -180,13 +180,13 @@ def test_group_scores_are_normalised_task_by_task():
     assert found["held_out"]["exact"] == 62.5
 
 
-def test_mean_interval_is_student_s():
-    mean, low, high = mean_interval([1.0, 2.0, 3.0])
+def test_student_interval_is_student_s():
+    mean, low, high = student_interval([1.0, 2.0, 3.0])
     assert mean == 2.0
     # t of 2 degrees of freedom is 4.3027, the standard error 1 / sqrt(3).
     assert high - mean == pytest.approx(4.3027 / math.sqrt(3), abs=1e-3)
     assert mean - low == pytest.approx(high - mean)
-    assert mean_interval([5.0])[1:] == (-math.inf, math.inf)
+    assert student_interval([5.0])[1:] == (-math.inf, math.inf)
 
 
 # === Runs ===

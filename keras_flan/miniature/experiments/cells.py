@@ -7,16 +7,17 @@ cell, so that training step and decoding are compiled once for all cells.
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, TypeAlias
 
 import yaml
 
 from keras_flan.data.templates.library import LIBRARY
-from keras_flan.files import atomic_write
+from keras_flan.files import atomic_write, read_json, write_json
 from keras_flan.miniature.experiments.plan import (
     GROUPS,
-    Base,
     Cell,
     Evaluation,
+    PretrainedBase,
     View,
     content_hash,
 )
@@ -24,6 +25,7 @@ from keras_flan.miniature.experiments.scores import (
     accuracy_by_paths,
     calibration,
 )
+from keras_flan.miniature.pretraining.pretrain import pretrain
 from keras_flan.miniature.universe import (
     HELD_OUT_FAMILIES,
     TASKS,
@@ -33,6 +35,11 @@ from keras_flan.miniature.universe import (
 from keras_flan.miniature.universe.specs import TaskSpec
 from keras_flan.schema import read_yaml
 
+if TYPE_CHECKING:
+    from keras_flan.models.t5.model import T5
+
+# Scores by view, see `Bench.run`.
+CellScores: TypeAlias = dict[str, dict]
 # Raise it when a cell would give other numbers for the same settings.
 CELL_VERSION = 2
 _NEW_TOKENS = {"direct": 24, "cot": 64}
@@ -53,10 +60,10 @@ class Bench:
     def __init__(
         self,
         output: Path,
-        bases: Mapping[str, Base],
+        bases: Mapping[str, PretrainedBase],
         evaluation: Evaluation,
         quiet: bool = False,
-    ):
+    ) -> None:
         self._output = output
         self._bases = bases
         self._evaluation = evaluation
@@ -80,7 +87,27 @@ class Bench:
             self._evaluation,
         )
 
-    def run(self, cell: Cell, views: Mapping[str, View]) -> dict[str, dict]:
+    def scores(self, cell: Cell, views: Mapping[str, View]) -> CellScores:
+        """Returns a cell's scores by view: the kept ones, or new ones."""
+        files = {
+            name: self._output / "cells" / f"{self.key(cell, view)}.json"
+            for name, view in views.items()
+        }
+        missing = {n: v for n, v in views.items() if not files[n].is_file()}
+        if missing:
+            for name, scores in self.run(cell, missing).items():
+                row = {
+                    "cell": cell.model_dump(mode="json"),
+                    "view": views[name].model_dump(mode="json"),
+                    "scores": scores,
+                }
+                write_json(files[name], row)
+        return {
+            name: read_json(path, allow_nan=True)["scores"]
+            for name, path in files.items()
+        }
+
+    def run(self, cell: Cell, views: Mapping[str, View]) -> CellScores:
         """Trains and evaluates.
 
         Returns:
@@ -106,9 +133,7 @@ class Bench:
 
     def compute(self, base: str) -> dict[str, float]:
         """Returns what pretraining a base took: steps and tokens."""
-        from keras_flan.miniature.pretraining.pretrain import PretrainConfig
-
-        config = PretrainConfig(**self._bases[base].pretrain)
+        config = self._bases[base].config()
         return {
             "steps": config.steps + config.practice,
             "tokens": config.tokens,
@@ -119,21 +144,16 @@ class Bench:
             self._models[base, method] = _Start(self._load(base), method)
         return self._models[base, method]
 
-    def _load(self, name: str):
-        from keras_flan.miniature.pretraining.pretrain import (
-            PretrainConfig,
-            pretrain,
-        )
+    def _load(self, name: str) -> "T5":
         from keras_flan.models.presets import load_shipped, read_preset, shipped
 
         base = self._bases[name]
         if base.preset in shipped():
             return load_shipped(base.preset)
-        config = PretrainConfig(**base.pretrain)
         folder = self._output / "bases" / f"{name}-{content_hash(base)}"
-        return read_preset(pretrain(folder, config, quiet=self._quiet))
+        return read_preset(pretrain(folder, base.config(), quiet=self._quiet))
 
-    def _train(self, model, cell: Cell) -> None:
+    def _train(self, model: "T5", cell: Cell) -> None:
         from keras_flan.data.mixtures.mixture import Mixture
         from keras_flan.data.pipeline.pipeline import build_dataset
 
@@ -235,7 +255,7 @@ class Bench:
             yaml.safe_dump(cut, f, sort_keys=False)
         return str(path.absolute())
 
-    def _ask(self, model, view: View) -> dict:
+    def _ask(self, model: "T5", view: View) -> dict:
         from keras_flan.evaluation.runs.evaluate import evaluate
         from keras_flan.evaluation.scores.predictions import read_predictions
 
@@ -271,7 +291,7 @@ class Bench:
 class _Start:
     """A model that can be brought back to where it began."""
 
-    def __init__(self, model, method: str):
+    def __init__(self, model: "T5", method: str) -> None:
         from keras import ops
 
         from keras_flan.models import add_houlsby, add_lora
@@ -288,7 +308,7 @@ class _Start:
         self._model = model
         self._values = [ops.convert_to_numpy(v) for v in self._variables()]
 
-    def again(self):
+    def again(self) -> "T5":
         """Returns the model as it was, its optimizer too."""
         for variable, value in zip(
             self._variables(), self._values, strict=True
@@ -296,7 +316,7 @@ class _Start:
             variable.assign(value)
         return self._model
 
-    def _variables(self):
+    def _variables(self) -> list:
         return [*self._model.variables, *self._model.optimizer.variables]
 
 

@@ -22,7 +22,7 @@ def filled(text: str, results: Mapping, source: str = "page") -> str:
 
     Args:
         text: The page.
-        results: What `summarise` returns.
+        results: What `collect_results` returns.
         source: What errors call the page.
 
     Raises:

@@ -17,6 +17,7 @@ import pydantic
 
 from keras_flan.data.templates.families import Format
 from keras_flan.errors import InputError, did_you_mean
+from keras_flan.miniature.pretraining.pretrain import PretrainConfig
 from keras_flan.schema import Strict, read_yaml, validate
 
 PLAN = Path(__file__).parent / "experiments.yaml"
@@ -59,7 +60,7 @@ class Evaluation(Strict):
     examples: Positive = 20
 
 
-class Base(Strict):
+class PretrainedBase(Strict):
     """A pretrained model.
 
     Attributes:
@@ -70,6 +71,11 @@ class Base(Strict):
 
     preset: str | None = None
     pretrain: dict[str, int | float] = _empty()
+
+    def config(self) -> PretrainConfig:
+        """Returns how it is pretrained."""
+        values: dict[str, Any] = {**self.pretrain}
+        return PretrainConfig(**values)
 
 
 class Cell(Strict):
@@ -183,7 +189,7 @@ class Experiment(Strict):
         return arms
 
 
-class Plan(Strict):
+class ExperimentPlan(Strict):
     """All experiments.
 
     Attributes:
@@ -199,10 +205,10 @@ class Plan(Strict):
     defaults: Cell = Cell()
     evaluation: Evaluation = Evaluation()
     views: dict[str, View]
-    bases: dict[str, Base]
+    bases: dict[str, PretrainedBase]
     experiments: dict[str, Experiment]
 
-    def only(self, names: list[str] | None) -> "Plan":
+    def only(self, names: list[str] | None) -> "ExperimentPlan":
         """Returns the plan with these experiments alone; None is all."""
         if not names:
             return self
@@ -235,11 +241,13 @@ class Plan(Strict):
         return found
 
 
-class _PlanFile(Plan):
+class _PlanFile(ExperimentPlan):
     quick: dict[str, Any] = _empty()
 
 
-def load_plan(path: str | os.PathLike = PLAN, *, quick: bool = False) -> Plan:
+def load_plan(
+    path: str | os.PathLike = PLAN, *, quick: bool = False
+) -> ExperimentPlan:
     """Reads a plan.
 
     Args:
@@ -259,7 +267,13 @@ def load_plan(path: str | os.PathLike = PLAN, *, quick: bool = False) -> Plan:
         data = _overlaid(data, data.get("quick") or {})
     file = validate(_PlanFile, data, str(path))
     values = {k: v for k, v in dict(file).items() if k != "quick"}
-    plan = Plan(**values)
+    plan = ExperimentPlan(**values)
+    _check(plan, path)
+    return plan
+
+
+def _check(plan: ExperimentPlan, path: str | os.PathLike) -> None:
+    """Raises InputError for the first name or check that does not fit."""
     for name, experiment in plan.experiments.items():
         arms = experiment.all_arms()
         wanted = [
@@ -298,7 +312,6 @@ def load_plan(path: str | os.PathLike = PLAN, *, quick: bool = False) -> Plan:
                 f"{path}: experiments.{name}.{arm}: no such base "
                 f"{cell.base!r}; there are {', '.join(plan.bases)}"
             )
-    return plan
 
 
 def _overlaid(data: dict, changes: dict) -> dict:
@@ -306,8 +319,9 @@ def _overlaid(data: dict, changes: dict) -> dict:
     result = dict(data)
     for key, value in changes.items():
         old = result.get(key)
-        both = isinstance(old, dict) and isinstance(value, dict)
-        result[key] = _overlaid(old, value) if both else value
+        if isinstance(old, dict) and isinstance(value, dict):
+            value = _overlaid(old, value)
+        result[key] = value
     return result
 
 

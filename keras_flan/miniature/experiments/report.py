@@ -1,7 +1,8 @@
 """One offline page of all experiments, made from `results.json` alone."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING
 
 from keras_flan.files import atomic_write
 from keras_flan.miniature.experiments.markdown import spread_text
@@ -18,6 +19,9 @@ from keras_flan.pages.plots import (
     legend_above,
 )
 
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
 _GROUPS = {
     "trained": "trained tasks",
     "held_out_tasks": "held-out tasks",
@@ -33,7 +37,7 @@ def write_page(path: str | os.PathLike, results: Mapping) -> None:
 
     Args:
         path: The `.html` file, written atomically.
-        results: What `summarise` returns.
+        results: What `collect_results` returns.
     """
     experiments = results["experiments"]
     checks = [c for e in experiments.values() for c in e["checks"]]
@@ -103,7 +107,7 @@ def _table(arms: Mapping[str, dict]) -> str:
     return f'<div class="wide">{table}</div>'
 
 
-def _checks(checks) -> str:
+def _checks(checks: Iterable[Mapping]) -> str:
     rows = [
         (
             page.text(check["claim"]),
@@ -136,7 +140,7 @@ def _lines(one: Mapping, view: str) -> str:
         score = found["views"][view]["groups"]["held_out"]["normalised"]
         series.setdefault(rest, []).append((value, score))
 
-    def draw(axes):
+    def draw(axes: "Axes") -> None:
         for colour, (label, points) in zip(
             _COLOURS * 9, series.items(), strict=False
         ):
@@ -166,7 +170,7 @@ def _bars(one: Mapping) -> str:
     """A group of bars a view, a bar an arm: all held-out tasks."""
     arms, views = one["arms"], _views(one)
 
-    def draw(axes):
+    def draw(axes: "Axes") -> None:
         width = 0.8 / len(arms)
         for number, (arm, found) in enumerate(arms.items()):
             spreads = [
@@ -192,7 +196,7 @@ def _bars(one: Mapping) -> str:
 
 
 def _paths(title: str, by_paths: Mapping[str, dict]) -> str:
-    def draw(axes):
+    def draw(axes: "Axes") -> None:
         places = [int(k) for k in by_paths]
         spreads = list(by_paths.values())
         axes.errorbar(
@@ -211,8 +215,8 @@ def _paths(title: str, by_paths: Mapping[str, dict]) -> str:
     return heading + inline_svg(draw, (9, 3.2), "accuracy against paths")
 
 
-def _calibration(arm: str, by_seed) -> str:
-    def draw(axes):
+def _calibration(arm: str, by_seed: Sequence[list[dict]]) -> str:
+    def draw(axes: "Axes") -> None:
         axes.plot([0, 1], [0, 1], color=BEFORE, linewidth=1)
         for colour, bins in zip(_COLOURS * 9, by_seed, strict=False):
             axes.plot(
@@ -229,7 +233,7 @@ def _calibration(arm: str, by_seed) -> str:
     return heading + inline_svg(draw, (9, 3.2), "accuracy against confidence")
 
 
-def _errors(spreads) -> list[list[float]] | None:
+def _errors(spreads: Sequence[Mapping]) -> list[list[float]] | None:
     """Distances of an interval's ends from the mean; none for one seed."""
     if any(spread["low"] is None for spread in spreads):
         return None

@@ -3,12 +3,12 @@
 import math
 from collections.abc import Mapping, Sequence
 
-from keras_flan.miniature.experiments.cells import Bench
-from keras_flan.miniature.experiments.plan import Check, Plan
+from keras_flan.miniature.experiments.cells import Bench, CellScores
+from keras_flan.miniature.experiments.plan import Check, ExperimentPlan
 from keras_flan.miniature.experiments.scores import group_scores
 
 
-def mean_interval(
+def student_interval(
     values: Sequence[float], confidence: float = 0.95
 ) -> tuple[float, float, float]:
     """Returns the mean and its interval by Student's t.
@@ -18,7 +18,7 @@ def mean_interval(
         confidence: Between 0 and 1.
 
     Example:
-        >>> [round(value, 2) for value in mean_interval([1.0, 2.0, 3.0])]
+        >>> [round(value, 2) for value in student_interval([1.0, 2.0, 3.0])]
         [2.0, -0.48, 4.48]
     """
     from scipy.special import stdtrit
@@ -33,9 +33,9 @@ def mean_interval(
     return mean, mean - reach, mean + reach
 
 
-def summarise(
-    plan: Plan,
-    scores: Mapping[tuple[str, str, int], Mapping[str, dict]],
+def collect_results(
+    plan: ExperimentPlan,
+    scores: Mapping[tuple[str, str, int], CellScores],
     bench: Bench,
 ) -> dict:
     """Returns what `results.json` holds.
@@ -108,7 +108,7 @@ def _view(by_seed: Sequence[dict], bench: Bench) -> dict:
 
 
 def _spread(values: Sequence[float]) -> dict:
-    mean, low, high = mean_interval(values)
+    mean, low, high = student_interval(values)
     known = math.isfinite(low)
     return {
         "mean": round(mean, 4),

@@ -29,7 +29,7 @@ def accuracy_by_paths(
     generator = np.random.default_rng(0)
     result = {}
     for k in [k for k in _VOTE_SIZES if k <= paths]:
-        right = 0
+        right = 0.0
         for row in rows:
             answers = row.logged.answers
             target = normalise_answer(row.target, row.answer_kind or "text")

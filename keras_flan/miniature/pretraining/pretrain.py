@@ -13,6 +13,7 @@ import os
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 
@@ -21,7 +22,18 @@ from keras_flan.files import atomic_write, write_json
 from keras_flan.miniature.pretraining.corpus import documents
 from keras_flan.miniature.pretraining.knowledge import SUMS
 from keras_flan.miniature.universe.specs import Draws
+from keras_flan.tensors import Tensor
 
+if TYPE_CHECKING:
+    from keras.optimizers.schedules import LearningRateSchedule
+
+    from keras_flan.data.vocabularies.sentencepiece import Vocabulary
+    from keras_flan.models.t5.model import T5
+
+# Inputs and targets, in tokens without the end of text.
+_Pair: TypeAlias = tuple[list[int], list[int]]
+# Steps, and the loss up to each.
+_Losses: TypeAlias = list[tuple[int, float]]
 # Documents that the vocabulary is trained on, and that make one chunk.
 _VOCABULARY_DOCUMENTS = 30_000
 _EVERY_SPAN = 3.0
@@ -117,29 +129,12 @@ def pretrain(
     Source: arXiv:1910.10683, section 3.1.4, and the T5-LM of
     arXiv:2104.08691.
     """
-    import keras
-
     from keras_flan.models.presets import write_preset
-    from keras_flan.models.t5.model import T5
-    from keras_flan.training.adafactor import Adafactor
-    from keras_flan.training.losses import TokenCrossentropy
 
     output = Path(output)
     vocabulary = _vocabulary(output, config)
-    keras.utils.set_random_seed(config.seed)
-    model = T5.from_config_values(
-        vocabulary_size=config.rows,
-        num_layers=config.num_layers,
-        num_heads=config.num_heads,
-        hidden_dim=config.hidden_dim,
-        intermediate_dim=config.intermediate_dim,
-        dropout=0.0,
-        vocabulary=vocabulary,
-    )
-    optimizer = Adafactor(_rate(config))
-    optimizer.build(model.trainable_variables)
-    model.compile(optimizer=optimizer, loss=TokenCrossentropy())
-    variables = [*model.variables, *optimizer.variables]
+    model = _model(config, vocabulary)
+    variables = [*model.variables, *model.optimizer.variables]
     checkpoint = output / "checkpoint.npz"
     step, losses = _restore(checkpoint, variables)
     while step < config.steps + config.practice:
@@ -168,7 +163,31 @@ def pretrain(
     return output / "preset"
 
 
-def _vocabulary(output: Path, config: PretrainConfig):
+def _model(config: PretrainConfig, vocabulary: "Vocabulary") -> "T5":
+    """Returns a new model, ready to be trained."""
+    import keras
+
+    from keras_flan.models.t5.model import T5
+    from keras_flan.training.adafactor import Adafactor
+    from keras_flan.training.losses import TokenCrossentropy
+
+    keras.utils.set_random_seed(config.seed)
+    model = T5.from_config_values(
+        vocabulary_size=config.rows,
+        num_layers=config.num_layers,
+        num_heads=config.num_heads,
+        hidden_dim=config.hidden_dim,
+        intermediate_dim=config.intermediate_dim,
+        dropout=0.0,
+        vocabulary=vocabulary,
+    )
+    optimizer = Adafactor(_rate(config))
+    optimizer.build(model.trainable_variables)
+    model.compile(optimizer=optimizer, loss=TokenCrossentropy())
+    return model
+
+
+def _vocabulary(output: Path, config: PretrainConfig) -> "Vocabulary":
     from keras_flan.data.vocabularies.sentencepiece import Vocabulary
     from keras_flan.data.vocabularies.training import train_vocabulary
 
@@ -186,7 +205,9 @@ def _vocabulary(output: Path, config: PretrainConfig):
     )
 
 
-def rows_of(config: PretrainConfig, vocabulary, step: int):
+def rows_of(
+    config: PretrainConfig, vocabulary: "Vocabulary", step: int
+) -> tuple[dict[str, np.ndarray], np.ndarray, np.ndarray]:
     """Returns the rows of the chunk that begins at a step.
 
     Returns:
@@ -202,7 +223,7 @@ def rows_of(config: PretrainConfig, vocabulary, step: int):
         capacity, stage = _PRACTICE_LENGTHS, practice_pairs_of
     elif step >= config.steps * (1 - config.adapted):
         stage = adapted_pairs_of
-    pairs: list[tuple[list[int], list[int]]] = []
+    pairs: list[_Pair] = []
     source = stage(config, vocabulary, f"{config.seed}/{step}")
     used = np.zeros(2)
     # Packing leaves a few rows half empty at the end; they are dropped.
@@ -239,8 +260,8 @@ def rows_of(config: PretrainConfig, vocabulary, step: int):
 
 
 def pairs_of(
-    config: PretrainConfig, vocabulary, seed: str
-) -> Iterator[tuple[list[int], list[int]]]:
+    config: PretrainConfig, vocabulary: "Vocabulary", seed: str
+) -> Iterator[_Pair]:
     """Yields inputs and targets, in tokens without the end of text.
 
     Of a document of two parts the second is one hidden span, mostly: what
@@ -269,8 +290,8 @@ def pairs_of(
 
 
 def adapted_pairs_of(
-    config: PretrainConfig, vocabulary, seed: str
-) -> Iterator[tuple[list[int], list[int]]]:
+    config: PretrainConfig, vocabulary: "Vocabulary", seed: str
+) -> Iterator[_Pair]:
     """Yields beginnings and ends of plain texts, in tokens.
 
     So a model that is asked something goes on with it, until it is finetuned.
@@ -288,8 +309,8 @@ def adapted_pairs_of(
 
 
 def practice_pairs_of(
-    config: PretrainConfig, vocabulary, seed: str
-) -> Iterator[tuple[list[int], list[int]]]:
+    config: PretrainConfig, vocabulary: "Vocabulary", seed: str
+) -> Iterator[_Pair]:
     """Yields beginnings and ends of sums, and of as many plain texts."""
     draws = Draws(f"{seed}/practice")
     plain = adapted_pairs_of(config, vocabulary, seed)
@@ -301,7 +322,7 @@ def practice_pairs_of(
         yield ids[:at], ids[at : at + _PRACTICE_LENGTHS[1] - 1]
 
 
-def _rate(config: PretrainConfig):
+def _rate(config: PretrainConfig) -> "LearningRateSchedule":
     """Returns the learning rate: one fall a part, the second from half."""
     import keras
     from keras import ops
@@ -312,7 +333,7 @@ def _rate(config: PretrainConfig):
     second = Warmdown(config.learning_rate / 2, config.practice or 1, 0.5)
 
     class Rate(keras.optimizers.schedules.LearningRateSchedule):
-        def __call__(self, step):
+        def __call__(self, step: Tensor) -> Tensor:
             return ops.where(
                 step < config.steps, first(step), second(step - config.steps)
             )
@@ -320,9 +341,7 @@ def _rate(config: PretrainConfig):
     return Rate()
 
 
-def hide_spans(
-    ids: list[int], draws: Draws, share: float, rows: int
-) -> tuple[list[int], list[int]]:
+def hide_spans(ids: list[int], draws: Draws, share: float, rows: int) -> _Pair:
     """Hides spans of about 3 tokens behind sentinels.
 
     Args:
@@ -367,7 +386,7 @@ def _parts(total: int, count: int, draws: Draws) -> list[int]:
 # === Checkpoints ===
 
 
-def _restore(path: Path, variables) -> tuple[int, list[tuple[int, float]]]:
+def _restore(path: Path, variables: list) -> tuple[int, _Losses]:
     if not path.is_file():
         return 0, []
     with np.load(path, allow_pickle=False) as saved:
@@ -378,7 +397,7 @@ def _restore(path: Path, variables) -> tuple[int, list[tuple[int, float]]]:
         ]
 
 
-def _save(path: Path, variables, step: int, losses) -> None:
+def _save(path: Path, variables: list, step: int, losses: _Losses) -> None:
     from keras import ops
 
     with atomic_write(path, "wb") as f:
@@ -392,7 +411,7 @@ def _save(path: Path, variables, step: int, losses) -> None:
         )
 
 
-def _write_losses(path: Path, losses) -> None:
+def _write_losses(path: Path, losses: _Losses) -> None:
     with atomic_write(path) as f:
         f.write("step,loss\n")
         f.writelines(f"{step},{loss:.5f}\n" for step, loss in losses)

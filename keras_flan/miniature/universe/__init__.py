@@ -5,7 +5,7 @@ construction. Tasks of one skill form a family; some families are held out,
 so that what finetuning does to tasks it never saw can be measured.
 
 A further task is a `make` function and a `TaskSpec` in the `TASKS` of one of
-the modules; a further module is added to `registry.py`.
+the modules; a further module is added to `catalogue.py`.
 
 Imports `data/records`.
 """
@@ -15,9 +15,9 @@ from keras_flan.lazy import attach
 __getattr__, __dir__, __all__ = attach(
     __name__,
     {
-        "TASKS": ".registry",
-        "CORE": ".registry",
-        "HELD_OUT_FAMILIES": ".registry",
+        "TASKS": ".catalogue",
+        "CORE": ".catalogue",
+        "HELD_OUT_FAMILIES": ".catalogue",
         "TaskSpec": ".specs",
         "Draws": ".specs",
         "generate": ".build",

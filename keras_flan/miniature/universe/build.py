@@ -10,7 +10,7 @@ from keras_flan.data.records.example import Example
 from keras_flan.data.records.info import RecordInfo, read_info
 from keras_flan.data.records.shards import verify_records, write_records
 from keras_flan.errors import InputError, did_you_mean
-from keras_flan.miniature.universe.registry import CORE, TASKS
+from keras_flan.miniature.universe.catalogue import CORE, TASKS
 from keras_flan.miniature.universe.specs import Draws, TaskSpec
 from keras_flan.progress import track
 

@@ -1,29 +1,33 @@
 """Runs a plan: cell after cell, each kept, then the results and the page."""
 
 import concurrent.futures
-import functools
 import multiprocessing
 import os
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from multiprocessing.sharedctypes import Synchronized
 from pathlib import Path
 
-from keras_flan.files import read_json, write_json
-from keras_flan.miniature.experiments.cells import Bench
+from keras_flan.files import write_json
+from keras_flan.miniature.experiments.cells import Bench, CellScores
 from keras_flan.miniature.experiments.plan import (
     PLAN,
     Cell,
-    Plan,
+    ExperimentPlan,
+    View,
     content_hash,
     load_plan,
 )
 from keras_flan.miniature.experiments.report import write_page
-from keras_flan.miniature.experiments.results import summarise
+from keras_flan.miniature.experiments.results import collect_results
 
 RESULTS_FILE = "results.json"
 PAGE_FILE = "report.html"
+
+# That of a worker.
+_bench: Bench
 
 
 def run_miniature(
@@ -52,7 +56,7 @@ def run_miniature(
         quiet: Whether to print nothing.
 
     Returns:
-        The content of `results.json`, see `summarise`.
+        The content of `results.json`, see `collect_results`.
 
     Raises:
         InputError: If the plan is wrong.
@@ -68,34 +72,35 @@ def run_miniature(
     chosen = load_plan(plan, quick=quick).only(only)
     bench = Bench(output, chosen.bases, chosen.evaluation, quiet)
     scores = _run_cells(output, chosen, bench, workers, quiet)
-    results = summarise(chosen, scores, bench)
+    results = collect_results(chosen, scores, bench)
     write_json(output / RESULTS_FILE, results)
     write_page(output / PAGE_FILE, results)
     return results
 
 
 def _run_cells(
-    output: Path, plan: Plan, bench: Bench, workers: int, quiet: bool
-) -> dict[tuple[str, str, int], dict[str, dict]]:
+    output: Path, plan: ExperimentPlan, bench: Bench, workers: int, quiet: bool
+) -> dict[tuple[str, str, int], CellScores]:
     """Returns the scores of each experiment, arm and seed, by view."""
     wanted = plan.cells()
     # Equal cells of several experiments are one, with the views of all; those
     # of one model stand together.
-    views: dict[str, list[str]] = {}
+    views: dict[str, dict[str, View]] = {}
     cells: dict[str, Cell] = {}
     for cell, names in wanted.values():
         key = content_hash(cell)
         cells[key] = cell
-        views[key] = list(dict.fromkeys([*views.get(key, []), *names]))
+        views.setdefault(key, {}).update({n: plan.views[n] for n in names})
     order = sorted(cells, key=lambda key: (cells[key].base, cells[key].method))
-    jobs = [(cells[key], views[key]) for key in order]
+    work = [(cells[key], views[key]) for key in order]
+    results: Iterable[CellScores]
     if workers == 1:
-        results = (_run_cell(output, plan, bench, *job) for job in jobs)
+        results = (bench.scores(*one) for one in work)
     else:
         # Two workers must not make the same.
         bench.prepare(list(cells.values()))
-        results = _run_in_workers(output, plan, jobs, workers)
-    kept: dict[str, dict[str, dict]] = {}
+        results = _run_in_workers(output, plan, work, workers)
+    kept: dict[str, CellScores] = {}
     begin = time.monotonic()
     for number, (key, scores) in enumerate(zip(order, results, strict=True), 1):
         kept[key] = scores
@@ -113,9 +118,12 @@ def _run_cells(
 
 
 def _run_in_workers(
-    output: Path, plan: Plan, jobs: list[tuple[Cell, list[str]]], workers: int
-) -> Iterator[dict[str, dict]]:
-    """Yields the scores of each job, in order."""
+    output: Path,
+    plan: ExperimentPlan,
+    work: list[tuple[Cell, dict[str, View]]],
+    workers: int,
+) -> Iterator[CellScores]:
+    """Yields the scores of each cell, in order."""
     # Not forked: the threads of JAX and TensorFlow would not come along.
     context = multiprocessing.get_context("spawn")
     pool = concurrent.futures.ProcessPoolExecutor(
@@ -125,14 +133,19 @@ def _run_in_workers(
         initargs=(context.Value("i", 0), workers, output, plan),
     )
     try:
-        yield from pool.map(_work, jobs)
+        yield from pool.map(_work, work)
     finally:
         pool.shutdown(cancel_futures=True)
 
 
-def _start_worker(number, workers: int, output: Path, plan: Plan) -> None:
+def _start_worker(
+    number: "Synchronized[int]",
+    workers: int,
+    output: Path,
+    plan: ExperimentPlan,
+) -> None:
     """Takes this process's share of the cores; makes its bench."""
-    global _run
+    global _bench
     with number.get_lock():
         mine, number.value = number.value, number.value + 1
     if hasattr(os, "sched_setaffinity"):
@@ -140,40 +153,15 @@ def _start_worker(number, workers: int, output: Path, plan: Plan) -> None:
         # Threads that JAX and TensorFlow start later have the same cores.
         os.sched_setaffinity(0, cores[mine::workers] or cores)
     threading.Thread(target=_end_with_parent, daemon=True).start()
-    bench = Bench(output, plan.bases, plan.evaluation, quiet=True)
-    _run = functools.partial(_run_cell, output, plan, bench)
+    _bench = Bench(output, plan.bases, plan.evaluation, quiet=True)
 
 
-def _work(job: tuple[Cell, list[str]]) -> dict[str, dict]:
-    return _run(*job)
+def _work(one: tuple[Cell, dict[str, View]]) -> CellScores:
+    return _bench.scores(*one)
 
 
 def _end_with_parent() -> None:
     """Ends this process when the one that started it is gone."""
-    multiprocessing.parent_process().join()
+    if parent := multiprocessing.parent_process():
+        parent.join()
     os._exit(1)
-
-
-def _run_cell(
-    output: Path, plan: Plan, bench: Bench, cell: Cell, names: list[str]
-) -> dict[str, dict]:
-    """Returns a cell's scores by view: the kept ones, or new ones."""
-    files = {
-        name: output / "cells" / f"{bench.key(cell, plan.views[name])}.json"
-        for name in names
-    }
-    missing = {
-        name: plan.views[name] for name in names if not files[name].is_file()
-    }
-    if missing:
-        for name, scores in bench.run(cell, missing).items():
-            row = {
-                "cell": cell.model_dump(mode="json"),
-                "view": plan.views[name].model_dump(mode="json"),
-                "scores": scores,
-            }
-            write_json(files[name], row)
-    return {
-        name: read_json(path, allow_nan=True)["scores"]
-        for name, path in files.items()
-    }
