@@ -1,6 +1,7 @@
 """What every importer is made of, and the helpers they share."""
 
 import csv
+import enum
 import importlib
 import io
 import json
@@ -36,6 +37,13 @@ class Row:
     source_id: str = ""
 
 
+class RejectCode(enum.Enum):
+    """Why a row can't be used, where something depends on it."""
+
+    OTHER = "other"
+    NO_NUMBER = "no number"  # A number is expected as the answer.
+
+
 @dataclass(frozen=True)
 class Reject:
     """A row that can't be used.
@@ -45,12 +53,14 @@ class Reject:
         number: As in `Row`.
         reason: What was found and what was expected.
         text: The row itself.
+        code: The reason for programs: nothing may depend on its wording.
     """
 
     path: Path
     number: int
     reason: str
     text: str
+    code: RejectCode = RejectCode.OTHER
 
 
 @dataclass(frozen=True)

@@ -57,6 +57,21 @@ def read_rows(path: Path, data: list) -> Iterator[Row | Reject]:
             yield Row(path, number, fields, str(item.get("id", "")))
 
 
+def references(path: Path) -> dict[str, tuple[str, ...]]:
+    """Returns all right answers to each question of a file, by its id."""
+    found = {}
+    for _, item, _, _ in _items(read_document(path, "data")["data"]):
+        answers = item.get("answers") if isinstance(item, dict) else None
+        texts = [
+            answer["text"].strip()
+            for answer in (answers if isinstance(answers, list) else [])
+            if not missing_text(answer, ["text"])
+        ]
+        if texts:
+            found[str(item.get("id", ""))] = tuple(dict.fromkeys(texts))
+    return found
+
+
 def _read(path: Path, options: Options) -> Source:
     data = read_document(path, "data")["data"]
     return Source(

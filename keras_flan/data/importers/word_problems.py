@@ -15,6 +15,7 @@ from keras_flan.data.importers.base import (
     Number,
     Options,
     Reject,
+    RejectCode,
     Row,
     Source,
     as_json,
@@ -64,12 +65,16 @@ def _rows(path: Path, items: list) -> Iterator[Row | Reject]:
         if isinstance(found, str):
             yield Reject(path, number, found, as_json(item))
         elif answer is None:
-            reason = f"expected a number as answer, found {found[1]!r:.40}"
-            yield Reject(path, number, reason, as_json(item))
+            yield _no_number(path, number, found[1], as_json(item))
         else:
             fields = {"question": found[0], "answer": answer}
             fields |= _equation(item)
             yield Row(path, number, fields, _id(item))
+
+
+def _no_number(path: Path, number: int, answer: Any, text: str) -> Reject:
+    reason = f"expected a number as answer, found {answer!r:.40}"
+    return Reject(path, number, reason, text, RejectCode.NO_NUMBER)
 
 
 def _equation(item: dict) -> dict[str, str]:
@@ -107,8 +112,7 @@ def _asdiv_rows(path: Path, problems: list) -> Iterator[Row | Reject]:
         unit = _UNIT.search(solution)
         answer = _number(solution[: unit.start()] if unit else solution)
         if answer is None or (unit and unit.end() < len(solution)):
-            reason = f"expected a number as answer, found {solution!r:.40}"
-            yield Reject(path, number, reason, " | ".join(parts))
+            yield _no_number(path, number, solution, " | ".join(parts))
             continue
         fields = {
             "question": f"{body} {question}",

@@ -15,8 +15,6 @@ from keras_flan.data.templates.template import Template
 from keras_flan.errors import InputError, did_you_mean
 from keras_flan.schema import Strict, read_yaml, validate
 
-TRIGGER = "A: Let's think step by step."
-
 
 def _known(kind: str) -> str:
     kind_named(kind)  # says if there is none
@@ -72,7 +70,7 @@ class ExemplarSource(Strict):
     """Where the solved questions of a prompt come from.
 
     Args:
-        reader: A name in `keras_flan.evaluation.benchmarks.readers.READERS`.
+        reader: What reads the file; see `PromptProtocol`.
         files: Where the file may be, beside the data; the first that is
             there is read. It may end in `.gz`.
         chosen: The `"first"` ones of the file, the same for each question;
@@ -102,7 +100,7 @@ class PromptProtocol(Strict):
         formats: A layout for each format; none for `records`, whose tasks
             bring their own templates.
         shots: The number of exemplars in the published protocol.
-        reader: What reads a file of questions, a name in
+        reader: What reads a file of questions: an importer's name, or one in
             `keras_flan.evaluation.benchmarks.readers.READERS`.
         files: Where the questions are below the data folder; the first that
             is there is read. `{task}` stands for any name, `{split}` for
@@ -219,51 +217,3 @@ def read_protocol(path: str | os.PathLike) -> PromptProtocol:
         InputError: If a key is unknown, missing or has a wrong value.
     """
     return validate(PromptProtocol, read_yaml(path), str(path))
-
-
-def parse_exemplars(text: str, place: str) -> tuple[str, list[dict[str, str]]]:
-    r"""Reads the chain-of-thought prompts that benchmarks publish.
-
-    Args:
-        text: A description, then blocks of `Q: question`, `A: Let's think
-            step by step.` and the reasoning, each after a blank line.
-        place: What errors call the text.
-
-    Returns:
-        The description, and for each block a dict with `question`,
-        `rationale` (all that follows "step by step.", the blank or line
-        break included) and `answer` (what follows the last "answer is",
-        without the full stop).
-
-    Raises:
-        InputError: If a block has another form.
-
-    Example:
-        >>> parse_exemplars(
-        ...     "Add.\n\nQ: 1 + 1?\nA: Let's think step by step.\n"
-        ...     "One and one. So the answer is 2.",
-        ...     "sums.txt",
-        ... )
-        ('Add.', [{'question': '1 + 1?',
-        'rationale': '\nOne and one. So the answer is 2.', 'answer': '2'}])
-    """
-    description, *blocks = text.strip("\n").split("\n\nQ: ")
-    exemplars = []
-    for number, block in enumerate(blocks, 1):
-        question, trigger, rationale = block.partition("\n" + TRIGGER)
-        _, phrase, answer = rationale.rpartition("answer is ")
-        if not trigger or not phrase:
-            missing = "answer is " if trigger else TRIGGER
-            raise InputError(
-                f"{place}: exemplar {number}: expected {missing!r} in it, "
-                f"found none in {block[:40]!r}...; restore the file as it was "
-                "published"
-            )
-        exemplars.append(
-            {
-                "question": question,
-                "rationale": rationale,
-                "answer": answer.removesuffix("."),
-            }
-        )
-    return description, exemplars

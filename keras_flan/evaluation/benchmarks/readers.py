@@ -1,21 +1,21 @@
 """Readers of benchmark files: a path to its questions.
 
-Most files have an importer, which is used; the others are read here. A score
-counts every question, so a row that can't be used is an error.
+Importers read the files; where needed, their rows are made into questions
+here. A score counts every question, so a row that can't be used is an error.
 """
 
 import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
-from keras_flan.data.importers import IMPORTERS, Options, Reject
+from keras_flan.data.importers import benchmark_files, squad
+from keras_flan.data.importers.base import Options, Reject, RejectCode
+from keras_flan.data.importers.formats import IMPORTERS
 from keras_flan.errors import InputError, did_you_mean
-from keras_flan.evaluation.benchmarks.protocols import parse_exemplars
 from keras_flan.evaluation.benchmarks.sources import Question, laid_out
-from keras_flan.files import read_json_object, read_jsonl, read_text
 
 _LABELS = "ABCDEFGHIJ"
+_IMPORTERS = IMPORTERS | benchmark_files.IMPORTERS
 
 
 def read_questions(reader: str, path: Path, task: str = "") -> list[Question]:
@@ -31,21 +31,30 @@ def read_questions(reader: str, path: Path, task: str = "") -> list[Question]:
     """
     if reader in READERS:
         questions = READERS[reader](path, task)
+    elif reader in _IMPORTERS:
+        questions = _import(reader, path, task)
     else:
-        questions = _import(reader, path)
+        raise InputError(
+            f"no reader {reader!r}."
+            + did_you_mean(reader, [*READERS, *_IMPORTERS])
+        )
     if not questions:
         raise InputError(f"{path}: the file is empty; download it again")
     return questions
 
 
 def _import(
-    format: str, path: Path, left_out: Callable[[Reject], bool] = lambda _: 0
+    format: str,
+    path: Path,
+    task: str | None = None,
+    left_out: RejectCode | None = None,
 ) -> list[Question]:
     """Reads a file with the importer of its format."""
+    importer = _IMPORTERS[format]
     questions = []
-    for row in IMPORTERS[format].read(path, Options()).rows:
+    for row in importer.read(path, Options(task)).rows:
         if isinstance(row, Reject):
-            if left_out(row):
+            if row.code == left_out:
                 continue
             raise InputError(
                 f"{path}:{row.number}: {row.reason}; mend the row: a score "
@@ -58,9 +67,7 @@ def _import(
 
 def _asdiv(path: Path, task: str) -> list[Question]:
     """ASDiv; as usual without the answers that are no single number."""
-    return _import(
-        "asdiv", path, lambda row: row.reason.startswith("expected a number")
-    )
+    return _import("asdiv", path, left_out=RejectCode.NO_NUMBER)
 
 
 def _yes_no(path: Path, task: str) -> list[Question]:
@@ -74,57 +81,6 @@ def _yes_no(path: Path, task: str) -> list[Question]:
             },
         )
         for q in _import("bigbench", path)
-    ]
-
-
-def _aqua(path: Path, task: str) -> list[Question]:
-    """AQuA: options such as "A)300", the letter as answer."""
-    return [
-        _multiple_choice(
-            f"{path.name}:{number}",
-            _get(row, path, number, "question"),
-            [
-                option[2:].strip() or option
-                for option in _get(row, path, number, "options", list)
-            ],
-            _get(row, path, number, "correct", None, "answer"),
-            _get(row, path, number, "rationale"),
-        )
-        for number, row in enumerate(read_jsonl(path), 1)
-    ]
-
-
-def _commonsenseqa(path: Path, task: str) -> list[Question]:
-    """CommonsenseQA: a stem, labelled choices, the letter as answer."""
-    questions = []
-    for number, row in enumerate(read_jsonl(path), 1):
-        inner = _get(row, path, number, "question", dict)
-        choices = _get(inner, path, number, "choices", list)
-        questions.append(
-            _multiple_choice(
-                str(row.get("id", f"{path.name}:{number}")),
-                _get(inner, path, number, "stem"),
-                [_get(c, path, number, "text") for c in choices],
-                _get(row, path, number, "answerKey"),
-            )
-        )
-    return questions
-
-
-def _listed(path: Path, task: str) -> list[Question]:
-    """Last letters and coin flip: `{"examples": [question, answer]}`."""
-    rows = read_json(path).get("examples")
-    if not isinstance(rows, list):
-        raise InputError(f"{path}: expected a list under 'examples'")
-    return [
-        Question(
-            f"{path.name}:{number}",
-            {
-                key: _get(row, path, number, key)
-                for key in ("question", "answer")
-            },
-        )
-        for number, row in enumerate(rows, 1)
     ]
 
 
@@ -179,16 +135,7 @@ def _squad(path: Path, task: str) -> list[Question]:
     The ids of TyDiQA begin with the language, and its training file holds
     all of them.
     """
-    document = read_json(path)
-    references = {
-        str(item.get("id", "")): tuple(
-            dict.fromkeys(answer["text"].strip() for answer in item["answers"])
-        )
-        for article in document.get("data", [])
-        for paragraph in article.get("paragraphs", [])
-        for item in paragraph.get("qas", [])
-        if item.get("answers")
-    }
+    references = squad.references(path)
     return [
         Question(q.id, q.fields, references.get(q.id) or (q.fields["answer"],))
         for q in _import("squad", path)
@@ -208,37 +155,6 @@ def squad_languages(path: Path) -> list[str]:
     return found
 
 
-def _bbh_prompt(path: Path, task: str) -> list[Question]:
-    """The exemplars of a BBH task, each with the task's description."""
-    # The file opens with a canary and a dashed line.
-    _, dashes, text = read_text(path).partition("\n-----\n")
-    if not dashes:
-        raise InputError(
-            f"{path}: expected a canary line and a line '-----' before "
-            "the prompt; restore the file as it was published"
-        )
-    description, exemplars = parse_exemplars(text, str(path))
-    return [
-        Question(f"{path.name}:{n}", {**e, "description": description})
-        for n, e in enumerate(exemplars, 1)
-    ]
-
-
-def _mmlu_cot(path: Path, task: str) -> list[Question]:
-    """The exemplars of an MMLU subject in `mmlu-cot.json`."""
-    prompts = read_json(path)
-    if not isinstance(prompts.get(task), str):
-        raise InputError(
-            f"{path}: no prompt for {task!r}." + did_you_mean(task, prompts)
-        )
-    place = f"{path}: {task}"
-    _, exemplars = parse_exemplars(prompts[task], place)
-    return [
-        Question(f"{task}:{number}", exemplar)
-        for number, exemplar in enumerate(exemplars, 1)
-    ]
-
-
 LANGUAGES = {
     "arabic": "ar",
     "bengali": "bn",
@@ -252,13 +168,8 @@ LANGUAGES = {
 }
 READERS: dict[str, Callable[[Path, str], list[Question]]] = {
     "asdiv": _asdiv,
-    "aqua": _aqua,
-    "bbh-prompt": _bbh_prompt,
-    "commonsenseqa": _commonsenseqa,
-    "examples": _listed,
     "flan-cot": _flan_cot,
     "mgsm-exemplars": _mgsm_exemplars,
-    "mmlu-cot": _mmlu_cot,
     "squad": _squad,
     "strategyqa": _yes_no,
     "worked-problems": _worked,
@@ -280,30 +191,6 @@ def _multiple_choice(
     if rationale:
         fields["rationale"] = rationale.strip()
     return Question(id, laid_out(fields))
-
-
-def _get(
-    row: Any,
-    path: Path,
-    number: int,
-    key: str,
-    kind: type | None = str,
-    other: str | None = None,
-) -> Any:
-    """Returns what a row has under a key, or says what is wrong."""
-    value = row.get(key, row.get(other)) if isinstance(row, dict) else None
-    kind = kind or str
-    if not isinstance(value, kind) or not value:
-        raise InputError(
-            f"{path}:{number}: expected a {kind.__name__} under {key!r}, "
-            f"found {value!r:.60}; mend the row: a score counts every one"
-        )
-    return value
-
-
-def read_json(path: Path) -> dict[str, Any]:
-    """Returns the object in a JSON file; InputError if there is none."""
-    return read_json_object(path, remedy="download it again")
 
 
 def same_place(question: Question, asked: Question) -> bool:
