@@ -5,6 +5,7 @@ or Keras, so each package lists its public names and where they live.
 """
 
 import importlib
+from typing import Any
 
 
 def attach(package: str, names: dict[str, str]):
@@ -34,3 +35,16 @@ def attach(package: str, names: dict[str, str]):
         return sorted(names)
 
     return __getattr__, __dir__, sorted(names)
+
+
+def borrowed(module: str, name: str) -> Any:
+    """Returns what a module of a higher room defines, imported now.
+
+    A room imports downwards only. A class that offers what is made above it,
+    as a model offers `generate`, gets it by name, when it is called.
+
+    Args:
+        module: The module's full name.
+        name: What it defines.
+    """
+    return getattr(importlib.import_module(module), name)

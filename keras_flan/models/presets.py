@@ -3,11 +3,16 @@
 import hashlib
 import os
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from keras import ops
 
+from keras_flan.data.vocabularies.sentencepiece import Vocabulary
 from keras_flan.errors import InputError
 from keras_flan.files import atomic_write, read_json_object, write_json
+from keras_flan.models.t5.huggingface.t5_tensors import t5_tensors
+from keras_flan.models.t5.model import T5
 
 # A folder here for each: config.json, vocabulary.model, weights.npz.
 _FOLDER = Path(__file__).parent / "preset_weights"
@@ -27,37 +32,34 @@ def shipped() -> list[str]:
     return sorted(p.parent.name for p in _FOLDER.glob("*/weights.npz"))
 
 
+def shipped_folder(name: str) -> Path:
+    """Returns where the preset of a name is, as `write_preset` wrote it."""
+    return _FOLDER / name
+
+
 def digest(name: str) -> str:
     """Returns the SHA-256 of a preset's weights."""
-    data = (_FOLDER / name / "weights.npz").read_bytes()
+    data = (shipped_folder(name) / "weights.npz").read_bytes()
     return hashlib.sha256(data).hexdigest()
 
 
-def load_shipped(name: str):
-    """Loads a preset of the package by its name.
-
-    Returns:
-        A `keras_flan.models.T5` with its vocabulary, in float32.
-    """
-    return read_preset(_FOLDER / name)
-
-
-def read_preset(folder: str | os.PathLike):
+def read_preset(folder: str | os.PathLike, dtype: Any = None) -> T5:
     """Loads what `write_preset` wrote.
+
+    Args:
+        folder: The folder.
+        dtype: Of the weights; default: Keras's policy.
 
     Raises:
         InputError: If a file is missing or does not fit.
     """
-    from keras_flan.data.vocabularies.sentencepiece import Vocabulary
-    from keras_flan.models.t5.huggingface.t5_tensors import t5_tensors
-    from keras_flan.models.t5.model import T5
-
     folder = Path(folder)
     sizes = read_json_object(folder / "config.json")
     model = T5.from_config_values(
         **sizes,
         dropout=0.0,
         vocabulary=Vocabulary(folder / "vocabulary.model"),
+        dtype=dtype,
     )
     try:
         with np.load(folder / "weights.npz", allow_pickle=False) as arrays:
@@ -71,18 +73,14 @@ def read_preset(folder: str | os.PathLike):
     return model
 
 
-def write_preset(model, folder: str | os.PathLike) -> None:
+def write_preset(model: T5, folder: str | os.PathLike) -> None:
     """Writes sizes, vocabulary and weights (float16) of a T5.
 
     Args:
-        model: A `keras_flan.models.T5` with a vocabulary.
+        model: A model with a vocabulary.
         folder: The folder, made if missing. The same weights give the same
             bytes.
     """
-    from keras import ops
-
-    from keras_flan.models.t5.huggingface.t5_tensors import t5_tensors
-
     folder = Path(folder)
     backbone = model.backbone
     values = backbone.get_config()
@@ -90,12 +88,8 @@ def write_preset(model, folder: str | os.PathLike) -> None:
     with atomic_write(folder / "vocabulary.model", "wb") as f:
         f.write(model.vocabulary.proto)
     with atomic_write(folder / "weights.npz", "wb") as f:
-        np.savez(
-            f,
-            **{
-                tensor.name: ops.convert_to_numpy(tensor.variable).astype(
-                    np.float16
-                )
-                for tensor in t5_tensors(backbone)
-            },
-        )
+        arrays = {
+            tensor.name: ops.convert_to_numpy(tensor.variable).astype("float16")
+            for tensor in t5_tensors(backbone)
+        }
+        np.savez(f, **arrays)

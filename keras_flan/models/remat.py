@@ -1,25 +1,31 @@
 """Activations that are computed again in the backward pass."""
 
+from collections.abc import Callable
+from typing import Literal
+
 import keras
 
+from keras_flan.errors import InputError
+
 _CHOICES = (False, True, "products")
+Remat = bool | Literal["products"] | None
 
 
-def check_remat(remat):
-    """Returns `remat`, or raises `ValueError` if it is no known choice.
+def check_remat(remat: Remat) -> Remat:
+    """Returns `remat`, or raises `InputError` if it is no known choice.
 
     Example:
         >>> check_remat("products")
         'products'
     """
     if remat not in (None, *_CHOICES):
-        raise ValueError(
+        raise InputError(
             f"Expected remat to be one of {_CHOICES}. Received: remat={remat!r}"
         )
     return remat
 
 
-def rematerialise(function, remat):
+def rematerialise(function: Callable, remat: Remat) -> Callable:
     """Makes a layer keep less for its backward pass.
 
     Args:

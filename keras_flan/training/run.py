@@ -204,7 +204,7 @@ def _start(config):
 
     init, dropout = config.model.init, config.model.dropout
     if not config.brings_no_vocabulary:
-        return with_dropout(load(init), dropout)
+        return load(init, dropout=dropout)
     vocabulary = Vocabulary(config.vocabulary)
     if init is not None:
         from keras_flan.models.decoder_only.model import DecoderOnly
@@ -219,34 +219,6 @@ def _start(config):
     rows = -(-vocabulary.size // 128) * 128
     return T5.from_config_values(
         vocabulary_size=rows, vocabulary=vocabulary, **sizes
-    )
-
-
-def with_dropout(model, rate: float):
-    """Returns a model with the same weights and another dropout rate.
-
-    A checkpoint comes with the rate of its pretraining, often none; the
-    paper finetunes with its own.
-    """
-    from keras_flan.models.decoder_only.model import DecoderOnly
-    from keras_flan.models.t5.model import T5, quiet_masks
-
-    old = model.backbone
-    config = old.get_config()
-    if config.get("dropout", rate) == rate:
-        return model
-    with quiet_masks():
-        backbone = type(old).from_config({**config, "dropout": rate})
-    for new, value in zip(backbone.weights, old.weights, strict=True):
-        new.assign(value)
-    if isinstance(model, T5):
-        return T5(backbone, vocabulary=model.vocabulary)
-    return DecoderOnly(
-        backbone,
-        vocabulary=model.vocabulary,
-        bidirectional_prefix=model.bidirectional_prefix,
-        separate=model.separate,
-        remat=model.remat,
     )
 
 

@@ -145,11 +145,12 @@ class Bench:
         return self._models[base, method]
 
     def _load(self, name: str) -> "T5":
-        from keras_flan.models.presets import load_shipped, read_preset, shipped
+        from keras_flan.models.presets import read_preset, shipped
+        from keras_flan.models.t5.model import T5
 
         base = self._bases[name]
         if base.preset in shipped():
-            return load_shipped(base.preset)
+            return T5.from_preset(base.preset)
         folder = self._output / "bases" / f"{name}-{content_hash(base)}"
         return read_preset(pretrain(folder, base.config(), quiet=self._quiet))
 

@@ -11,7 +11,7 @@ from typing import Any
 from keras import ops
 
 from keras_flan.models.attention import MASKED, block_causal
-from keras_flan.models.language_model import Decoding, picked
+from keras_flan.models.decoding import Decoding, picked
 from keras_flan.models.path_attention import (
     attend_paths,
     each_layer,
@@ -24,9 +24,9 @@ from keras_flan.tensors import Tensor
 class DecoderOnlyDecoding(Decoding):
     """Prompt and target are one text, or two in a row (`model.separate`)."""
 
-    @property
-    def ends_targets(self) -> bool:
-        return self.model.separate
+    def __init__(self, model: Any):
+        super().__init__(model)
+        self.ends_targets = model.separate
 
     def frame(self, token_ids: list[int], limit: int) -> list[int]:
         vocabulary = self.model.vocabulary

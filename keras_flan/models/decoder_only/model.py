@@ -1,6 +1,8 @@
 """Decoder-only models for packed batches, on keras-hub's weights."""
 
+import os
 from pathlib import Path
+from typing import Any
 
 import keras
 from keras import ops
@@ -17,13 +19,12 @@ from keras_flan.models.decoder_only.palm_causal_lm import PaLMTokenizer
 # Registers the classes of saved models.
 from keras_flan.models.decoder_only.smollm2_gguf import SmolLM2Backbone  # noqa: F401
 from keras_flan.models.language_model import LanguageModel
-from keras_flan.models.remat import check_remat
+from keras_flan.models.remat import Remat, check_remat
 from keras_flan.runtime.keras_hub import keras_hub
-from keras_flan.runtime.start import prepare_process
+from keras_flan.tensors import Tensor
 
 # What a folder holds besides keras-hub's own files.
 _FILE = "decoder_only.json"
-_SETTINGS = ("bidirectional_prefix", "separate", "remat")
 
 
 @keras.saving.register_keras_serializable(package="keras_flan")
@@ -47,10 +48,10 @@ class DecoderOnly(LanguageModel):
         vocabulary: A `keras_flan.data.Vocabulary` or
             `keras_flan.data.HubVocabulary`, or `None`. Needed for text in and
             out (`generate`), not for training.
-        bidirectional_prefix: bool. Whether the inputs of an example see each
+        bidirectional_prefix: Whether the inputs of an example see each
             other in both directions, as in a prefix language model. PaLM and
             the keras-hub families are causal (`False`).
-        separate: bool. Whether `generate` ends a prompt with the end-of-text
+        separate: Whether `generate` ends a prompt with the end-of-text
             id, as the packed rows separate inputs from targets. `False` lets
             a pretrained model go on with a text.
         remat: Compute activations again in the backward pass instead of
@@ -89,15 +90,16 @@ class DecoderOnly(LanguageModel):
     """
 
     decoder_only = True
+    own_settings = ("bidirectional_prefix", "separate", "remat")
 
     def __init__(
         self,
-        backbone,
-        vocabulary=None,
-        bidirectional_prefix=False,
-        separate=True,
-        remat=None,
-        **kwargs,
+        backbone: Any,
+        vocabulary: Vocabulary | HubVocabulary | None = None,
+        bidirectional_prefix: bool = False,
+        separate: bool = True,
+        remat: Remat = None,
+        **kwargs: Any,
     ):
         backbone = getattr(backbone, "backbone", backbone)
         # Without a dtype of its own the model computes as its weights do.
@@ -115,8 +117,9 @@ class DecoderOnly(LanguageModel):
     def decoding(self) -> DecoderOnlyDecoding:
         return DecoderOnlyDecoding(self)
 
-    def hidden(self, inputs, training=False):
-        """Returns what `logits` takes, `(batch, length, hidden_dim)`."""
+    def hidden(
+        self, inputs: dict[str, Tensor], training: bool = False
+    ) -> Tensor:
         segment_ids = _segments(inputs)
         prefix_mask = None
         if self.bidirectional_prefix:
@@ -135,16 +138,21 @@ class DecoderOnly(LanguageModel):
         return self.family.normalise(x)
 
     def run_packed(
-        self, token_ids, mask, positions=None, training=False, keep=False
-    ):
+        self,
+        token_ids: Tensor,
+        mask: Tensor,
+        positions: Tensor | None = None,
+        training: bool = False,
+        keep: bool = False,
+    ) -> tuple[Tensor, Any]:
         """Runs the layers on whole rows.
 
         Args:
             token_ids: int `(batch, length)`.
             mask: bool `(batch, length, length)`, which keys a query sees.
             positions: int `(batch, length)`; default 0, 1, 2, ...
-            training: bool. Whether dropout is on.
-            keep: bool. Whether to return keys and values too.
+            training: Whether dropout is on.
+            keep: Whether to return keys and values too.
 
         Returns:
             The output of the last layer `(batch, length, hidden_dim)`, and
@@ -164,13 +172,12 @@ class DecoderOnly(LanguageModel):
             x, positions, attention, training=training, remat=self.remat
         )
 
-    def logits(self, x):
-        """Projects `hidden`'s output to float32 logits."""
+    def logits(self, x: Tensor) -> Tensor:
         return self.family.logits(x)
 
     # === Saving ===
 
-    def save_to_preset(self, preset_dir):
+    def save_to_preset(self, preset_dir: str | os.PathLike) -> None:
         """Writes a keras-hub preset: weights, config and tokenizer.
 
         Args:
@@ -182,7 +189,7 @@ class DecoderOnly(LanguageModel):
         with merged(self):
             self.backbone.save_to_preset(str(preset_dir))
         _note_tied_embeddings(self.backbone, preset_dir / "config.json")
-        settings = {name: getattr(self, name) for name in _SETTINGS}
+        settings = {name: getattr(self, name) for name in self.own_settings}
         if isinstance(self.vocabulary, HubVocabulary):
             settings["start"] = self.vocabulary.bos_id is not None
             self.vocabulary.tokenizer.save_to_preset(str(preset_dir))
@@ -191,56 +198,35 @@ class DecoderOnly(LanguageModel):
             tokenizer.save_to_preset(str(preset_dir))
         write_json(preset_dir / _FILE, settings)
 
-    @classmethod
-    def from_preset(cls, preset, **kwargs):
-        """Loads a model, weights and tokenizer by keras-hub's own loaders.
 
-        Args:
-            preset: A folder, or any name that keras-hub's `from_preset`
-                takes: `"gemma_2b_en"`, `"hf://..."`, `"kaggle://..."`.
-            **kwargs: Arguments of the class to use instead of the saved
-                ones. A model that was not saved by this class goes on with
-                its prompts as they are (`separate=False`).
+def read_preset(source: str, dtype: Any = None) -> tuple[Any, dict[str, Any]]:
+    """Reads a preset, weights and tokenizer by keras-hub's own loaders.
 
-        Raises:
-            ValueError: If the family can't be packed.
-        """
-        prepare_process()
-        backbone = keras_hub.models.Backbone.from_preset(str(preset))
-        folder, settings = Path(preset), {"separate": False}
-        if (folder / _FILE).is_file():
-            settings = read_json_object(folder / _FILE)
-            vocabulary = None
-            if (folder / "tokenizer.json").is_file():
-                tokenizer = keras_hub.tokenizers.Tokenizer.from_preset(
-                    str(folder)
-                )
-                vocabulary = _vocabulary(tokenizer, settings.pop("start", None))
-        else:
-            preprocessor = keras_hub.models.CausalLMPreprocessor.from_preset(
-                str(preset)
-            )
-            vocabulary = _vocabulary(preprocessor)
-        kwargs = {**settings, "vocabulary": vocabulary, **kwargs}
-        return cls(backbone, **kwargs)
+    Args:
+        source: A folder, or any name that keras-hub's `from_preset` takes.
+        dtype: Of the weights; default: Keras's policy.
 
-    def get_config(self):
-        return {
-            **super().get_config(),
-            "backbone": keras.saving.serialize_keras_object(self.backbone),
-            **{name: getattr(self, name) for name in _SETTINGS},
-        }
-
-    @classmethod
-    def from_config(cls, config):
-        config = dict(config)
-        config["backbone"] = keras.saving.deserialize_keras_object(
-            config["backbone"]
-        )
-        return cls(**config)
+    Returns:
+        A backbone, and the other arguments of `DecoderOnly` as they were
+        saved. A model that was not saved by that class goes on with its
+        prompts as they are (`separate=False`).
+    """
+    backbone = keras_hub.models.Backbone.from_preset(source, dtype=dtype)
+    folder = Path(source)
+    if not (folder / _FILE).is_file():
+        hub = keras_hub.models.CausalLMPreprocessor.from_preset(source)
+        return backbone, {"separate": False, "vocabulary": _vocabulary(hub)}
+    settings = read_json_object(folder / _FILE)
+    start = settings.pop("start", None)
+    if (folder / "tokenizer.json").is_file():
+        tokenizer = keras_hub.tokenizers.Tokenizer.from_preset(source)
+        settings["vocabulary"] = _vocabulary(tokenizer, start)
+    return backbone, settings
 
 
-def _vocabulary(tokenizer, start=None):
+def _vocabulary(
+    tokenizer: Any, start: bool | None = None
+) -> Vocabulary | HubVocabulary:
     """Returns the vocabulary of a keras-hub tokenizer or preprocessor."""
     inner = getattr(tokenizer, "tokenizer", tokenizer)
     if isinstance(inner, PaLMTokenizer):
@@ -248,7 +234,7 @@ def _vocabulary(tokenizer, start=None):
     return HubVocabulary(tokenizer, start)
 
 
-def _note_tied_embeddings(backbone, path: Path) -> None:
+def _note_tied_embeddings(backbone: Any, path: Path) -> None:
     """Completes the config of a Llama.
 
     keras-hub 0.32 leaves out that a Llama's embeddings are tied, and then
@@ -261,7 +247,7 @@ def _note_tied_embeddings(backbone, path: Path) -> None:
         write_json(path, values)
 
 
-def _segments(inputs):
+def _segments(inputs: dict[str, Tensor]) -> Tensor:
     """Segment ids; a padding mask is one segment a row."""
     segments = inputs.get("segment_ids", inputs.get("padding_mask"))
     if segments is None:

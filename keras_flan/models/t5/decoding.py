@@ -9,7 +9,7 @@ from typing import Any
 from keras import ops
 
 from keras_flan.models.attention import MASKED
-from keras_flan.models.language_model import Decoding, picked
+from keras_flan.models.decoding import Decoding, picked
 from keras_flan.models.path_attention import (
     attend_paths,
     prompt_memory,

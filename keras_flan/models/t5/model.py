@@ -1,17 +1,20 @@
 """T5 for packed batches, on the weights and layers of keras-hub."""
 
-import contextlib
-import warnings
+import os
+from collections.abc import Callable
+from typing import Any, Literal
 
 import keras
 from keras import ops
 
+from keras_flan.data.vocabularies.sentencepiece import Vocabulary
 from keras_flan.models.activation_layouts import constrain
 from keras_flan.models.adapters.base import merged
 from keras_flan.models.attention import same_segment
+from keras_flan.models.backbones import quiet_masks
 from keras_flan.models.dropout import Dropout, layer_keys, seed_generator
 from keras_flan.models.language_model import LanguageModel
-from keras_flan.models.remat import check_remat, rematerialise
+from keras_flan.models.remat import Remat, check_remat, rematerialise
 from keras_flan.models.stacking import scan_layers
 from keras_flan.models.t5.decoding import T5Decoding
 from keras_flan.models.t5.layers import (
@@ -20,9 +23,12 @@ from keras_flan.models.t5.layers import (
     encoder_layer,
     rms_norm,
 )
-from keras_flan.models.t5.stacked import StackedT5Backbone
+from keras_flan.models.t5.stacked import StackedT5Backbone, T5Stack
 from keras_flan.runtime.keras_hub import keras_hub
 from keras_flan.runtime.start import prepare_process
+from keras_flan.tensors import Tensor
+
+Side = Literal["encoder", "decoder"]
 
 
 @keras.saving.register_keras_serializable(package="keras_flan")
@@ -91,15 +97,16 @@ class T5(LanguageModel):
     """
 
     decoder_only = False
+    own_settings = ("scan", "remat", "query_chunk")
 
     def __init__(
         self,
-        backbone,
-        vocabulary=None,
-        scan=False,
-        remat=False,
-        query_chunk=None,
-        **kwargs,
+        backbone: Any,
+        vocabulary: Vocabulary | None = None,
+        scan: bool = False,
+        remat: Remat = False,
+        query_chunk: int | None = None,
+        **kwargs: Any,
     ):
         super().__init__(**kwargs)
         if self.compute_dtype == "float16":
@@ -122,32 +129,32 @@ class T5(LanguageModel):
     def from_config_values(
         cls,
         *,
-        vocabulary_size,
-        num_layers,
-        num_heads,
-        hidden_dim,
-        intermediate_dim,
-        key_value_dim=None,
-        dropout=0.05,
-        tie_embedding_weights=False,
-        vocabulary=None,
-        dtype=None,
-        scan=False,
-        **kwargs,
-    ):
+        vocabulary_size: int,
+        num_layers: int,
+        num_heads: int,
+        hidden_dim: int,
+        intermediate_dim: int,
+        key_value_dim: int | None = None,
+        dropout: float = 0.05,
+        tie_embedding_weights: bool = False,
+        vocabulary: Vocabulary | None = None,
+        dtype: Any = None,
+        scan: bool = False,
+        **kwargs: Any,
+    ) -> "T5":
         """Returns a T5 v1.1 (gated GELU, untied head) with random weights.
 
         Args:
-            vocabulary_size: int. Rows of the embedding; padded up to a
+            vocabulary_size: Rows of the embedding; padded up to a
                 multiple of 128 is usual, at least the vocabulary's size.
-            num_layers: int. Layers of the encoder, and of the decoder.
-            num_heads: int. Attention heads.
-            hidden_dim: int. Width of the model.
-            intermediate_dim: int. Width inside the feed-forward block.
-            key_value_dim: int. Width of a head; default
+            num_layers: Layers of the encoder, and of the decoder.
+            num_heads: Attention heads.
+            hidden_dim: Width of the model.
+            intermediate_dim: Width inside the feed-forward block.
+            key_value_dim: Width of a head; default
                 `hidden_dim // num_heads`.
-            dropout: float. The paper finetunes with 0.05 (table 22).
-            tie_embedding_weights: bool. Whether the output projection is the
+            dropout: The paper finetunes with 0.05 (table 22).
+            tie_embedding_weights: Whether the output projection is the
                 embedding (T5 v1.0).
             vocabulary: See the class.
             dtype: A dtype or `keras.DTypePolicy`.
@@ -180,7 +187,9 @@ class T5(LanguageModel):
     def decoding(self) -> T5Decoding:
         return T5Decoding(self)
 
-    def hidden(self, inputs, training=False):
+    def hidden(
+        self, inputs: dict[str, Tensor], training: bool = False
+    ) -> Tensor:
         """Returns what `logits` takes, `(batch, target_length, hidden_dim)`."""
         encoder_segments = _segments(inputs, "encoder")
         keys = self._keys(training)
@@ -192,19 +201,26 @@ class T5(LanguageModel):
             keys,
         )
 
-    def encode(self, token_ids, segment_ids, training=False):
+    def encode(
+        self, token_ids: Tensor, segment_ids: Tensor, training: bool = False
+    ) -> Tensor:
         """Returns the encoder's output, `(batch, input_length, hidden_dim)`.
 
         Args:
             token_ids: int `(batch, input_length)`.
             segment_ids: int `(batch, input_length)`; 0 at padding.
-            training: bool. Whether dropout is on.
+            training: Whether dropout is on.
         """
         return self._encode(token_ids, segment_ids, self._keys(training))
 
     def decode(
-        self, token_ids, segment_ids, encoded, encoder_segments, training=False
-    ):
+        self,
+        token_ids: Tensor,
+        segment_ids: Tensor,
+        encoded: Tensor,
+        encoder_segments: Tensor,
+        training: bool = False,
+    ) -> Tensor:
         """Returns the decoder's output, `(batch, target_length, hidden_dim)`.
 
         Args:
@@ -213,7 +229,7 @@ class T5(LanguageModel):
             segment_ids: int `(batch, target_length)`; 0 at padding.
             encoded: The output of `encode`.
             encoder_segments: int `(batch, input_length)`.
-            training: bool. Whether dropout is on.
+            training: Whether dropout is on.
         """
         return self._decode(
             token_ids,
@@ -223,7 +239,9 @@ class T5(LanguageModel):
             self._keys(training),
         )
 
-    def _encode(self, token_ids, segment_ids, keys):
+    def _encode(
+        self, token_ids: Tensor, segment_ids: Tensor, keys: Tensor | None
+    ) -> Tensor:
         mask = same_segment(segment_ids, segment_ids)
 
         def block(layer, x, drop, bias):
@@ -232,7 +250,14 @@ class T5(LanguageModel):
         bias = self.distance_bias("encoder", ops.shape(token_ids)[1])
         return self._run("encoder", block, token_ids, keys, bias)
 
-    def _decode(self, token_ids, segment_ids, encoded, encoder_segments, keys):
+    def _decode(
+        self,
+        token_ids: Tensor,
+        segment_ids: Tensor,
+        encoded: Tensor,
+        encoder_segments: Tensor,
+        keys: Tensor | None,
+    ) -> Tensor:
         position = ops.arange(ops.shape(token_ids)[1])
         causal = position[:, None] >= position[None, :]
         mask = ops.logical_and(same_segment(segment_ids, segment_ids), causal)
@@ -253,11 +278,18 @@ class T5(LanguageModel):
         bias = self.distance_bias("decoder", ops.shape(token_ids)[1])
         return self._run("decoder", block, token_ids, keys, bias, encoded)
 
-    def _run(self, side, block, token_ids, keys, *shared):
+    def _run(
+        self,
+        side: Side,
+        block: Callable[..., Tensor],
+        token_ids: Tensor,
+        keys: Tensor | None,
+        *shared: Tensor,
+    ) -> Tensor:
         """Runs the layers of one side, from token ids to its output.
 
         Args:
-            side: `"encoder"` or `"decoder"`.
+            side: Which.
             block: A function of a layer, its input, a `Dropout` and
                 `shared`.
             token_ids: int `(batch, length)`.
@@ -293,7 +325,14 @@ class T5(LanguageModel):
         x = rms_norm(getattr(backbone, f"{side}_layer_norm"), x)
         return Dropout(rate, last)(x, 0)
 
-    def _scan(self, stack, step, x, keys, shared):
+    def _scan(
+        self,
+        stack: T5Stack,
+        step: Callable[..., Tensor],
+        x: Tensor,
+        keys: Tensor,
+        shared: tuple[Tensor, ...],
+    ) -> Tensor:
         def one(x, tensors, key, *shared):
             return step(x, stack.view(tensors), key, *shared)
 
@@ -305,7 +344,7 @@ class T5(LanguageModel):
         )
         return x
 
-    def _keys(self, training):
+    def _keys(self, training: bool) -> Tensor | None:
         """Keys of dropout for the layers and both ends of each side.
 
         Returns:
@@ -317,12 +356,12 @@ class T5(LanguageModel):
         keys = layer_keys(self.seed_generator.next(), 2 * count)
         return ops.reshape(keys, (2, count, 2))
 
-    def distance_bias(self, side, length):
+    def distance_bias(self, side: Side, length: int) -> Tensor:
         """Returns the relative bias of one side by distance.
 
         Args:
-            side: `"encoder"` or `"decoder"`.
-            length: int. Of the row.
+            side: Which.
+            length: Of the row.
 
         Returns:
             `(heads, 2 * length - 1)`, for distances from query to key from
@@ -335,7 +374,7 @@ class T5(LanguageModel):
             table = layers[0].self_attention.relative_attention_bias
         return distance_bias(table, length, side == "encoder")
 
-    def logits(self, x):
+    def logits(self, x: Tensor) -> Tensor:
         """Projects decoder outputs `(..., hidden_dim)` to float32 logits."""
         backbone = self.backbone
         if backbone.tie_embedding_weights:
@@ -345,17 +384,14 @@ class T5(LanguageModel):
 
     # === Saving ===
 
-    def hub_backbone(self):
-        """Returns the weights as a `keras_hub.models.T5Backbone`.
-
-        It is this model's own, or a copy if its layers are scanned.
-        """
+    def hub_backbone(self) -> Any:
+        """Returns a `keras_hub.models.T5Backbone`: a copy if it is scanned."""
         if not self.scan:
             return self.backbone
         with quiet_masks():
             return self.backbone.to_hub()
 
-    def save_to_preset(self, preset_dir):
+    def save_to_preset(self, preset_dir: str | os.PathLike) -> None:
         """Writes a keras-hub preset: weights, config and tokenizer.
 
         The folder loads with `keras_flan.models.load` and, in plain
@@ -377,23 +413,8 @@ class T5(LanguageModel):
                 )
             task.save_to_preset(str(preset_dir))
 
-    def get_config(self):
-        config = super().get_config()
-        config["backbone"] = keras.saving.serialize_keras_object(self.backbone)
-        config["remat"] = self.remat
-        config["query_chunk"] = self.query_chunk
-        return config
 
-    @classmethod
-    def from_config(cls, config):
-        config = dict(config)
-        config["backbone"] = keras.saving.deserialize_keras_object(
-            config["backbone"]
-        )
-        return cls(**config)
-
-
-def _draw_embeddings(backbone):
+def _draw_embeddings(backbone: Any) -> None:
     """Draws the embedding and the output projection as T5 does.
 
     keras-hub 0.32 draws both with `TruncatedNormal(1.0)`, whose argument is
@@ -410,19 +431,7 @@ def _draw_embeddings(backbone):
         layer.reverse_embeddings.assign(normal(layer.reverse_embeddings.shape))
 
 
-@contextlib.contextmanager
-def quiet_masks():
-    """Silences keras-hub's T5 about masks while its own graph is built.
-
-    Its attention takes masks as arguments and warns that Keras's implicit
-    ones are dropped, which is as it should be.
-    """
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message=".*destroy the mask.*")
-        yield
-
-
-def _segments(inputs, side):
+def _segments(inputs: dict[str, Tensor], side: Side) -> Tensor:
     """Segment ids of `side`; a padding mask is one segment a row."""
     segments = inputs.get(f"{side}_segment_ids")
     if segments is None:

@@ -2,6 +2,7 @@
 
 import os
 from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
@@ -10,6 +11,7 @@ from keras_flan.data.vocabularies.sentencepiece import Vocabulary
 from keras_flan.errors import InputError, did_you_mean
 from keras_flan.files import read_json_object, replace_folder, write_json
 from keras_flan.models.adapters.base import merged
+from keras_flan.models.backbones import quiet_masks
 from keras_flan.models.hub import local_folder
 from keras_flan.models.t5.huggingface import t5_config, tokenizer_json
 from keras_flan.models.t5.huggingface.checkpoint import (
@@ -24,7 +26,7 @@ from keras_flan.models.t5.huggingface.t5_tensors import (
     UNUSED,
     t5_tensors,
 )
-from keras_flan.models.t5.model import T5, quiet_masks
+from keras_flan.models.t5.model import T5
 from keras_flan.runtime.keras_hub import keras_hub
 from keras_flan.runtime.start import prepare_process
 
@@ -32,7 +34,7 @@ SENTENCEPIECE = "spiece.model"
 _SHARD_BYTES = 2 << 30
 
 
-def from_huggingface(path: str | os.PathLike, *, dtype=None, **settings) -> T5:
+def from_huggingface(path: str | os.PathLike, **settings: Any) -> T5:
     """Loads a T5 v1.0, T5 v1.1, LM-adapted, Flan or mT5 checkpoint.
 
     Tensors are read from disk one at a time: beside the model itself no more
@@ -43,10 +45,8 @@ def from_huggingface(path: str | os.PathLike, *, dtype=None, **settings) -> T5:
             and their index) and a tokenizer (`spiece.model`, else
             `tokenizer.json`; without either the model has no vocabulary), or
             `"hf://organisation/model"`.
-        dtype: A dtype or `keras.DTypePolicy`; default: Keras's float type.
-            The checkpoint's own dtype does not matter.
-        **settings: Other arguments of `keras_flan.models.T5`, such as
-            `scan=True`.
+        **settings: As for `keras_flan.models.load`, such as `scan=True` or
+            `dtype="bfloat16"`; the checkpoint's own dtype does not matter.
 
     Returns:
         A `keras_flan.models.T5`, which maps keras-hub's four inputs to
@@ -64,16 +64,30 @@ def from_huggingface(path: str | os.PathLike, *, dtype=None, **settings) -> T5:
     ```
     """
     prepare_process()
-    folder = local_folder(path)
+    T5.check_settings(settings)
+    backbone, found = read_huggingface(
+        local_folder(path), settings.get("dtype")
+    )
+    return T5.around(backbone, **{**found, **settings})
+
+
+def read_huggingface(
+    folder: Path, dtype: Any = None
+) -> tuple[Any, dict[str, Any]]:
+    """Returns the backbone of a folder, and `vocabulary`, an argument of `T5`.
+
+    Args:
+        folder: As for `from_huggingface`.
+        dtype: Of the weights; default: Keras's policy.
+    """
     place = folder / "config.json"
-    values = read_json_object(place)
-    config = t5_config.read_config(values, str(place))
+    config = t5_config.read_config(read_json_object(place), str(place))
     vocabulary = _read_vocabulary(folder, config["vocabulary_size"])
     with Checkpoint(folder) as checkpoint:
         with quiet_masks():
             backbone = keras_hub.models.T5Backbone(**config, dtype=dtype)
         _read_weights(backbone, checkpoint)
-    return T5(backbone, vocabulary=vocabulary, dtype=dtype, **settings)
+    return backbone, {"vocabulary": vocabulary}
 
 
 def to_huggingface(
@@ -138,7 +152,7 @@ def to_huggingface(
             write_checkpoint(folder, tensors, dtype, shard_bytes)
 
 
-def _read_weights(backbone, checkpoint):
+def _read_weights(backbone: Any, checkpoint: Checkpoint) -> None:
     known = {HEAD, UNUSED, *EMBEDDING_ALIASES}
     for tensor in t5_tensors(backbone):
         name = _name_in(checkpoint, tensor.name)
@@ -162,7 +176,7 @@ def _read_weights(backbone, checkpoint):
             )
 
 
-def _name_in(checkpoint, name):
+def _name_in(checkpoint: Checkpoint, name: str) -> str:
     """The name under which the file keeps a shared tensor."""
     aliases = [name]
     if name in (EMBEDDING, HEAD):
@@ -187,7 +201,7 @@ def _read_vocabulary(folder: Path, rows: int) -> Vocabulary | None:
     return vocabulary
 
 
-def _write_tokenizer(folder: Path, vocabulary: Vocabulary, rows: int):
+def _write_tokenizer(folder: Path, vocabulary: Vocabulary, rows: int) -> None:
     (folder / SENTENCEPIECE).write_bytes(vocabulary.proto)
     tokenizer, config = tokenizer_json.from_sentencepiece(
         vocabulary.proto, rows

@@ -1,0 +1,125 @@
+"""What generating and ranking need of a model, whatever its family."""
+
+from typing import Any
+
+from keras import ops
+
+from keras_flan.tensors import Tensor
+
+
+class Decoding:
+    """How a family reads a prompt once, continues it and scores targets.
+
+    Keys and values of a prompt are stored once, in the memory: its paths are
+    queries of the same. What a path generates is stored per path, in the
+    past; see `keras_flan.models.path_attention.cache_shapes`. A family has a
+    subclass, which `model.decoding` returns.
+
+    Args:
+        model: A model of the family, with a vocabulary.
+
+    Attributes:
+        ends_targets: Whether a target is a text of its own, closed by the
+            end token.
+    """
+
+    ends_targets: bool
+
+    def __init__(self, model: Any):
+        self.model = model
+
+    def frame(self, token_ids: list[int], limit: int) -> list[int]:
+        """Returns a prompt as the model was trained to read it.
+
+        Args:
+            token_ids: The text's ids.
+            limit: The most tokens; the beginning of a longer text is dropped.
+        """
+        raise NotImplementedError
+
+    def first_token(self, prompt: list[int]) -> int:
+        """Returns the token that a path of a framed prompt is fed first."""
+        raise NotImplementedError
+
+    def read(self, token_ids: Tensor, lengths: Tensor) -> Any:
+        """Computes the keys and values of prompts.
+
+        Args:
+            token_ids: int `(batch, input_length)`.
+            lengths: int `(batch)`, tokens of each prompt; the rest is padding.
+
+        Returns:
+            Keys `(batch, key_heads, width, input_length)` and values `(batch,
+            key_heads, input_length, width)`: a list of them, one per layer,
+            or, where a family stacks its layers, `(num_layers, batch, ...)`.
+        """
+        raise NotImplementedError
+
+    def prepare(self, length: int) -> Any:
+        """Returns what all steps of up to `length` tokens share."""
+        return None
+
+    def step(
+        self,
+        state: dict[str, Any],
+        prepared: Any,
+        lengths: Tensor,
+        tokens: Tensor,
+        ages: Tensor,
+        clock: Tensor,
+    ) -> tuple[Tensor, Any]:
+        """Feeds one token per path; returns the logits of the next one.
+
+        Args:
+            state: `{"memory": ..., "past": ...}`, the caches.
+            prepared: From `prepare`.
+            lengths: int `(slots)`, tokens of each prompt.
+            tokens: int `(slots, lanes)`.
+            ages: int `(slots, lanes)`, tokens each path was fed before.
+            clock: int scalar, steps since the caches were empty.
+
+        Returns:
+            float32 logits `(slots, lanes, vocabulary_size)`, and the newest
+            block of the past.
+        """
+        raise NotImplementedError
+
+    def continued(
+        self, prompt: list[int], target: list[int], limit: int
+    ) -> tuple[list[int], int]:
+        """Returns what is read to score a target, and where it begins.
+
+        Args:
+            prompt: The ids of the prompt's text.
+            target: The ids of the target.
+            limit: The most tokens; see `frame`.
+
+        Returns:
+            The ids to read, and the place among them at which the first
+            token of the target is predicted.
+        """
+        raise NotImplementedError
+
+    def score(
+        self,
+        inputs: Tensor,
+        lengths: Tensor,
+        first: Tensor,
+        targets: Tensor,
+        mask: Tensor,
+    ) -> Tensor:
+        """Returns log-probabilities of targets, float32 `(rows, targets)`.
+
+        Args:
+            inputs: int `(rows, length)`, of `continued`.
+            lengths: int `(rows)`, tokens of each; the rest is padding.
+            first: int `(rows)`, of `continued`.
+            targets: int `(rows, targets, tokens)`.
+            mask: float32, as `targets`: 1 at tokens, 0 at padding.
+        """
+        raise NotImplementedError
+
+
+def picked(log_p: Tensor, token_ids: Tensor) -> Tensor:
+    """Returns one number of the last axis for each of the ids."""
+    return ops.take_along_axis(log_p, token_ids[..., None], axis=-1)[..., 0]
