@@ -16,6 +16,7 @@ __getattr__, __dir__, __all__ = attach(
         "Sampling": ".sampling_settings",
         "ask": ".prompting",
         "generate": ".engine",
+        "generate_texts": ".engine",
         "stream": ".engine",
         "Answer": "..answers",
         "extract_answer": "..answers",

@@ -54,6 +54,44 @@ def generate(
     return [[made[number] for number in sorted(made)] for made in results]
 
 
+def generate_texts(
+    model: Any,
+    inputs: str | Sequence[str],
+    *,
+    samples: int | None = None,
+    **settings: Any,
+) -> Any:
+    """Generates as `generate` does, and returns the texts alone.
+
+    Args:
+        model: As for `generate`.
+        inputs: A prompt, or several.
+        samples: Texts for each prompt; default: one, which stands alone.
+        **settings: As for `generate`.
+
+    Returns:
+        A text for a prompt, and a list of them for several; with `samples`
+        a list of texts for each.
+
+    Example:
+        >>> generate_texts(model, "What is 2 + 2?", max_new_tokens=32)
+        '2 + 2 = 4. The answer is 4.'
+        >>> generate_texts(model, ["2 + 2?", "3 + 3?"], samples=8)
+        [['4', '4', ...], ['6', '6', ...]]
+    """
+    if samples is not None:
+        settings["samples"] = samples
+    prompts = [inputs] if isinstance(inputs, str) else inputs
+    made = generate(model, prompts, **settings)
+    sampling: Sampling | None = settings.get("sampling")
+    alone = samples is None and (sampling is None or sampling.samples == 1)
+    texts = [
+        paths[0].text if alone else [path.text for path in paths]
+        for paths in made
+    ]
+    return texts[0] if isinstance(inputs, str) else texts
+
+
 def stream(
     model: Any,
     prompts: Sequence[str],

@@ -1,0 +1,117 @@
+"""Loading by any path: every setting arrives, unknown ones are refused."""
+
+import keras
+import numpy as np
+import pytest
+
+from keras_flan.errors import InputError
+from keras_flan.models import (
+    T5,
+    DecoderOnly,
+    add_lora,
+    load,
+    save,
+    save_adapter,
+    to_huggingface,
+)
+from tests.conftest import LetterVocabulary, make_t5
+from tests.models.decoders import make_hub, numpy
+
+
+@pytest.fixture(scope="module")
+def sources(tmp_path_factory):
+    """A model of each kind of source, by the name of that kind."""
+    folder = tmp_path_factory.mktemp("models")
+    model = make_t5(num_layers=1)
+    model.vocabulary = None
+    save(model, folder / "t5")
+    to_huggingface(model, folder / "transformers")
+    add_lora(model, 2)
+    save_adapter(model, folder / "adapter.safetensors", base="t5")
+    save(DecoderOnly(make_hub("palm")), folder / "palm")
+    files = {path.stem: path for path in folder.iterdir()}
+    return {"shipped": "flan_nano", **files}
+
+
+KINDS = ["shipped", "t5", "transformers", "adapter", "palm"]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_settings_arrive_whatever_is_loaded(kind, sources):
+    model = load(sources[kind], remat=True, dropout=0.25, dtype="bfloat16")
+    assert model.remat is True
+    assert model.backbone.dropout == 0.25
+    own = {str(w.dtype) for w in model.backbone.weights}
+    assert own == {model.compute_dtype} == {"bfloat16"}
+    if kind != "palm":
+        assert load(sources[kind], query_chunk=8).query_chunk == 8
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_unknown_settings_are_refused_by_name(kind, sources):
+    with pytest.raises(InputError, match=r"setting 'nonsense'.*: .*remat"):
+        load(sources[kind], nonsense=1)
+    with pytest.raises(InputError, match=r"'rmat'\. Did you mean 'remat'"):
+        load(sources[kind], rmat=True)
+
+
+def test_mixed_precision_keeps_the_weights_in_float32(sources):
+    model = load(sources["t5"], dtype="mixed_bfloat16")
+    assert {str(w.dtype) for w in model.backbone.weights} == {"float32"}
+    assert model.compute_dtype == "bfloat16"
+    assert model.backbone.token_embedding.compute_dtype == "bfloat16"
+    with pytest.raises(InputError, match="remat to be one of"):
+        load(sources["t5"], remat="some")
+
+
+def test_from_preset_is_load_for_one_class(sources):
+    assert T5.from_preset(sources["t5"], scan=True).scan
+    palm = DecoderOnly.from_preset(sources["palm"], separate=False)
+    assert not palm.separate
+    with pytest.raises(InputError, match=r"found a T5.*call T5.from_preset"):
+        DecoderOnly.from_preset(sources["adapter"])
+
+
+def test_a_copy_with_other_settings_keeps_the_rest():
+    model = make_t5(num_layers=1, remat=True, query_chunk=4)
+    copy = model.with_settings(dropout=0.5)
+    assert (copy.remat, copy.query_chunk, copy.scan) == (True, 4, False)
+    assert copy.vocabulary is model.vocabulary
+    assert copy.backbone.dropout == 0.5
+    for one, other in zip(copy.weights, model.weights, strict=False):
+        assert one is not other
+        np.testing.assert_array_equal(numpy(one), numpy(other))
+    assert copy.with_settings(dropout=0.5, remat=True) is copy
+    narrow = copy.with_settings(dtype="bfloat16", scan=True)
+    assert {str(w.dtype) for w in narrow.backbone.weights} == {"bfloat16"}
+    assert (narrow.scan, narrow.backbone.dropout) == (True, 0.5)
+    assert not narrow.with_settings(scan=False).scan
+    palm = DecoderOnly(make_hub("palm"), separate=False, remat="products")
+    copy = palm.with_settings(dropout=0.5)
+    assert (copy.separate, copy.remat) == (False, "products")
+    assert copy.backbone.dropout == 0.5
+    with pytest.raises(InputError, match="unknown setting 'rate'"):
+        palm.with_settings(rate=0.5)
+
+
+def test_a_copy_would_lose_an_adapter():
+    model = make_t5(num_layers=1)
+    add_lora(model, 2)
+    assert model.with_settings(remat=False) is model
+    with pytest.raises(InputError, match="which a copy would lose"):
+        model.with_settings(remat=True)
+
+
+@pytest.mark.parametrize("family", ["t5", "palm"])
+def test_generates_strings(family):
+    keras.utils.set_random_seed(0)
+    model = make_t5() if family == "t5" else DecoderOnly(make_hub("palm"))
+    model.vocabulary = LetterVocabulary()
+    settings = {"max_new_tokens": 4, "temperature": 1.0}
+    text = model.generate("ab", **settings)
+    assert isinstance(text, str)
+    assert model.generate(["ab", "c"], **settings)[0] == text
+    [texts] = model.generate(["ab"], samples=3, **settings)
+    assert len(texts) == 3
+    assert texts[0] == text
+    assert model.generate("ab", samples=1, **settings) == [text]
