@@ -5,7 +5,12 @@ import yaml
 
 from keras_flan.data.importers import Importer, Row, Source
 from keras_flan.models import DecoderOnly
-from keras_flan.testing import check_importer, check_model, check_templates
+from keras_flan.testing import (
+    check_importer,
+    check_model,
+    check_protocol,
+    check_templates,
+)
 from tests.conftest import LetterVocabulary
 from tests.models.decoders import make_hub
 
@@ -100,6 +105,57 @@ def test_an_empty_target_is_named():
 def test_templates_without_a_format():
     with pytest.raises(AssertionError, match="no format suits"):
         check_templates("generic", [{"text": "a"}, {"text": "b"}])
+
+
+PROTOCOL = {
+    "name": "quiz",
+    "version": 1,
+    "source": "a test",
+    "reader": "gsm8k",
+    "files": ["train.jsonl"],
+    "extractor": "number",
+    "formats": {
+        "zero_shot_direct": {"query": "Q: {question}\nA:", "stop": ["\nQ:"]},
+        "zero_shot_cot": {"query": "{question} Think."},
+    },
+}
+GOLDEN = {("direct", 0): ["Q: 1 + 1?\nA:"], ("cot", 0): ["1 + 1? Think."]}
+
+
+@pytest.fixture
+def quiz(tmp_path):
+    (tmp_path / "train.jsonl").write_text(LINE)
+    path = tmp_path / "quiz.yaml"
+    path.write_text(yaml.safe_dump(PROTOCOL))
+    return path
+
+
+def test_a_protocol_of_a_file_keeps_its_promises(quiz):
+    outputs = {"That makes 3.": "3", "No idea": None, "2\nQ: 7?": "2"}
+    check_protocol(quiz, quiz.parent, prompts=GOLDEN, outputs=outputs)
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"prompts": {("direct", 0): ["Q: 1 + 1?"]}}, "expected"),
+        ({"outputs": {"That makes 3.": "4"}}, "read '3' from"),
+    ],
+)
+def test_another_protocol_is_named(quiz, changed, message):
+    with pytest.raises(AssertionError, match=message):
+        check_protocol(quiz, quiz.parent, **changed)
+
+
+def test_a_protocol_that_cannot_read_its_answers_is_named(quiz):
+    quiz.write_text(yaml.safe_dump({**PROTOCOL, "extractor": "yes_no"}))
+    with pytest.raises(AssertionError, match="is read as wrong"):
+        check_protocol(quiz, quiz.parent)
+
+
+def test_a_shipped_protocol_keeps_its_promises(tmp_path):
+    (tmp_path / "test.jsonl").write_text(LINE)
+    check_protocol("gsm8k", tmp_path)
 
 
 def test_a_decoder_only_model_keeps_its_promises():
