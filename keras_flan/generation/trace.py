@@ -10,6 +10,7 @@ from keras_flan.files import atomic_write, write_jsonl
 from keras_flan.generation.printing import tally
 from keras_flan.generation.prompting import Answered
 from keras_flan.pages import html as page
+from keras_flan.pages.plots import ACCENT, BEFORE, PRINTED, SOFT
 
 ANSWERS_FILE = "answers.jsonl"
 TRACE_FILE = "trace.html"
@@ -18,7 +19,7 @@ _PICTURE_FORMATS = (".png", ".svg", ".pdf")
 # A picture is for one question or a handful.
 _MOST_PICTURED = 20
 _MOST_BARS = 8
-_WINNER, _OTHER, _SOFT = "#2459c9", "#a9b1bd", "#5b6472"
+_WINNER, _OTHER, _SOFT = PRINTED[ACCENT], PRINTED[BEFORE], PRINTED[SOFT]
 
 
 def write_trace(
@@ -57,21 +58,19 @@ def write_trace(
         ),
     )
     number = len(results)
-    body = "\n".join(
-        [
-            "<h1>Sampled answers</h1>",
-            '<p class="lead">Each prompt with its sampled paths. The answer '
-            "found in a path is marked; the answer with the most votes "
-            "wins.</p>",
-            *(
-                render_answered(result, f"Prompt {i} of {number}")
-                for i, result in enumerate(results, 1)
-            ),
-            page.card("Settings", page.pairs(settings)),
-        ]
+    lead = (
+        "Each prompt with its sampled paths. The answer found in a path is "
+        "marked; the answer with the most votes wins."
     )
-    with atomic_write(folder / TRACE_FILE) as f:
-        f.write(page.render("Sampled answers", body))
+    parts = [
+        page.heading("Sampled answers", lead),
+        *(
+            render_answered(result, f"Prompt {i} of {number}")
+            for i, result in enumerate(results, 1)
+        ),
+        page.card("Settings", page.pairs(settings)),
+    ]
+    page.write(folder / TRACE_FILE, "Sampled answers", parts)
 
 
 def render_answered(result: Answered, title: str) -> str:

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, TypeAlias
 from keras_flan.errors import InputError
 from keras_flan.evaluation.reports.examples import render_prediction
 from keras_flan.evaluation.scores.predictions import Prediction
-from keras_flan.files import atomic_write
 from keras_flan.pages import html as page
 from keras_flan.pages.plots import ACCENT, clean, inline_svg
 
@@ -58,26 +57,24 @@ def write_report(
     """
     _check(table)
     steps = list(loss_steps or range(1, len(loss) + 1))
-    body = "\n".join(
-        [
-            f"<h1>{page.text(title)}</h1>",
-            '<p class="lead">Exact match on unseen examples, before and after '
-            "finetuning: on the tasks in the training mixture, and on tasks "
-            "kept out of it.</p>",
-            _tiles(loss, steps, table, seconds),
-            '<div class="pair">',
+    lead = (
+        "Exact match on unseen examples, before and after finetuning: on the "
+        "tasks in the training mixture, and on tasks kept out of it."
+    )
+    parts = [
+        page.heading(title, lead),
+        _tiles(loss, steps, table, seconds),
+        page.pair(
             page.card("Training loss", _loss_plot(loss, steps)),
             page.card("Exact match, before and after", _score_table(table)),
-            "</div>",
-            *(render_prediction(row) for row in predictions),
-            '<div class="pair">',
+        ),
+        *(render_prediction(row) for row in predictions),
+        page.pair(
             page.card("Settings", page.pairs(settings)),
             page.card("Time", _durations(seconds)),
-            "</div>",
-        ]
-    )
-    with atomic_write(path) as f:
-        f.write(page.render(title, body))
+        ),
+    ]
+    page.write(path, title, parts)
 
 
 def _check(table: _Scores) -> None:
@@ -102,10 +99,6 @@ def _check(table: _Scores) -> None:
 # === Pieces of the page ===
 
 
-def _percent(fraction: float) -> str:
-    return f"{100 * fraction:.1f}%"
-
-
 def _duration(seconds: float) -> str:
     if seconds < 60:
         return f"{seconds:.1f} s"
@@ -128,7 +121,11 @@ def _tiles(
             for when in ("before", "after")
         )
         tiles.append(
-            (label, _percent(after), f"from {_percent(before)}, mean of modes")
+            (
+                label,
+                page.percent(after),
+                f"from {page.percent(before)}, mean of modes",
+            )
         )
     if loss:
         tiles.append(
@@ -155,9 +152,9 @@ def _score_table(table: _Scores) -> str:
             after = table["after"][group][mode]
             rows.append(
                 f'<tr><th scope="row">{name}</th>'
-                f'<td class="score">{_percent(before)}'
+                f'<td class="score">{page.percent(before)}'
                 f"{page.bar(before, 'before')}</td>"
-                f'<td class="score"><b>{_percent(after)}</b>'
+                f'<td class="score"><b>{page.percent(after)}</b>'
                 f"{page.bar(after)}</td>"
                 f'<td class="change">{100 * (after - before):+.1f}</td></tr>'
             )
@@ -165,20 +162,21 @@ def _score_table(table: _Scores) -> str:
         '<table><thead><tr><th></th><th scope="col">Before</th>'
         '<th scope="col">After</th><th scope="col" class="change">Points</th>'
         "</tr></thead><tbody>\n" + "\n".join(rows) + "\n</tbody></table>"
-        '<p class="key">CoT: the model reasons step by step before it '
-        "answers (chain of thought). Vote: the most frequent answer of "
-        "several sampled paths. Bars run from 0 to 100%.</p>"
+    ) + page.note(
+        "CoT: the model reasons step by step before it answers (chain of "
+        "thought). Vote: the most frequent answer of several sampled paths. "
+        "Bars run from 0 to 100%."
     )
 
 
 def _durations(seconds: Mapping[str, float]) -> str:
     longest = max(seconds.values(), default=0) or 1
-    rows = "\n".join(
-        f'<tr><th scope="row">{page.text(name).replace("_", " ")}</th>'
-        f"<td>{_duration(value)}{page.bar(value / longest, 'quiet')}</td></tr>"
-        for name, value in seconds.items()
+    return page.cells(
+        {
+            name: _duration(value) + page.bar(value / longest, "quiet")
+            for name, value in seconds.items()
+        }
     )
-    return f"<table><tbody>\n{rows}\n</tbody></table>"
 
 
 # === Training loss ===
@@ -213,12 +211,8 @@ def _loss_plot(loss: Sequence[float], steps: Sequence[int]) -> str:
         f"Training loss from {loss[0]:.3f} to {loss[-1]:.3f} over "
         f"{steps[-1]} steps"
     )
-    note = (
-        '<p class="key">Thin: as measured. Bold: moving average.</p>'
-        if len(loss) >= 60
-        else ""
-    )
-    return inline_svg(draw, (5.0, 4.0), label) + note
+    note = "Thin: as measured. Bold: moving average."
+    return inline_svg(draw, (5.0, 4.0), label, note if len(loss) >= 60 else "")
 
 
 def _smooth(values: Sequence[float], reach: int) -> list[float]:

@@ -5,9 +5,25 @@ on a phone.
 """
 
 import html
+import os
 from collections.abc import Iterable, Mapping, Sequence
 from importlib import resources
 from string import Template
+
+from keras_flan.files import atomic_write
+
+
+def write(path: str | os.PathLike, title: str, parts: Iterable[str]) -> None:
+    """Writes a page, atomically.
+
+    Args:
+        path: The `.html` file.
+        title: Plain text.
+        parts: HTML made of the pieces below; empty parts are left out.
+    """
+    body = "\n".join(part for part in parts if part)
+    with atomic_write(path) as f:
+        f.write(render(title, body))
 
 
 def render(title: str, body: str) -> str:
@@ -23,9 +39,29 @@ def render(title: str, body: str) -> str:
     )
 
 
-def text(value) -> str:
+def text(value: object) -> str:
     """Returns any value as text that is safe in HTML."""
     return html.escape(str(value))
+
+
+def percent(fraction: float, digits: int = 1) -> str:
+    """Returns a share in percent."""
+    return f"{100 * fraction:.{digits}f}%"
+
+
+def heading(title: str, lead: str) -> str:
+    """Returns the top of a page: plain text, and HTML below it."""
+    return f'<h1>{text(title)}</h1>\n<p class="lead">{lead}</p>'
+
+
+def note(content: str) -> str:
+    """Returns what the reader has to know, in small print, from HTML."""
+    return f'<p class="key">{content}</p>'
+
+
+def pair(*cards: str) -> str:
+    """Returns cards that stand two in a row."""
+    return "\n".join(['<div class="pair">', *cards, "</div>"])
 
 
 def card(title: str, content: str) -> str:
@@ -41,6 +77,11 @@ def tiles(values: Iterable[tuple[str, str, str]]) -> str:
         for label, value, note in values
     )
     return f'<div class="tiles">\n{cells}\n</div>'
+
+
+def wide(content: str) -> str:
+    """Returns HTML that scrolls sideways where the screen is narrow."""
+    return f'<div class="wide">{content}</div>'
 
 
 def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
@@ -71,18 +112,22 @@ def folded(summary: str, content: str, is_open: bool = False) -> str:
 
 def bar(fraction: float, style: str = "") -> str:
     """Returns a bar; the styles are `before` and `quiet`."""
-    width = f"{100 * fraction:.1f}%"
     return (
         f'<span class="bar {style}" aria-hidden="true">'
-        f'<i style="width:{width}"></i></span>'
+        f'<i style="width:{percent(fraction)}"></i></span>'
     )
 
 
 def pairs(values: Mapping[str, object]) -> str:
     """Returns a table of names and values."""
+    return cells({name: text(value) for name, value in values.items()})
+
+
+def cells(values: Mapping[str, str]) -> str:
+    """Returns a table of names and of HTML beside each."""
     rows = "\n".join(
         f'<tr><th scope="row">{text(name).replace("_", " ")}</th>'
-        f"<td>{text(value)}</td></tr>"
+        f"<td>{value}</td></tr>"
         for name, value in values.items()
     )
     return f"<table><tbody>\n{rows}\n</tbody></table>"

@@ -4,9 +4,11 @@ import contextlib
 import io
 import os
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any
 
 from keras_flan.files import atomic_write
+from keras_flan.pages import html as page
 
 # Colours that no theme uses: they mark what follows the page's own palette.
 INK, SOFT, LINE, ACCENT, BEFORE = (
@@ -27,7 +29,7 @@ _PALETTE = {
     BAD: "var(--bad)",
 }
 # The same in a picture file, which has no theme.
-_PRINTED = {
+PRINTED = {
     INK: "#1a1f29",
     SOFT: "#5b6472",
     LINE: "#e2e5ea",
@@ -51,17 +53,23 @@ _STYLE = {
     "ytick.labelcolor": SOFT,
     "axes.titlecolor": INK,
 }
+# What tells the series of a plot apart.
+COLOURS = (ACCENT, BAD, GOOD, BEFORE, INK)
+MARKERS = ("o", "s", "D", "^", "v")
 # Draws on matplotlib axes, in colours of this module.
-Draw = Callable[..., None]
+Draw = Callable[[Any], None]
 
 
-def inline_svg(draw: Draw, size: tuple[float, float], label: str) -> str:
+def inline_svg(
+    draw: Draw, size: tuple[float, float], label: str, note: str = ""
+) -> str:
     """Returns a plot as SVG that follows the page: its width, font, colours.
 
     Args:
         draw: Called with the axes.
         size: Width and height in inches; the page keeps the proportions.
-        label: What a screen reader says.
+        label: What a screen reader says, as plain text.
+        note: What stands below it, as plain text.
     """
     buffer = io.StringIO()
     with _figure(draw, size) as figure:
@@ -77,8 +85,11 @@ def inline_svg(draw: Draw, size: tuple[float, float], label: str) -> str:
     svg = re.sub(r" ?font-family: [^;\"]*;?", "", svg)
     for colour, variable in _PALETTE.items():
         svg = svg.replace(colour, variable)
-    svg = svg.replace("<svg", f'<svg role="img" aria-label="{label}"', 1)
-    return f'<div class="plot">{svg}</div>'
+    spoken = f'<svg role="img" aria-label="{page.text(label)}"'
+    svg = svg.replace("<svg", spoken, 1)
+    return f'<div class="plot">{svg}</div>' + (
+        page.note(page.text(note)) if note else ""
+    )
 
 
 def write_png(
@@ -90,7 +101,23 @@ def write_png(
         figure.savefig(f, format="png", dpi=160, metadata={"Software": None})
 
 
-def clean(axes, grid: str = "y") -> None:
+def whiskers(
+    values: Sequence[float], intervals: Iterable[Sequence[float]]
+) -> list[list[float]]:
+    """Returns how far values are from the ends of their intervals.
+
+    Example:
+        >>> whiskers([2.0, 5.0], [(1.5, 2.5), (4.0, 7.0)])
+        [[0.5, 1.0], [0.5, 2.0]]
+    """
+    low, high = zip(*intervals, strict=True)
+    return [
+        [value - end for value, end in zip(values, low, strict=True)],
+        [end - value for value, end in zip(values, high, strict=True)],
+    ]
+
+
+def clean(axes: Any, grid: str = "y") -> None:
     """Takes away what is no data: frame, ticks; leaves a light grid."""
     axes.grid(axis=grid, color=LINE, linewidth=0.8)
     axes.set_axisbelow(True)
@@ -99,7 +126,7 @@ def clean(axes, grid: str = "y") -> None:
 
 
 @contextlib.contextmanager
-def _figure(draw: Draw, size: tuple[float, float]) -> Iterator:
+def _figure(draw: Draw, size: tuple[float, float]) -> Iterator[Any]:
     """Yields a figure; it has to be saved within the style."""
     import matplotlib
     from matplotlib.figure import Figure
@@ -110,7 +137,7 @@ def _figure(draw: Draw, size: tuple[float, float]) -> Iterator:
         yield figure
 
 
-def _recolour(figure) -> None:
+def _recolour(figure: Any) -> None:
     """Gives every artist the printed colour for its marker colour."""
     from matplotlib.colors import to_hex
 
@@ -125,16 +152,16 @@ def _recolour(figure) -> None:
             try:
                 found = to_hex(value)
             except (ValueError, TypeError):
-                try:  # of a collection, a row a member
+                try:  # of a collection, a row per member
                     found = to_hex(value[0])
                 except (ValueError, TypeError, IndexError):
                     continue
-            if found in _PRINTED:
-                put(_PRINTED[found])
+            if found in PRINTED:
+                put(PRINTED[found])
 
 
-def legend_above(axes):
-    """Puts the legend above the axes, within their width."""
+def legend_above(axes: Any) -> Any:
+    """Puts the legend above the axes, within their width; returns it."""
     number = len(axes.get_legend_handles_labels()[1])
     return axes.legend(
         frameon=False,

@@ -8,7 +8,6 @@ from keras_flan.data.analysis.statistics import measure_mixture
 from keras_flan.data.mixtures.inspection import inspect
 from keras_flan.data.mixtures.mixture import Mixture
 from keras_flan.data.vocabularies.sentencepiece import Vocabulary
-from keras_flan.files import atomic_write
 from keras_flan.pages import html as page
 
 # Chance alone takes a share further off than this 3 times in 1,000.
@@ -70,7 +69,7 @@ def write_mixture_report(
             "target length": f"{target_length:,} tokens",
             "vocabulary": f"{vocabulary.path}, {vocabulary.size:,} pieces",
         }
-    body = [
+    parts = [
         part
         for stage, found in zip(mixture.stages, stages, strict=True)
         for part in _stage(stage, found, samples, seed)
@@ -79,34 +78,31 @@ def write_mixture_report(
     if against is not None:
         leaks = check_contamination(mixture, against)
         realised["contamination"] = leaks
-        body.append(page.card("Contamination", _contamination(leaks)))
-    body.append(page.card("Settings", page.pairs(settings)))
-    with atomic_write(path) as f:
-        f.write(page.render(mixture.name, "\n".join(body)))
+        parts.append(page.card("Contamination", _contamination(leaks)))
+    parts.append(page.card("Settings", page.pairs(settings)))
+    page.write(path, mixture.name, parts)
     return realised
 
 
 def _stage(mixture: Mixture, found: dict, samples: int, seed: int):
     """Yields the parts of the page about one stage of the mixture."""
-    yield f"<h1>{page.text(mixture.name)}</h1>"
-    yield f'<p class="lead">{_lead(found)}</p>'
+    yield page.heading(mixture.name, _lead(found))
     yield page.tiles(_tiles(found))
     yield page.card(
         "Sub-mixtures",
         _shares(found["groups"], found["draws"]) + _skipped(mixture),
     )
-    yield '<div class="pair">'
     formats = [
         row | {"name": row["name"].replace("_", " ")}
         for row in found["formats"]
     ]
-    yield page.card("Formats", _shares(formats, found["examples"]))
-    yield page.card(
-        "Languages", _languages(found["languages"], found["scripts"])
+    languages = _languages(found["languages"], found["scripts"])
+    yield page.pair(
+        page.card("Formats", _shares(formats, found["examples"])),
+        page.card("Languages", languages),
+        page.card("Lengths of inputs", _lengths(found, "inputs")),
+        page.card("Lengths of targets", _lengths(found, "targets")),
     )
-    yield page.card("Lengths of inputs", _lengths(found, "inputs"))
-    yield page.card("Lengths of targets", _lengths(found, "targets"))
-    yield "</div>"
     yield page.card("Tasks", _tasks(found))
     for group in mixture.groups:
         rows = inspect(mixture, samples, seed=seed, group=group.name)
@@ -114,7 +110,7 @@ def _stage(mixture: Mixture, found: dict, samples: int, seed: int):
 
 
 def _percent(share: float) -> str:
-    return f"{100 * share:.2f}%"
+    return page.percent(share, 2)
 
 
 def _within(rows: Sequence[Mapping]) -> list[bool]:
@@ -153,9 +149,9 @@ def _tiles(found: dict):
     first, second = sorted(found["fill"], key=found["fill"].get, reverse=True)
     yield (
         "Fill of packed rows",
-        f"{100 * found['fill'][first]:.1f}%",
+        page.percent(found["fill"][first]),
         f"of the {first}, which bind; "
-        f"{100 * found['fill'][second]:.1f}% of the {second}; rows of "
+        f"{page.percent(found['fill'][second])} of the {second}; rows of "
         f"{found['balanced']['inputs']:,} + {found['balanced']['targets']:,} "
         "would be about full on both sides",
     )
@@ -178,9 +174,9 @@ def _shares(rows: Sequence[Mapping], number: int) -> str:
         )
         for row, right in zip(rows, _within(rows), strict=True)
     ]
-    return page.table(("", "Stated", "Realised", "Off"), cells) + (
-        f'<p class="key">Realised in {number:,} draws. Off: in standard '
-        f"errors; up to {_STANDARD_ERRORS} is what chance does (✓).</p>"
+    return page.table(("", "Stated", "Realised", "Off"), cells) + page.note(
+        f"Realised in {number:,} draws. Off: in standard errors; up to "
+        f"{_STANDARD_ERRORS} is what chance does (✓)."
     )
 
 
@@ -213,10 +209,12 @@ def _languages(languages: Sequence[Mapping], scripts: Sequence[Mapping]):
             len(languages) <= _SHORT_TABLE,
         )
         + looked
-        + '<p class="key">Stated by the task\'s file or the registry. The '
-        "script is that of most letters in the texts of a record, without "
-        "the template: a simple look at the letters, which does not tell "
-        "English from French.</p>"
+        + page.note(
+            "Stated by the task's file or the registry. The script is that of "
+            "most letters in the texts of a record, without the template: a "
+            "simple look at the letters, which does not tell English from "
+            "French."
+        )
     )
 
 
@@ -248,7 +246,7 @@ def _lengths(found: dict, side: str) -> str:
     else:
         note += " Give a vocabulary to see tokens, fill and trimming."
     header = (found["unit"].capitalize(), "Examples")
-    return page.table(header, cells) + f'<p class="key">{note}</p>'
+    return page.table(header, cells) + page.note(note)
 
 
 def _tasks(found: dict) -> str:
@@ -299,13 +297,13 @@ def _contamination(leaks: dict) -> str:
         )
         for pair in leaks["found"]
     ]
-    note = (
-        f'<p class="key">{benchmark["overlapping"]:,} of the '
+    note = page.note(
+        f"{benchmark['overlapping']:,} of the "
         f"{benchmark['compared']:,} examples of {page.text(leaks['against'])} "
         f"with {leaks['ngram']} words in a row share such a run with a record "
         f"of the mixture; {benchmark['near_duplicates']:,} of "
         f"{benchmark['examples']:,} have a near-duplicate there (Jaccard "
-        f"similarity {leaks['alike']} or more).</p>"
+        f"similarity {leaks['alike']} or more)."
     )
     if not pairs:
         return note

@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import Sequence
+from typing import Any
 
 from keras_flan.answers.calibration import (
     expected_calibration_error,
@@ -11,19 +12,16 @@ from keras_flan.evaluation.benchmarks.protocols import load_protocol
 from keras_flan.evaluation.reports.finished import FinishedRun, votes_curve
 from keras_flan.pages.plots import (
     ACCENT,
-    BAD,
-    BEFORE,
-    GOOD,
+    COLOURS,
     INK,
     LINE,
+    MARKERS,
     SOFT,
     Draw,
     clean,
     legend_above,
+    whiskers,
 )
-
-_COLOURS = (ACCENT, BAD, GOOD, BEFORE, INK)
-_MARKERS = ("o", "s", "D", "^", "v")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -72,7 +70,7 @@ def _tasks(name: str, runs: Sequence[FinishedRun]) -> Plot:
     protocol = load_protocol(name)
     height = 0.8 / len(runs)
 
-    def draw(axes):
+    def draw(axes: Any) -> None:
         for number, run in enumerate(runs):
             shown = [t for t in tasks if t in run.metrics["tasks"]]
             places = [
@@ -81,18 +79,14 @@ def _tasks(name: str, runs: Sequence[FinishedRun]) -> Plot:
             ]
             found = [run.metrics["tasks"][t] for t in shown]
             values = [100 * f["accuracy"] for f in found]
-            low, high = zip(*(f["interval"] for f in found), strict=True)
-            errors = [
-                [v - 100 * x for v, x in zip(values, low, strict=True)],
-                [100 * x - v for v, x in zip(values, high, strict=True)],
-            ]
+            edges = [[100 * edge for edge in f["interval"]] for f in found]
             axes.barh(
                 places,
                 values,
                 height=0.92 * height,
-                color=_COLOURS[number % len(_COLOURS)],
+                color=COLOURS[number % len(COLOURS)],
                 label=run.way,
-                xerr=errors,
+                xerr=whiskers(values, edges),
                 error_kw={"ecolor": SOFT, "elinewidth": 0.8},
             )
         for place, task in enumerate(tasks):
@@ -143,7 +137,7 @@ def _pairs(by_name: dict) -> dict[str, list[tuple[float, float]]]:
 
 
 def _cot_against_direct(pairs: dict) -> Plot:
-    def draw(axes):
+    def draw(axes: Any) -> None:
         axes.plot([0, 100], [0, 100], color=LINE, linewidth=1.2)
         for number, (name, points) in enumerate(pairs.items()):
             counts = {p: points.count(p) for p in dict.fromkeys(points)}
@@ -151,8 +145,8 @@ def _cot_against_direct(pairs: dict) -> Plot:
                 [x for x, _ in counts],
                 [y for _, y in counts],
                 s=[24 * n for n in counts.values()],
-                color=_COLOURS[number % len(_COLOURS)],
-                marker=_MARKERS[number % len(_MARKERS)],
+                color=COLOURS[number % len(COLOURS)],
+                marker=MARKERS[number % len(MARKERS)],
                 alpha=0.7,
                 label=name,
                 linewidths=0,
@@ -179,13 +173,13 @@ def _cot_against_direct(pairs: dict) -> Plot:
 def _votes(runs: Sequence[FinishedRun]) -> Plot:
     curves = [(run.benchmark, votes_curve(run)) for run in runs]
 
-    def draw(axes):
+    def draw(axes: Any) -> None:
         for number, (name, curve) in enumerate(curves):
             axes.plot(
                 [n for n, _ in curve],
                 [100 * share for _, share in curve],
-                color=_COLOURS[number % len(_COLOURS)],
-                marker=_MARKERS[number % len(_MARKERS)],
+                color=COLOURS[number % len(COLOURS)],
+                marker=MARKERS[number % len(MARKERS)],
                 linewidth=2,
                 label=name,
             )
@@ -215,7 +209,7 @@ def _reliability(runs: Sequence[FinishedRun]) -> Plot:
     bins = reliability_bins(confidence, correct)
     error = expected_calibration_error(confidence, correct)
 
-    def draw(axes):
+    def draw(axes: Any) -> None:
         axes.plot([0, 100], [0, 100], color=LINE, linewidth=1.2)
         axes.bar(
             [50 * (b["low"] + b["high"]) for b in bins],

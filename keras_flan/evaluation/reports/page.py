@@ -1,14 +1,14 @@
 """A report on finished runs: one offline page, pictures, tables."""
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from keras_flan.errors import InputError
 from keras_flan.evaluation.benchmarks.protocols import load_protocol
 from keras_flan.evaluation.reports.examples import render_prediction
-from keras_flan.evaluation.reports.figures import plots
+from keras_flan.evaluation.reports.figures import Plot, plots
 from keras_flan.evaluation.reports.finished import (
     FinishedRun,
     load_runs,
@@ -17,7 +17,6 @@ from keras_flan.evaluation.reports.finished import (
     worst_examples,
 )
 from keras_flan.evaluation.reports.tables import (
-    Table,
     groups_table,
     paper_table,
     scores_table,
@@ -26,6 +25,7 @@ from keras_flan.evaluation.scores.comparing import compare_runs
 from keras_flan.files import atomic_write, read_json
 from keras_flan.pages import html as page
 from keras_flan.pages.plots import inline_svg, write_png
+from keras_flan.pages.tables import Table
 
 PAGE_FILE = "report.html"
 MARKDOWN_FILE = "tables.md"
@@ -83,28 +83,31 @@ def report_runs(
         f.write("\n\n".join(table.markdown() for table in tables) + "\n")
     with atomic_write(output / LATEX_FILE) as f:
         f.write("\n\n".join(table.latex() for table in tables) + "\n")
-    body = _body(title, runs, tables, drawn, overlaps)
-    with atomic_write(output / PAGE_FILE) as f:
-        f.write(page.render(title, body))
+    parts = _parts(title, runs, tables, drawn, overlaps)
+    page.write(output / PAGE_FILE, title, parts)
     return output / PAGE_FILE
 
 
-def _body(title, runs, tables, drawn, overlaps) -> str:
+def _parts(
+    title: str,
+    runs: Sequence[FinishedRun],
+    tables: Sequence[Table],
+    drawn: Sequence[Plot],
+    overlaps: Sequence[Mapping[str, Any]],
+) -> list[str]:
     scores, paper, *others = tables
     figures = [
         page.card(
             page.text(plot.title),
-            inline_svg(plot.draw, plot.size, page.text(plot.title))
-            + f'<p class="key">{page.text(plot.note)}</p>',
+            inline_svg(plot.draw, plot.size, plot.title, plot.note),
         )
         for plot in drawn
     ]
     # The narrow plots stand in pairs; those of tasks take the whole width.
     narrow = [f for f, p in zip(figures, drawn, strict=True) if p.size[0] < 6]
     wide = [f for f, p in zip(figures, drawn, strict=True) if p.size[0] >= 6]
-    parts = [
-        f"<h1>{page.text(title)}</h1>",
-        f'<p class="lead">{_lead(runs)}</p>',
+    return [
+        page.heading(title, _lead(runs)),
         page.tiles(_tiles(runs)),
         page.card(scores.title, scores.html()),
         page.card(paper.title, paper.html()),
@@ -121,7 +124,6 @@ def _body(title, runs, tables, drawn, overlaps) -> str:
         ),
         page.card("Settings", _settings(runs)),
     ]
-    return "\n".join(part for part in parts if part)
 
 
 def _lead(runs: Sequence[FinishedRun]) -> str:
@@ -148,7 +150,7 @@ def _tiles(runs: Sequence[FinishedRun]) -> list[tuple[str, str, str]]:
     return [
         (
             page.text(f"{name}, best way"),
-            f"{100 * run.metrics['accuracy']:.1f}%",
+            page.percent(run.metrics["accuracy"]),
             page.text(f"{run.way}; {round(normalised(run)) + 0:d} normalised"),
         )
         for name, run in list(best.items())[:4]
@@ -210,7 +212,7 @@ def _read_overlap(path: Path) -> dict[str, Any]:
     return found
 
 
-def _contamination(overlaps: Sequence[dict]) -> str:
+def _contamination(overlaps: Sequence[Mapping[str, Any]]) -> str:
     if not overlaps:
         return ""
     rows = []
@@ -245,8 +247,11 @@ def _contamination(overlaps: Sequence[dict]) -> str:
     return page.card(
         "Contamination of the training mixture",
         Table("", header, rows).html()
-        + f'<p class="key">Mixture: {page.text(names)}. Overlapping: a run of '
-        f"{ngram} words is in the mixture too.</p>" + shown,
+        + page.note(
+            f"Mixture: {page.text(names)}. Overlapping: a run of {ngram} words "
+            "is in the mixture too."
+        )
+        + shown,
     )
 
 

@@ -1,6 +1,5 @@
-"""The tables of a report, as HTML, Markdown and LaTeX from one form."""
+"""The tables of a report on finished runs."""
 
-import dataclasses
 from collections.abc import Mapping, Sequence
 
 from keras_flan.evaluation.reports.finished import (
@@ -9,7 +8,7 @@ from keras_flan.evaluation.reports.finished import (
     paper_row,
 )
 from keras_flan.evaluation.scores.paper import COLUMNS, published_results
-from keras_flan.pages import html as page
+from keras_flan.pages.tables import Table
 
 _HEADINGS = {
     "average": "Norm. avg.",
@@ -34,99 +33,6 @@ _PUBLISHED_NOTE = (
     "from guessing to 100. Flan: finetuned on 1,836 tasks; cont-PaLM and "
     "U-PaLM: PaLM pretrained further."
 )
-_LATEX = {
-    "&": r"\&",
-    "%": r"\%",
-    "$": r"\$",
-    "#": r"\#",
-    "_": r"\_",
-    "{": r"\{",
-    "}": r"\}",
-    "~": r"\textasciitilde{}",
-    "^": r"\textasciicircum{}",
-    "\\": r"\textbackslash{}",
-    "±": r"$\pm$",
-    "\u2013": "--",
-}
-
-
-@dataclasses.dataclass(frozen=True)
-class Table:
-    """A table of texts; all columns but the first are numbers.
-
-    Args:
-        title: What it shows.
-        header: Names of the columns.
-        rows: The cells.
-        ours: The indices of the rows to stand out.
-        note: What the reader has to know.
-    """
-
-    title: str
-    header: tuple[str, ...]
-    rows: list[tuple[str, ...]]
-    ours: frozenset[int] = frozenset()
-    note: str = ""
-
-    def html(self) -> str:
-        """Returns the table as a part of a page."""
-        rows = []
-        for number, row in enumerate(self.rows):
-            cells = [page.text(cell) for cell in row]
-            if number in self.ours:
-                cells = [cell and f"<b>{cell}</b>" for cell in cells]
-            rows.append(cells)
-        table = page.table([page.text(name) for name in self.header], rows)
-        note = self.note and f'<p class="key">{page.text(self.note)}</p>'
-        return f'<div class="wide">{table}</div>{note}'
-
-    def markdown(self) -> str:
-        """Returns the table in Markdown."""
-
-        def line(cells: Sequence[str]) -> str:
-            return f"| {' | '.join(c.replace('|', '/') for c in cells)} |"
-
-        rule = ["---", *["---:"] * (len(self.header) - 1)]
-        return "\n".join(
-            [f"### {self.title}", "", line(self.header), line(rule)]
-            + [
-                line([f"**{c}**" if i in self.ours and c else c for c in row])
-                for i, row in enumerate(self.rows)
-            ]
-            + (["", self.note] if self.note else [])
-        )
-
-    def latex(self) -> str:
-        """Returns the table in LaTeX, for the package booktabs."""
-
-        def escaped(text: str) -> str:
-            return "".join(_LATEX.get(c, c) for c in text)
-
-        def line(cells: Sequence[str], bold: bool = False) -> str:
-            texts = [escaped(cell) for cell in cells]
-            if bold:
-                texts = [t and rf"\textbf{{{t}}}" for t in texts]
-            return " & ".join(texts) + r" \\"
-
-        return "\n".join(
-            [
-                r"\begin{table}",
-                r"\centering",
-                rf"\caption{{{escaped(self.title)}}}",
-                r"\begin{tabular}{l" + "r" * (len(self.header) - 1) + "}",
-                r"\toprule",
-                line(self.header),
-                r"\midrule",
-                *(line(row, i in self.ours) for i, row in enumerate(self.rows)),
-                r"\bottomrule",
-                r"\end{tabular}",
-                *(
-                    [rf"\par\footnotesize {escaped(self.note)}"]
-                    * bool(self.note)
-                ),
-                r"\end{table}",
-            ]
-        )
 
 
 def scores_table(runs: Sequence[FinishedRun]) -> Table:
@@ -172,7 +78,7 @@ def _signed(value: float) -> str:
     return f"{round(value, 1) + 0.0:.1f}"
 
 
-def paper_table(models: dict[str, Sequence[FinishedRun]]) -> Table:
+def paper_table(models: Mapping[str, Sequence[FinishedRun]]) -> Table:
     """Returns the paper's table of models, with ours on top.
 
     Args:

@@ -8,11 +8,12 @@ puts each experiment's tables between the page's own lines
 
 import re
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 
 from keras_flan.errors import InputError
 from keras_flan.files import atomic_write, read_json, read_text
+from keras_flan.pages.tables import markdown
 
 _BLOCK = re.compile(r"(<!-- (\w+) -->\n)(.*?)(<!-- end -->)", re.S)
 
@@ -64,13 +65,15 @@ def tables(experiment: Mapping) -> str:
     ]
     header = ("arm", "asked", "trained", "held out")
     number = len(experiment["seeds"])
-    parts = [f"{number} seeds.\n", table(header, scores)]
+    parts = [f"{number} seeds.\n", markdown(header, scores)]
     for arm, found in experiment["arms"].items():
         for view in found["views"].values():
             votes = view.get("by_paths", {})
             if votes:
                 cells = [arm, *map(spread_text, votes.values())]
-                parts.append(table(("exact match by paths", *votes), [cells]))
+                parts.append(
+                    markdown(("exact match by paths", *votes), [cells])
+                )
     if experiment["checks"]:
         claims = [
             (
@@ -80,7 +83,7 @@ def tables(experiment: Mapping) -> str:
             )
             for check in experiment["checks"]
         ]
-        parts.append(table(("claim", "difference", "verdict"), claims))
+        parts.append(markdown(("claim", "difference", "verdict"), claims))
     return "\n".join(parts)
 
 
@@ -95,15 +98,6 @@ def spread_text(spread: Mapping, sign: str = "") -> str:
     if spread["low"] is None:
         return text
     return f"{text} ± {spread['high'] - spread['mean']:.1f}"
-
-
-def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Returns a table in Markdown, with a line's end at its end."""
-    lines = [header, ["---"] * len(header), *rows]
-    return "".join(
-        f"| {' | '.join(cell.replace('|', '/') for cell in line)} |\n"
-        for line in lines
-    )
 
 
 def main() -> None:

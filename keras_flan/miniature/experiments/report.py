@@ -4,19 +4,17 @@ import os
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from keras_flan.files import atomic_write
 from keras_flan.miniature.experiments.markdown import spread_text
 from keras_flan.pages import html as page
 from keras_flan.pages.plots import (
     ACCENT,
-    BAD,
     BEFORE,
-    GOOD,
-    INK,
+    COLOURS,
     SOFT,
     clean,
     inline_svg,
     legend_above,
+    whiskers,
 )
 
 if TYPE_CHECKING:
@@ -28,7 +26,6 @@ _GROUPS = {
     "held_out_families": "held-out families",
     "held_out": "all held out",
 }
-_COLOURS = (ACCENT, BAD, GOOD, BEFORE, INK)
 _MARKS = {"agrees": "✓", "disagrees": "✗", "undecided": "?"}
 
 
@@ -45,23 +42,21 @@ def write_page(path: str | os.PathLike, results: Mapping) -> None:
         verdict: sum(check["verdict"] == verdict for check in checks)
         for verdict in _MARKS
     }
-    body = "\n".join(
-        [
-            "<h1>The paper in miniature</h1>",
-            '<p class="lead">Scores are normalised averages in percent: 0 is '
-            "guessing, 100 is all right. Intervals are 95%, over the seeds "
-            "(Student's t).</p>",
-            page.tiles(
-                (verdict.capitalize(), str(number), "claims of the paper")
-                for verdict, number in count.items()
-            ),
-            *(_experiment(name, one) for name, one in experiments.items()),
-            page.card("Pretraining", _pretraining(results)),
-            page.card("Settings of all runs", page.pairs(results["defaults"])),
-        ]
+    lead = (
+        "Scores are normalised averages in percent: 0 is guessing, 100 is all "
+        "right. Intervals are 95%, over the seeds (Student's t)."
     )
-    with atomic_write(path) as f:
-        f.write(page.render("The paper in miniature", body))
+    parts = [
+        page.heading("The paper in miniature", lead),
+        page.tiles(
+            (verdict.capitalize(), str(number), "claims of the paper")
+            for verdict, number in count.items()
+        ),
+        *(_experiment(name, one) for name, one in experiments.items()),
+        page.card("Pretraining", _pretraining(results)),
+        page.card("Settings of all runs", page.pairs(results["defaults"])),
+    ]
+    page.write(path, "The paper in miniature", parts)
 
 
 def _experiment(name: str, one: Mapping) -> str:
@@ -103,8 +98,7 @@ def _table(arms: Mapping[str, dict]) -> str:
                     ),
                 )
             )
-    table = page.table(["arm, asked", *_GROUPS.values()], rows)
-    return f'<div class="wide">{table}</div>'
+    return page.wide(page.table(["arm, asked", *_GROUPS.values()], rows))
 
 
 def _checks(checks: Iterable[Mapping]) -> str:
@@ -119,7 +113,7 @@ def _checks(checks: Iterable[Mapping]) -> str:
         for check in checks
     ]
     header = ["claim", "arms", "asked", "difference", "verdict"]
-    return f'<div class="wide">{page.table(header, rows)}</div>'
+    return page.wide(page.table(header, rows))
 
 
 def _asked(check: Mapping) -> str:
@@ -142,7 +136,7 @@ def _lines(one: Mapping, view: str) -> str:
 
     def draw(axes: "Axes") -> None:
         for colour, (label, points) in zip(
-            _COLOURS * 9, series.items(), strict=False
+            COLOURS * 9, series.items(), strict=False
         ):
             places = range(len(points))
             axes.errorbar(
@@ -182,7 +176,7 @@ def _bars(one: Mapping) -> str:
                 [spread["mean"] for spread in spreads],
                 width * 0.9,
                 yerr=_errors(spreads),
-                color=_COLOURS[number % len(_COLOURS)],
+                color=COLOURS[number % len(COLOURS)],
                 ecolor=SOFT,
                 label=arm,
             )
@@ -218,7 +212,7 @@ def _paths(title: str, by_paths: Mapping[str, dict]) -> str:
 def _calibration(arm: str, by_seed: Sequence[list[dict]]) -> str:
     def draw(axes: "Axes") -> None:
         axes.plot([0, 1], [0, 1], color=BEFORE, linewidth=1)
-        for colour, bins in zip(_COLOURS * 9, by_seed, strict=False):
+        for colour, bins in zip(COLOURS * 9, by_seed, strict=False):
             axes.plot(
                 [one["confidence"] for one in bins],
                 [one["accuracy"] for one in bins],
@@ -237,10 +231,10 @@ def _errors(spreads: Sequence[Mapping]) -> list[list[float]] | None:
     """Distances of an interval's ends from the mean; none for one seed."""
     if any(spread["low"] is None for spread in spreads):
         return None
-    return [
-        [spread["mean"] - spread["low"] for spread in spreads],
-        [spread["high"] - spread["mean"] for spread in spreads],
-    ]
+    return whiskers(
+        [spread["mean"] for spread in spreads],
+        [(spread["low"], spread["high"]) for spread in spreads],
+    )
 
 
 def _pretraining(results: Mapping) -> str:
@@ -253,7 +247,7 @@ def _pretraining(results: Mapping) -> str:
             page.text(base),
             f"{found['steps']:,}",
             f"{found['tokens']:,}",
-            f"{100 * tokens / found['tokens']:.1f}%",
+            page.percent(tokens / found["tokens"]),
         )
         for base, found in results["pretraining"].items()
     ]
