@@ -17,7 +17,7 @@ from keras_flan.data.records.example import Example
 from keras_flan.data.records.shards import write_records
 from keras_flan.data.templates.task import Task
 from keras_flan.data.vocabularies.training import train_vocabulary
-from tests.evaluation.test_report import Page
+from tests.pages.reading import Page
 
 
 @pytest.fixture(scope="module")

@@ -16,7 +16,7 @@ from keras_flan.evaluation.reports.page import report_runs
 from keras_flan.evaluation.runs.suite import plan, run_all
 from keras_flan.evaluation.scores.comparing import compare_runs
 from keras_flan.evaluation.scores.predictions import Prediction
-from tests.evaluation.test_report import Page
+from tests.pages.reading import Page
 
 STEPS = "A: Let's think step by step."
 

@@ -16,7 +16,6 @@ from keras_flan.generation.prompting import (
 )
 from keras_flan.generation.sampling_settings import Sampling
 from keras_flan.generation.trace import draw_votes, write_trace
-from tests.evaluation.test_report import Page
 from tests.generation.fakes import (
     CHAINS,
     QUESTION,
@@ -24,6 +23,7 @@ from tests.generation.fakes import (
     cafeteria,
     last_first,
 )
+from tests.pages.reading import Page
 
 
 @pytest.fixture(scope="module")

@@ -1,4 +1,3 @@
-import html.parser
 import re
 
 import pytest
@@ -6,6 +5,7 @@ import pytest
 from keras_flan.errors import InputError
 from keras_flan.evaluation.scores.predictions import as_predictions
 from keras_flan.miniature.quickstart_report import write_report
+from tests.pages.reading import Page
 
 SCORES = {"direct": 0.125, "cot": 0.25, "cot_vote": 0.5}
 ZERO = dict.fromkeys(SCORES, 0.0)
@@ -34,34 +34,6 @@ ARGUMENTS = {
     "settings": {"batch_size": 8},
     "seconds": {"train": 61.4, "after": 3.25},
 }
-
-
-class Page(html.parser.HTMLParser):
-    """Checks that tags are balanced; collects tags, attributes, text."""
-
-    VOID = ("meta", "path", "use", "br", "rect")
-
-    def __init__(self, text):
-        super().__init__()
-        self.stack, self.tags, self.attributes, self.text = [], [], [], ""
-        self.feed(text)
-        assert self.stack == []
-
-    def handle_starttag(self, tag, attributes):
-        self.tags.append(tag)
-        self.attributes += attributes
-        if tag not in self.VOID:
-            self.stack.append(tag)
-
-    def handle_startendtag(self, tag, attributes):
-        self.tags.append(tag)
-        self.attributes += attributes
-
-    def handle_endtag(self, tag):
-        assert self.stack.pop() == tag
-
-    def handle_data(self, data):
-        self.text += data
 
 
 def write(tmp_path, **changes):
