@@ -1,4 +1,4 @@
-"""The type of a tensor, in annotations."""
+"""The types of tensors, in annotations."""
 
 from typing import Any, TypeAlias
 
@@ -6,3 +6,7 @@ from typing import Any, TypeAlias
 # symbolic while a model is built, or a NumPy array. No backend's class covers
 # them all, so the docstrings give shape and dtype.
 Tensor: TypeAlias = Any
+# A `tf.RaggedTensor` and a `tf.data.Dataset`: TensorFlow has no types, and must
+# not be imported for an annotation.
+Ragged: TypeAlias = Any
+Dataset: TypeAlias = Any

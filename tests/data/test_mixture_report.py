@@ -5,18 +5,18 @@ import pytest
 from typer.testing import CliRunner
 
 from keras_flan.cli import app
-from keras_flan.data.analysis import statistics as mixture_statistics
+from keras_flan.data.analysis import statistics
 from keras_flan.data.analysis.report import write_mixture_report
 from keras_flan.data.analysis.statistics import measure_mixture
 from keras_flan.data.analysis.writing_systems import main_script
 from keras_flan.data.mixtures.inspection import inspect
 from keras_flan.data.mixtures.mixture import Mixture, MixtureGroup
-from keras_flan.data.pipeline.packing import fill
 from keras_flan.data.pipeline.pipeline import build_dataset
 from keras_flan.data.records.example import Example
 from keras_flan.data.records.shards import write_records
 from keras_flan.data.templates.task import Task
 from keras_flan.data.vocabularies.training import train_vocabulary
+from tests.data.batches import fill
 from tests.pages.reading import Page
 
 
@@ -128,13 +128,13 @@ def test_lengths_and_fill_are_those_of_training(mixture, vocabulary):
 def test_balanced_rows_are_full_on_both_sides():
     rng = np.random.default_rng(0)
     for most in ((100, 60), (60, 100)):
-        counts = mixture_statistics._Counts()
-        counts._chunks = [rng.integers(4, most, (4000, 2))]
-        before = counts.fill((512, 512))
+        lengths = [rng.integers(4, most, (4000, 2))]
+        before = statistics._fill(lengths, (512, 512))
         assert min(before.values()) < 0.7
-        rows = mixture_statistics._balanced(before, (512, 512))
+        rows = statistics._balanced(before, (512, 512))
         assert sorted(rows.values())[0] == 512
-        assert min(counts.fill(tuple(rows.values())).values()) > 0.93
+        after = statistics._fill(lengths, tuple(rows.values()))
+        assert min(after.values()) > 0.93
 
 
 def test_without_a_vocabulary_characters_are_counted(mixture):

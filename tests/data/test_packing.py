@@ -3,8 +3,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from keras_flan.data.pipeline.packing import _match, fill, fill_rows, pack
-from keras_flan.runtime.tensorflow import tf
+from keras_flan.data.pipeline.packing import _match, pack
 
 CAPACITY = (24, 16)
 LENGTHS = st.lists(
@@ -81,80 +80,3 @@ def test_pairs_that_fill_a_row_exactly_are_found():
 def test_many_tiny_examples_take_few_rounds():
     lengths = np.ones([8192, 2], int)
     assert pack(lengths, (512, 128)).max() + 1 == 64
-
-
-def _ragged(rng, sizes):
-    values = [rng.integers(3, 99, size).tolist() for size in sizes]
-    return values, tf().ragged.constant(values, dtype="int32")
-
-
-def _reference(inputs, targets, rows, input_length, target_length, eos):
-    """`fill_rows`, one token at a time."""
-    num_rows = max(rows, default=-1) + 1
-    shape = {"encoder": input_length, "decoder": target_length}
-    out = {
-        name: np.zeros([num_rows, shape[name[:7]]], np.int32)
-        for side in shape
-        for name in (f"{side}_token_ids", f"{side}_segment_ids")
-    }
-    y = np.zeros([num_rows, target_length], np.int32)
-    for row in range(num_rows):
-        at_input = at_target = 0
-        members = [i for i, r in enumerate(rows) if r == row]
-        for segment, i in enumerate(members, 1):
-            for token in [*inputs[i][: input_length - 1], eos]:
-                out["encoder_token_ids"][row, at_input] = token
-                out["encoder_segment_ids"][row, at_input] = segment
-                at_input += 1
-            previous = 0
-            for token in [*targets[i][: target_length - 1], eos]:
-                y[row, at_target] = token
-                out["decoder_token_ids"][row, at_target] = previous
-                out["decoder_segment_ids"][row, at_target] = segment
-                previous = token
-                at_target += 1
-    return out, y
-
-
-@given(
-    st.lists(st.tuples(st.integers(0, 40), st.integers(0, 30)), max_size=40),
-    st.integers(0, 9),
-)
-@settings(max_examples=50, deadline=None)
-def test_rows_hold_the_tokens_segments_and_shifted_targets(sizes, seed):
-    rng = np.random.default_rng(seed)
-    inputs, ragged_inputs = _ragged(rng, [a for a, _ in sizes])
-    targets, ragged_targets = _ragged(rng, [b for _, b in sizes])
-    lengths = np.minimum(
-        np.array(sizes, int).reshape(-1, 2) + 1, np.array(CAPACITY)
-    )
-    rows = pack(lengths, CAPACITY)
-    if not sizes:
-        empty = tf().zeros([0], "int32")
-        ragged_inputs = ragged_targets = tf().RaggedTensor.from_row_lengths(
-            empty, empty
-        )
-    x, y, weight = fill_rows(
-        ragged_inputs,
-        ragged_targets,
-        rows,
-        input_length=CAPACITY[0],
-        target_length=CAPACITY[1],
-        eos_id=1,
-    )
-    expected_x, expected_y = _reference(inputs, targets, rows, *CAPACITY, 1)
-    assert x.keys() == expected_x.keys()
-    for name, value in expected_x.items():
-        np.testing.assert_array_equal(x[name], value, name)
-        assert x[name].dtype == "int32"
-    np.testing.assert_array_equal(y, expected_y)
-    np.testing.assert_array_equal(weight, expected_x["decoder_segment_ids"] > 0)
-    assert np.sum(weight) == lengths[:, 1].sum()
-
-
-def test_fill_counts_the_places_with_tokens():
-    x = {
-        "encoder_segment_ids": np.array([[1, 1, 2, 0], [1, 0, 0, 0]]),
-        "decoder_segment_ids": np.array([[1, 2], [1, 0]]),
-    }
-    assert fill([(x, None, None)] * 2) == {"inputs": 0.5, "targets": 0.75}

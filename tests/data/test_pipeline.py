@@ -6,8 +6,8 @@ import pytest
 
 from keras_flan.data.mixtures.mixture import Mixture, MixtureGroup
 from keras_flan.data.pipeline.exemplars import ExemplarPool
-from keras_flan.data.pipeline.packing import fill
 from keras_flan.data.pipeline.pipeline import Pipeline, build_dataset
+from keras_flan.data.pipeline.settings import PipelineSettings
 from keras_flan.data.pipeline.streams import (
     draw_records,
     split_keys,
@@ -24,6 +24,7 @@ from keras_flan.data.vocabularies.training import (
 )
 from keras_flan.errors import InputError
 from keras_flan.runtime.tensorflow import tf
+from tests.data.batches import fill
 
 ZERO_SHOT = {"zero_shot_direct": 1, "zero_shot_cot": 1}
 FEW_SHOT = {"few_shot_direct": 1, "few_shot_cot": 1}
@@ -313,6 +314,21 @@ def test_a_size_that_is_too_small_is_an_error(name, tasks, vocabulary):
         build_dataset(_mixture(tasks, ZERO_SHOT), vocabulary, **sizes)
 
 
+def test_settings_come_by_name_or_in_one_object(tasks, vocabulary):
+    mixture = _mixture(tasks, ZERO_SHOT)
+    settings = PipelineSettings(**SIZES, seed=3)
+    one = build_dataset(mixture, vocabulary, settings, shuffle_buffer=7)
+    other = build_dataset(
+        mixture, vocabulary, seed=3, shuffle_buffer=7, **SIZES
+    )
+    assert _bytes(one) == _bytes(other)
+    for given in ({}, {"settings": settings}):
+        with pytest.raises(InputError, match="setting 'shufle_buffer'"):
+            Pipeline(mixture, vocabulary, **given, shufle_buffer=7)
+    with pytest.raises(InputError, match="hosts: expected at least 3, got 2"):
+        PipelineSettings(**SIZES, host=2, hosts=2)
+
+
 def test_a_damaged_shard_is_named(tmp_path, vocabulary):
     task = _write(tmp_path, "sums", 20)
     (shard,) = task.directory.glob("*.tfrecord")
@@ -332,14 +348,14 @@ def test_a_flipped_bit_among_exemplars_is_named(tmp_path, vocabulary):
 
 
 def test_records_stream_in_their_original_order(tasks):
-    stream = task_records(tasks["sums"], task_id=5)
+    stream = task_records([tasks["words"], tasks["sums"]], [7, 60])
     keys, found = zip(*stream.as_numpy_iterator(), strict=True)
-    assert [Example.from_proto(record) for record in found] == list(
+    assert [Example.from_proto(record) for record in found[7:]] == list(
         read_records(tasks["sums"].directory)
     )
     task_ids, indices = split_keys(tf().constant(keys))
-    assert set(task_ids.numpy()) == {5}
-    np.testing.assert_array_equal(indices, range(60))
+    assert task_ids.numpy().tolist() == [0] * 7 + [1] * 60
+    np.testing.assert_array_equal(indices, [*range(7), *range(60)])
 
 
 def test_tasks_are_drawn_at_their_rates(tasks):
@@ -350,7 +366,8 @@ def test_tasks_are_drawn_at_their_rates(tasks):
             MixtureGroup("b", [tasks["words"]], proportion=0.8),
         ],
     )
-    draws = draw_records(mixture, seed=0, shuffle_buffer=16, repeat=True)
+    settings = PipelineSettings(**SIZES, shuffle_buffer=16)
+    draws = draw_records(mixture, settings)
     keys = next(draws.batch(4000).as_numpy_iterator())[0]
     task_ids, indices = (t.numpy() for t in split_keys(keys))
     assert np.mean(task_ids) == pytest.approx(0.8, abs=0.02)

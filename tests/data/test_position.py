@@ -8,11 +8,8 @@ import pytest
 
 from keras_flan.data import Mixture, Pipeline, Position, Task
 from keras_flan.data.mixtures.mixture import MixtureGroup
-from keras_flan.data.pipeline.streams import (
-    draw_records,
-    split_keys,
-    task_records,
-)
+from keras_flan.data.pipeline.settings import PipelineSettings
+from keras_flan.data.pipeline.streams import draw_records, task_records
 from keras_flan.data.records.example import Example
 from keras_flan.data.records.shards import write_records
 from keras_flan.data.vocabularies.training import train_vocabulary
@@ -193,11 +190,11 @@ def test_hosts_share_each_epoch(mixture, hosts):
     for host in range(hosts):
         draws = draw_records(
             mixture,
-            seed=1,
-            shuffle_buffer=10,
-            repeat=False,
-            host=host,
-            hosts=hosts,
+            PipelineSettings(
+                **{"input_length": 8, "target_length": 8, "batch_size": 1},
+                **{"seed": 1, "shuffle_buffer": 10, "repeat": False},
+                **{"host": host, "hosts": hosts},
+            ),
         )
         mine = set()
         for key, record in draws:
@@ -208,12 +205,10 @@ def test_hosts_share_each_epoch(mixture, hosts):
         assert mine  # no host is left without work
     assert len(seen) == sum(part.task.num_usable for part in mixture.tasks)
     assert set(seen.values()) == {1}
-    for i, part in enumerate(mixture.tasks):
-        usable = part.task.num_usable
-        for key, record in task_records(part.task, i, limit=usable):
-            assert texts[int(key)] == record.numpy()
-        ids, indices = split_keys(key)
-        assert (int(ids), int(indices)) == (i, usable - 1)
+    tasks = [part.task for part in mixture.tasks]
+    for key, record in task_records(tasks, [t.num_usable for t in tasks]):
+        assert texts.pop(int(key)) == record.numpy()
+    assert not texts
 
 
 def test_hosts_draw_different_examples(mixture, vocabulary):

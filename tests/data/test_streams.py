@@ -5,6 +5,7 @@ import dataclasses
 import pytest
 
 from keras_flan.data.mixtures.mixture import Mixture, MixtureGroup
+from keras_flan.data.pipeline.settings import PipelineSettings
 from keras_flan.data.pipeline.streams import draw_records, split_keys
 from keras_flan.data.records.example import Example
 from keras_flan.data.records.shards import write_records
@@ -35,7 +36,10 @@ def test_more_tasks_than_files_may_be_open(tmp_path, few_open_files):
     tasks = [dataclasses.replace(task, name=f"t{i}") for i in range(300)]
     mixture = Mixture("many", [MixtureGroup("all", tasks)])
     # With a buffer of one example, all files stay open.
-    stream = draw_records(mixture, seed=0, shuffle_buffer=1, repeat=True)
+    settings = PipelineSettings(
+        input_length=8, target_length=8, batch_size=1, shuffle_buffer=1
+    )
+    stream = draw_records(mixture, settings)
     keys = next(stream.batch(2000).as_numpy_iterator())[0]
     task_ids, indices = split_keys(keys)
     assert len(set(task_ids.numpy())) > 290

@@ -3,47 +3,42 @@
 import itertools
 import math
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 
 from keras_flan.data.analysis.writing_systems import main_script
+from keras_flan.data.mixtures.groups import MixtureTask
 from keras_flan.data.mixtures.mixture import Mixture
 from keras_flan.data.mixtures.task_registry import task_languages
 from keras_flan.data.pipeline.packing import pack
-from keras_flan.data.pipeline.prompt_tokens import PromptTokens
+from keras_flan.data.pipeline.prompt_tokens import Encode, PromptTokens
+from keras_flan.data.pipeline.settings import PipelineSettings
 from keras_flan.data.pipeline.streams import (
     draw_records,
     parse_records,
     split_keys,
 )
 from keras_flan.data.templates.families import Format
+from keras_flan.data.vocabularies.hub import HubVocabulary
 from keras_flan.data.vocabularies.sentencepiece import Vocabulary
 from keras_flan.runtime.tensorflow import tf
+from keras_flan.tensors import Tensor
 
-_CHUNK = 8192  # As in `build_dataset`.
-_SHUFFLE_BUFFER = 1000
 # Lengths are counted in steps of a doubling; the first ends here.
 _FIRST_STEP = 16
 # Without a vocabulary, nothing is too long.
 _NO_LIMIT = 1 << 30
 
 
-class _Characters:
-    """Stands in for a vocabulary: a token a character."""
-
-    def encoder_tf(self):
-        return lambda texts: tf().strings.unicode_decode(texts, "UTF-8")
-
-
 def measure_mixture(
     mixture: Mixture,
-    vocabulary: Vocabulary | None = None,
+    vocabulary: Vocabulary | HubVocabulary | None = None,
     *,
     input_length: int = 1024,
     target_length: int = 256,
     draws: int = 200_000,
-    examples: int = 2 * _CHUNK,
+    examples: int = 2 * PipelineSettings.chunk,
     seed: int = 0,
 ) -> dict:
     """Draws from a mixture as training does, and counts.
@@ -54,8 +49,8 @@ def measure_mixture(
             in characters, and what depends on tokens is left out.
         input_length: Tokens of a row for the inputs.
         target_length: Tokens of a row for the targets.
-        draws: So many tasks are drawn to count their shares.
-        examples: So many of the draws are rendered, to measure the texts.
+        draws: How many tasks are drawn to count their shares.
+        examples: How many of the draws are rendered, to measure the texts.
         seed: Seeds everything that is random.
 
     Returns:
@@ -74,109 +69,165 @@ def measure_mixture(
         >>> found["groups"][0]["off"]
         -0.83
     """
-    unit = "characters" if vocabulary is None else "tokens"
-    limits = (input_length, target_length)
-    tokenise = PromptTokens(
-        mixture,
-        vocabulary or _Characters(),
-        _NO_LIMIT if vocabulary is None else input_length,
-        seed,
+    settings = PipelineSettings(
+        input_length=input_length,
+        target_length=target_length,
+        batch_size=1,
+        seed=seed,
     )
-    stream = draw_records(
-        mixture, seed=seed, shuffle_buffer=_SHUFFLE_BUFFER, repeat=True
-    )
-    task_counts = np.zeros(len(mixture.tasks), np.int64)
-    counts = _Counts()
-    chunks = stream.take(max(draws, examples)).batch(_CHUNK)
-    for number, (keys, records) in enumerate(chunks):
-        task_ids = split_keys(keys)[0].numpy()
-        task_counts += np.bincount(task_ids, minlength=len(task_counts))
-        left = examples - number * _CHUNK
-        if left > 0:
-            part = keys[:left], records[:left]
-            counts.add(mixture, tokenise, number, *part)
-    number = int(task_counts.sum())
-    tasks = [
-        {"name": part.task.name, "group": part.group}
-        | _compare(part.rate, count, number)
-        for part, count in zip(mixture.tasks, task_counts, strict=True)
-    ]
-    formats = Counter()
-    for part in mixture.tasks:
-        for format, share in part.formats.items():
-            formats[format] += part.rate * share
-    fill = vocabulary and counts.fill(limits)
-    return {
-        "name": mixture.name,
-        "unit": unit,
-        "draws": number,
-        "examples": counts.examples,
-        "seed": seed,
-        "groups": _groups(mixture, task_counts),
-        "tasks": tasks,
-        "formats": [
-            {"name": format.value}
-            | _compare(
-                formats[format],
-                counts.formats[list(Format).index(format)],
-                counts.examples,
-            )
-            for format in Format
-            if format in formats
-        ],
-        "left_out": counts.left_out / counts.examples,
-        "lengths": {
-            side: _lengths(lengths, vocabulary and limit)
-            for side, lengths, limit in zip(
-                ("inputs", "targets"), counts.lengths(), limits, strict=True
-            )
-        },
-        "fill": fill,
-        "balanced": fill and _balanced(fill, limits),
-        "languages": _languages(mixture, task_counts),
-        "scripts": [
-            {"name": name, "share": count / counts.examples}
-            for name, count in counts.scripts.most_common()
-        ],
-    }
+    encoder, longest = _characters, _NO_LIMIT
+    if vocabulary is not None:
+        encoder, longest = vocabulary.encoder_tf, input_length
+    counts = _Counts(mixture, PromptTokens(mixture, encoder, longest, seed))
+    counts.draw(settings, draws, examples)
+    return counts.summary(settings, in_tokens=vocabulary is not None)
+
+
+def _characters() -> Encode:
+    """Stands in for a vocabulary: a token per character."""
+    return lambda texts: tf().strings.unicode_decode(texts, "UTF-8")
 
 
 class _Counts:
-    """What is counted on rendered examples."""
+    """What is counted on draws from a mixture.
 
-    def __init__(self):
-        self.examples = self.left_out = 0
-        self.formats = np.zeros(len(Format), np.int64)
-        self.scripts: Counter[str] = Counter()
-        self._chunks: list[np.ndarray] = []
+    Args:
+        mixture: The mixture.
+        tokenise: Renders and tokenises records.
+    """
 
-    def add(self, mixture: Mixture, tokenise, number, keys, records) -> None:
-        """Counts a chunk."""
-        inputs, targets, formats, used = tokenise.examples(
+    def __init__(self, mixture: Mixture, tokenise: PromptTokens):
+        self._mixture = mixture
+        self._tokenise = tokenise
+        self._tasks = np.zeros(len(mixture.tasks), np.int64)
+        self._examples = self._left_out = 0
+        self._formats = np.zeros(len(Format), np.int64)
+        self._scripts: Counter[str] = Counter()
+        self._lengths: list[np.ndarray] = []
+
+    def draw(
+        self, settings: PipelineSettings, draws: int, examples: int
+    ) -> None:
+        """Draws as training does, and renders the first examples."""
+        size = settings.chunk
+        stream = draw_records(self._mixture, settings)
+        chunks = stream.take(max(draws, examples)).batch(size)
+        for number, (keys, records) in enumerate(chunks):
+            task_ids = split_keys(keys)[0].numpy()
+            self._tasks += np.bincount(task_ids, minlength=len(self._tasks))
+            left = examples - number * size
+            if left > 0:
+                self._render(number, keys[:left], records[:left])
+
+    def _render(self, number: int, keys: Tensor, records: Tensor) -> None:
+        inputs, targets, formats, used = self._tokenise.examples(
             tf().constant(number, tf().int64), keys, records
         )
-        self._chunks.append(
+        self._lengths.append(
             np.stack([inputs.row_lengths(), targets.row_lengths()], axis=1)
         )
-        self.examples += len(keys)
-        self.left_out += int(np.sum(~used.numpy()))
-        self.formats += np.bincount(formats, minlength=len(Format))
-        self.scripts.update(map(main_script, _texts(mixture, records)))
+        self._examples += len(keys)
+        self._left_out += int(np.sum(~used.numpy()))
+        self._formats += np.bincount(formats, minlength=len(Format))
+        self._scripts.update(map(main_script, _texts(self._mixture, records)))
 
-    def lengths(self) -> Iterable[np.ndarray]:
-        """Returns the lengths of all inputs and of all targets."""
-        return np.concatenate(self._chunks).T
+    def summary(self, settings: PipelineSettings, in_tokens: bool) -> dict:
+        """Returns what `measure_mixture` returns."""
+        limits = (settings.input_length, settings.target_length)
+        sides = zip(
+            ("inputs", "targets"),
+            np.concatenate(self._lengths).T,
+            limits,
+            strict=True,
+        )
+        fill = _fill(self._lengths, limits) if in_tokens else None
+        return {
+            "name": self._mixture.name,
+            "unit": "tokens" if in_tokens else "characters",
+            "draws": int(self._tasks.sum()),
+            "examples": self._examples,
+            "seed": settings.seed,
+            "groups": self._compare_groups(),
+            "tasks": self._compare_tasks(),
+            "formats": self._compare_formats(),
+            "left_out": self._left_out / self._examples,
+            "lengths": {
+                side: _describe_lengths(lengths, limit if in_tokens else None)
+                for side, lengths, limit in sides
+            },
+            "fill": fill,
+            "balanced": fill and _balanced(fill, limits),
+            "languages": self._languages(),
+            "scripts": [
+                {"name": name, "share": count / self._examples}
+                for name, count in self._scripts.most_common()
+            ],
+        }
 
-    def fill(self, limits: tuple[int, int]) -> dict[str, float]:
-        """Packs as training does; returns the shares that hold a token."""
-        used, rows = np.zeros(2), 0
-        for lengths in self._chunks:
-            # Trimmed, and with the end-of-text id.
-            lengths = np.minimum(lengths, np.array(limits) - 1) + 1
-            used += lengths.sum(axis=0)
-            rows += int(pack(lengths, limits).max(initial=-1)) + 1
-        inputs, targets = (used / max(rows, 1) / limits).tolist()
-        return {"inputs": inputs, "targets": targets}
+    @property
+    def _drawn(self) -> list[tuple[MixtureTask, int]]:
+        """The tasks, and how many times each was drawn."""
+        return list(zip(self._mixture.tasks, self._tasks.tolist(), strict=True))
+
+    def _compare_groups(self) -> list[dict]:
+        number = int(self._tasks.sum())
+        rows = []
+        for group in self._mixture.groups:
+            own = [(p, n) for p, n in self._drawn if p.group == group.name]
+            rate, count = sum(p.rate for p, _ in own), sum(n for _, n in own)
+            rows.append({"name": group.name} | _compare(rate, count, number))
+        return rows
+
+    def _compare_tasks(self) -> list[dict]:
+        number = int(self._tasks.sum())
+        return [
+            {"name": part.task.name, "group": part.group}
+            | _compare(part.rate, count, number)
+            for part, count in self._drawn
+        ]
+
+    def _compare_formats(self) -> list[dict]:
+        shares: dict[Format, float] = {}
+        for part in self._mixture.tasks:
+            for format, share in part.formats.items():
+                shares[format] = shares.get(format, 0) + part.rate * share
+        counts = zip(Format, self._formats.tolist(), strict=True)
+        return [
+            {"name": format.value}
+            | _compare(shares[format], count, self._examples)
+            for format, count in counts
+            if format in shares
+        ]
+
+    def _languages(self) -> list[dict]:
+        """Returns the shares of draws by the languages of their tasks."""
+        shares: Counter[str] = Counter()
+        for part, count in self._drawn:
+            known = task_languages(part.task.name, part.task.directory)
+            shares[", ".join(known) or "not stated"] += count
+        return [
+            {"name": name, "share": count / int(self._tasks.sum())}
+            for name, count in shares.most_common()
+        ]
+
+
+def _fill(
+    chunks: Sequence[np.ndarray], limits: tuple[int, int]
+) -> dict[str, float]:
+    """Packs as training does; returns the shares that hold a token.
+
+    Args:
+        chunks: Lengths of inputs and targets, each of shape `[n, 2]`.
+        limits: Tokens of a row for the inputs, and for the targets.
+    """
+    used, rows = np.zeros(2), 0
+    for lengths in chunks:
+        # Trimmed, and with the end-of-text id.
+        lengths = np.minimum(lengths, np.array(limits) - 1) + 1
+        used += lengths.sum(axis=0)
+        rows += int(pack(lengths, limits).max(initial=-1)) + 1
+    inputs, targets = (used / max(rows, 1) / limits).tolist()
+    return {"inputs": inputs, "targets": targets}
 
 
 def _balanced(
@@ -187,12 +238,12 @@ def _balanced(
     The side that binds is made longer, in steps of 8.
     """
     sides = dict(zip(fill, limits, strict=True))
-    binds, spare = sorted(fill, key=fill.get, reverse=True)
+    binds, spare = sorted(fill, key=lambda side: fill[side], reverse=True)
     places = sides[binds] * fill[binds] / max(fill[spare], 1 / sides[spare])
     return {**sides, binds: 8 * math.ceil(places / 8)}
 
 
-def _texts(mixture: Mixture, records) -> Iterable[str]:
+def _texts(mixture: Mixture, records: Tensor) -> Iterator[str]:
     """Yields the texts of each record, without those of its template."""
     names = sorted(
         {name for part in mixture.tasks for name in part.task.fields}
@@ -210,32 +261,7 @@ def _compare(share: float, count: int, number: int) -> dict[str, float]:
     return {"share": share, "realised": realised, "off": round(off, 2)}
 
 
-def _languages(mixture: Mixture, counts: np.ndarray) -> list[dict]:
-    """Returns the shares of draws by the languages of their tasks."""
-    shares = Counter()
-    for part, count in zip(mixture.tasks, counts.tolist(), strict=True):
-        known = task_languages(part.task.name, part.task.directory)
-        shares[", ".join(known) or "not stated"] += count
-    return [
-        {"name": name, "share": count / int(counts.sum())}
-        for name, count in shares.most_common()
-    ]
-
-
-def _groups(mixture: Mixture, counts: np.ndarray) -> list[dict]:
-    pairs = list(zip(mixture.tasks, counts.tolist(), strict=True))
-    return [
-        {"name": group.name}
-        | _compare(
-            sum(part.rate for part, _ in pairs if part.group == group.name),
-            sum(count for part, count in pairs if part.group == group.name),
-            int(counts.sum()),
-        )
-        for group in mixture.groups
-    ]
-
-
-def _lengths(lengths: np.ndarray, limit: int | None) -> dict:
+def _describe_lengths(lengths: np.ndarray, limit: int | None) -> dict:
     """Counts lengths in steps of a doubling; the first holds 0 too."""
     longest = int(lengths.max(initial=1))
     ends = list(

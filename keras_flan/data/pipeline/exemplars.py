@@ -6,14 +6,15 @@ from collections.abc import Sequence
 import numpy as np
 
 from keras_flan.data.pipeline.streams import (
-    chain_task_records,
     make_keys,
     parse_records,
     stable_seed,
+    task_records,
 )
 from keras_flan.data.records.shards import verify_records
 from keras_flan.data.templates.task import Task
 from keras_flan.runtime.tensorflow import tf
+from keras_flan.tensors import Tensor
 
 # Examples of a task that serve as exemplars.
 POOL_SIZE = 128
@@ -72,7 +73,9 @@ class ExemplarPool:
     def _size(task: Task) -> int:
         return min(task.num_examples, POOL_SIZE)
 
-    def draw(self, task_ids, indices, *, shots: int, seed):
+    def draw(
+        self, task_ids: Tensor, indices: Tensor, *, shots: int, seed: Tensor
+    ) -> tuple[Tensor, Tensor]:
         """Draws exemplars without replacement, never the question itself.
 
         Args:
@@ -114,7 +117,7 @@ class ExemplarPool:
         slots += tf_.gather(self._first, task_ids)[:, None]
         return slots, tf_.minimum(available, shots)
 
-    def values(self, slots) -> dict:
+    def values(self, slots: Tensor) -> dict[str, Tensor]:
         """Returns the fields of the exemplars, strings shaped as `slots`."""
         return {
             name: tf().gather(value, slots)
@@ -125,9 +128,7 @@ class ExemplarPool:
 def _pick(picks: Sequence[tuple[Task, Sequence[int]]]) -> np.ndarray:
     """Returns the records at the given positions of tasks, in this order."""
     tasks = [task for task, _ in picks]
-    records = chain_task_records(
-        tasks, [max(indices) + 1 for _, indices in picks]
-    )
+    records = task_records(tasks, [max(indices) + 1 for _, indices in picks])
     wanted = np.concatenate(
         [make_keys(i, indices) for i, (_, indices) in enumerate(picks)]
     )

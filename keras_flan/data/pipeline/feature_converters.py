@@ -6,8 +6,8 @@ rows. The pipeline packs by the one and builds batches by the other.
 
 import dataclasses
 
-from keras_flan.data.pipeline.packing import fill_rows, lay_out, packed_lengths
 from keras_flan.runtime.tensorflow import tf
+from keras_flan.tensors import Ragged, Tensor
 
 
 @dataclasses.dataclass(frozen=True)
@@ -18,6 +18,8 @@ class EncoderDecoderRows:
         input_length: Tokens of a row for the inputs.
         target_length: Tokens of a row for the targets.
         eos_id: The end-of-text id.
+
+    Source: arXiv:2210.11416, section 2.2.
     """
 
     input_length: int
@@ -34,26 +36,58 @@ class EncoderDecoderRows:
         """What a row holds, in the two terms of `lengths`."""
         return self.input_length, self.target_length
 
-    def lengths(self, inputs, targets):
+    def lengths(self, inputs: Ragged, targets: Ragged) -> Tensor:
         """Returns what each example takes of a row, int32 `[n, 2]`."""
         return tf().stack(
             [
-                packed_lengths(inputs, self.input_length),
-                packed_lengths(targets, self.target_length),
+                _trimmed_lengths(inputs, self.input_length),
+                _trimmed_lengths(targets, self.target_length),
             ],
             axis=1,
         )
 
-    def fill(self, inputs, targets, rows):
-        """Returns `(x, y, sample_weight)`, see `packing.fill_rows`."""
-        return fill_rows(
-            inputs,
-            targets,
-            rows,
-            input_length=self.input_length,
-            target_length=self.target_length,
-            eos_id=self.eos_id,
+    def lay_out(
+        self, inputs: Ragged, targets: Ragged, rows: Tensor
+    ) -> tuple[dict[str, Tensor], Tensor, Tensor]:
+        """Lays examples out in rows of fixed length.
+
+        Texts are trimmed to leave place for the end-of-text id, which is
+        added. Segments number the examples of a row from 1; padding has
+        segment 0. The decoder reads the targets shifted right by one within
+        each segment, which begins with the padding id 0.
+
+        Args:
+            inputs: int32 `tf.RaggedTensor` `[n, (tokens)]` without any
+                special ids.
+            targets: The same for the targets.
+            rows: The row of each example, int32 `[n]`, as from `pack`; each
+                row from 0 to the last must have an example.
+
+        Returns:
+            `(x, y, sample_weight)` with `x` a dict of int32 tensors
+            `encoder_token_ids` and `encoder_segment_ids`
+            `[R, input_length]`, `decoder_token_ids` and
+            `decoder_segment_ids` `[R, target_length]`; `y` int32 and
+            `sample_weight` float32 `[R, target_length]`: 1 on every target
+            token, 0 on padding.
+        """
+        tf_ = tf()
+        places = _Places.of(rows)
+        encoder, encoder_segments, _ = places.lay_out(
+            inputs, self.input_length, self.eos_id
         )
+        y, segments, begins = places.lay_out(
+            targets, self.target_length, self.eos_id
+        )
+        shifted = tf_.pad(y[:, :-1], [[0, 0], [1, 0]])
+        decoder = tf_.where((begins > 0) | (segments == 0), 0, shifted)
+        x = {
+            "encoder_token_ids": encoder,
+            "encoder_segment_ids": encoder_segments,
+            "decoder_token_ids": decoder,
+            "decoder_segment_ids": segments,
+        }
+        return x, y, tf_.cast(segments > 0, tf_.float32)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -103,7 +137,7 @@ class DecoderOnlyRows:
         """What a row holds, in the two terms of `lengths`."""
         return self.row_length, self.row_length
 
-    def lengths(self, inputs, targets):
+    def lengths(self, inputs: Ragged, targets: Ragged) -> Tensor:
         """Returns what each example takes of a row, int32 `[n, 2]`.
 
         `packing.pack` knows rows of two lengths; the second one counts
@@ -113,15 +147,10 @@ class DecoderOnlyRows:
         total = prefix + target - 1
         return tf().stack([total, tf().ones_like(total)], axis=1)
 
-    def fill(self, inputs, targets, rows):
-        """Lays examples out in rows.
-
-        Args:
-            inputs: int32 `tf.RaggedTensor` `[n, (tokens)]` without any
-                special ids; longer ones are trimmed.
-            targets: The same for the targets.
-            rows: The row of each example, int32 `[n]`, as from `pack`; each
-                row from 0 to the last must have an example.
+    def lay_out(
+        self, inputs: Ragged, targets: Ragged, rows: Tensor
+    ) -> tuple[dict[str, Tensor], Tensor, Tensor]:
+        """Lays examples out in rows, as `EncoderDecoderRows.lay_out`.
 
         Returns:
             `(x, y, sample_weight)` with `x` a dict of int32 tensors
@@ -142,44 +171,121 @@ class DecoderOnlyRows:
             parts = [one * self.bos_id, *parts]
         tokens = tf_.concat(parts, axis=1)
         # What is to be predicted: all but the first, and the last end.
-        order = tf_.argsort(rows, stable=True)
-        sorted_rows = tf_.gather(rows, order)
-        num_rows = tf_.reduce_max(tf_.concat([rows, [-1]], 0)) + 1
-        y, segments, begins = lay_out(
-            tokens[:, 1:],
-            order,
-            sorted_rows,
-            num_rows,
-            self.row_length,
-            self.eos_id,
+        places = _Places.of(rows)
+        y, segments, begins = places.lay_out(
+            tokens[:, 1:], self.row_length, self.eos_id
         )
-        places = tf_.where(begins > 0)  # in the order of `order`
-        firsts = tf_.gather(tokens[:, :1].values, order)
+        starts = tf_.where(begins > 0)  # in the order of `places`
+        firsts = tf_.gather(tokens[:, :1].values, places.order)
         read = tf_.tensor_scatter_nd_update(
-            tf_.pad(y[:, :-1], [[0, 0], [1, 0]]), places, firsts
+            tf_.pad(y[:, :-1], [[0, 0], [1, 0]]), starts, firsts
         )
         shape = tf_.shape(y)
-        prefix = tf_.cast(tf_.gather(prefix, order), tf_.int64)
-        target = tf_.cast(tf_.gather(target, order), tf_.int64)
+        prefix = tf_.cast(tf_.gather(prefix, places.order), tf_.int64)
+        target = tf_.cast(tf_.gather(target, places.order), tf_.int64)
         used = tf_.cast(segments > 0, tf_.int32)
         x = {
             "token_ids": read * used,
             "segment_ids": segments,
-            "prefix_mask": _spans(places, prefix, shape),
+            "prefix_mask": _spans(starts, prefix, shape),
         }
-        scored = places + tf_.stack([tf_.zeros_like(prefix), prefix - 1], 1)
+        scored = starts + tf_.stack([tf_.zeros_like(prefix), prefix - 1], 1)
         weight = _spans(scored, target, shape)
         return x, y, tf_.cast(weight, tf_.float32)
 
-    def _lengths(self, inputs, targets):
+    def _lengths(
+        self, inputs: Ragged, targets: Ragged
+    ) -> tuple[Tensor, Tensor]:
         """Tokens of each input, with special ids, and of each target."""
-        prefix = packed_lengths(inputs, self.longest_input)
+        prefix = _trimmed_lengths(inputs, self.longest_input)
         if self.bos_id is not None:
             prefix = prefix + 1
-        return prefix, packed_lengths(targets, self.target_length)
+        return prefix, _trimmed_lengths(targets, self.target_length)
 
 
-def _spans(places, sizes, shape):
+@dataclasses.dataclass(frozen=True)
+class _Places:
+    """Where examples go.
+
+    Args:
+        order: The examples in the order of the rows, int32 `[n]`.
+        rows: The row of each example in that order, int32 `[n]`.
+        num_rows: R, the number of rows.
+    """
+
+    order: Tensor
+    rows: Tensor
+    num_rows: Tensor
+
+    @classmethod
+    def of(cls, rows: Tensor) -> "_Places":
+        """Returns the places of examples whose rows are given, `[n]`."""
+        tf_ = tf()
+        order = tf_.argsort(rows, stable=True)
+        num_rows = tf_.reduce_max(tf_.concat([rows, [-1]], 0)) + 1
+        return cls(order, tf_.gather(rows, order), num_rows)
+
+    def lay_out(
+        self, tokens: Ragged, length: int, eos_id: int
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Lays texts out in rows, each with an end-of-text id.
+
+        Args:
+            tokens: int32 `tf.RaggedTensor` `[n, (tokens)]`; longer ones than
+                `length - 1` are trimmed.
+            length: Tokens of a row.
+            eos_id: The end-of-text id.
+
+        Returns:
+            int32 token ids, segment ids (from 1, 0 is padding) and 1 where a
+            segment begins, each `[R, length]`.
+        """
+        tf_ = tf()
+        sizes = tf_.gather(_trimmed_lengths(tokens, length), self.order)
+        # One token more than each text has: its place takes the end-of-text
+        # id.
+        starts = tf_.cast(tokens.row_starts(), tf_.int32)
+        starts = tf_.gather(starts, self.order)
+        source = tf_.ragged.range(starts, starts + sizes).values
+        flat = tf_.gather(tf_.pad(tokens.values, [[0, 1]]), source)
+        ends = tf_.cumsum(sizes)
+        flat = tf_.tensor_scatter_nd_update(
+            flat, (ends - 1)[:, None], tf_.fill(tf_.shape(ends), eos_id)
+        )
+        row_sizes = tf_.math.unsorted_segment_sum(
+            sizes, self.rows, self.num_rows
+        )
+        packed = tf_.RaggedTensor.from_row_lengths(
+            flat, row_sizes, validate=False
+        )
+        token_ids = packed.to_tensor(shape=[None, length])
+
+        row_starts = tf_.cumsum(row_sizes, exclusive=True)
+        first = ends - sizes - tf_.gather(row_starts, self.rows)
+        begins = tf_.scatter_nd(
+            tf_.stack([self.rows, first], axis=1),
+            tf_.ones_like(self.rows),
+            tf_.stack([self.num_rows, length]),
+        )
+        used = tf_.sequence_mask(row_sizes, length, tf_.int32)
+        return token_ids, tf_.cumsum(begins, axis=1) * used, begins
+
+
+def _trimmed_lengths(tokens: Ragged, limit: int) -> Tensor:
+    """Returns the lengths after trimming and adding the end-of-text id.
+
+    Args:
+        tokens: `tf.RaggedTensor` `[n, (tokens)]`.
+        limit: The longest allowed, with the end-of-text id.
+
+    Returns:
+        int32 of shape `[n]`.
+    """
+    lengths = tf().cast(tokens.row_lengths(), "int32")
+    return tf().minimum(lengths, limit - 1) + 1
+
+
+def _spans(places: Tensor, sizes: Tensor, shape: Tensor) -> Tensor:
     """Marks spans of tokens by 1 in a tensor of 0.
 
     Args:

@@ -19,10 +19,13 @@ from keras_flan.data.pipeline.feature_converters import (
 from keras_flan.data.pipeline.packing import pack as pack_lengths
 from keras_flan.data.pipeline.position import CUTS, Position, RowCounts
 from keras_flan.data.pipeline.prompt_tokens import PromptTokens
+from keras_flan.data.pipeline.settings import PipelineSettings
 from keras_flan.data.pipeline.streams import draw_records, stable_seed
+from keras_flan.data.vocabularies.hub import HubVocabulary
 from keras_flan.data.vocabularies.sentencepiece import Vocabulary
 from keras_flan.errors import InputError
 from keras_flan.runtime.tensorflow import tf
+from keras_flan.tensors import Dataset, Ragged, Tensor
 
 _BEGIN = Position()
 # Without packing a row holds one example, so large chunks would only cost
@@ -34,21 +37,10 @@ _PROBE = 128
 
 def build_dataset(
     mixture: Mixture,
-    vocabulary: Vocabulary,
-    *,
-    input_length: int,
-    target_length: int,
-    batch_size: int,
-    seed: int = 0,
-    pack: bool = True,
-    repeat: bool = True,
-    shuffle_buffer: int = 1000,
-    chunk: int = 8192,
-    prefetch: int = 2,
-    host: int = 0,
-    hosts: int = 1,
-    decoder_only: bool = False,
-):
+    vocabulary: Vocabulary | HubVocabulary,
+    settings: PipelineSettings | None = None,
+    **named: int,
+) -> Dataset:
     """Returns batches of a mixture, ready for `model.fit`.
 
     Each draw takes a task by the mixture's rates, the next of its shuffled
@@ -61,31 +53,19 @@ def build_dataset(
     Args:
         mixture: The mixture.
         vocabulary: The vocabulary.
-        input_length: Tokens of a row for the inputs.
-        target_length: Tokens of a row for the targets.
-        batch_size: Rows of a batch.
-        seed: Seeds everything that is random.
-        pack: Put many examples in a row; otherwise one.
-        repeat: Go on for ever. Otherwise every example comes once, and empty
-            rows (all padding, weight 0) fill up the last batch.
-        shuffle_buffer: Examples of each task that are shuffled together.
-        chunk: Examples that are packed together.
-        prefetch: Batches made ahead of the training step.
-        host: The number of this host, from 0.
-        hosts: How many hosts share the mixture's shards, each example going
-            to exactly one. A host makes batches of `batch_size` of its own.
-        decoder_only: Put inputs and targets one after the other, for
-            decoder-only models, in rows of `input_length + target_length`
-            tokens.
+        settings: All settings in one object.
+        **named: Single settings, as `PipelineSettings` documents them:
+            `input_length`, `target_length` and `batch_size` must be given
+            here or in `settings`.
 
     Returns:
         A `tf.data.Dataset` of `(x, y, sample_weight)` as
-        `feature_converters` makes them, with
-        the batch size in front; all shapes are fixed.
+        `feature_converters` makes them, with the batch size in front; all
+        shapes are fixed.
 
     Raises:
-        InputError: If a length is too small, a shard is damaged, or no
-            example can be used.
+        InputError: If a setting is unknown or too small, a shard is damaged,
+            or no example can be used.
 
     Example:
         >>> dataset = build_dataset(
@@ -99,22 +79,7 @@ def build_dataset(
     Source: arXiv:2210.11416, section 2.2 (packing); arXiv:2301.13688,
     section 3 (mixing, few-shot prompts).
     """
-    return Pipeline(
-        mixture,
-        vocabulary,
-        input_length=input_length,
-        target_length=target_length,
-        batch_size=batch_size,
-        seed=seed,
-        pack=pack,
-        repeat=repeat,
-        shuffle_buffer=shuffle_buffer,
-        chunk=chunk,
-        prefetch=prefetch,
-        host=host,
-        hosts=hosts,
-        decoder_only=decoder_only,
-    ).dataset()
+    return Pipeline(mixture, vocabulary, settings, **named).dataset()
 
 
 class Pipeline:
@@ -125,7 +90,11 @@ class Pipeline:
     Args:
         mixture: The mixture.
         vocabulary: The vocabulary.
-        **settings: As for `build_dataset`.
+        settings: As for `build_dataset`.
+        **named: As for `build_dataset`.
+
+    Attributes:
+        settings: The `PipelineSettings`.
 
     Example:
         >>> pipeline = Pipeline(mixture, vocabulary, input_length=512,
@@ -139,73 +108,28 @@ class Pipeline:
     def __init__(
         self,
         mixture: Mixture,
-        vocabulary: Vocabulary,
-        *,
-        input_length: int,
-        target_length: int,
-        batch_size: int,
-        seed: int = 0,
-        pack: bool = True,
-        repeat: bool = True,
-        shuffle_buffer: int = 1000,
-        chunk: int = 8192,
-        prefetch: int = 2,
-        host: int = 0,
-        hosts: int = 1,
-        decoder_only: bool = False,
+        vocabulary: Vocabulary | HubVocabulary,
+        settings: PipelineSettings | None = None,
+        **named: int,
     ):
-        for name, value, least in (
-            ("input_length", input_length, 2),
-            ("target_length", target_length, 2),
-            ("batch_size", batch_size, 1),
-            ("shuffle_buffer", shuffle_buffer, 1),
-            ("chunk", chunk, 1),
-            ("host", host, 0),
-            ("hosts", hosts, host + 1),
-        ):
-            if value < least:
-                raise InputError(
-                    f"{name}: expected at least {least}, got {value}"
-                )
-        sizes = (input_length, target_length, vocabulary.eos_id)
-        if decoder_only:
-            self._converter = DecoderOnlyRows(
-                *sizes, bos_id=getattr(vocabulary, "bos_id", None)
-            )
-        else:
-            self._converter = EncoderDecoderRows(*sizes)
-        if mixture.then and not repeat:
+        self.settings = settings = PipelineSettings.of(settings, named)
+        if mixture.then and not settings.repeat:
             raise InputError(
                 f"{mixture.name}: stages last a number of batches, not a pass "
                 "over the examples; leave `repeat` on, or train on one stage"
             )
-        self._batch_size = batch_size
-        self._prefetch = prefetch
         self._stages = [
-            _Stage(
-                stage,
-                vocabulary,
-                self._converter,
-                batch_size=batch_size,
-                # Each stage has draws of its own.
-                seed=stable_seed("stage", i, seed) if i else seed,
-                pack=pack,
-                repeat=repeat,
-                shuffle_buffer=shuffle_buffer,
-                chunk=chunk if pack else min(chunk, _UNPACKED_CHUNK),
-                host=host,
-                hosts=hosts,
-            )
+            _Stage(stage, vocabulary, _stage_settings(settings, i))
             for i, stage in enumerate(mixture.stages)
         ]
         self._start = Position()
 
-    def dataset(self, start: Position = _BEGIN):
+    def dataset(self, start: Position = _BEGIN) -> Dataset:
         """Returns the batches from a position on, as `build_dataset` does.
 
         The batches are those that an uninterrupted stream has from there,
         byte for byte. Only reading and drawing are done again for what came
-        before (some 5 microseconds an example).
+        before (some 5 microseconds per example).
         """
         data = tf().data
         self._start = start
@@ -215,10 +139,11 @@ class Pipeline:
         batches = self._stages[number].batches(start, done)
         for stage in self._stages[number + 1 :]:
             batches = batches.concatenate(stage.batches())
-        return batches.prefetch(self._prefetch).with_options(options)
+        prefetch = self.settings.prefetch
+        return batches.prefetch(prefetch).with_options(options)
 
     def position(self, batches: int) -> Position:
-        """Returns where the latest dataset stands after so many batches.
+        """Returns where the latest dataset stands after some batches.
 
         Args:
             batches: Batches taken from it since its start.
@@ -229,7 +154,8 @@ class Pipeline:
             start, now = self._start, now - done
         else:
             start = _BEGIN
-        place = self._stages[number].counts.after(start, now * self._batch_size)
+        rows = now * self.settings.batch_size
+        place = self._stages[number].counts.after(start, rows)
         return dataclasses.replace(place, batch=self._start.batch + batches)
 
     def cuts(self) -> dict[str, int]:
@@ -263,6 +189,11 @@ class Pipeline:
 class _Stage:
     """The batches of one mixture.
 
+    Args:
+        mixture: The mixture.
+        vocabulary: The vocabulary.
+        settings: Those of this stage.
+
     Attributes:
         steps: How many batches there are; `None` for no end.
         counts: The rows of each chunk made since the latest start.
@@ -271,24 +202,19 @@ class _Stage:
     def __init__(
         self,
         mixture: Mixture,
-        vocabulary: Vocabulary,
-        converter: EncoderDecoderRows | DecoderOnlyRows,
-        *,
-        batch_size: int,
-        seed: int,
-        pack: bool,
-        chunk: int,
-        **draws,
+        vocabulary: Vocabulary | HubVocabulary,
+        settings: PipelineSettings,
     ):
         self.steps = mixture.steps
         self.counts = RowCounts()
-        self._converter = converter
-        self._batch_size = batch_size
-        self._pack = pack
-        self._chunk = chunk
-        self._row_seed = stable_seed("rows", seed)
+        self._settings = settings
+        self._converter = _converter(settings, vocabulary)
+        self._row_seed = stable_seed("rows", settings.seed)
         self._tokenise = PromptTokens(
-            mixture, vocabulary, converter.longest_input, seed
+            mixture,
+            vocabulary.encoder_tf,
+            self._converter.longest_input,
+            settings.seed,
         )
         # Traced once, however many times the stage is begun: tracing takes a
         # second or more.
@@ -301,18 +227,13 @@ class _Stage:
             ],
             autograph=False,
         )
-        self._draws = draw_records(mixture, seed=seed, **draws)
+        self._draws = draw_records(mixture, settings)
         if all(f.few_shot for part in mixture.tasks for f in part.formats):
             # Nothing else is ever left out, so nothing else can come to
             # nothing.
-            _check_yield(
-                mixture,
-                self._tokenise,
-                self._chunks(),
-                converter.longest_input,
-            )
+            self._check_yield(mixture.name)
 
-    def batches(self, start: Position = _BEGIN, done: int = 0):
+    def batches(self, start: Position = _BEGIN, done: int = 0) -> Dataset:
         """Returns the batches from a position in this stage on.
 
         Args:
@@ -322,7 +243,7 @@ class _Stage:
         tf_ = tf()
         counts = self.counts = RowCounts()
 
-        def make_rows(number, batch):
+        def make_rows(number: Tensor, batch: tuple[Tensor, Tensor]) -> tuple:
             rows, cuts = self._rows(number, *batch)
             count = tf_.shape(rows[1])[0]
             noted = tf_.numpy_function(counts.add, [number, count, cuts], [])
@@ -330,38 +251,41 @@ class _Stage:
             with tf_.control_dependencies([noted]):
                 return tf_.nest.map_structure(lambda row: row[first:], rows)
 
-        def fill_up(*batch):
+        batch_size = self._settings.batch_size
+
+        def complete(*batch: Tensor) -> tuple:
             return tf_.nest.map_structure(
-                lambda rows: _fill_up(rows, self._batch_size), batch
+                lambda rows: _pad_rows(rows, batch_size), batch
             )
 
         batches = (
             self._chunks(start.chunk)
             .map(make_rows, num_parallel_calls=tf_.data.AUTOTUNE)
-            .rebatch(self._batch_size)
-            .map(fill_up)
+            .rebatch(batch_size)
+            .map(complete)
         )
         return batches.take(self.steps - done) if self.steps else batches
 
-    def _chunks(self, first: int = 0):
-        draws = self._draws.skip(first * self._chunk)
-        return draws.batch(self._chunk).enumerate(start=first)
+    def _chunks(self, first: int = 0) -> Dataset:
+        size = self._settings.chunk
+        draws = self._draws.skip(first * size)
+        return draws.batch(size).enumerate(start=first)
 
-    def _make_rows(self, number, keys, records):
+    def _make_rows(self, number: Tensor, keys: Tensor, records: Tensor):
         tf_ = tf()
         inputs, targets = self._tokenise(number, keys, records)
         lengths = self._converter.lengths(inputs, targets)
-        if self._pack:
+        if self._settings.pack:
             rows = _pack_rows(
                 lengths, self._converter.capacity, self._row_seed, number
             )
         else:
             rows = tf_.range(tf_.shape(lengths)[0])
-        return self._converter.fill(inputs, targets, rows), self._cuts(
+        return self._converter.lay_out(inputs, targets, rows), self._cuts(
             keys, inputs, targets
         )
 
-    def _cuts(self, keys, inputs, targets):
+    def _cuts(self, keys: Tensor, inputs: Ragged, targets: Ragged) -> Tensor:
         """Counts what did not fit, int32 in the order of `CUTS`."""
         tf_ = tf()
         drawn, used = tf_.size(keys), tf_.size(inputs.row_lengths())
@@ -377,8 +301,44 @@ class _Stage:
         )
         return tf_.stack([drawn, drawn - used, inputs, targets])
 
+    def _check_yield(self, name: str) -> None:
+        """Checks that few-shot prompts, at least one, fit into a row."""
+        for number, (keys, records) in self._chunks().take(1):
+            # Nearly always a few examples decide.
+            for n in (_PROBE, len(keys)):
+                tokens, _ = self._tokenise(number, keys[:n], records[:n])
+                if tokens.nrows() > 0:
+                    return
+            raise InputError(
+                f"{name}: none of the first {len(keys)} examples leaves place "
+                "for an exemplar within input_length "
+                f"{self._converter.longest_input}; raise it, or allow "
+                "zero-shot formats"
+            )
 
-def _pack_rows(lengths, capacity, seed: int, number):
+
+def _stage_settings(settings: PipelineSettings, number: int):
+    """Returns the settings of a stage, of which each has its own draws."""
+    seed, chunk = settings.seed, settings.chunk
+    return dataclasses.replace(
+        settings,
+        seed=stable_seed("stage", number, seed) if number else seed,
+        chunk=chunk if settings.pack else min(chunk, _UNPACKED_CHUNK),
+    )
+
+
+def _converter(
+    settings: PipelineSettings, vocabulary: Vocabulary | HubVocabulary
+) -> EncoderDecoderRows | DecoderOnlyRows:
+    sizes = (settings.input_length, settings.target_length, vocabulary.eos_id)
+    if settings.decoder_only:
+        return DecoderOnlyRows(*sizes, getattr(vocabulary, "bos_id", None))
+    return EncoderDecoderRows(*sizes)
+
+
+def _pack_rows(
+    lengths: Tensor, capacity: tuple[int, int], seed: int, number: Tensor
+) -> Tensor:
     """Packs a chunk and shuffles its rows, which `pack` orders by size."""
     tf_ = tf()
     rows = tf_.numpy_function(
@@ -395,25 +355,10 @@ def _pack_rows(lengths, capacity, seed: int, number):
     return tf_.gather(tf_.argsort(chance), rows)
 
 
-def _fill_up(rows, batch_size: int):
+def _pad_rows(rows: Tensor, batch_size: int) -> Tensor:
     """Adds rows of padding to the last batch; fixes the shape."""
     tf_ = tf()
     missing = batch_size - tf_.shape(rows)[0]
     return tf_.ensure_shape(
         tf_.pad(rows, [[0, missing], [0, 0]]), [batch_size, rows.shape[1]]
     )
-
-
-def _check_yield(mixture, tokenise, chunks, input_length: int) -> None:
-    """Checks that few-shot prompts, at least one, fit into `input_length`."""
-    for number, (keys, records) in chunks.take(1):
-        # Nearly always a few examples decide.
-        for n in (_PROBE, len(keys)):
-            tokens, _ = tokenise(number, keys[:n], records[:n])
-            if tokens.nrows() > 0:
-                return
-        raise InputError(
-            f"{mixture.name}: none of the first {len(keys)} examples leaves "
-            f"place for an exemplar within input_length {input_length}; raise "
-            "it, or allow zero-shot formats"
-        )

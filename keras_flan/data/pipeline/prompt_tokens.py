@@ -1,7 +1,11 @@
 """From records to prompts to token ids, a chunk at a time."""
 
+import dataclasses
+from collections.abc import Callable, Sequence
+
 import numpy as np
 
+from keras_flan.data.mixtures.mixture import Mixture
 from keras_flan.data.pipeline.exemplars import ExemplarPool
 from keras_flan.data.pipeline.streams import (
     parse_records,
@@ -11,8 +15,11 @@ from keras_flan.data.pipeline.streams import (
 from keras_flan.data.templates.families import Format
 from keras_flan.data.templates.prompts_graph import PromptRenderer
 from keras_flan.runtime.tensorflow import tf
+from keras_flan.tensors import Ragged, Tensor
 
 _FORMATS = list(Format)
+# From strings `[n]` to token ids `[n, (tokens)]`.
+Encode = Callable[[Tensor], Ragged]
 
 
 class PromptTokens:
@@ -20,38 +27,40 @@ class PromptTokens:
 
     Args:
         mixture: The mixture.
-        vocabulary: The vocabulary.
+        encoder: Makes, inside the graph that is traced, what tokenises
+            texts; of a vocabulary, its `encoder_tf`.
         input_length: The longest input, with the end-of-text id.
         seed: Seeds formats and exemplars.
     """
 
-    def __init__(self, mixture, vocabulary, input_length: int, seed: int):
-        self._vocabulary = vocabulary
+    def __init__(
+        self,
+        mixture: Mixture,
+        encoder: Callable[[], Encode],
+        input_length: int,
+        seed: int,
+    ):
+        self._encoder = encoder
         self._budget = input_length - 1
         self._shots = mixture.shots
-        self._renderer = PromptRenderer(
-            [part.task for part in mixture.tasks], seed
-        )
-        self._few_shot = [
-            any(f.few_shot for f in part.formats) for part in mixture.tasks
+        tasks = [part.task for part in mixture.tasks]
+        self._renderer = PromptRenderer(tasks, seed)
+        few_shot = [
+            part.task if any(f.few_shot for f in part.formats) else None
+            for part in mixture.tasks
         ]
         self._pool = None
-        if any(self._few_shot):
+        if any(few_shot):
             self._pool = ExemplarPool(
-                [
-                    part.task if few_shot else None
-                    for part, few_shot in zip(
-                        mixture.tasks, self._few_shot, strict=True
-                    )
-                ],
-                self._renderer.field_names,
-                seed,
+                few_shot, self._renderer.field_names, seed
             )
         self._bounds = [_format_bounds(part.formats) for part in mixture.tasks]
         self._format_seed = stable_seed("format", seed)
         self._exemplar_seed = stable_seed("exemplars", seed)
 
-    def __call__(self, number, keys, records):
+    def __call__(
+        self, number: Tensor, keys: Tensor, records: Tensor
+    ) -> tuple[Ragged, Ragged]:
         """Returns the token ids of inputs and targets of a chunk.
 
         Args:
@@ -66,7 +75,9 @@ class PromptTokens:
         inputs, targets, _, _ = self.examples(number, keys, records)
         return inputs, targets
 
-    def examples(self, number, keys, records):
+    def examples(
+        self, number: Tensor, keys: Tensor, records: Tensor
+    ) -> tuple[Ragged, Ragged, Tensor, Tensor]:
         """Returns what a call does, and what became of each record.
 
         Returns:
@@ -79,17 +90,16 @@ class PromptTokens:
         formats = self._draw_formats(number, task_ids)
         ids = (task_ids, indices, formats)
         headers, inputs, targets = self._renderer.query(*ids, values)
-        encode = self._vocabulary.encoder_tf()
+        encode = self._encoder()
         if self._pool is None:
             used = tf().ones_like(formats, tf().bool)
             return encode(inputs), encode(targets), formats, used
-        tokens, used = self._with_exemplars(
-            number, ids, headers, inputs, encode
-        )
+        prompts = self._with_exemplars(self._pool, number, ids, headers, inputs)
+        tokens, used = prompts.fit(encode, self._budget)
         targets = encode(tf().boolean_mask(targets, used))
         return tokens, targets, formats, used
 
-    def _draw_formats(self, number, task_ids):
+    def _draw_formats(self, number: Tensor, task_ids: Tensor) -> Tensor:
         """Draws a format for each example, int32 of shape `[n]`."""
         tf_ = tf()
         chance = tf_.random.stateless_uniform(
@@ -101,72 +111,120 @@ class PromptTokens:
         passed = tf_.cast(chance[:, None] >= bounds, tf_.int32)
         return tf_.reduce_sum(passed, axis=1)
 
-    def _with_exemplars(self, number, ids, headers, queries, encode):
-        """Tokenises the prompts, with exemplars where the format has them.
+    def _with_exemplars(
+        self,
+        pool: ExemplarPool,
+        number: Tensor,
+        ids: Sequence[Tensor],
+        headers: Tensor,
+        queries: Tensor,
+    ) -> "_Prompts":
+        """Draws exemplars for the examples whose format has them.
+
+        Args:
+            pool: The exemplars.
+            number: The number of the chunk.
+            ids: Task ids, positions and format ids, each of shape `[n]`.
+            headers: What stands before exemplars, strings of shape `[n]`.
+            queries: The prompts without exemplars, strings of shape `[n]`.
+        """
+        tf_ = tf()
+        few_shot = tf_.gather([f.few_shot for f in _FORMATS], ids[2])
+        places = tf_.cast(tf_.where(few_shot)[:, 0], tf_.int32)
+        tasks, indices, formats = (tf_.gather(one, places) for one in ids)
+        slots, shots = pool.draw(
+            tasks,
+            indices,
+            shots=self._shots,
+            seed=tf_.stack([self._exemplar_seed, number]),
+        )
+        blocks = self._renderer.exemplars(
+            tasks, indices, formats, pool.values(slots)
+        )
+        return _Prompts(
+            *(self._renderer, headers, queries, places),
+            *(blocks, shots, self._shots),
+        )
+
+
+@dataclasses.dataclass(frozen=True)
+class _Prompts:
+    """Prompts of `n` examples, of which `p` show exemplars.
+
+    Args:
+        renderer: Puts the parts together.
+        headers: What stands before exemplars, strings of shape `[n]`.
+        queries: The prompts without exemplars, strings of shape `[n]`.
+        places: Which examples are few-shot, int32 of shape `[p]`.
+        blocks: Their exemplars, strings of shape `[p, s]`.
+        shots: How many of these there are, int32 of shape `[p]`.
+        most: What `shots` is at most.
+    """
+
+    renderer: PromptRenderer
+    headers: Tensor
+    queries: Tensor
+    places: Tensor
+    blocks: Tensor
+    shots: Tensor
+    most: int
+
+    def fit(self, encode: Encode, budget: int) -> tuple[Ragged, Tensor]:
+        """Tokenises the prompts, within the budget where exemplars give way.
 
         Only prompts that turn out too long are tokenised again, with one
         exemplar less each time.
 
         Args:
-            number: The number of the chunk.
-            ids: Task ids, positions and format ids, each of shape `[n]`.
-            headers: What stands before exemplars, strings of shape `[n]`.
-            queries: The prompts without exemplars, strings of shape `[n]`.
-            encode: Tokenises strings of shape `[n]`.
+            encode: Tokenises texts.
+            budget: The most tokens of a prompt that shows exemplars.
 
         Returns:
             The token ids of the `m` usable prompts, and which of the `n`
             these are, booleans of shape `[n]`.
         """
         tf_ = tf()
-        few_shot = tf_.gather([f.few_shot for f in _FORMATS], ids[2])
-        places = tf_.cast(tf_.where(few_shot)[:, 0], tf_.int32)
-        ids = [tf_.gather(values, places) for values in ids]
-        slots, shots = self._pool.draw(
-            ids[0],
-            ids[1],
-            shots=self._shots,
-            seed=tf_.stack([self._exemplar_seed, number]),
-        )
-        blocks = self._renderer.exemplars(*ids, self._pool.values(slots))
-
-        def prompts(which, shots):
-            at = tf_.gather(places, which)
-            return self._renderer.assemble(
-                tf_.gather(headers, at),
-                tf_.gather(queries, at),
-                tf_.gather(blocks, which),
-                tf_.sequence_mask(shots, self._shots),
-            )
-
-        def update(values, which, new):
-            at = tf_.gather(places, which)[:, None]
-            return tf_.tensor_scatter_nd_update(values, at, new)
-
         # `which` are the few-shot prompts in question, numbered among
         # themselves; `rows` says where in `tokens` each example's prompt is,
         # with -1 for one without exemplars.
-        which = tf_.range(tf_.size(places))
-        tokens = encode(update(queries, which, prompts(which, shots)))
-        rows = tf_.range(tf_.size(queries))
-        rows = update(
-            rows, which, tf_.where(shots > 0, tf_.gather(rows, places), -1)
+        which, shots = tf_.range(tf_.size(self.places)), self.shots
+        tokens = encode(
+            self._update(self.queries, which, self._texts(which, shots))
         )
-        lengths = tf_.gather(tokens.row_lengths(), places)
-        for _ in range(self._shots):
-            too_long = lengths > self._budget
+        rows = tf_.range(tf_.size(self.queries))
+        own = tf_.gather(rows, self.places)
+        rows = self._update(rows, which, tf_.where(shots > 0, own, -1))
+        lengths = tf_.gather(tokens.row_lengths(), self.places)
+        for _ in range(self.most):
+            too_long = lengths > budget
             which = tf_.boolean_mask(which, too_long)
             shots = tf_.boolean_mask(shots, too_long) - 1
-            rows = update(rows, which, tf_.fill(tf_.shape(which), -1))
+            rows = self._update(rows, which, tf_.fill(tf_.shape(which), -1))
             which = tf_.boolean_mask(which, shots > 0)
             shots = tf_.boolean_mask(shots, shots > 0)
-            again = encode(prompts(which, shots))
+            again = encode(self._texts(which, shots))
             first = tf_.cast(tokens.nrows(), tf_.int32)
-            rows = update(rows, which, first + tf_.range(tf_.size(which)))
+            rows = self._update(rows, which, first + tf_.range(tf_.size(which)))
             lengths = again.row_lengths()
             tokens = tf_.concat([tokens, again], axis=0)
         usable = rows >= 0
         return tf_.gather(tokens, tf_.boolean_mask(rows, usable)), usable
+
+    def _texts(self, which: Tensor, shots: Tensor) -> Tensor:
+        """Returns few-shot prompts with this many exemplars."""
+        tf_ = tf()
+        at = tf_.gather(self.places, which)
+        return self.renderer.assemble(
+            tf_.gather(self.headers, at),
+            tf_.gather(self.queries, at),
+            tf_.gather(self.blocks, which),
+            tf_.sequence_mask(shots, self.most),
+        )
+
+    def _update(self, values: Tensor, which: Tensor, new: Tensor) -> Tensor:
+        """Puts new values in the places of few-shot prompts."""
+        at = tf().gather(self.places, which)[:, None]
+        return tf().tensor_scatter_nd_update(values, at, new)
 
 
 def _format_bounds(formats: dict[Format, float]) -> list[float]:

@@ -13,11 +13,13 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from keras_flan.data.mixtures.mixture import Mixture
+from keras_flan.data.pipeline.settings import PipelineSettings
 from keras_flan.data.records.info import read_info
 from keras_flan.data.records.shards import check_sizes
 from keras_flan.data.templates.task import Task
 from keras_flan.errors import InputError
 from keras_flan.runtime.tensorflow import allow_open_files, tf
+from keras_flan.tensors import Dataset, Tensor
 
 # A key is the task's id and, in the lower bits, the example's position.
 _INDEX_BITS = 40
@@ -32,43 +34,19 @@ def stable_seed(*parts: int | str) -> int:
     return int.from_bytes(digest[:8], "big") >> 2
 
 
-def task_records(
-    task: Task,
-    task_id: int = 0,
-    *,
-    limit: int | None = None,
-    host: int = 0,
-    hosts: int = 1,
-):
-    """Returns the records of a task in their original order.
+def task_records(tasks: Sequence[Task], limits: Sequence[int]) -> Dataset:
+    """Returns the records of tasks in their original order, task by task.
 
     Args:
-        task: The task.
-        task_id: The task's number in its mixture.
-        limit: Only examples of the task before this position.
-        host: The number of this host; it reads the shards `host`,
-            `host + hosts` and so on.
-        hosts: How many hosts share the reading.
+        tasks: The tasks; a task's id is its place in here.
+        limits: For each task, only its examples before this position.
 
     Returns:
         A dataset of `(key, record)`: int64 (see `split_keys`), and the
         serialised example.
 
     Raises:
-        InputError: If a shard is missing or has not the size it should have,
-            or there are fewer shards than hosts.
-    """
-    shares = [_share(task, limit, host, hosts)]
-    open_stream = _stream_opener(shares, host, hosts, task_id)
-    return open_stream(tf().constant(0, tf().int64))
-
-
-def chain_task_records(tasks: Sequence[Task], limits: Sequence[int]):
-    """Returns the records of `task_records` of all tasks, task by task.
-
-    Args:
-        tasks: The tasks; a task's id is its place in here.
-        limits: For each task, only its examples before this position.
+        InputError: If a shard is missing or has not the size it should have.
     """
     shares = [
         _share(task, limit, 0, 1)
@@ -89,7 +67,7 @@ class _Share:
     number: int
 
 
-def _share(task: Task, limit: int | None, host: int, hosts: int) -> _Share:
+def _share(task: Task, limit: int, host: int, hosts: int) -> _Share:
     info = read_info(task.directory)
     check_sizes(task.directory, info)
     shards = len(info.shards)
@@ -98,7 +76,6 @@ def _share(task: Task, limit: int | None, host: int, hosts: int) -> _Share:
             f"{task.directory}: {shards} shard(s) cannot be shared by {hosts} "
             f"hosts; import the task again with `--shards {hosts}` or more"
         )
-    limit = task.num_examples if limit is None else limit
     mine = range(host, shards, hosts)
     return _Share(
         [str(task.directory / info.shards[i].file) for i in mine],
@@ -108,8 +85,8 @@ def _share(task: Task, limit: int | None, host: int, hosts: int) -> _Share:
 
 
 def _stream_opener(
-    shares: Sequence[_Share], host: int = 0, hosts: int = 1, first_id: int = 0
-) -> Callable:
+    shares: Sequence[_Share], host: int = 0, hosts: int = 1
+) -> Callable[[Tensor], Dataset]:
     """Returns a function that opens the records of a share, by its number.
 
     TensorFlow takes some 0.1 seconds to trace the functions of a dataset.
@@ -120,7 +97,6 @@ def _stream_opener(
         shares: What to read.
         host: The number of this host.
         hosts: How many hosts share the reading.
-        first_id: The task id of the first share.
     """
     tf_ = tf()
     data = tf_.data
@@ -130,7 +106,7 @@ def _stream_opener(
     shards = tf_.constant([s.shards for s in shares], tf_.int64)
     numbers = tf_.constant([s.number for s in shares], tf_.int64)
 
-    def open_stream(place):
+    def open_stream(place: Tensor) -> Dataset:
         first, last = ends[place], ends[place + 1]
         # Records were dealt out to the shards in turn, so the k-th record
         # here is record k // m of shard k % m (of the m shards read).
@@ -138,7 +114,7 @@ def _stream_opener(
         records = records.interleave(
             data.TFRecordDataset, cycle_length=last - first, block_length=1
         )
-        begin = (place + first_id) * (1 << _INDEX_BITS)
+        begin = place * (1 << _INDEX_BITS)
         if hosts == 1:
             keys = data.Dataset.range(begin, _NO_END)
         else:
@@ -160,7 +136,7 @@ def make_keys(task_id: int, indices: Sequence[int]) -> np.ndarray:
     return (task_id << _INDEX_BITS) + np.asarray(indices, np.int64)
 
 
-def split_keys(keys):
+def split_keys(keys: Tensor) -> tuple[Tensor, Tensor]:
     """Returns task ids (int32) and positions (int64) of int64 keys."""
     tf_ = tf()
     task_ids = tf_.bitwise.right_shift(
@@ -172,7 +148,9 @@ def split_keys(keys):
     return tf_.cast(task_ids, tf_.int32), indices
 
 
-def parse_records(records, field_names: Sequence[str]) -> dict:
+def parse_records(
+    records: Tensor, field_names: Sequence[str]
+) -> dict[str, Tensor]:
     """Returns each field of serialised examples as strings of shape `[n]`.
 
     A field that a record lacks is an empty text.
@@ -182,31 +160,18 @@ def parse_records(records, field_names: Sequence[str]) -> dict:
     return io.parse_example(records, dict.fromkeys(field_names, feature))
 
 
-def draw_records(
-    mixture: Mixture,
-    *,
-    seed: int,
-    shuffle_buffer: int,
-    repeat: bool,
-    host: int = 0,
-    hosts: int = 1,
-):
+def draw_records(mixture: Mixture, settings: PipelineSettings) -> Dataset:
     """Returns a stream of records, drawn at the rates of the mixture.
-
-    Args:
-        mixture: The mixture.
-        seed: Seeds the shuffling and the choice of tasks.
-        shuffle_buffer: Examples of each task that are shuffled together. A
-            pass over a task has its own order, given by its number.
-        repeat: Whether tasks begin anew when they are used up. If not, every
-            usable example comes once.
-        host: The number of this host.
-        hosts: How many hosts share the shards; each draws for itself.
 
     Returns:
         A dataset of `(key, record)`, as from `task_records`.
+
+    Raises:
+        InputError: If a shard is missing or has not the size it should have,
+            or there are fewer shards than hosts.
     """
     tf_ = tf()
+    seed, host, hosts = settings.seed, settings.host, settings.hosts
     shares = [
         _share(part.task, part.task.num_usable, host, hosts)
         for part in mixture.tasks
@@ -221,13 +186,8 @@ def draw_records(
 
     open_stream = _stream_opener(shares, host, hosts)
 
-    def open_passes(place):
-        return _passes(
-            open_stream(place),
-            seed=seeds[place],
-            shuffle_buffer=shuffle_buffer,
-            repeat=repeat,
-        )
+    def open_passes(place: Tensor) -> Dataset:
+        return _passes(open_stream(place), seeds[place], settings)
 
     options = tf_.data.Options()
     # Rewriting the graph of hundreds of streams takes longer than it saves.
@@ -242,23 +202,29 @@ def draw_records(
     ).with_options(options)
 
 
-def _passes(records, *, seed, shuffle_buffer: int, repeat: bool):
+def _passes(
+    records: Dataset, seed: Tensor, settings: PipelineSettings
+) -> Dataset:
     """Shuffles every pass over the records with a seed of its own."""
     tf_ = tf()
 
-    def shuffled(number):
+    def shuffled(number: Tensor) -> Dataset:
         # TensorFlow mixes the graph's seed into every seed; inside this
         # function's graph it is pinned, whatever `tf.random.set_seed` says.
         tf_.compat.v1.set_random_seed(1)
         return records.shuffle(
-            shuffle_buffer, seed=seed + number, reshuffle_each_iteration=False
+            settings.shuffle_buffer,
+            seed=seed + number,
+            reshuffle_each_iteration=False,
         )
 
-    counter = tf_.data.Dataset.counter()
-    return (counter if repeat else counter.take(1)).flat_map(shuffled)
+    passes = tf_.data.Dataset.counter()
+    if not settings.repeat:
+        passes = passes.take(1)
+    return passes.flat_map(shuffled)
 
 
-def _choices(rates: Sequence[float], seed: int):
+def _choices(rates: Sequence[float], seed: int) -> Dataset:
     """Returns an endless dataset of task ids, drawn at the rates."""
     tf_ = tf()
     bounds = np.cumsum(rates)
@@ -266,7 +232,7 @@ def _choices(rates: Sequence[float], seed: int):
     bounds /= bounds[-1]
     seed = stable_seed("choice", seed)
 
-    def draw(number):
+    def draw(number: Tensor) -> Tensor:
         chance = tf_.random.stateless_uniform(
             [_CHOICES], tf_.stack([seed, number]), dtype=tf_.float64
         )

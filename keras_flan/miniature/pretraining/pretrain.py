@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 
-from keras_flan.data.pipeline.packing import fill_rows, pack
+from keras_flan.data.pipeline.feature_converters import EncoderDecoderRows
+from keras_flan.data.pipeline.packing import pack
 from keras_flan.files import atomic_write, write_json
 from keras_flan.miniature.pretraining.corpus import documents
 from keras_flan.miniature.pretraining.knowledge import SUMS
@@ -211,7 +212,7 @@ def rows_of(
     """Returns the rows of the chunk that begins at a step.
 
     Returns:
-        `(x, y, sample_weight)` as arrays, see `packing.fill_rows`, of
+        `(x, y, sample_weight)` as arrays, see `EncoderDecoderRows.lay_out`, of
         `config.chunk * config.batch_size` rows.
     """
     from keras_flan.runtime.tensorflow import tf
@@ -242,14 +243,8 @@ def rows_of(
         tf().ragged.constant([pair[side] for pair in pairs], "int32")
         for side in (0, 1)
     )
-    x, y, weight = fill_rows(
-        inputs,
-        targets,
-        rows,
-        input_length=capacity[0],
-        target_length=capacity[1],
-        eos_id=vocabulary.eos_id,
-    )
+    converter = EncoderDecoderRows(*capacity, vocabulary.eos_id)
+    x, y, weight = converter.lay_out(inputs, targets, rows)
     order = np.random.default_rng(step).permutation(len(y))[:number]
     order = order[: len(order) // config.batch_size * config.batch_size]
     return (

@@ -1,0 +1,89 @@
+"""The settings of the input pipeline."""
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+from keras_flan.errors import InputError, did_you_mean
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class PipelineSettings:
+    """How a mixture becomes batches.
+
+    Args:
+        input_length: Tokens of a row for the inputs.
+        target_length: Tokens of a row for the targets.
+        batch_size: Rows of a batch.
+        seed: Seeds everything that is random.
+        pack: Put many examples in a row; otherwise one.
+        repeat: Go on for ever. Otherwise every example comes once, and empty
+            rows (all padding, weight 0) complete the last batch.
+        shuffle_buffer: Examples of each task that are shuffled together. A
+            pass over a task has its own order, given by its number.
+        chunk: Examples that are packed together.
+        prefetch: Batches made ahead of the training step.
+        host: The number of this host, from 0.
+        hosts: How many hosts share the mixture's shards, each example going
+            to exactly one. A host makes batches of `batch_size` of its own.
+        decoder_only: Put inputs and targets one after the other, for
+            decoder-only models, in rows of `input_length + target_length`
+            tokens.
+
+    Raises:
+        InputError: If a number is too small.
+
+    Example:
+        >>> PipelineSettings(input_length=512, target_length=0, batch_size=8)
+        InputError: target_length: expected at least 2, got 0
+    """
+
+    input_length: int
+    target_length: int
+    batch_size: int
+    seed: int = 0
+    pack: bool = True
+    repeat: bool = True
+    shuffle_buffer: int = 1000
+    chunk: int = 8192
+    prefetch: int = 2
+    host: int = 0
+    hosts: int = 1
+    decoder_only: bool = False
+
+    def __post_init__(self) -> None:
+        least = {
+            **{"input_length": 2, "target_length": 2, "batch_size": 1},
+            **{"shuffle_buffer": 1, "chunk": 1},
+            **{"host": 0, "hosts": self.host + 1},
+        }
+        for name, number in least.items():
+            value = getattr(self, name)
+            if value < number:
+                raise InputError(
+                    f"{name}: expected at least {number}, got {value}"
+                )
+
+    @classmethod
+    def of(
+        cls, settings: "PipelineSettings | None", named: Mapping[str, Any]
+    ) -> "PipelineSettings":
+        """Returns settings with changes, or new ones.
+
+        Args:
+            settings: The settings to change, or `None`.
+            named: Single settings by name.
+
+        Raises:
+            InputError: If there is no setting of a name.
+        """
+        known = [field.name for field in dataclasses.fields(cls)]
+        for name in named:
+            if name not in known:
+                raise InputError(
+                    f"the pipeline has no setting {name!r}."
+                    + did_you_mean(name, known)
+                )
+        if settings is None:
+            return cls(**named)
+        return dataclasses.replace(settings, **named)
