@@ -9,35 +9,36 @@ import collections
 import dataclasses
 import itertools
 from collections.abc import Callable, Iterator, Sequence
+from typing import TypeAlias
 
 import numpy as np
 
-from keras_flan.generation.rounds import (
-    Bucket,
-    Grid,
-    program,
-    programs,
-)
+from keras_flan.generation.rounds import Bucket, Grid, program, programs
 from keras_flan.generation.sampling_settings import Sampling
+from keras_flan.models.language_model import LanguageModel
 from keras_flan.models.path_attention import block_length
 from keras_flan.runtime.memory import release_memory
 
-# Prompts, and what paths say, have one of these lengths, or the next power
-# of two: so there are few programs.
+# Prompts and paths have one of these lengths, or the next power of two: so
+# there are few programs.
 _SHORTEST = 32
 _SHORTEST_INPUT = 64
 # Paths of a prompt at a time; at most a fifth of the places is spare.
 _LANES = (1, 2, 3, 4, 5, 6, 8, 10, 12, 16, 20, 24, 32, 40, 48, 64)
-# Steps between two looks at what the paths said.
+# Steps between two looks at the generated tokens.
 _STEPS = 8
+
+# By the tokens of a path and the number of them that it was asked about
+# before: after which number of tokens the path ends, or `None`.
+Stop: TypeAlias = Callable[[list[int], int], int | None]
 
 
 @dataclasses.dataclass(frozen=True)
 class TokenPath:
-    """What a path said.
+    """The generated tokens of a path.
 
     Args:
-        token_ids: The tokens, with the end token if it was said.
+        token_ids: The tokens, with the end token if it was generated.
         log_probabilities: The log-probability of each.
         ended: Whether the last token is the end token.
         stopped: Whether `stop` ended it.
@@ -50,7 +51,7 @@ class TokenPath:
 
 
 def decode(
-    model,
+    model: LanguageModel,
     prompts: Sequence[list[int]],
     sampling: Sampling,
     *,
@@ -58,7 +59,7 @@ def decode(
     uniforms: Callable[[int, int], np.ndarray],
     batch_paths: int = 64,
     prompt_paths: int | None = None,
-    stop: Callable[[list[int], int], int | None] | None = None,
+    stop: Stop | None = None,
     enough: Callable[[int], bool] | None = None,
 ) -> Iterator[tuple[int, int, TokenPath]]:
     """Yields each path when it is done.
@@ -73,8 +74,7 @@ def decode(
             by the index of the prompt and the number of the path.
         batch_paths: Paths that are decoded at a time.
         prompt_paths: The most of them that are of one prompt; default: all.
-        stop: By the tokens of a path and how many of them it has seen
-            before: after how many tokens the path ends, or `None`.
+        stop: Says where a path ends early.
         enough: By the index of a prompt: whether it needs no more paths.
             Asked after each of its paths; the rest is dropped.
 
@@ -96,7 +96,9 @@ def decode(
         yield from run.paths(stop, enough)
 
 
-def _groups(prompts, most: int) -> Iterator[tuple[int, list[int]]]:
+def _groups(
+    prompts: Sequence[list[int]], most: int
+) -> Iterator[tuple[int, list[int]]]:
     """Yields lengths to read, and the prompts that are read at each.
 
     Prompts too few to fill the `most` slots go with the next longer ones, up
@@ -105,14 +107,12 @@ def _groups(prompts, most: int) -> Iterator[tuple[int, list[int]]]:
     rows = collections.defaultdict(list)
     for row, ids in enumerate(prompts):
         rows[_power(len(ids), _SHORTEST_INPUT)].append(row)
-    few, shortest = [], 0
-    lengths = sorted(rows)
-    for length, longer in itertools.zip_longest(
-        lengths, lengths[1:], fillvalue=np.inf
-    ):
+    few: list[int] = []
+    shortest, lengths = 0, sorted(rows)
+    for length, longer in itertools.zip_longest(lengths, lengths[1:]):
         shortest = shortest if few else length
         few += rows[length]
-        if len(few) >= most or longer > 4 * shortest:
+        if len(few) >= most or longer is None or longer > 4 * shortest:
             yield length, few
             few = []
 
@@ -157,9 +157,18 @@ class _Slot:
 class _Run:
     """The prompts of one bucket on their way through its program."""
 
-    def __init__(self, model, bucket, prompts, rows, sampling, end, uniforms):
+    def __init__(
+        self,
+        model: LanguageModel,
+        bucket: Bucket,
+        prompts: Sequence[list[int]],
+        rows: Sequence[int],
+        sampling: Sampling,
+        end: int,
+        uniforms: Callable[[int, int], np.ndarray],
+    ):
         self._program = program(model, bucket)
-        self._firsts = model.decoding.first_token
+        self._first_token = model.decoding.first_token
         self._bucket = bucket
         self._prompts = prompts
         self._waiting = collections.deque(rows)
@@ -169,7 +178,9 @@ class _Run:
         self._slots: list[_Slot | None] = [None] * bucket.slots
         self._grid = Grid.empty(bucket, sampling, end)
 
-    def paths(self, stop, enough) -> Iterator[tuple[int, int, TokenPath]]:
+    def paths(
+        self, stop: Stop | None, enough: Callable[[int], bool] | None
+    ) -> Iterator[tuple[int, int, TokenPath]]:
         """Yields the paths of all rows."""
         self._program.compile()
         release_memory()
@@ -179,9 +190,9 @@ class _Run:
             self._grid.clock = np.int32(self._grid.clock + steps)
             for place, slot, number, lane in self._lanes():
                 seen = len(lane.token_ids)
-                said = min(steps, self._grid.left[place, number])
-                lane.token_ids += tokens[place, number, :said].tolist()
-                lane.gains += gains[place, number, :said].tolist()
+                new = min(steps, self._grid.left[place, number])
+                lane.token_ids += tokens[place, number, :new].tolist()
+                lane.gains += gains[place, number, :new].tolist()
                 path = self._finished(lane, seen, stop)
                 if path is None or slot.lanes.pop(number, None) is None:
                     continue
@@ -220,18 +231,16 @@ class _Run:
                     slot.lanes[number] = _Lane(path, uniform)
         grid.left[:] = 0
         for place, slot, number, lane in self._lanes():
-            said = len(lane.token_ids)
-            first = said == 0
-            grid.ages[place, number] = said
-            grid.left[place, number] = self._sampling.max_new_tokens - said
+            age = len(lane.token_ids)
+            grid.ages[place, number] = age
+            grid.left[place, number] = self._sampling.max_new_tokens - age
             grid.tokens[place, number] = (
-                self._firsts(self._prompts[slot.row])
-                if first
-                else lane.token_ids[-1]
+                lane.token_ids[-1]
+                if age
+                else self._first_token(self._prompts[slot.row])
             )
-            grid.uniform[place, number, : len(lane.uniform) - said] = (
-                lane.uniform[said:]
-            )
+            rest = lane.uniform[age:]
+            grid.uniform[place, number, : len(rest)] = rest
         block = block_length(self._bucket.length)
         grid.steps = np.int32(
             min(_STEPS, grid.left.max(), block - grid.clock % block)
@@ -253,8 +262,10 @@ class _Run:
             collections.deque(most.numbers.pop() for _ in range(half)),
         )
 
-    def _finished(self, lane, seen, stop) -> TokenPath | None:
-        """Returns the path, if it is done with what it said since `seen`."""
+    def _finished(
+        self, lane: _Lane, seen: int, stop: Stop | None
+    ) -> TokenPath | None:
+        """Returns the path, if one of its tokens from `seen` on ends it."""
         ids, most = lane.token_ids, self._sampling.max_new_tokens
         ended = self._end in ids[seen:]
         if ended:

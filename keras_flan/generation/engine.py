@@ -4,16 +4,18 @@ import dataclasses
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
+from keras_flan.data.vocabularies.sentencepiece import Vocabulary
 from keras_flan.errors import InputError
-from keras_flan.generation.decoding import TokenPath, decode
+from keras_flan.generation.decoding import Stop, TokenPath, decode
 from keras_flan.generation.outputs import Path
 from keras_flan.generation.sampling import uniforms
 from keras_flan.generation.sampling_settings import Sampling, sampling_of
+from keras_flan.models.language_model import LanguageModel
 from keras_flan.progress import Progress
 
 
 def generate(
-    model: Any,
+    model: LanguageModel,
     prompts: Sequence[str],
     *,
     sampling: Sampling | None = None,
@@ -93,7 +95,7 @@ def generate_texts(
 
 
 def stream(
-    model: Any,
+    model: LanguageModel,
     prompts: Sequence[str],
     *,
     sampling: Sampling | None = None,
@@ -146,7 +148,7 @@ def stream(
 
 
 def _decode(
-    model: Any,
+    model: LanguageModel,
     prompts: Sequence[str],
     sampling: Sampling,
     max_input_tokens: int,
@@ -186,16 +188,20 @@ def _decode(
     )
 
 
-def _stopper(vocabulary, stop):
+def _stopper(vocabulary: Vocabulary, stop: Sequence[str]) -> Stop:
     """Returns a function that finds the token that completes a stop string."""
 
-    def ends(ids, seen):
-        if not _holds(vocabulary.decode(ids), stop):
+    def holds(ids: list[int]) -> bool:
+        text = vocabulary.decode(ids)
+        return any(string in text for string in stop)
+
+    def ends(ids: list[int], seen: int) -> int | None:
+        if not holds(ids):
             return None
         low, high = seen, len(ids)
         while low + 1 < high:
             middle = (low + high) // 2
-            if _holds(vocabulary.decode(ids[:middle]), stop):
+            if holds(ids[:middle]):
                 high = middle
             else:
                 low = middle
@@ -204,11 +210,9 @@ def _stopper(vocabulary, stop):
     return ends
 
 
-def _holds(text, stop):
-    return any(string in text for string in stop)
-
-
-def _path(vocabulary, tokens: TokenPath, stop) -> Path:
+def _path(
+    vocabulary: Vocabulary, tokens: TokenPath, stop: Sequence[str]
+) -> Path:
     ids = tokens.token_ids[:-1] if tokens.ended else tokens.token_ids
     text = vocabulary.decode(ids)
     if tokens.stopped:

@@ -1,16 +1,15 @@
 """How likely given continuations are: ranking the answers of a question."""
 
 import dataclasses
-import weakref
-from collections.abc import Iterator, Sequence
-from typing import Any
+from collections.abc import Callable, Iterator, Sequence
 
-import keras
 import numpy as np
 from keras import ops
 
 from keras_flan.errors import InputError
+from keras_flan.generation.compiling import compiled
 from keras_flan.generation.outputs import Likelihood
+from keras_flan.models.language_model import LanguageModel
 from keras_flan.progress import track
 
 # Lengths are padded to a power of two from here on, so that few programs are
@@ -21,7 +20,7 @@ _BATCH_TOKENS = 4096
 
 
 def log_likelihoods(
-    model: Any,
+    model: LanguageModel,
     prompts: Sequence[str],
     continuations: Sequence[Sequence[str]],
     *,
@@ -62,9 +61,7 @@ def log_likelihoods(
         raise InputError("Expected a model with a vocabulary. Received: None")
     rows = _rows(model, prompts, continuations, max_input_tokens)
     program = _program(model)
-    results: list[list[Likelihood | None]] = [
-        [None] * len(texts) for texts in continuations
-    ]
+    found: dict[tuple[int, int], Likelihood] = {}
     for batch in track(
         list(_batches(rows)),
         "ranking",
@@ -73,14 +70,15 @@ def log_likelihoods(
         total=len(rows),
         enabled=progress,
     ):
-        sums = program(*_arrays(batch))
-        for row, scores in zip(batch, sums, strict=False):
-            for place, target, score in zip(
-                row.places, row.targets, scores, strict=False
-            ):
-                prompt, number = place
-                results[prompt][number] = Likelihood(float(score), len(target))
-    return results
+        # Rows and targets that only fill the batch come last.
+        for row, scores in zip(batch, program(*_arrays(batch)), strict=False):
+            targets = zip(row.places, row.targets, scores, strict=False)
+            for place, target, score in targets:
+                found[place] = Likelihood(float(score), len(target))
+    return [
+        [found[prompt, number] for number in range(len(texts))]
+        for prompt, texts in enumerate(continuations)
+    ]
 
 
 @dataclasses.dataclass
@@ -115,7 +113,12 @@ def _power(number: int) -> int:
     return 1 << (number - 1).bit_length()
 
 
-def _rows(model, prompts, continuations, limit) -> list[_Row]:
+def _rows(
+    model: LanguageModel,
+    prompts: Sequence[str],
+    continuations: Sequence[Sequence[str]],
+    limit: int,
+) -> list[_Row]:
     vocabulary, decoding = model.vocabulary, model.decoding
     read = vocabulary.encode_batch(list(prompts))
     texts = [
@@ -185,39 +188,10 @@ def _arrays(batch: Sequence[_Row]) -> tuple[np.ndarray, ...]:
     return inputs, lengths, first, targets, mask
 
 
-_PROGRAMS: weakref.WeakKeyDictionary = weakref.WeakKeyDictionary()
-
-
-def _program(model):
-    """Returns the compiled scoring function of a model."""
-    if model not in _PROGRAMS:
-        _PROGRAMS[model] = _compiled(weakref.ref(model))
-    return _PROGRAMS[model]
-
-
-def _compiled(model):
-    backend = keras.backend.backend()
-    if backend == "jax":
-        import jax
-
-        @jax.jit
-        def run(values, *arguments):
-            mapping = zip(model().variables, values, strict=True)
-            with keras.StatelessScope(state_mapping=mapping):
-                return model().decoding.score(*arguments)
-
-        # The weights are an argument: they may have been trained since.
-        return lambda *arguments: np.asarray(
-            run([v.value for v in model().variables], *arguments)
-        )
-    if backend == "tensorflow":
-        import tensorflow as tf
-
-        run = tf.function(lambda *a: model().decoding.score(*a))
-    else:
-        import torch
-
-        run = torch.no_grad()(lambda *a: model().decoding.score(*a))
-    return lambda *arguments: ops.convert_to_numpy(
-        run(*map(ops.convert_to_tensor, arguments))
-    )
+def _program(model: LanguageModel) -> Callable[..., np.ndarray]:
+    """Returns the compiled scoring function of a model; it is kept with it."""
+    if not hasattr(model, "_scoring_program"):
+        run, _ = compiled(model, model.decoding.score)
+        # Not an attribute that Keras should track.
+        object.__setattr__(model, "_scoring_program", run)
+    return lambda *arrays: ops.convert_to_numpy(model._scoring_program(*arrays))

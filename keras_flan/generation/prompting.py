@@ -46,7 +46,7 @@ class Answered:
     @property
     def answers(self) -> list[str | None]:
         """The answer of each path, `None` where it has none."""
-        return [found and found.value for found in self.found]
+        return [found.value if found else None for found in self.found]
 
     @functools.cached_property
     def vote(self) -> Vote:
@@ -231,12 +231,9 @@ class _Drawn:
         if self._asking.adaptive is not None:
             # Short paths are done first: those that count have no gap.
             first = [n for at, n in enumerate(numbers) if n == at]
-            answers = [self._made[n][1] for n in first]
-            point = stopping_point(
-                [answer and answer.value for answer in answers],
-                self._asking.adaptive,
-                samples,
-            )
+            found = [self._made[n][1] for n in first]
+            values = [answer.value if answer else None for answer in found]
+            point = stopping_point(values, self._asking.adaptive, samples)
             if point is not None:
                 numbers, done = first[:point], True
         made = [self._made[n] for n in numbers]

@@ -6,14 +6,19 @@ prompts, and feeds and chooses tokens. What differs from call to call
 """
 
 import dataclasses
+import functools
+from collections.abc import Callable
+from typing import Any, TypeAlias
 
 import keras
 import numpy as np
 from keras import ops
 
+from keras_flan.generation.compiling import compiled, shaped
 from keras_flan.generation.sampling import choose
 from keras_flan.generation.sampling_settings import Sampling
 from keras_flan.models.activation_layouts import constrain
+from keras_flan.models.language_model import Decoding, LanguageModel
 from keras_flan.models.path_attention import (
     block_length,
     cache_shapes,
@@ -21,6 +26,10 @@ from keras_flan.models.path_attention import (
     turn,
 )
 from keras_flan.runtime.memory import release_memory
+from keras_flan.tensors import Tensor
+
+# The caches: `"memory"` of prompts, and `"past"` of paths, in blocks.
+State: TypeAlias = dict[str, Any]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -98,7 +107,7 @@ class Grid:
         )
 
 
-class Program:
+class DecodingProgram:
     """The compiled program of a bucket.
 
     Args:
@@ -110,13 +119,12 @@ class Program:
             change their dtype or place. 0 on PyTorch, which runs eagerly.
     """
 
-    def __init__(self, model, bucket: Bucket):
+    def __init__(self, model: LanguageModel, bucket: Bucket):
         self.compilations = 0
         self._model = model
         self._bucket = bucket
         self._decoding = model.decoding
-        self._shapes = None
-        self._run, self._lower = _compiled(model, self.trace)
+        self._run, self._lower = compiled(model, self.trace, uses_up=True)
 
     def compile(self) -> None:
         """Compiles on JAX, if that is still to be done.
@@ -139,21 +147,20 @@ class Program:
         release_memory()
         lowered.compile()
 
-    def empty_state(self, make=None) -> dict:
+    def empty_state(
+        self, make: Callable[[str, tuple[int, ...], str], Any] | None = None
+    ) -> State:
         """Returns caches without content.
 
         Args:
             make: A function of `"memory"` or `"past"`, a shape and a dtype,
                 to make something else than zeros.
         """
-        if self._shapes is None:
-            self._shapes, self._dtype = self._find_shapes()
-        make = make or _zeros
+        make, dtype = make or _zeros, self._shapes["dtype"]
 
-        def filled(name, shapes):
+        def filled(name: str, shapes: Any) -> Any:
             return each_layer(
-                lambda pair: tuple(make(name, s, self._dtype) for s in pair),
-                shapes,
+                lambda pair: tuple(make(name, s, dtype) for s in pair), shapes
             )
 
         return {
@@ -161,7 +168,9 @@ class Program:
             "past": [filled("past", block) for block in self._shapes["past"]],
         }
 
-    def __call__(self, state: dict, grid: Grid):
+    def __call__(
+        self, state: State, grid: Grid
+    ) -> tuple[State, np.ndarray, np.ndarray, np.ndarray]:
         """Runs a round.
 
         Args:
@@ -177,11 +186,14 @@ class Program:
         if grid.clock % block_length(self._bucket.length) == 0:
             state = {**state, "past": turn(state["past"])}
         state, *made = self._run(state, vars(grid))
-        return state, *map(ops.convert_to_numpy, made)
+        tokens, gains, steps = map(ops.convert_to_numpy, made)
+        return state, tokens, gains, steps
 
-    def _find_shapes(self):
+    @functools.cached_property
+    def _shapes(self) -> dict[str, Any]:
+        """Shapes of the caches, and their dtype."""
         bucket = self._bucket
-        read = _shaped(
+        read = shaped(
             self._model,
             lambda grid: self._decoding.read(
                 grid["prompts"][:1], grid["lengths"][:1]
@@ -195,12 +207,14 @@ class Program:
             keras.backend.standardize_dtype(x.dtype)
             for x in keras.tree.flatten(read)
         }
-        return shapes, dtype
+        return {**shapes, "dtype": dtype}
 
-    def _empty_grid(self):
+    def _empty_grid(self) -> dict[str, Any]:
         return vars(Grid.empty(self._bucket, Sampling(), end=0))
 
-    def trace(self, state, grid):
+    def trace(
+        self, state: State, grid: dict[str, Tensor]
+    ) -> tuple[State, Tensor, Tensor, Tensor]:
         """Runs a round as it is traced, to be compiled.
 
         Args:
@@ -209,11 +223,13 @@ class Program:
         """
         if keras.backend.backend() != "torch":
             self.compilations += 1  # This is Python: it runs to be compiled.
-        state, *made = _round(self._decoding, self._bucket, state, grid)
-        return _lay_out(state), *made
+        state, tokens, gains, steps = _round(
+            self._decoding, self._bucket, state, grid
+        )
+        return _lay_out(state), tokens, gains, steps
 
 
-def programs(model) -> dict[Bucket, Program]:
+def programs(model: LanguageModel) -> dict[Bucket, DecodingProgram]:
     """Returns the programs of a model so far; they are kept with it."""
     if not hasattr(model, "_decoding_programs"):
         # Not an attribute that Keras should track.
@@ -221,15 +237,15 @@ def programs(model) -> dict[Bucket, Program]:
     return model._decoding_programs
 
 
-def program(model, bucket: Bucket) -> Program:
+def program(model: LanguageModel, bucket: Bucket) -> DecodingProgram:
     """Returns the program of a bucket."""
     kept = programs(model)
     if bucket not in kept:
-        kept[bucket] = Program(model, bucket)
+        kept[bucket] = DecodingProgram(model, bucket)
     return kept[bucket]
 
 
-def compilations(model) -> dict[Bucket, int]:
+def compilations(model: LanguageModel) -> dict[Bucket, int]:
     """Returns how often each program of a model was compiled.
 
     A program serves every temperature, top-k, top-p, seed, stop string and
@@ -246,8 +262,10 @@ def compilations(model) -> dict[Bucket, int]:
     }
 
 
-def _round(decoding, bucket, state, grid):
-    """Reads the new prompts, then decodes; see `Program.__call__`."""
+def _round(
+    decoding: Decoding, bucket: Bucket, state: State, grid: dict[str, Tensor]
+) -> tuple[State, Tensor, Tensor, Tensor]:
+    """Reads the new prompts, then decodes; see `DecodingProgram.__call__`."""
     memory = ops.fori_loop(
         0,
         grid["load"],
@@ -257,10 +275,19 @@ def _round(decoding, bucket, state, grid):
     prepared = decoding.prepare(bucket.length)
     newest, *older = state["past"]
 
-    def unfinished(step, _newest, _tokens, _ages, left, *_made):
+    def unfinished(step: Tensor, *carried: Any) -> Tensor:
+        left = carried[3]
         return ops.logical_and(step < grid["steps"], ops.any(left > 0))
 
-    def advance(step, newest, tokens, ages, left, made, gains):
+    def advance(
+        step: Tensor,
+        newest: Any,
+        tokens: Tensor,
+        ages: Tensor,
+        left: Tensor,
+        made: Tensor,
+        gains: Tensor,
+    ) -> tuple[Any, ...]:
         logits, newest = decoding.step(
             {"memory": memory, "past": [newest, *older]},
             prepared,
@@ -306,11 +333,11 @@ def _round(decoding, bucket, state, grid):
     return {"memory": memory, "past": [newest, *older]}, made, gains, steps
 
 
-def _zeros(name, shape, dtype):
+def _zeros(name: str, shape: tuple[int, ...], dtype: str) -> Tensor:
     return constrain(ops.zeros(shape, dtype), name)
 
 
-def _lay_out(state):
+def _lay_out(state: State) -> State:
     """Lays the caches out as the distribution in use says."""
     return {
         name: keras.tree.map_structure(
@@ -320,7 +347,9 @@ def _lay_out(state):
     }
 
 
-def _read(decoding, memory, grid, number):
+def _read(
+    decoding: Decoding, memory: Any, grid: dict[str, Tensor], number: Tensor
+) -> Any:
     """Reads one prompt into its slot.
 
     One at a time: what is done is what there is to read.
@@ -329,7 +358,7 @@ def _read(decoding, memory, grid, number):
     slot = ops.take(grid["targets"], number, axis=0)
     length = ops.take(grid["lengths"], slot, axis=0)[None]
 
-    def put(held, new):
+    def put(held: Tensor, new: Tensor) -> Tensor:
         where = [0] * len(held.shape)
         where[-4] = slot
         return ops.slice_update(held, where, new)
@@ -339,78 +368,3 @@ def _read(decoding, memory, grid, number):
         memory,
         decoding.read(prompt, length),
     )
-
-
-def _compiled(model, function):
-    """Compiles `function` of the state, which it uses up, and the grid.
-
-    Returns:
-        The function to call; and on JAX one that lowers it for arguments or
-        their shapes, else `None`.
-    """
-    backend = keras.backend.backend()
-    if backend == "jax":
-        import jax
-
-        # The caches are changed in place. The weights are an argument:
-        # after more training the same program runs on the new ones.
-        jitted = jax.jit(of_values(model, function), donate_argnums=1)
-
-        def given(state, grid):
-            return [v.value for v in model.variables], state, grid
-
-        return (
-            lambda *arguments: jitted(*given(*arguments)),
-            lambda *arguments: jitted.lower(*given(*arguments)),
-        )
-    if backend == "tensorflow":
-        import tensorflow as tf
-
-        call = tf.function(function, reduce_retracing=False)
-    else:
-        import torch
-
-        call = torch.no_grad()(function)
-    return lambda state, grid: call(state, _tensors(grid)), None
-
-
-def _shaped(model, function):
-    """Returns a function of the grid to results that have shape and dtype."""
-    backend = keras.backend.backend()
-    if backend == "jax":
-        import jax
-
-        # The weights need not exist.
-        values = [
-            jax.ShapeDtypeStruct(
-                v.shape, keras.backend.standardize_dtype(v.dtype)
-            )
-            for v in model.variables
-        ]
-        shaped = of_values(model, function)
-        return lambda grid: jax.eval_shape(shaped, values, grid)
-    if backend == "torch":
-        import torch
-
-        function = torch.no_grad()(function)
-    return lambda grid: function(_tensors(grid))
-
-
-def of_values(model, function):
-    """Makes the values of the model's variables the first argument.
-
-    Args:
-        model: The model.
-        function: Traced with the model's weights.
-    """
-
-    def run(values, *arguments):
-        mapping = zip(model.variables, values, strict=True)
-        with keras.StatelessScope(state_mapping=mapping):
-            return function(*arguments)
-
-    return run
-
-
-def _tensors(grid):
-    return {name: ops.convert_to_tensor(v) for name, v in grid.items()}

@@ -1,16 +1,19 @@
 """Choosing the next token.
 
 Sampling is by inverse distribution function from uniform numbers that are
-drawn outside the compiled program, one stream a path. So temperature, top-k,
+drawn outside the compiled program, one stream per path. So temperature, top-k,
 top-p and seed are ordinary arguments, all backends draw the same tokens, and
 a path depends on its prompt, its number and the seed alone: not on the other
 prompts of its batch, nor on how many paths are drawn.
 """
 
 import hashlib
+from collections.abc import Callable
 
 import numpy as np
 from keras import ops
+
+from keras_flan.tensors import Tensor
 
 # Up to this k, the most probable tokens are sorted out; beyond, and without
 # top-k, the whole vocabulary is weighed.
@@ -38,7 +41,13 @@ def uniforms(prompt: str, number: int, length: int, seed: int) -> np.ndarray:
     return generator.random(length, dtype=np.float32)
 
 
-def choose(logits, uniform, temperature, top_k, top_p):
+def choose(
+    logits: Tensor,
+    uniform: Tensor,
+    temperature: Tensor,
+    top_k: Tensor,
+    top_p: Tensor,
+) -> tuple[Tensor, Tensor]:
     """Chooses a token of each row; all settings are run-time values.
 
     First `top_k` of the tokens are kept, then of these the fewest, most
@@ -76,20 +85,23 @@ def choose(logits, uniform, temperature, top_k, top_p):
     return tokens, _at(logits, tokens) - top - ops.log(total)
 
 
-def _at(values, index):
+def _at(values: Tensor, index: Tensor) -> Tensor:
     return ops.take_along_axis(values, index[..., None], axis=-1)[..., 0]
 
 
 # Each returns the tokens and the highest logits.
 
 
-def _greedy(logits):
+def _greedy(logits: Tensor) -> tuple[Tensor, Tensor]:
     tokens = ops.cast(ops.argmax(logits, axis=-1), "int32")
     return tokens, _at(logits, tokens)
 
 
-def _sample_sorted(logits, uniform, temperature, top_k, top_p):
+def _sample_sorted(
+    logits: Tensor, uniform: Tensor, *limits: Tensor
+) -> tuple[Tensor, Tensor]:
     """Draws among the first few tokens, most probable first."""
+    temperature, top_k, top_p = limits
     best, tokens = _most_probable(logits)
     # A slice of them would keep XLA from its fast way to find them.
     top = ops.max(best, axis=-1)
@@ -103,7 +115,7 @@ def _sample_sorted(logits, uniform, temperature, top_k, top_p):
     return ops.cast(_at(tokens, rank), "int32"), top
 
 
-def _most_probable(logits):
+def _most_probable(logits: Tensor) -> tuple[Tensor, Tensor]:
     """Returns the highest logits, highest first, and their tokens.
 
     Each of them is in a group whose maximum is among as many highest; to sort
@@ -126,8 +138,11 @@ def _most_probable(logits):
     return best, place // SORTED_TOP_K * count + group
 
 
-def _sample_all(logits, uniform, temperature, top_k, top_p):
+def _sample_all(
+    logits: Tensor, uniform: Tensor, *limits: Tensor
+) -> tuple[Tensor, Tensor]:
     """Draws from the whole vocabulary, in its order."""
+    temperature, top_k, top_p = limits
     shares = ops.softmax(logits / temperature, axis=-1)
     limited = ops.logical_or(top_k > 0, top_p < 1)
     shares = ops.cond(
@@ -138,7 +153,7 @@ def _sample_all(logits, uniform, temperature, top_k, top_p):
     return _inverse_cdf(shares, uniform), ops.max(logits, axis=-1)
 
 
-def _limit(shares, top_k, top_p):
+def _limit(shares: Tensor, top_k: Tensor, top_p: Tensor) -> Tensor:
     """Keeps the shares of the first tokens by `top_k` and `top_p`.
 
     The smallest share that is kept is found by bisection, which is cheaper
@@ -148,24 +163,24 @@ def _limit(shares, top_k, top_p):
     size = shares.shape[-1]
     most = ops.where(top_k > 0, ops.minimum(top_k, size), size)
 
-    def at_least(shares, threshold):
+    def at_least(shares: Tensor, threshold: Tensor) -> Tensor:
         return ops.where(shares >= threshold[..., None], shares, 0.0)
 
-    def by_count(threshold):
+    def by_count(threshold: Tensor) -> Tensor:
         kept = ops.cast(shares >= threshold[..., None], "int32")
         return ops.sum(kept, axis=-1) >= most
 
     shares = at_least(shares, _bisect(by_count, shares))
     wanted = top_p * ops.sum(shares, axis=-1)
 
-    def by_share(threshold):
+    def by_share(threshold: Tensor) -> Tensor:
         return ops.sum(at_least(shares, threshold), axis=-1) >= wanted
 
     return at_least(shares, _bisect(by_share, shares))
 
 
-def _bisect(holds, shares):
-    """The largest threshold that `holds`, one a row.
+def _bisect(holds: Callable[[Tensor], Tensor], shares: Tensor) -> Tensor:
+    """The largest threshold that `holds`, one per row.
 
     Args:
         holds: A function of thresholds to bools: true at 0, false above the
@@ -177,7 +192,9 @@ def _bisect(holds, shares):
 
     # Down by hundredths until one holds, then by halves: 50 steps reach the
     # last bit of any share above 1e-30.
-    def narrow(_, bounds):
+    def narrow(
+        _: Tensor, bounds: tuple[Tensor, Tensor]
+    ) -> tuple[Tensor, Tensor]:
         low, high = bounds
         middle = ops.where(
             low > 0, (low + high) / 2, ops.maximum(high * 1e-2, 1e-38)
@@ -189,7 +206,7 @@ def _bisect(holds, shares):
     return low
 
 
-def _inverse_cdf(shares, uniform):
+def _inverse_cdf(shares: Tensor, uniform: Tensor) -> Tensor:
     """Index of the first entry whose cumulated share passes `uniform`.
 
     The total is cumulated too (not taken as 1), so that rounding can't lead
@@ -217,7 +234,7 @@ def _inverse_cdf(shares, uniform):
     return block * _BLOCK + _passed(within, rest * within[..., -1])
 
 
-def _passed(cumulated, target):
-    """How many entries, int32, don't pass the target."""
+def _passed(cumulated: Tensor, target: Tensor) -> Tensor:
+    """The number of entries, int32, that don't pass the target."""
     passed = ops.cast(cumulated <= target[..., None], "int32")
     return ops.sum(passed, axis=-1)

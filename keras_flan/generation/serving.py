@@ -25,9 +25,10 @@ from keras_flan.schema import Strict, validate
 
 _MAX_BODY = 65_536  # bytes
 _MAX_WAITING = 16  # requests
-# A client that sends or takes nothing for so long is gone.
+# A client that sends or takes nothing for this time is gone.
 _PATIENCE = 30.0  # seconds
 _LOOPBACK = ("127.0.0.1", "localhost", "::1")
+_PLACES = "there is only / and /ask"
 # The page is one file: nothing is loaded, from here or elsewhere.
 _POLICY = (
     "default-src 'none'; style-src 'unsafe-inline'; "
@@ -45,12 +46,16 @@ class Question(Strict):
     temperature: float | None = pydantic.Field(
         default=None, ge=0, le=5, allow_inf_nan=False
     )
-    kind: Literal[tuple(KINDS)] = "text"
+    kind: str = "text"
     seed: int = pydantic.Field(default=0, ge=0, lt=2**32, strict=True)
     max_new_tokens: int = pydantic.Field(default=128, ge=1, le=512, strict=True)
 
     def asking(self) -> Asking:
-        """Returns how to ask."""
+        """Returns how to ask.
+
+        Raises:
+            InputError: If there is no such kind of answers.
+        """
         sampling = self.model_dump(exclude={"question", "mode", "kind"})
         return Asking(
             style=PromptStyle(cot=True) if self.mode == "cot" else None,
@@ -91,12 +96,16 @@ class QueueFull(Exception):
     """Too many are waiting."""
 
 
+class _Refused(Exception):
+    """A request that gets a status and a message."""
+
+
 class _Place:
     def __init__(self, queue: Queue, ticket: object):
         self._queue, self._ticket = queue, ticket
 
     def ahead(self) -> Iterator[int]:
-        """Yields how many are ahead, once a second, until it is our turn."""
+        """Yields the number ahead, once per second, until it is our turn."""
         queue = self._queue
         while True:
             with queue._changed:
@@ -143,9 +152,9 @@ class Server(ThreadingHTTPServer):
     def url(self) -> str:
         """The address of the page."""
         host, port = self.server_address[:2]
-        return f"http://{host}:{port}/"
+        return f"http://{host!s}:{port}/"
 
-    def handle_error(self, request, client_address):
+    def handle_error(self, request: Any, client_address: Any) -> None:
         """A client that went away is no news."""
 
 
@@ -155,82 +164,71 @@ class _Handler(BaseHTTPRequestHandler):
     sys_version = ""
     timeout = _PATIENCE
 
-    def do_GET(self):
-        if not self._is_for_us():
-            return
-        if self.path.split("?")[0] == "/":
-            self._send(HTTPStatus.OK, "text/html", _page().encode())
-        else:
-            self._refuse(HTTPStatus.NOT_FOUND, "there is only / and /ask")
-
-    def do_POST(self):
-        if not self._is_for_us():
-            return
-        if self.path != "/ask":
-            self._refuse(HTTPStatus.NOT_FOUND, "there is only / and /ask")
-            return
+    def do_GET(self) -> None:
         try:
-            question = self._question()
+            self._check_host()
+            if self.path.split("?")[0] != "/":
+                raise _Refused(HTTPStatus.NOT_FOUND, _PLACES)
+        except _Refused as refused:
+            self._refuse(*refused.args)
+        else:
+            self._send(HTTPStatus.OK, "text/html", _page().encode())
+
+    def do_POST(self) -> None:
+        try:
+            self._check_host()
+            if self.path != "/ask":
+                raise _Refused(HTTPStatus.NOT_FOUND, _PLACES)
+            question = validate(Question, self._body(), "request")
+            asking = question.asking()
+            with self.server.queue.place() as place:
+                self._answer(question.question, asking, place)
+        except _Refused as refused:
+            self._refuse(*refused.args)
         except InputError as error:
             self._refuse(HTTPStatus.BAD_REQUEST, str(error))
-            return
-        if question is None:
-            return
-        try:
-            with self.server.queue.place() as place:
-                self._answer(question, place)
         except QueueFull:
             self._refuse(HTTPStatus.SERVICE_UNAVAILABLE, "too many are waiting")
 
-    def log_message(self, format, *arguments):
+    def log_message(self, format: str, *arguments: Any) -> None:
         """The page is the log."""
 
-    def _is_for_us(self) -> bool:
-        """Whether the request names this server, not one that points here."""
+    def _check_host(self) -> None:
+        """Refuses a request that names another server which points here."""
         host = self.headers.get("Host", "").rsplit(":", 1)[0].strip("[]")
-        if self.server.names is None or host in self.server.names:
-            return True
-        self._refuse(HTTPStatus.FORBIDDEN, "this server is for localhost")
-        return False
+        if self.server.names is not None and host not in self.server.names:
+            raise _Refused(HTTPStatus.FORBIDDEN, "this server is for localhost")
 
-    def _question(self) -> Question | None:
+    def _body(self) -> Any:
         # Pages of other sites can't send this type without asking first.
         kind = self.headers.get("Content-Type", "").split(";")[0].strip()
         if kind != "application/json":
-            self._refuse(
+            raise _Refused(
                 HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "send application/json"
             )
-            return None
         length = self.headers.get("Content-Length", "")
         if not (length.isascii() and length.isdigit()):
-            self._refuse(HTTPStatus.LENGTH_REQUIRED, "send Content-Length")
-            return None
+            raise _Refused(HTTPStatus.LENGTH_REQUIRED, "send Content-Length")
         if len(length) > 9 or int(length) > _MAX_BODY:
-            self._refuse(
+            raise _Refused(
                 HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
                 f"send up to {_MAX_BODY} bytes",
             )
-            return None
         try:
             # The check of the keys says which of them is NaN.
-            text = self.rfile.read(int(length))
-            data = parse_json(text, allow_nan=True)
+            return parse_json(self.rfile.read(int(length)), allow_nan=True)
         except ValueError:
             raise InputError("request: not JSON") from None
-        return validate(Question, data, "request")
 
-    def _answer(self, question: Question, place: _Place) -> None:
+    def _answer(self, question: str, asking: Asking, place: _Place) -> None:
         """Streams JSON lines: the state, with votes and paths as HTML."""
         self._head(HTTPStatus.OK, "application/x-ndjson")
         try:
             for number in place.ahead():
                 self._event({"state": "waiting", "ahead": number})
             self._event({"state": "running"})
-            for _, answered in stream_answers(
-                self.server.model,
-                [question.question],
-                question.asking(),
-            ):
+            model = self.server.model
+            for _, answered in stream_answers(model, [question], asking):
                 self._event(_progress(answered))
         except OSError:
             pass  # The client went away; what is left is not generated.
@@ -239,7 +237,7 @@ class _Handler(BaseHTTPRequestHandler):
             with contextlib.suppress(OSError):
                 self._event({"state": "failed", "error": message})
 
-    def _event(self, value: dict) -> None:
+    def _event(self, value: dict[str, Any]) -> None:
         self.wfile.write(json.dumps(value).encode() + b"\n")
         self.wfile.flush()
 
@@ -262,7 +260,9 @@ class _Handler(BaseHTTPRequestHandler):
         self._head(status, kind, len(body))
         self.wfile.write(body)
 
-    def _head(self, status, kind, length=None):
+    def _head(
+        self, status: HTTPStatus, kind: str, length: int | None = None
+    ) -> None:
         self.send_response(status)
         self.send_header("Content-Type", f"{kind}; charset=utf-8")
         if length is not None:
@@ -286,7 +286,7 @@ def serve(model: Any, host: str = "127.0.0.1", port: int = 8000) -> None:
             server.serve_forever()
 
 
-def _progress(answered: Answered) -> dict:
+def _progress(answered: Answered) -> dict[str, Any]:
     state = "done" if answered.done else "running"
     drawn = len(answered.paths)
     return {

@@ -58,7 +58,7 @@ class PromptStyle:
     template: int = 0
     two_passes: bool = False
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if self.two_passes and not self.cot:
             raise InputError(
                 "two passes: the second one reads a rationale; ask for one "
@@ -109,7 +109,7 @@ class PromptStyle:
 
         Args:
             prompt: That of the first pass.
-            rationale: What the model said to it.
+            rationale: What the model answered to it.
             kind: Kind of the answer, see `extract_answer`.
         """
         return f"{prompt} {rationale.strip()}\n{cue(kind)}"

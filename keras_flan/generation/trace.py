@@ -4,6 +4,7 @@ import os
 import textwrap
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from keras_flan.errors import InputError
 from keras_flan.files import atomic_write, write_jsonl
@@ -92,8 +93,8 @@ def render_answered(result: Answered, title: str) -> str:
             page.path(
                 number + 1,
                 path.text,
-                found and (found.start, found.end),
-                found and found.rule,
+                (found.start, found.end) if found else None,
+                found.rule if found else None,
             )
             for number, path, found in zip(
                 result.numbers, result.paths, result.found, strict=True
@@ -103,7 +104,7 @@ def render_answered(result: Answered, title: str) -> str:
 
 
 def check_picture(path: str | os.PathLike, prompts: int) -> None:
-    """Raises InputError if `draw_votes` could not draw so many votes."""
+    """Raises InputError if `draw_votes` could not draw the votes."""
     if Path(path).suffix.lower() not in _PICTURE_FORMATS:
         raise InputError(
             f"{path}: a picture ends in {', '.join(_PICTURE_FORMATS)}"
@@ -116,7 +117,7 @@ def check_picture(path: str | os.PathLike, prompts: int) -> None:
 
 
 def draw_votes(path: str | os.PathLike, results: Sequence[Answered]) -> None:
-    """Writes a picture of the votes, one chart a prompt.
+    """Writes a picture of the votes, one chart per prompt.
 
     Args:
         path: A `.png`, `.svg` or `.pdf` file to write, atomically.
@@ -177,7 +178,9 @@ def _bars(result: Answered) -> list[tuple[str, int, bool]]:
     ]
 
 
-def _draw(axes, result: Answered, title: str, bars) -> None:
+def _draw(
+    axes: Any, result: Answered, title: str, bars: list[tuple[str, int, bool]]
+) -> None:
     places = range(len(bars))
     drawn = axes.barh(
         places,

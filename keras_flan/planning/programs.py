@@ -125,13 +125,14 @@ def decode_program(model, slots, lanes, input_length, length, distribution):
     import jax
     import keras
 
-    from keras_flan.generation.rounds import Bucket, Grid, Program, of_values
+    from keras_flan.generation.compiling import of_values
+    from keras_flan.generation.rounds import Bucket, DecodingProgram, Grid
     from keras_flan.generation.sampling_settings import Sampling
     from keras_flan.models.activation_layouts import activation_layout
 
     keras.distribution.set_distribution(distribution)
     bucket = Bucket(slots, lanes, input_length, length)
-    program = Program(model, bucket)
+    program = DecodingProgram(model, bucket)
 
     def cache(name, shape, dtype):
         layout = activation_layout(shape, name)

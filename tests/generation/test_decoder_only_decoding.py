@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from keras_flan.generation import generate
-from keras_flan.generation.rounds import Bucket, Program
+from keras_flan.generation.rounds import Bucket, DecodingProgram
 from keras_flan.models import DecoderOnly
 from tests.conftest import LetterVocabulary
 from tests.models.decoders import FAMILIES, forward, make_hub
@@ -96,7 +96,7 @@ def test_paths_share_the_prompt_and_nothing_else(family):
     assert len({tuple(p.token_ids) for p in many[2]}) > 1
 
     # The prompt is held once for all lanes.
-    state = Program(model, Bucket(2, 3, 4, 8)).empty_state()
+    state = DecodingProgram(model, Bucket(2, 3, 4, 8)).empty_state()
     for array in keras.tree.flatten(state["memory"]):
         assert tuple(array.shape[-4:-2]) == (2, array.shape[-3])
         assert array.shape[-3] <= 2

@@ -1,0 +1,88 @@
+"""Functions of a model and arrays, compiled by the backend in use."""
+
+from collections.abc import Callable
+from typing import Any
+
+import keras
+from keras import ops
+
+from keras_flan.models.language_model import LanguageModel
+
+
+def compiled(
+    model: LanguageModel, function: Callable, uses_up: bool = False
+) -> tuple[Callable, Callable | None]:
+    """Compiles a function of arrays, or trees of them.
+
+    Args:
+        model: Whose weights the function reads.
+        function: The function.
+        uses_up: Whether the first argument is changed in place, on JAX.
+
+    Returns:
+        The function to call; and on JAX one that lowers it for arguments or
+        their shapes, else `None`.
+    """
+    backend = keras.backend.backend()
+    if backend == "jax":
+        import jax
+
+        # The weights are an argument: after more training the same program
+        # runs on the new ones.
+        jitted = jax.jit(
+            of_values(model, function), donate_argnums=1 if uses_up else ()
+        )
+
+        def given(*arguments: Any) -> tuple[Any, ...]:
+            return [v.value for v in model.variables], *arguments
+
+        return (
+            lambda *arguments: jitted(*given(*arguments)),
+            lambda *arguments: jitted.lower(*given(*arguments)),
+        )
+    if backend == "tensorflow":
+        import tensorflow as tf
+
+        call = tf.function(function, reduce_retracing=False)
+    else:
+        import torch
+
+        call = torch.no_grad()(function)
+    return lambda *arguments: call(*_tensors(arguments)), None
+
+
+def shaped(model: LanguageModel, function: Callable) -> Callable:
+    """Returns the function with results that have shape and dtype only."""
+    backend = keras.backend.backend()
+    if backend == "jax":
+        import jax
+
+        # The weights need not exist.
+        values = [
+            jax.ShapeDtypeStruct(
+                v.shape, keras.backend.standardize_dtype(v.dtype)
+            )
+            for v in model.variables
+        ]
+        run = of_values(model, function)
+        return lambda *arguments: jax.eval_shape(run, values, *arguments)
+    if backend == "torch":
+        import torch
+
+        function = torch.no_grad()(function)
+    return lambda *arguments: function(*_tensors(arguments))
+
+
+def of_values(model: LanguageModel, function: Callable) -> Callable:
+    """Makes the values of the model's variables the first argument."""
+
+    def run(values: list[Any], *arguments: Any) -> Any:
+        mapping = zip(model.variables, values, strict=True)
+        with keras.StatelessScope(state_mapping=mapping):
+            return function(*arguments)
+
+    return run
+
+
+def _tensors(arguments: tuple[Any, ...]) -> Any:
+    return keras.tree.map_structure(ops.convert_to_tensor, arguments)
