@@ -85,7 +85,7 @@ def target_logits(
     inputs, targets = zip(*examples, strict=True)
     lengths = [len(ids) + 2 for ids in inputs], [len(t) + 1 for t in targets]
     rows = DecoderOnlyRows if model.decoder_only else EncoderDecoderRows
-    x, _, weight = rows(sum(lengths[0]), sum(lengths[1]), _END).fill(
+    x, _, weight = rows(sum(lengths[0]), sum(lengths[1]), _END).lay_out(
         tf().ragged.constant(inputs, "int32"),
         tf().ragged.constant(targets, "int32"),
         tf().constant([0 if packed else i for i in range(len(examples))]),

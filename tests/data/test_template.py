@@ -42,9 +42,11 @@ def test_concatenation_equals_concatenated_text():
     assert whole == Template.parse("a{x}bc{y}")
 
 
-def test_fill_puts_templates_in_the_place_of_fields():
+def test_substitute_puts_templates_in_the_place_of_fields():
     phrase = Template.parse("It is {answer}.")
-    filled = Template.parse("{a} {phrase}{phrase}").fill({"phrase": phrase})
+    filled = Template.parse("{a} {phrase}{phrase}").substitute(
+        {"phrase": phrase}
+    )
     assert str(filled) == "{a} It is {answer}.It is {answer}."
 
 

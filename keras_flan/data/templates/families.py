@@ -130,7 +130,7 @@ class PromptTemplate:
         return dataclasses.replace(
             self,
             input=self.input.without(slots),
-            target=self.target.fill(text),
+            target=self.target.substitute(text),
         )
 
 

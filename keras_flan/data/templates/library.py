@@ -202,7 +202,7 @@ class _FamilyReader:
                 name,
                 **{
                     key: self._parse(text, f"{path}: styles.{name}.{key}")
-                    .fill(self._parts)
+                    .substitute(self._parts)
                     .render({})
                     for key, text in style
                 },
@@ -247,7 +247,7 @@ class _FamilyReader:
     ) -> PromptTemplate:
         place = f"{self._path}: {format.value}.{index}"
         parsed = {
-            key: self._parse(text, f"{place}.{key}").fill(self._parts)
+            key: self._parse(text, f"{place}.{key}").substitute(self._parts)
             for key in ("input", "target", "header")
             if (text := getattr(entry, key)) is not None
         }

@@ -94,12 +94,12 @@ class Template:
                 + did_you_mean(error.args[0], values)
             ) from None
 
-    def fill(self, values: Mapping[str, "Template"]) -> "Template":
+    def substitute(self, values: Mapping[str, "Template"]) -> "Template":
         """Returns the template with other templates in place of fields.
 
         Example:
             >>> phrase = Template.parse("The answer is {answer}.")
-            >>> str(Template.parse("{why} {phrase}").fill({"phrase": phrase}))
+            >>> str(Template.parse("{why} {phrase}").substitute({"phrase": phrase}))
             '{why} The answer is {answer}.'
         """
         parts: list[Literal | Field] = []
