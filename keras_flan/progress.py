@@ -3,7 +3,10 @@
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
+
+if TYPE_CHECKING:
+    import rich.progress
 
 T = TypeVar("T")
 
@@ -35,22 +38,22 @@ class Progress:
         total: int | None = None,
         unit: str = "items",
         enabled: bool = True,
-    ):
+    ) -> None:
         self._description = description
         self._total = total
         self._unit = unit
         self._enabled = enabled
         self._done = 0
-        self._bar = None
+        self._bar: rich.progress.Progress | None = None
 
-    def __enter__(self):
+    def __enter__(self) -> "Progress":
         self._begin = self._last = time.monotonic()
         if self._enabled and sys.stderr.isatty():
             self._bar, self._task = _rich_bar(self._description, self._total)
             self._bar.start()
         return self
 
-    def __exit__(self, *exception):
+    def __exit__(self, *exception: object) -> None:
         if self._bar is not None:
             self._bar.stop()
 
@@ -71,7 +74,7 @@ class Progress:
             self._last = now
             print(self._line(rate, note), file=sys.stderr, flush=True)
 
-    def _line(self, rate, note):
+    def _line(self, rate: float, note: str) -> str:
         line = f"{self._description}: {self._done:,}"
         if self._total:
             left = (self._total - self._done) / rate
@@ -111,7 +114,9 @@ def track(
             progress.advance(size(item))
 
 
-def _rich_bar(description, total):
+def _rich_bar(
+    description: str, total: int | None
+) -> "tuple[rich.progress.Progress, rich.progress.TaskID]":
     from rich import progress
     from rich.console import Console
 

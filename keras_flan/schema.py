@@ -2,10 +2,12 @@
 
 import os
 import typing
+from collections.abc import Sequence
 from typing import Any, TypeVar
 
 import pydantic
 import yaml
+from pydantic_core import ErrorDetails
 
 from keras_flan.errors import InputError, did_you_mean
 from keras_flan.files import read_text
@@ -26,7 +28,9 @@ class _Loader(yaml.SafeLoader):
     two groups are given the same name.
     """
 
-    def construct_mapping(self, node, deep=False):
+    def construct_mapping(
+        self, node: yaml.MappingNode, deep: bool = False
+    ) -> dict[Any, Any]:
         seen = set()
         for key, _ in node.value:
             if isinstance(key, yaml.ScalarNode):
@@ -83,14 +87,14 @@ def validate(model: type[Model], data: Any, place: str) -> Model:
         )
     try:
         return model.model_validate(data)
-    except pydantic.ValidationError as errors:
-        found = errors.errors(include_url=False)
+    except pydantic.ValidationError as error:
+        faults = error.errors(include_url=False)
     # A misspelt key is often also a missing one; its spelling says more.
-    found.sort(key=lambda error: error["type"] != "extra_forbidden")
-    raise InputError(f"{place}: {_describe(model, found[0])}")
+    first = min(faults, key=lambda fault: fault["type"] != "extra_forbidden")
+    raise InputError(f"{place}: {_describe(model, first)}")
 
 
-def _describe(model: type[pydantic.BaseModel], error: dict) -> str:
+def _describe(model: type[pydantic.BaseModel], error: ErrorDetails) -> str:
     location = error["loc"]
     key = ".".join(str(part) for part in location if part != "[key]")
     if error["type"] == "extra_forbidden":
@@ -114,7 +118,9 @@ def _describe(model: type[pydantic.BaseModel], error: dict) -> str:
     return f"{key}: found {found}; {message}"
 
 
-def _model_at(model: type[pydantic.BaseModel], location: tuple):
+def _model_at(
+    model: type[pydantic.BaseModel], location: Sequence[int | str]
+) -> type[pydantic.BaseModel]:
     """Follows a location through lists and mappings to the model there."""
     for part in location:
         if part in model.model_fields:
@@ -123,7 +129,7 @@ def _model_at(model: type[pydantic.BaseModel], location: tuple):
     return model
 
 
-def _find_model(annotation) -> type[pydantic.BaseModel] | None:
+def _find_model(annotation: Any) -> type[pydantic.BaseModel] | None:
     if isinstance(annotation, type) and issubclass(
         annotation, pydantic.BaseModel
     ):

@@ -63,6 +63,19 @@ class Reject:
     code: RejectCode = RejectCode.OTHER
 
 
+def row_or_reject(
+    path: Path,
+    number: int,
+    found: dict[str, str] | str,
+    text: str,
+    source_id: str = "",
+) -> Row | Reject:
+    """Returns a row of the fields found, or a reject of the reason found."""
+    if isinstance(found, str):
+        return Reject(path, number, found, text)
+    return Row(path, number, found, source_id)
+
+
 @dataclass(frozen=True)
 class Options:
     """What the user asked for.
@@ -238,30 +251,29 @@ def read_lines(path: Path) -> Iterator[tuple[int, str]]:
             yield number, line.removesuffix("\r")
 
 
-def read_objects(path: Path) -> Iterator[tuple[int, str, dict | Reject]]:
+def read_objects(
+    path: Path,
+) -> Iterator[tuple[int, str, dict[str, Any] | Reject]]:
     """Yields number, text and object, or `Reject`, of each JSON line."""
     for number, line in read_lines(path):
         try:
             value = parse_exact_json(line)
         except ValueError as error:
             reason = f"not JSON ({files.json_fault(error)})"
-            value = Reject(path, number, reason, line)
         else:
-            if not isinstance(value, dict):
-                kind = type(value).__name__
-                value = Reject(
-                    path, number, f"expected a JSON object, found {kind}", line
-                )
-        yield number, line, value
+            reason = missing_text(value, ())
+        yield (
+            number,
+            line,
+            Reject(path, number, reason, line) if reason else value,
+        )
 
 
 class Number(float):
     """A JSON number that keeps its spelling, such as `1.50`, as `text`."""
 
-    def __new__(cls, text: str):
-        number = super().__new__(cls, text)
-        number.text = text
-        return number
+    def __init__(self, text: str) -> None:
+        self.text = text
 
 
 def parse_exact_json(text: str) -> Any:
@@ -285,7 +297,7 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return value
 
 
-_EXACTLY = {"object_pairs_hook": _unique, "parse_float": Number}
+_EXACTLY: dict[str, Any] = {"object_pairs_hook": _unique, "parse_float": Number}
 
 
 def read_exact_json(path: Path) -> Any:
@@ -295,7 +307,7 @@ def read_exact_json(path: Path) -> Any:
     )
 
 
-def read_document(path: Path, key: str) -> dict:
+def read_document(path: Path, key: str) -> dict[str, Any]:
     """Returns the JSON object in a file, which holds a list under `key`."""
     document = read_exact_json(path)
     if not isinstance(document, dict):

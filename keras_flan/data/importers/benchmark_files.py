@@ -18,6 +18,7 @@ from keras_flan.data.importers.base import (
     read_document,
     read_exact_json,
     read_objects,
+    row_or_reject,
     task_name,
 )
 from keras_flan.errors import InputError, did_you_mean
@@ -87,12 +88,9 @@ def _of_objects(
         for number, line, value in read_objects(path):
             if isinstance(value, Reject):
                 yield value
-                continue
-            fields = fields_of(value)
-            if isinstance(fields, str):
-                yield Reject(path, number, fields, line)
             else:
-                yield Row(path, number, fields, str(value.get("id", "")))
+                id, fields = str(value.get("id", "")), fields_of(value)
+                yield row_or_reject(path, number, fields, line, id)
 
     def read(path: Path, options: Options) -> Source:
         return Source(rows(path), task_name(path, format), answer_kind="option")
@@ -106,11 +104,9 @@ def _read_examples(path: Path, options: Options) -> Source:
 
     def rows() -> Iterator[Row | Reject]:
         for number, row in enumerate(examples, 1):
-            reason = missing_text(row, names)
-            if reason:
-                yield Reject(path, number, reason, as_json(row))
-            else:
-                yield Row(path, number, {name: row[name] for name in names})
+            found = missing_text(row, names)
+            found = found or {name: row[name] for name in names}
+            yield row_or_reject(path, number, found, as_json(row))
 
     return Source(rows(), task_name(path, "examples"))
 

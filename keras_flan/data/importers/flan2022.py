@@ -9,7 +9,7 @@ A data set of which only the development split is there is taken from that.
 import dataclasses
 import functools
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path, PurePath
 
 from keras_flan.data.importers import (
@@ -182,7 +182,7 @@ def _natural_instructions(files: list[Path], keep_mmlu: bool) -> Iterator[Part]:
         )
 
 
-def _with_origin(read, importer: Importer) -> Source:
+def _with_origin(read: Callable[[], Source], importer: Importer) -> Source:
     source = read()
     return dataclasses.replace(
         source,

@@ -61,9 +61,10 @@ def _rows(path: Path) -> Iterator[Row | Reject]:
 
 def _open(path: Path, other_name: str | None = None) -> Source:
     name = task_name(path, "flan-cot")
-    names = (name, other_name)
-    family = next((name for name in names if name in _ANSWER_KINDS), None)
-    return Source(_rows(path), name, family, _ANSWER_KINDS.get(family))
+    for family in (name, other_name or ""):
+        if kind := _ANSWER_KINDS.get(family):
+            return Source(_rows(path), name, family, kind)
+    return Source(_rows(path), name)
 
 
 def _read(path: Path, options: Options) -> Source:

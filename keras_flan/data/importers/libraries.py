@@ -6,6 +6,7 @@ becomes its name. Columns are chosen as in JSON, nested ones too.
 
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 from keras_flan.data.importers.base import (
@@ -16,6 +17,7 @@ from keras_flan.data.importers.base import (
     Source,
     clean_name,
     require,
+    row_or_reject,
 )
 from keras_flan.data.importers.tables import Columns, pick_fields
 from keras_flan.errors import InputError, did_you_mean
@@ -29,13 +31,10 @@ def _rows(
 ) -> Iterator[Row | Reject]:
     """Turns records, or reasons why there are none, into rows."""
     for number, record in enumerate(records, 1):
-        fields = record
+        found = record
         if isinstance(record, dict):
-            fields = pick_fields(record, columns)
-        if isinstance(fields, str):
-            yield Reject(path, number, fields, repr(record))
-        else:
-            yield Row(path, number, fields)
+            found = pick_fields(record, columns)
+        yield row_or_reject(path, number, found, repr(record))
 
 
 def _read_hf(path: Path, options: Options) -> Source:
@@ -59,7 +58,9 @@ def _read_hf(path: Path, options: Options) -> Source:
     return Source(_rows(path, records, options.columns), _name(path))
 
 
-def _open_hf(datasets, path: Path, split: str):
+def _open_hf(
+    datasets: ModuleType, path: Path, split: str
+) -> Iterable[dict[str, Any]]:
     """Returns the `datasets.Dataset` of a split."""
     if path.suffix == ".arrow":
         return datasets.Dataset.from_file(str(path))
@@ -86,7 +87,9 @@ def _open_hf(datasets, path: Path, split: str):
     return dataset[split]
 
 
-def _from_parquet(datasets, files: list[Path]):
+def _from_parquet(
+    datasets: ModuleType, files: list[Path]
+) -> Iterable[dict[str, Any]]:
     # Not Dataset.from_parquet, which copies the rows to a cache folder.
     parquet = require("pyarrow.parquet", "hf")
     tables = [datasets.Dataset(parquet.read_table(file)) for file in files]

@@ -84,15 +84,18 @@ def _exemplar_rows(path: Path) -> Iterator[Row | Reject]:
                 yield Row(path, number, {**fields, "language": language})
 
 
-def _exemplar(key: str, exemplar: Any, answers: list) -> dict | str:
+def _exemplar(
+    key: str, exemplar: Any, answers: list[Any]
+) -> dict[str, str] | str:
     """Returns the fields of an exemplar, or why it can't be used."""
     texts = {}
     for field, name in (("question", "q"), ("rationale", "a")):
         text = exemplar.get(name) if isinstance(exemplar, dict) else None
         label = _LABEL.match(text) if isinstance(text, str) else None
-        if not label or not text[label.end() :].strip():
+        rest = label.string[label.end() :].strip() if label else ""
+        if not rest:
             return f"expected a text that begins 'Word:' under {name!r}"
-        texts[field] = text[label.end() :].strip()
+        texts[field] = rest
     # "1" is the first: the answers are the same in every language.
     place = int(key) if key.isascii() and key.isdigit() else 0
     if not 1 <= place <= len(answers) or type(answers[place - 1]) is not int:

@@ -27,11 +27,8 @@ _REFERENCE = 'There "{}" is what the question means by "{}".'
 def _explain(value: dict[str, Any]) -> tuple[str, str] | str:
     """Returns rationale and answer, or why there are none."""
     annotation = value.get("annotation")
-    kind = (
-        annotation.get("explanation_type")
-        if isinstance(annotation, dict)
-        else None
-    )
+    annotation = annotation if isinstance(annotation, dict) else {}
+    kind = annotation.get("explanation_type")
     if kind != "single_sentence":
         return f"expected a single_sentence explanation, found {kind!r:.40}"
     paragraph = value["paragraph_text"]
@@ -49,13 +46,14 @@ def _explain(value: dict[str, Any]) -> tuple[str, str] | str:
         for item in _list(annotation, "referential_equalities")
         if not _is_implicit(item)
     ]
-    if not answers or None in answers or sentence is None:
+    known = [answer for answer in answers if answer is not None]
+    if not answers or len(known) < len(answers) or sentence is None:
         return "the answer or the sentence isn't where its offsets say"
     if any(None in pair for pair in pairs):
         return "a reference isn't where its offsets say"
     lines = [_SENTENCE.format(sentence)]
     lines += [_REFERENCE.format(*pair) for pair in pairs]
-    return " ".join(lines), ", ".join(answers)
+    return " ".join(lines), ", ".join(known)
 
 
 def _is_implicit(item: Any) -> bool:
@@ -64,7 +62,7 @@ def _is_implicit(item: Any) -> bool:
     return isinstance(span, dict) and span.get("start") == span.get("end") == -1
 
 
-def _list(value: dict, key: str) -> list:
+def _list(value: dict[str, Any], key: str) -> list[Any]:
     """Returns the list under a key; what is none counts as one bad item."""
     found = value.get(key, [])
     return found if isinstance(found, list) else [found]
@@ -88,8 +86,8 @@ def _rows(path: Path) -> Iterator[Row | Reject]:
         if isinstance(value, Reject):
             yield value
             continue
-        found = missing_text(value, ("question_text", "paragraph_text"))
-        found = found or _explain(value)
+        reason = missing_text(value, ("question_text", "paragraph_text"))
+        found = reason or _explain(value)
         if isinstance(found, str):
             yield Reject(path, number, found, line)
             continue

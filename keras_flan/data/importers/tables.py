@@ -17,10 +17,12 @@ from keras_flan.data.importers.base import (
     Source,
     as_json,
     join_options,
+    missing_text,
     read_csv,
     read_exact_json,
     read_lines,
     read_objects,
+    row_or_reject,
     task_name,
 )
 from keras_flan.errors import InputError, did_you_mean
@@ -32,7 +34,9 @@ _POSITION = re.compile(r"#[1-9]\d*")
 _MISSING = object()
 
 
-def pick_fields(record: Mapping[str, Any], columns: Columns) -> dict | str:
+def pick_fields(
+    record: Mapping[str, Any], columns: Columns
+) -> dict[str, str] | str:
     """Returns the fields of a record, or why it can't be used.
 
     Args:
@@ -59,12 +63,13 @@ def pick_fields(record: Mapping[str, Any], columns: Columns) -> dict | str:
             if values[-1] is _MISSING:
                 return f"no {key!r}." + did_you_mean(key, record)
         value = values[0] if len(values) == 1 else values
-        fields[field] = _text(value, field)
-        if fields[field] is None:
+        text = _text(value, field)
+        if text is None:
             return (
                 f"expected a text or number under {column!r}, found "
                 f"{value!r:.40}"
             )
+        fields[field] = text
     filled = any(text and not text.isspace() for text in fields.values())
     return fields if filled else "all columns are empty"
 
@@ -98,20 +103,16 @@ def _text(value: Any, field: str) -> str | None:
         return json.dumps(value)
     if field == "options" and isinstance(value, list):
         texts = [_text(option, "") for option in value]
-        return None if None in texts else join_options(texts)
+        known = [text for text in texts if text is not None]
+        return join_options(known) if len(known) == len(texts) else None
     return None
 
 
 def _as_row(
     path: Path, number: int, record: Any, columns: Columns, text: str = ""
 ) -> Row | Reject:
-    if not isinstance(record, Mapping):
-        fields = f"expected a JSON object, found {type(record).__name__}"
-    else:
-        fields = pick_fields(record, columns)
-    if isinstance(fields, str):
-        return Reject(path, number, fields, text or as_json(record))
-    return Row(path, number, fields)
+    found = missing_text(record, ()) or pick_fields(record, columns)
+    return row_or_reject(path, number, found, text or as_json(record))
 
 
 def _table_rows(

@@ -16,6 +16,7 @@ from keras_flan.data.importers.base import (
     Row,
     Source,
     read_lines,
+    row_or_reject,
     task_name,
 )
 from keras_flan.files import read_text
@@ -66,16 +67,18 @@ def _conll_rows(path: Path) -> Iterator[Row | Reject]:
     for number, lines in _conll_sentences(path):
         cells = [re.split(r"[\t ]+", line.strip("\r")) for line in lines]
         short = next((line for line in cells if len(line) < 2), None)
+        fields: dict[str, str] | str
         if short is not None:
             fields = f"expected a token and a tag, found {short[0]!r:.40}"
         else:
             # Columns between them, as in CoNLL-2003, are not used.
             fields = _fields([c[0] for c in cells], [c[-1] for c in cells])
-        yield _row(path, number, fields, "\n".join(lines))
+        yield row_or_reject(path, number, fields, "\n".join(lines))
 
 
 def _slot_rows(path: Path) -> Iterator[Row | Reject]:
     for number, line in read_lines(path):
+        fields: dict[str, str] | str
         if not line.endswith(_END):
             fields = f"expected the line to end with {_END!r}"
         else:
@@ -84,15 +87,7 @@ def _slot_rows(path: Path) -> Iterator[Row | Reject]:
                 for item in line.removesuffix(_END).split(" ")
             ]
             fields = _fields([p[0] for p in pairs], [p[2] for p in pairs])
-        yield _row(path, number, fields, line)
-
-
-def _row(
-    path: Path, number: int, fields: dict[str, str] | str, text: str
-) -> Row | Reject:
-    if isinstance(fields, str):
-        return Reject(path, number, fields, text)
-    return Row(path, number, fields)
+        yield row_or_reject(path, number, fields, line)
 
 
 def _read_conll(path: Path, options: Options) -> Source:

@@ -45,7 +45,7 @@ def _problem(value: Any) -> tuple[str, Any] | str:
     """Returns question and answer, or why there are none."""
     if isinstance(value, dict) and "sQuestion" in value:
         reason = missing_text(value, ["sQuestion"])
-        solutions = value.get("lSolutions")
+        solutions: Any = value.get("lSolutions")
         if not reason and (
             not isinstance(solutions, list) or len(solutions) != 1
         ):

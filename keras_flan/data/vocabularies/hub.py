@@ -1,11 +1,13 @@
 """The tokenizers of keras-hub, used as a `Vocabulary`."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
 
 import numpy as np
 
 from keras_flan.errors import InputError
 from keras_flan.runtime.tensorflow import tf
+from keras_flan.tensors import Tensor
 
 
 class HubVocabulary:
@@ -41,7 +43,7 @@ class HubVocabulary:
         'What is 2 + 2?'
     """
 
-    def __init__(self, tokenizer, start: bool | None = None):
+    def __init__(self, tokenizer: Any, start: bool | None = None) -> None:
         if hasattr(tokenizer, "tokenizer"):
             if start is None:
                 start = tokenizer.add_start_token
@@ -83,10 +85,10 @@ class HubVocabulary:
                 kept.append(i)
         return str(self.tokenizer.detokenize(kept)) if kept else ""
 
-    def encoder_tf(self):
+    def encoder_tf(self) -> Callable[[Tensor], Tensor]:
         """Returns a function of strings `[n]` to a `tf.RaggedTensor`."""
 
-        def encode(texts):
+        def encode(texts: Tensor) -> Tensor:
             return tf().cast(self.tokenizer(texts), tf().int32)
 
         return encode

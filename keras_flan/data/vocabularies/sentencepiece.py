@@ -9,13 +9,14 @@ import functools
 import hashlib
 import itertools
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 import sentencepiece
 
 from keras_flan.errors import InputError
 from keras_flan.runtime.tensorflow import tf
+from keras_flan.tensors import Tensor
 
 
 class Vocabulary:
@@ -49,7 +50,7 @@ class Vocabulary:
     eos_id = 1
     unk_id = 2
 
-    def __init__(self, source: str | os.PathLike | bytes):
+    def __init__(self, source: str | os.PathLike | bytes) -> None:
         if isinstance(source, bytes):
             self.path, self.proto = None, source
         else:
@@ -101,7 +102,7 @@ class Vocabulary:
             [i for i in text if i != self.pad_id and 0 <= i < self.size]
         )
 
-    def encode_tf(self, texts):
+    def encode_tf(self, texts: Tensor) -> Tensor:
         """Tokenises inside the graph.
 
         Args:
@@ -112,7 +113,7 @@ class Vocabulary:
         """
         return self.encoder_tf()(texts)
 
-    def encoder_tf(self):
+    def encoder_tf(self) -> Callable[[Tensor], Tensor]:
         """Returns `encode_tf` for several calls inside one traced function.
 
         The model becomes a part of the graph that is being traced. (A model

@@ -13,6 +13,7 @@ from sentencepiece.sentencepiece_model_pb2 import ModelProto
 
 from keras_flan.data.mixtures.inspection import inspect
 from keras_flan.data.mixtures.mixture import Mixture
+from keras_flan.data.records.info import INFO_FILE
 from keras_flan.data.records.shards import read_records
 from keras_flan.data.vocabularies.sentencepiece import Vocabulary
 from keras_flan.errors import InputError
@@ -68,37 +69,44 @@ def train_vocabulary(
     first = next(lines, None)
     if first is None:
         raise InputError(f"{output}: no text to train a vocabulary on")
-    model = io.BytesIO()
+    symbols = ["\n", *map(str, range(10, numbers))]
     try:
-        with tempfile.NamedTemporaryFile("w", suffix=".tsv") as rules:
-            rules.write(_NORMALISATION)
-            rules.flush()
-            sentencepiece.SentencePieceTrainer.train(
-                sentence_iterator=itertools.chain([first], lines),
-                model_writer=model,
-                model_type="unigram",
-                vocab_size=size,
-                pad_id=Vocabulary.pad_id,
-                eos_id=Vocabulary.eos_id,
-                unk_id=Vocabulary.unk_id,
-                bos_id=-1,
-                user_defined_symbols=["\n", *map(str, range(10, numbers))],
-                split_digits=True,
-                byte_fallback=True,
-                normalization_rule_tsv=rules.name,
-                remove_extra_whitespaces=False,
-                max_sentence_length=_LONGEST_SENTENCE,
-                num_threads=_TRAINING_THREADS,
-                minloglevel=2,
-            )
+        model = _train(itertools.chain([first], lines), size, symbols)
     except RuntimeError as error:
         raise InputError(f"{output}: {_size_advice(error, size)}") from None
-    proto = ModelProto.FromString(model.getvalue())
+    proto = ModelProto.FromString(model)
     # The name of the temporary file would differ from run to run.
     proto.normalizer_spec.ClearField("normalization_rule_tsv")
     with atomic_write(output, "wb") as f:
         f.write(proto.SerializeToString(deterministic=True))
     return Vocabulary(output)
+
+
+def _train(lines: Iterator[str], size: int, symbols: Sequence[str]) -> bytes:
+    """Returns a trained model; RuntimeError if the size does not suit."""
+    model = io.BytesIO()
+    with tempfile.NamedTemporaryFile("w", suffix=".tsv") as rules:
+        rules.write(_NORMALISATION)
+        rules.flush()
+        sentencepiece.SentencePieceTrainer.train(
+            sentence_iterator=lines,
+            model_writer=model,
+            model_type="unigram",
+            vocab_size=size,
+            pad_id=Vocabulary.pad_id,
+            eos_id=Vocabulary.eos_id,
+            unk_id=Vocabulary.unk_id,
+            bos_id=-1,
+            user_defined_symbols=symbols,
+            split_digits=True,
+            byte_fallback=True,
+            normalization_rule_tsv=rules.name,
+            remove_extra_whitespaces=False,
+            max_sentence_length=_LONGEST_SENTENCE,
+            num_threads=_TRAINING_THREADS,
+            minloglevel=2,
+        )
+    return model.getvalue()
 
 
 def train_vocabulary_from(
@@ -135,10 +143,10 @@ def _texts(source: Path) -> Iterator[str]:
         return (row[side] for row in rows for side in ("inputs", "targets"))
     if not source.is_dir():
         return iter([read_text(source)])
-    folders = sorted(path.parent for path in source.rglob("dataset_info.json"))
+    folders = sorted(path.parent for path in source.rglob(INFO_FILE))
     if not folders:
         raise InputError(
-            f"{source}: found no dataset_info.json at any depth; give a "
+            f"{source}: found no {INFO_FILE} at any depth; give a "
             "folder that `keras-flan import` wrote"
         )
     return (
