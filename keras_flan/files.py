@@ -144,8 +144,9 @@ def parse_json(
 
     Args:
         text: The text.
-        allow_nan: Take `NaN`, `Infinity` and `-Infinity`, which are not JSON
-            but are what Python writes for such numbers.
+        allow_nan: Take `NaN` and `Infinity`, which are not JSON: for files
+            that Python may have written (the metrics of a model that diverged
+            hold a `NaN`), and for those of which only the texts are used.
         **hooks: As `json.loads` takes them: `parse_float`, ...
 
     Raises:
@@ -191,9 +192,7 @@ def read_json(
     Args:
         path: The file.
         remedy: What to do if it is broken.
-        allow_nan: As in `parse_json`: for files that Python may have written
-            (the metrics of a model that diverged hold a `NaN`) and for those
-            of which only the texts are used. All else is refused.
+        allow_nan: As in `parse_json`.
         **hooks: As in `parse_json`.
 
     Raises:
@@ -216,18 +215,9 @@ def read_json_object(
     remedy: str = "mend it or give another file",
     allow_nan: bool = False,
 ) -> dict[str, Any]:
-    """Returns the object that a JSON file is; see `read_json`.
-
-    Raises:
-        InputError: If it isn't JSON, or not an object.
-    """
+    """Returns the object that a JSON file is; as `read_json`."""
     value = read_json(path, remedy=remedy, allow_nan=allow_nan)
-    if not isinstance(value, dict):
-        raise InputError(
-            f"{path}: expected a JSON object, found {type(value).__name__}; "
-            f"{remedy}"
-        )
-    return value
+    return _object(value, f"{path}", f"; {remedy}")
 
 
 def read_jsonl(
@@ -237,7 +227,7 @@ def read_jsonl(
 
     Args:
         path: The file.
-        allow_nan: As in `read_json`.
+        allow_nan: As in `parse_json`.
 
     Raises:
         InputError: With file and line, if a line is not a JSON object.
@@ -248,16 +238,20 @@ def read_jsonl(
         if not line.strip():
             continue
         try:
-            row = parse_json(line, allow_nan=allow_nan)
+            value = parse_json(line, allow_nan=allow_nan)
         except ValueError as error:
             raise InputError(
                 f"{path}:{number}: not JSON ({json_fault(error)}); "
                 "mend or remove the line"
             ) from None
-        if not isinstance(row, dict):
-            raise InputError(
-                f"{path}:{number}: expected a JSON object, found "
-                f"{type(row).__name__}"
-            )
-        rows.append(row)
+        rows.append(_object(value, f"{path}:{number}"))
     return rows
+
+
+def _object(value: Any, place: str, remedy: str = "") -> dict[str, Any]:
+    if not isinstance(value, dict):
+        raise InputError(
+            f"{place}: expected a JSON object, found {type(value).__name__}"
+            f"{remedy}"
+        )
+    return value

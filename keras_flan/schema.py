@@ -112,8 +112,8 @@ def _describe(model: type[pydantic.BaseModel], error: ErrorDetails) -> str:
         hint = did_you_mean(str(error["input"]), [n.strip("'") for n in names])
         return f"{key}: {found} is not one of the allowed names.{hint}"
     if error["type"] == "model_type":
-        known = ", ".join(_model_at(model, location).model_fields)
-        return f"{key}: found {found}; expected keys and values ({known})"
+        keys = ", ".join(_model_at(model, location).model_fields)
+        return f"{key}: found {found}; expected keys and values ({keys})"
     message = error["msg"][0].lower() + error["msg"][1:]
     return f"{key}: found {found}; {message}"
 

@@ -283,7 +283,7 @@ def test_mgsm_folder(files, tmp_path):
         ("mgsm_de", "mgsm_de"),
         ("mgsm_xx", "gsm8k"),
     ]
-    with pytest.raises(InputError, match="a task a language"):
+    with pytest.raises(InputError, match="holds many tasks; import it with"):
         import_file("mgsm", folder, tmp_path / "new")
 
 

@@ -2,6 +2,7 @@
 
 import csv
 import enum
+import functools
 import importlib
 import io
 import json
@@ -10,11 +11,14 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, TypeAlias
 
 from keras_flan import files
 from keras_flan.errors import InputError
 from keras_flan.files import read_text
+
+# The fields of a row, or why it can't be used.
+Found: TypeAlias = dict[str, str] | str
 
 SPLITS = ("train", "training", "test", "dev", "val", "valid", "validation")
 
@@ -61,19 +65,6 @@ class Reject:
     reason: str
     text: str
     code: RejectCode = RejectCode.OTHER
-
-
-def row_or_reject(
-    path: Path,
-    number: int,
-    found: dict[str, str] | str,
-    text: str,
-    source_id: str = "",
-) -> Row | Reject:
-    """Returns a row of the fields found, or a reject of the reason found."""
-    if isinstance(found, str):
-        return Reject(path, number, found, text)
-    return Row(path, number, found, source_id)
 
 
 @dataclass(frozen=True)
@@ -225,6 +216,18 @@ def data_files(path: Path, suffix: str) -> list[Path]:
     return found
 
 
+def parts_of_folder(
+    path: Path, suffix: str, open: Callable[[Path], Source]
+) -> list[Part] | None:
+    """Returns a task for each file of a folder; None for a single file."""
+    if not path.is_dir():
+        return None
+    return [
+        Part(file, open(file).name, functools.partial(open, file))
+        for file in data_files(path, suffix)
+    ]
+
+
 def require(package: str, extra: str) -> ModuleType:
     """Imports an optional package.
 
@@ -267,6 +270,56 @@ def read_objects(
             line,
             Reject(path, number, reason, line) if reason else value,
         )
+
+
+def row_or_reject(
+    path: Path, number: int, found: Found, text: str, source_id: str = ""
+) -> Row | Reject:
+    """Returns a row of the fields found, or a reject of the reason found."""
+    if isinstance(found, str):
+        return Reject(path, number, found, text)
+    return Row(path, number, found, source_id)
+
+
+def line_rows(
+    path: Path, fields_of: Callable[[str], Found]
+) -> Iterator[Row | Reject]:
+    """Yields a row of each line that is not blank.
+
+    Args:
+        path: The file.
+        fields_of: Returns the fields of a line, or why it can't be used.
+    """
+    for number, line in read_lines(path):
+        yield row_or_reject(path, number, fields_of(line), line)
+
+
+def object_rows(
+    path: Path,
+    fields_of: Callable[[dict[str, Any]], Found],
+    id_key: str | None = None,
+) -> Iterator[Row | Reject]:
+    """Yields a row of each JSON line; its id is what is under `id_key`."""
+    for number, line, value in read_objects(path):
+        if isinstance(value, Reject):
+            yield value
+        else:
+            source_id = str(value.get(id_key, "")) if id_key else ""
+            found = fields_of(value)
+            yield row_or_reject(path, number, found, line, source_id)
+
+
+def item_rows(
+    path: Path, key: str, items: list[Any], fields_of: Callable[[Any], Found]
+) -> Iterator[Row | Reject]:
+    """Yields a row of each item of the list under a key of a JSON file."""
+    for number, item in enumerate(items, 1):
+        found = fields_of(item)
+        if isinstance(found, str):
+            reason = f"{key}[{number - 1}]: {found}"
+            yield Reject(path, number, reason, as_json(item))
+        else:
+            yield Row(path, number, found)
 
 
 class Number(float):

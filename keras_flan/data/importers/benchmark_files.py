@@ -3,24 +3,11 @@
 They are read for evaluation; `keras-flan import` does not list them.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from keras_flan.data.importers.base import (
-    Importer,
-    Options,
-    Reject,
-    Row,
-    Source,
-    as_json,
-    missing_text,
-    read_document,
-    read_exact_json,
-    read_objects,
-    row_or_reject,
-    task_name,
-)
+from keras_flan.data.importers import base
 from keras_flan.errors import InputError, did_you_mean
 from keras_flan.files import read_text
 
@@ -28,12 +15,12 @@ _TRIGGER = "A: Let's think step by step."
 _RESTORE = "restore the file as it was published"
 
 
-def _aqua(row: dict[str, Any]) -> dict[str, str] | str:
+def _aqua(row: dict[str, Any]) -> base.Found:
     """Returns the fields of a row whose options are such as "A)300"."""
     letter = row.get("correct", row.get("answer"))
     options: Any = row.get("options")
-    reason = missing_text(row, ("question", "rationale"))
-    reason = reason or missing_text({"correct": letter}, ["correct"])
+    reason = base.missing_text(row, ("question", "rationale"))
+    reason = reason or base.missing_text({"correct": letter}, ["correct"])
     if not reason and not _are_texts(options):
         reason = f"expected texts under 'options', found {options!r:.40}"
     if reason:
@@ -45,10 +32,12 @@ def _aqua(row: dict[str, Any]) -> dict[str, str] | str:
     }
 
 
-def _commonsenseqa(row: dict[str, Any]) -> dict[str, str] | str:
+def _commonsenseqa(row: dict[str, Any]) -> base.Found:
     """Returns the fields of a row with a stem and labelled choices."""
     asked: Any = row.get("question")
-    reason = missing_text(row, ["answerKey"]) or missing_text(asked, ["stem"])
+    reason = base.missing_text(row, ["answerKey"]) or base.missing_text(
+        asked, ["stem"]
+    )
     if reason:
         return reason
     choices = asked.get("choices")
@@ -80,38 +69,32 @@ def _multiple_choice(
 
 
 def _of_objects(
-    format: str, fields_of: Callable[[dict[str, Any]], dict[str, str] | str]
-) -> Importer:
-    """Returns the importer of JSON Lines, each with fields or a reason."""
+    format: str, fields_of: Callable[[dict[str, Any]], base.Found]
+) -> base.Importer:
+    """Returns the importer of JSON Lines."""
 
-    def rows(path: Path) -> Iterator[Row | Reject]:
-        for number, line, value in read_objects(path):
-            if isinstance(value, Reject):
-                yield value
-            else:
-                id, fields = str(value.get("id", "")), fields_of(value)
-                yield row_or_reject(path, number, fields, line, id)
+    def read(path: Path, options: base.Options) -> base.Source:
+        rows = base.object_rows(path, fields_of, "id")
+        return base.Source(
+            rows, base.task_name(path, format), answer_kind="option"
+        )
 
-    def read(path: Path, options: Options) -> Source:
-        return Source(rows(path), task_name(path, format), answer_kind="option")
-
-    return Importer(format, "Questions with options, one per line.", read)
+    return base.Importer(format, "Questions with options, one per line.", read)
 
 
-def _read_examples(path: Path, options: Options) -> Source:
+def _example(value: Any) -> base.Found:
     names = ("question", "answer")
-    examples = read_document(path, "examples")["examples"]
-
-    def rows() -> Iterator[Row | Reject]:
-        for number, row in enumerate(examples, 1):
-            found = missing_text(row, names)
-            found = found or {name: row[name] for name in names}
-            yield row_or_reject(path, number, found, as_json(row))
-
-    return Source(rows(), task_name(path, "examples"))
+    reason = base.missing_text(value, names)
+    return reason or {name: value[name] for name in names}
 
 
-def _read_bbh_prompt(path: Path, options: Options) -> Source:
+def _read_examples(path: Path, options: base.Options) -> base.Source:
+    examples = base.read_document(path, "examples")["examples"]
+    rows = base.item_rows(path, "examples", examples, _example)
+    return base.Source(rows, base.task_name(path, "examples"))
+
+
+def _read_bbh_prompt(path: Path, options: base.Options) -> base.Source:
     # The file opens with a canary and a dashed line.
     _, dashes, text = read_text(path).partition("\n-----\n")
     if not dashes:
@@ -121,14 +104,14 @@ def _read_bbh_prompt(path: Path, options: Options) -> Source:
         )
     description, exemplars = parse_exemplars(text, str(path))
     rows = [
-        Row(path, number, {**exemplar, "description": description})
+        base.Row(path, number, {**exemplar, "description": description})
         for number, exemplar in enumerate(exemplars, 1)
     ]
-    return Source(rows, options.name or task_name(path, "bbh"))
+    return base.Source(rows, options.name or base.task_name(path, "bbh"))
 
 
-def _read_mmlu_cot(path: Path, options: Options) -> Source:
-    prompts, name = read_exact_json(path), options.name
+def _read_mmlu_cot(path: Path, options: base.Options) -> base.Source:
+    prompts, name = base.read_exact_json(path), options.name
     prompts = prompts if isinstance(prompts, dict) else {}
     if name is None or not isinstance(prompts.get(name), str):
         raise InputError(
@@ -137,10 +120,10 @@ def _read_mmlu_cot(path: Path, options: Options) -> Source:
         )
     _, exemplars = parse_exemplars(prompts[name], f"{path}: {name}")
     rows = [
-        Row(path, number, exemplar, f"{name}:{number}")
+        base.Row(path, number, exemplar, f"{name}:{number}")
         for number, exemplar in enumerate(exemplars, 1)
     ]
-    return Source(rows, name)
+    return base.Source(rows, name)
 
 
 def parse_exemplars(text: str, place: str) -> tuple[str, list[dict[str, str]]]:
@@ -196,9 +179,9 @@ IMPORTERS = {
         _of_objects("aqua", _aqua),
         _of_objects("commonsenseqa", _commonsenseqa),
         # Last letters and coin flips.
-        Importer("examples", "JSON: question and answer", _read_examples),
-        Importer("bbh-prompt", "A worked prompt of BBH", _read_bbh_prompt),
+        base.Importer("examples", "JSON: question and answer", _read_examples),
+        base.Importer("bbh-prompt", "A worked prompt of BBH", _read_bbh_prompt),
         # The option `name` says which subject.
-        Importer("mmlu-cot", "Worked prompts of MMLU", _read_mmlu_cot),
+        base.Importer("mmlu-cot", "Worked prompts of MMLU", _read_mmlu_cot),
     )
 }

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path, PurePath
 
 from keras_flan.data.importers import (
+    base,
     esnli,
     flan_cot,
     gsm8k,
@@ -20,14 +21,6 @@ from keras_flan.data.importers import (
     qed,
     t0,
     tables,
-)
-from keras_flan.data.importers.base import (
-    SPLITS,
-    Importer,
-    Options,
-    Part,
-    Source,
-    file_stem,
 )
 from keras_flan.data.importers.writing import name_answer
 from keras_flan.data.mixtures.task_registry import (
@@ -75,7 +68,7 @@ def _public_files() -> dict[str, list[_File]]:
     }
 
 
-def _parts(path: Path, options: Options) -> list[Part]:
+def _parts(path: Path, options: base.Options) -> list[base.Part]:
     if not path.is_dir():
         raise InputError(
             f"{path}: expected the folder that holds the downloaded files"
@@ -89,7 +82,7 @@ def _parts(path: Path, options: Options) -> list[Part]:
     return list(_once(found))
 
 
-def _once(parts: Iterable[Part]) -> Iterator[Part]:
+def _once(parts: Iterable[base.Part]) -> Iterator[base.Part]:
     """Leaves out what would be written a second time."""
     first: dict[str, Path] = {}
     for part in parts:
@@ -103,7 +96,7 @@ def _once(parts: Iterable[Part]) -> Iterator[Part]:
         yield part
 
 
-def _known(files: list[Path]) -> Iterator[Part]:
+def _known(files: list[Path]) -> Iterator[base.Part]:
     """Finds the files of the table; of each task, the best one."""
     tasks = _tasks("cot", "muffin")
     for name, entries in _public_files().items():
@@ -115,16 +108,16 @@ def _known(files: list[Path]) -> Iterator[Part]:
         )
         for entry, file in matches:
             read = functools.partial(_read_known, file, tasks[name], entry)
-            yield Part(file, name, read)
+            yield base.Part(file, name, read)
 
 
 def _is_named(file: Path, name: str) -> bool:
     return PurePath(file.parent, file.name.removesuffix(".gz")).match(name)
 
 
-def _read_known(file: Path, task: RegistryTask, entry: _File) -> Source:
+def _read_known(file: Path, task: RegistryTask, entry: _File) -> base.Source:
     importer = _FORMATS[entry.format]
-    source = importer.read(file, Options(task.name, entry.columns))
+    source = importer.read(file, base.Options(task.name, entry.columns))
     rows = source.rows
     if entry.labels:
         rows = (name_answer(row, entry.labels) for row in rows)
@@ -141,7 +134,7 @@ def _read_known(file: Path, task: RegistryTask, entry: _File) -> Source:
     )
 
 
-def _t0(files: list[Path]) -> Iterator[Part]:
+def _t0(files: list[Path]) -> Iterator[base.Part]:
     """Finds files `t0*.jsonl`, and such of any name in folders `t0*`."""
     tasks = _by_plain_name("t0_sf")
     for file in files:
@@ -159,13 +152,15 @@ def _t0(files: list[Path]) -> Iterator[Part]:
             )
 
 
-def _natural_instructions(files: list[Path], keep_mmlu: bool) -> Iterator[Part]:
+def _natural_instructions(
+    files: list[Path], keep_mmlu: bool
+) -> Iterator[base.Part]:
     """Finds `task..._*.json`, and `train.json` in folders of such names."""
     tasks = _by_plain_name("niv2")
     for file in files:
         if not file.name.endswith((".json", ".json.gz")):
             continue
-        named = file if file_stem(file) not in SPLITS else file.parent
+        named = file if base.file_stem(file) not in base.SPLITS else file.parent
         if not _NATURAL_INSTRUCTIONS.match(named.name):
             continue
         part = natural_instructions.part_of_file(file, keep_mmlu)
@@ -182,7 +177,9 @@ def _natural_instructions(files: list[Path], keep_mmlu: bool) -> Iterator[Part]:
         )
 
 
-def _with_origin(read: Callable[[], Source], importer: Importer) -> Source:
+def _with_origin(
+    read: Callable[[], base.Source], importer: base.Importer
+) -> base.Source:
     source = read()
     return dataclasses.replace(
         source,
@@ -200,13 +197,13 @@ def _by_plain_name(mixture: str) -> Mapping[str, RegistryTask]:
     return {plain_name(t.name): t for t in registry_tasks(mixture)}
 
 
-def _read(path: Path, options: Options) -> Source:
+def _read(path: Path, options: base.Options) -> base.Source:
     raise InputError(
         f"{path}: a folder holds many tasks; import it with `import_source`"
     )
 
 
-IMPORTER = Importer(
+IMPORTER = base.Importer(
     format="flan2022",
     summary="A folder of downloads: all it has of the Flan 2022 mixture",
     read=_read,

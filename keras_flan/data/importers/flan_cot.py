@@ -4,22 +4,9 @@ No header and no quoting; line breaks in a question or rationale stand as the
 two characters `\n` (google-research/FLAN, `flan/v2/cot_data`).
 """
 
-import functools
-from collections.abc import Iterator
 from pathlib import Path
 
-from keras_flan.data.importers.base import (
-    Importer,
-    Options,
-    Part,
-    Reject,
-    Row,
-    Source,
-    data_files,
-    read_lines,
-    task_name,
-)
-from keras_flan.errors import InputError
+from keras_flan.data.importers import base
 
 _COLUMNS = ("question", "answer", "rationale")
 
@@ -37,60 +24,40 @@ _ANSWER_KINDS = {
 }
 
 
-def _rows(path: Path) -> Iterator[Row | Reject]:
-    for number, line in read_lines(path):
-        cells = [cell.strip() for cell in line.split("\t")]
-        if len(cells) != 3:
-            reason = (
-                "expected 3 tab-separated columns (question, answer, "
-                f"rationale), found {len(cells)}"
-            )
-            yield Reject(path, number, reason, line)
-        elif not all(cells):
-            reason = f"the column {_COLUMNS[cells.index('')]!r} is empty"
-            yield Reject(path, number, reason, line)
-        else:
-            question, answer, rationale = cells
-            fields = {
-                "question": question.replace("\\n", "\n"),
-                "answer": answer,
-                "rationale": rationale.replace("\\n", "\n"),
-            }
-            yield Row(path, number, fields)
+def _fields(line: str) -> base.Found:
+    cells = [cell.strip() for cell in line.split("\t")]
+    if len(cells) != 3:
+        return (
+            "expected 3 tab-separated columns (question, answer, rationale), "
+            f"found {len(cells)}"
+        )
+    if not all(cells):
+        return f"the column {_COLUMNS[cells.index('')]!r} is empty"
+    question, answer, rationale = cells
+    return {
+        "question": question.replace("\\n", "\n"),
+        "answer": answer,
+        "rationale": rationale.replace("\\n", "\n"),
+    }
 
 
-def _open(path: Path, other_name: str | None = None) -> Source:
-    name = task_name(path, "flan-cot")
+def _open(path: Path, other_name: str | None = None) -> base.Source:
+    rows, name = base.line_rows(path, _fields), base.task_name(path, "flan-cot")
     for family in (name, other_name or ""):
         if kind := _ANSWER_KINDS.get(family):
-            return Source(_rows(path), name, family, kind)
-    return Source(_rows(path), name)
+            return base.Source(rows, name, family, kind)
+    return base.Source(rows, name)
 
 
-def _read(path: Path, options: Options) -> Source:
-    if path.is_dir():
-        raise InputError(
-            f"{path}: a folder holds many tasks; import it with "
-            "`import_source`, or name one file"
-        )
+def _read(path: Path, options: base.Options) -> base.Source:
     return _open(path, options.name)
 
 
-def _parts(path: Path, options: Options) -> list[Part] | None:
-    if not path.is_dir():
-        return None
-    files = data_files(path, ".tsv")
-    return [
-        Part(
-            file,
-            task_name(file, "flan-cot"),
-            functools.partial(_open, file),
-        )
-        for file in files
-    ]
+def _parts(path: Path, options: base.Options) -> list[base.Part] | None:
+    return base.parts_of_folder(path, ".tsv", _open)
 
 
-IMPORTER = Importer(
+IMPORTER = base.Importer(
     format="flan-cot",
     summary="Flan CoT TSV, or a folder of them: question, answer, rationale",
     read=_read,

@@ -22,14 +22,12 @@ from keras_flan.data.importers.many import (
     run_local,
     useful_processes,
 )
-from keras_flan.data.importers.writing import (
-    Settings,
-    with_progress,
-)
+from keras_flan.data.importers.writing import Settings
 from keras_flan.data.records.info import RecordInfo
 from keras_flan.data.records.shards import REJECTS_FILE
 from keras_flan.errors import InputError, did_you_mean
 from keras_flan.files import write_jsonl
+from keras_flan.progress import track
 
 _Run = Callable[[Sequence[TaskImport]], Iterable[RecordInfo | InputError]]
 
@@ -176,6 +174,11 @@ def _single_task(
     output: str | os.PathLike,
     settings: Settings,
 ) -> TaskImport:
+    if path.is_dir() and importer.parts(path, settings) is not None:
+        raise InputError(
+            f"{path}: a folder holds many tasks; import it with "
+            "`import_source`, or name one file"
+        )
     read = functools.partial(importer.read, path, settings)
     part = Part(path, path.name, read)
     return TaskImport(
@@ -201,7 +204,7 @@ def _import_parts(
         raise InputError(rejected[0]["reason"])
     results = run(tasks)
     if settings.progress and sys.stderr.isatty():
-        results = with_progress(results, path.name, len(tasks))
+        results = track(results, path.name, total=len(tasks), unit="tasks")
     done = []
     for task, result in zip(tasks, results, strict=True):
         if isinstance(result, RecordInfo):

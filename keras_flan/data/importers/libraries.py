@@ -9,16 +9,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from keras_flan.data.importers.base import (
-    Importer,
-    Options,
-    Reject,
-    Row,
-    Source,
-    clean_name,
-    require,
-    row_or_reject,
-)
+from keras_flan.data.importers import base
 from keras_flan.data.importers.tables import Columns, pick_fields
 from keras_flan.errors import InputError, did_you_mean
 from keras_flan.runtime.tensorflow import tf
@@ -28,17 +19,17 @@ def _rows(
     path: Path,
     records: Iterable[dict[str, Any] | str],
     columns: Columns,
-) -> Iterator[Row | Reject]:
+) -> Iterator[base.Row | base.Reject]:
     """Turns records, or reasons why there are none, into rows."""
     for number, record in enumerate(records, 1):
         found = record
         if isinstance(record, dict):
             found = pick_fields(record, columns)
-        yield row_or_reject(path, number, found, repr(record))
+        yield base.row_or_reject(path, number, found, repr(record))
 
 
-def _read_hf(path: Path, options: Options) -> Source:
-    datasets = require("datasets", "hf")
+def _read_hf(path: Path, options: base.Options) -> base.Source:
+    datasets = base.require("datasets", "hf")
     try:
         dataset = _open_hf(datasets, path, options.split)
     except (OSError, ValueError, KeyError) as error:
@@ -55,12 +46,10 @@ def _read_hf(path: Path, options: Options) -> Source:
         if isinstance(feature, datasets.ClassLabel)
     }
     records = (_name_labels(record, labels) for record in dataset)
-    return Source(_rows(path, records, options.columns), _name(path))
+    return base.Source(_rows(path, records, options.columns), _name(path))
 
 
-def _open_hf(
-    datasets: ModuleType, path: Path, split: str
-) -> Iterable[dict[str, Any]]:
+def _open_hf(datasets: ModuleType, path: Path, split: str) -> Any:
     """Returns the `datasets.Dataset` of a split."""
     if path.suffix == ".arrow":
         return datasets.Dataset.from_file(str(path))
@@ -87,11 +76,9 @@ def _open_hf(
     return dataset[split]
 
 
-def _from_parquet(
-    datasets: ModuleType, files: list[Path]
-) -> Iterable[dict[str, Any]]:
+def _from_parquet(datasets: ModuleType, files: list[Path]) -> Any:
     # Not Dataset.from_parquet, which copies the rows to a cache folder.
-    parquet = require("pyarrow.parquet", "hf")
+    parquet = base.require("pyarrow.parquet", "hf")
     tables = [datasets.Dataset(parquet.read_table(file)) for file in files]
     return datasets.concatenate_datasets(tables)
 
@@ -107,8 +94,8 @@ def _name_labels(record: dict[str, Any], labels: dict) -> dict | str:
     return record
 
 
-def _read_tfds(path: Path, options: Options) -> Source:
-    tfds = require("tensorflow_datasets", "tfds")
+def _read_tfds(path: Path, options: base.Options) -> base.Source:
+    tfds = base.require("tensorflow_datasets", "tfds")
     tf()  # Hides the accelerators from TensorFlow before its first use.
     builder = tfds.builder_from_directory(_tfds_folder(path))
     splits = builder.info.splits
@@ -125,9 +112,9 @@ def _read_tfds(path: Path, options: Options) -> Source:
     dataset = builder.as_dataset(split=options.split, shuffle_files=False)
     records = (_tfds_record(record, labels) for record in dataset)
     license = builder.info.redistribution_info.license or ""
-    return Source(
+    return base.Source(
         _rows(path, records, options.columns),
-        clean_name(builder.name),
+        base.clean_name(builder.name),
         license=license,
     )
 
@@ -169,20 +156,20 @@ def _plain(value: Any) -> Any:
 
 def _name(path: Path) -> str:
     stem = path.resolve().name.removesuffix(".parquet").removesuffix(".arrow")
-    return clean_name(stem) or "hf"
+    return base.clean_name(stem) or "hf"
 
 
 def _first_line(error: Exception) -> str:
     return (str(error).splitlines() or [type(error).__name__])[0][:200]
 
 
-HF = Importer(
+HF = base.Importer(
     format="hf",
     summary="Hugging Face `datasets` on disk, or parquet; --map FIELD=KEY",
     read=_read_hf,
     has_columns=True,
 )
-TFDS = Importer(
+TFDS = base.Importer(
     format="tfds",
     summary="A prepared TensorFlow Datasets folder; --map FIELD=KEY",
     read=_read_tfds,

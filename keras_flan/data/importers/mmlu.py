@@ -3,52 +3,42 @@
 from collections.abc import Iterator
 from pathlib import Path
 
-from keras_flan.data.importers.base import (
-    Importer,
-    Options,
-    Reject,
-    Row,
-    Source,
-    data_files,
-    join_options,
-    read_csv,
-    task_name,
-)
+from keras_flan.data.importers import base
 
 
-def _rows(path: Path) -> Iterator[Row | Reject]:
-    subject = task_name(path, "mmlu")
-    for number, cells in read_csv(path):
-        reason = ""
-        if len(cells) != 6:
-            reason = (
-                "expected 6 columns (question, A, B, C, D, answer), found "
-                f"{len(cells)}"
-            )
-        elif cells[5].strip() not in ("A", "B", "C", "D"):
-            reason = f"expected A, B, C or D as answer, found {cells[5]!r:.20}"
-        elif not all(cell.strip() for cell in cells):
-            reason = "the question or an option is empty"
-        if reason:
-            yield Reject(path, number, reason, ",".join(cells))
-        else:
-            fields = {
-                "question": cells[0].strip(),
-                "options": join_options(cells[1:5]),
-                "answer": cells[5].strip(),
-                "subject": subject.replace("_", " "),
-            }
-            yield Row(path, number, fields)
+def _fields(cells: list[str], subject: str) -> base.Found:
+    if len(cells) != 6:
+        return (
+            "expected 6 columns (question, A, B, C, D, answer), found "
+            f"{len(cells)}"
+        )
+    if cells[5].strip() not in ("A", "B", "C", "D"):
+        return f"expected A, B, C or D as answer, found {cells[5]!r:.20}"
+    if not all(cell.strip() for cell in cells):
+        return "the question or an option is empty"
+    return {
+        "question": cells[0].strip(),
+        "options": base.join_options(cells[1:5]),
+        "answer": cells[5].strip(),
+        "subject": subject,
+    }
 
 
-def _read(path: Path, options: Options) -> Source:
-    files = data_files(path, ".csv")
+def _rows(path: Path) -> Iterator[base.Row | base.Reject]:
+    subject = base.task_name(path, "mmlu").replace("_", " ")
+    for number, cells in base.read_csv(path):
+        found = _fields(cells, subject)
+        yield base.row_or_reject(path, number, found, ",".join(cells))
+
+
+def _read(path: Path, options: base.Options) -> base.Source:
+    files = base.data_files(path, ".csv")
     rows = (row for file in files for row in _rows(file))
-    name = "mmlu" if path.is_dir() else task_name(path, "mmlu")
-    return Source(rows, name, "mmlu", "option")
+    name = "mmlu" if path.is_dir() else base.task_name(path, "mmlu")
+    return base.Source(rows, name, "mmlu", "option")
 
 
-IMPORTER = Importer(
+IMPORTER = base.Importer(
     format="mmlu",
     summary="MMLU CSV, or a folder of them: question, A, B, C, D, answer",
     read=_read,

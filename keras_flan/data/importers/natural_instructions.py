@@ -11,20 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from keras_flan.data.importers.base import (
-    SPLITS,
-    Importer,
-    Options,
-    Part,
-    Reject,
-    Row,
-    Source,
-    as_json,
-    clean_name,
-    file_stem,
-    missing_text,
-    read_document,
-)
+from keras_flan.data.importers import base
 from keras_flan.errors import InputError
 
 # The paper keeps these out of the training mixture (section 2.1 of
@@ -41,8 +28,8 @@ _LISTS = {  # Key of the file to key of dataset_info.json.
 }
 
 
-def _open(path: Path) -> Source:
-    document = read_document(path, "Instances")
+def _open(path: Path) -> base.Source:
+    document = base.read_document(path, "Instances")
     definition = next(iter(_texts(path, document, "Definition")), "")
     if not definition:
         raise InputError(
@@ -51,7 +38,7 @@ def _open(path: Path) -> Source:
         )
     extra = {name: _texts(path, document, key) for key, name in _LISTS.items()}
     name, split = _name(path)
-    return Source(
+    return base.Source(
         _rows(path, document["Instances"], definition, _examples(document)),
         name,
         "natural_instructions",
@@ -64,10 +51,10 @@ def _open(path: Path) -> Source:
 
 def _name(path: Path) -> tuple[str, str | None]:
     """Returns task and split: `task/train.json` gives both."""
-    stem = file_stem(path)
-    if stem in SPLITS and clean_name(path.resolve().parent.name):
-        return clean_name(path.resolve().parent.name), stem
-    return clean_name(stem), None
+    stem = base.file_stem(path)
+    if stem in base.SPLITS and base.clean_name(path.resolve().parent.name):
+        return base.clean_name(path.resolve().parent.name), stem
+    return base.clean_name(stem), None
 
 
 def _texts(path: Path, document: dict, key: str) -> list[str]:
@@ -87,7 +74,7 @@ def _examples(document: dict) -> list[dict[str, str]]:
     found = document.get("Positive Examples")
     examples = []
     for example in found if isinstance(found, list) else []:
-        if not missing_text(example, ("input", "output", "explanation")):
+        if not base.missing_text(example, ("input", "output", "explanation")):
             examples.append(
                 {
                     "example_input": example["input"].strip(),
@@ -103,9 +90,9 @@ def _rows(
     instances: list,
     definition: str,
     examples: list[dict[str, str]],
-) -> Iterator[Row | Reject]:
+) -> Iterator[base.Row | base.Reject]:
     for number, instance in enumerate(instances, 1):
-        reason = missing_text(instance, ["input"])
+        reason = base.missing_text(instance, ["input"])
         references = [] if reason else _references(instance.get("output"))
         if not reason and not references:
             found = instance.get("output")
@@ -115,18 +102,18 @@ def _rows(
             )
         if reason:
             reason = f"Instances[{number - 1}]: {reason}"
-            yield Reject(path, number, reason, as_json(instance))
+            yield base.Reject(path, number, reason, base.as_json(instance))
             continue
         inputs = instance["input"].strip()
         fields = {
             "definition": definition,
             "inputs": inputs,
             "targets": references[0],
-            "references": as_json(references),
+            "references": base.as_json(references),
             **_shown(examples, number, inputs),
         }
         source_id = instance.get("id")
-        yield Row(
+        yield base.Row(
             path,
             number,
             fields,
@@ -158,30 +145,27 @@ def _shown(
     )
 
 
-def _read(path: Path, options: Options) -> Source:
-    if path.is_dir():
-        raise InputError(
-            f"{path}: a folder holds many tasks; import it with "
-            "`import_source`, or name one file"
-        )
+def _read(path: Path, options: base.Options) -> base.Source:
     return _open(path)
 
 
-def _parts(path: Path, options: Options) -> list[Part] | None:
+def _parts(path: Path, options: base.Options) -> list[base.Part] | None:
     if not path.is_dir():
         return None
     files = sorted([*path.rglob("*.json"), *path.rglob("*.json.gz")])
     return [part_of_file(file, options.keep_mmlu) for file in files]
 
 
-def part_of_file(path: Path, keep_mmlu: bool) -> Part:
+def part_of_file(path: Path, keep_mmlu: bool) -> base.Part:
     """Returns the task that a file holds; it isn't opened yet."""
     name, split = _name(path)
     left_out = _WHY_LEFT_OUT if _MMLU in name and not keep_mmlu else ""
-    return Part(path, name, functools.partial(_open, path), split, left_out)
+    return base.Part(
+        path, name, functools.partial(_open, path), split, left_out
+    )
 
 
-IMPORTER = Importer(
+IMPORTER = base.Importer(
     format="natural-instructions",
     summary="Natural Instructions JSON; a folder gives one record set a task",
     read=_read,

@@ -5,19 +5,10 @@ and which of its words the question refers to. Only questions that a single
 sentence answers have one; the others are rejected.
 """
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from keras_flan.data.importers.base import (
-    Importer,
-    Options,
-    Reject,
-    Row,
-    Source,
-    missing_text,
-    read_objects,
-)
+from keras_flan.data.importers import base
 
 _QUESTION = "{}\n\nQuestion: {}"
 _SENTENCE = 'The passage says: "{}"'
@@ -81,34 +72,29 @@ def _span(value: Any, key: str, text: str) -> str | None:
     return string.strip() or None
 
 
-def _rows(path: Path) -> Iterator[Row | Reject]:
-    for number, line, value in read_objects(path):
-        if isinstance(value, Reject):
-            yield value
-            continue
-        reason = missing_text(value, ("question_text", "paragraph_text"))
-        found = reason or _explain(value)
-        if isinstance(found, str):
-            yield Reject(path, number, found, line)
-            continue
-        rationale, answer = found
-        title = value.get("title_text", "")
-        fields = {
-            "question": _QUESTION.format(
-                value["paragraph_text"].strip(), value["question_text"].strip()
-            ),
-            "answer": answer,
-            "rationale": rationale,
-            "title": title if isinstance(title, str) else "",
-        }
-        yield Row(path, number, fields, str(value.get("example_id", "")))
+def _fields(value: dict[str, Any]) -> base.Found:
+    reason = base.missing_text(value, ("question_text", "paragraph_text"))
+    found = reason or _explain(value)
+    if isinstance(found, str):
+        return found
+    rationale, answer = found
+    title = value.get("title_text", "")
+    return {
+        "question": _QUESTION.format(
+            value["paragraph_text"].strip(), value["question_text"].strip()
+        ),
+        "answer": answer,
+        "rationale": rationale,
+        "title": title if isinstance(title, str) else "",
+    }
 
 
-def _read(path: Path, options: Options) -> Source:
-    return Source(_rows(path), "qed", "qed", "text")
+def _read(path: Path, options: base.Options) -> base.Source:
+    rows = base.object_rows(path, _fields, "example_id")
+    return base.Source(rows, "qed", "qed", "text")
 
 
-IMPORTER = Importer(
+IMPORTER = base.Importer(
     format="qed",
     summary="QED JSON Lines: question, passage and annotation",
     read=_read,

@@ -4,17 +4,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from keras_flan.data.importers.base import (
-    Importer,
-    Options,
-    Reject,
-    Row,
-    Source,
-    as_json,
-    missing_text,
-    read_document,
-    task_name,
-)
+from keras_flan.data.importers import base
 
 
 def _items(data: list) -> Iterator[tuple[str, Any, str, Any]]:
@@ -33,20 +23,20 @@ def _list(value: Any, key: str) -> list:
     return found if isinstance(found, list) else [value]
 
 
-def read_rows(path: Path, data: list) -> Iterator[Row | Reject]:
+def read_rows(path: Path, data: list) -> Iterator[base.Row | base.Reject]:
     """Yields the questions under the key `data` of a file."""
     for number, (place, item, title, paragraph) in enumerate(_items(data), 1):
-        reason = missing_text(paragraph, ["context"])
-        reason = reason or missing_text(item, ["question"])
+        reason = base.missing_text(paragraph, ["context"])
+        reason = reason or base.missing_text(item, ["question"])
         answers = [] if reason else item.get("answers") or []
         if not reason and not answers:
             reason = "the question has no answer"
         elif not reason:
             first = answers[0] if isinstance(answers, list) else answers
-            reason = missing_text(first, ["text"])
+            reason = base.missing_text(first, ["text"])
         if reason:
-            text = as_json(item)
-            yield Reject(path, number, f"{place}: {reason}", text)
+            text = base.as_json(item)
+            yield base.Reject(path, number, f"{place}: {reason}", text)
         else:
             fields = {
                 "context": paragraph["context"].strip(),
@@ -54,32 +44,32 @@ def read_rows(path: Path, data: list) -> Iterator[Row | Reject]:
                 "answer": first["text"].strip(),
                 "title": title if isinstance(title, str) else "",
             }
-            yield Row(path, number, fields, str(item.get("id", "")))
+            yield base.Row(path, number, fields, str(item.get("id", "")))
 
 
 def references(path: Path) -> dict[str, tuple[str, ...]]:
     """Returns all right answers to each question of a file, by its id."""
     found = {}
-    for _, item, _, _ in _items(read_document(path, "data")["data"]):
+    for _, item, _, _ in _items(base.read_document(path, "data")["data"]):
         answers = item.get("answers") if isinstance(item, dict) else None
         texts = [
             answer["text"].strip()
             for answer in (answers if isinstance(answers, list) else [])
-            if not missing_text(answer, ["text"])
+            if not base.missing_text(answer, ["text"])
         ]
         if texts:
             found[str(item.get("id", ""))] = tuple(dict.fromkeys(texts))
     return found
 
 
-def _read(path: Path, options: Options) -> Source:
-    data = read_document(path, "data")["data"]
-    return Source(
-        read_rows(path, data), task_name(path, "squad"), "squad", "text"
+def _read(path: Path, options: base.Options) -> base.Source:
+    data = base.read_document(path, "data")["data"]
+    return base.Source(
+        read_rows(path, data), base.task_name(path, "squad"), "squad", "text"
     )
 
 
-IMPORTER = Importer(
+IMPORTER = base.Importer(
     format="squad",
     summary="SQuAD JSON (also XQuAD, TyDiQA-GoldP): context, question, answer",
     read=_read,

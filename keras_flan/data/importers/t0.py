@@ -10,69 +10,59 @@ import functools
 from collections.abc import Iterator
 from pathlib import Path
 
-from keras_flan.data.importers.base import (
-    Importer,
-    Options,
-    Part,
-    Reject,
-    Row,
-    Source,
-    clean_name,
-    data_files,
-    missing_text,
-    read_objects,
-    task_name,
-)
+from keras_flan.data.importers import base
 from keras_flan.errors import InputError
 
 _END = "<|endoftext|>"
 
 
-def _rows(path: Path) -> Iterator[tuple[str, Row | Reject]]:
+def _rows(path: Path) -> Iterator[tuple[str, base.Row | base.Reject]]:
     """Yields template and row; a broken row counts to the one before it."""
     template = ""
-    for number, line, value in read_objects(path):
-        if isinstance(value, Reject):
+    for number, line, value in base.read_objects(path):
+        if isinstance(value, base.Reject):
             yield template, value
             continue
         named = value.get("template", "")
         template = named if isinstance(named, str) else template
-        reason = missing_text(value, ("prompt", "completion"))
+        reason = base.missing_text(value, ("prompt", "completion"))
         targets = "" if reason else value["completion"].removesuffix(_END)
         if not isinstance(named, str):
             reason = "expected a text under 'template'"
         elif not reason and not targets.strip():
             reason = "the completion is empty"
         if reason:
-            yield template, Reject(path, number, reason, line)
+            yield template, base.Reject(path, number, reason, line)
             continue
         fields = {
             "inputs": value["prompt"].removesuffix("\n"),
             "targets": targets,
         }
-        yield template, Row(path, number, fields)
+        yield template, base.Row(path, number, fields)
 
 
-def _source(path: Path, template: str, rows: list[Row | Reject]) -> Source:
-    return Source(rows, _name(path, template), "t0", "text")
+def _source(
+    path: Path, template: str, rows: list[base.Row | base.Reject]
+) -> base.Source:
+    return base.Source(rows, _name(path, template), "t0", "text")
 
 
 def _name(path: Path, template: str) -> str:
-    return clean_name(template) or task_name(path, "t0")
+    return base.clean_name(template) or base.task_name(path, "t0")
 
 
-def _groups(path: Path) -> dict[str, list[Row | Reject]]:
-    groups: dict[str, list[Row | Reject]] = {}
+def _groups(path: Path) -> dict[str, list[base.Row | base.Reject]]:
+    groups: dict[str, list[base.Row | base.Reject]] = {}
     for template, row in _rows(path):
         groups.setdefault(template, []).append(row)
     first = groups.get("", [])
-    if len(groups) > 1 and not any(isinstance(row, Row) for row in first):
+    if len(groups) > 1 and not any(isinstance(row, base.Row) for row in first):
         groups.pop("", None)
         next(iter(groups.values()))[:0] = first
     return groups
 
 
-def _read(path: Path, options: Options) -> Source:
+def _read(path: Path, options: base.Options) -> base.Source:
     groups = _groups(path)
     if len(groups) > 1:
         raise InputError(
@@ -85,16 +75,16 @@ def _read(path: Path, options: Options) -> Source:
     )
 
 
-def _parts(path: Path, options: Options) -> list[Part] | None:
-    files = data_files(path, ".jsonl")
+def _parts(path: Path, options: base.Options) -> list[base.Part] | None:
+    files = base.data_files(path, ".jsonl")
     parts = [part for file in files for part in parts_of_file(file)]
     return parts if len(parts) > 1 or path.is_dir() else None
 
 
-def parts_of_file(path: Path) -> list[Part]:
+def parts_of_file(path: Path) -> list[base.Part]:
     """Returns the tasks that a file holds, one a template."""
     return [
-        Part(
+        base.Part(
             path,
             _name(path, template),
             functools.partial(_source, path, template, rows),
@@ -103,7 +93,7 @@ def parts_of_file(path: Path) -> list[Part]:
     ]
 
 
-IMPORTER = Importer(
+IMPORTER = base.Importer(
     format="t0",
     summary="T0 prompts as JSON Lines; gives one record set a template",
     read=_read,

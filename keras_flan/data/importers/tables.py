@@ -8,23 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from keras_flan.data.importers.base import (
-    Importer,
-    Number,
-    Options,
-    Reject,
-    Row,
-    Source,
-    as_json,
-    join_options,
-    missing_text,
-    read_csv,
-    read_exact_json,
-    read_lines,
-    read_objects,
-    row_or_reject,
-    task_name,
-)
+from keras_flan.data.importers import base
 from keras_flan.errors import InputError, did_you_mean
 
 Columns = Mapping[str, str | Sequence[str]] | None
@@ -34,9 +18,7 @@ _POSITION = re.compile(r"#[1-9]\d*")
 _MISSING = object()
 
 
-def pick_fields(
-    record: Mapping[str, Any], columns: Columns
-) -> dict[str, str] | str:
+def pick_fields(record: Mapping[str, Any], columns: Columns) -> base.Found:
     """Returns the fields of a record, or why it can't be used.
 
     Args:
@@ -97,22 +79,15 @@ def _text(value: Any, field: str) -> str | None:
     """Returns a scalar, or a list of options, as text; None for the rest."""
     if isinstance(value, str):
         return value
-    if isinstance(value, Number):
+    if isinstance(value, base.Number):
         return value.text
     if isinstance(value, bool | int | float):
         return json.dumps(value)
     if field == "options" and isinstance(value, list):
         texts = [_text(option, "") for option in value]
         known = [text for text in texts if text is not None]
-        return join_options(known) if len(known) == len(texts) else None
+        return base.join_options(known) if len(known) == len(texts) else None
     return None
-
-
-def _as_row(
-    path: Path, number: int, record: Any, columns: Columns, text: str = ""
-) -> Row | Reject:
-    found = missing_text(record, ()) or pick_fields(record, columns)
-    return row_or_reject(path, number, found, text or as_json(record))
 
 
 def _table_rows(
@@ -120,7 +95,7 @@ def _table_rows(
     records: Iterator[tuple[int, list[str]]],
     columns: Columns,
     separator: str,
-) -> Iterator[Row | Reject]:
+) -> Iterator[base.Row | base.Reject]:
     """Yields the rows of a table of cells, whose first row may be a header."""
     named = _flat(columns)
     first = next(records, None)
@@ -137,10 +112,11 @@ def _table_rows(
         text = separator.join(cells)
         if len(cells) == len(names):
             record = dict(zip(names, cells, strict=True))
-            yield _as_row(path, number, record, columns, text)
+            found = pick_fields(record, columns)
+            yield base.row_or_reject(path, number, found, text)
         else:
             reason = f"expected {len(names)} columns, found {len(cells)}"
-            yield Reject(path, number, reason, text)
+            yield base.Reject(path, number, reason, text)
 
 
 def _flat(columns: Columns) -> list[str]:
@@ -178,40 +154,39 @@ def _header(path: Path, names: list[str], columns: Columns) -> list[str]:
     return names
 
 
-def _read_csv(path: Path, options: Options) -> Source:
-    rows = _table_rows(path, read_csv(path), options.columns, ",")
-    return Source(rows, task_name(path, "csv"))
+def _read_csv(path: Path, options: base.Options) -> base.Source:
+    rows = _table_rows(path, base.read_csv(path), options.columns, ",")
+    return base.Source(rows, base.task_name(path, "csv"))
 
 
-def _read_tsv(path: Path, options: Options) -> Source:
-    records = ((n, line.split("\t")) for n, line in read_lines(path))
+def _read_tsv(path: Path, options: base.Options) -> base.Source:
+    records = ((n, line.split("\t")) for n, line in base.read_lines(path))
     rows = _table_rows(path, records, options.columns, "\t")
-    return Source(rows, task_name(path, "tsv"))
+    return base.Source(rows, base.task_name(path, "tsv"))
 
 
-def _read_jsonl(path: Path, options: Options) -> Source:
-    rows = (
-        value
-        if isinstance(value, Reject)
-        else _as_row(path, number, value, options.columns, line)
-        for number, line, value in read_objects(path)
-    )
-    return Source(rows, task_name(path, "jsonl"))
+def _read_jsonl(path: Path, options: base.Options) -> base.Source:
+    rows = base.object_rows(path, lambda row: pick_fields(row, options.columns))
+    return base.Source(rows, base.task_name(path, "jsonl"))
 
 
-def _read_json(path: Path, options: Options) -> Source:
-    items = _items(path)
-    rows = (
-        _as_row(path, number, item, options.columns)
-        for number, item in enumerate(items, 1)
-    )
-    return Source(rows, task_name(path, "json"))
+def _read_json(path: Path, options: base.Options) -> base.Source:
+    rows = _item_rows(path, _items(path), options.columns)
+    return base.Source(rows, base.task_name(path, "json"))
+
+
+def _item_rows(
+    path: Path, items: Iterable[Any], columns: Columns
+) -> Iterator[base.Row | base.Reject]:
+    for number, item in enumerate(items, 1):
+        found = base.missing_text(item, ()) or pick_fields(item, columns)
+        yield base.row_or_reject(path, number, found, base.as_json(item))
 
 
 def _items(path: Path) -> Iterable[Any]:
     """Returns the list that a file is, or that its object has just one of."""
     try:
-        document = read_exact_json(path)
+        document = base.read_exact_json(path)
     except InputError as error:
         raise InputError(
             f"{error}; a file with an object on each line has the format jsonl"
@@ -236,55 +211,50 @@ def _items(path: Path) -> Iterable[Any]:
     )
 
 
-def _read_labelled_lines(path: Path, options: Options) -> Source:
-    return Source(
-        _labelled_rows(path, options.columns),
-        task_name(path, "labelled-lines"),
-    )
-
-
-def _labelled_rows(path: Path, columns: Columns) -> Iterator[Row | Reject]:
-    for column in _flat(columns):
+def _read_labelled_lines(path: Path, options: base.Options) -> base.Source:
+    for column in _flat(options.columns):
         if column not in ("label", "text"):
             raise InputError(
                 f"{path}: no column {column!r}; labelled lines have the "
                 "columns label and text"
             )
-    for number, line in read_lines(path):
+
+    def fields_of(line: str) -> base.Found:
         label, _, text = line.partition(" ")
         if not label or not text.strip():
-            reason = "expected a label, one blank and a text"
-            yield Reject(path, number, reason, line)
-        else:
-            record = {"label": label, "text": text.strip()}
-            yield _as_row(path, number, record, columns, line)
+            return "expected a label, one blank and a text"
+        record = {"label": label, "text": text.strip()}
+        return pick_fields(record, options.columns)
+
+    rows = base.line_rows(path, fields_of)
+    return base.Source(rows, base.task_name(path, "labelled-lines"))
 
 
-CSV = Importer(
+CSV = base.Importer(
     format="csv",
     summary="CSV; with --map FIELD=COLUMN, or #1, #2 without a header",
     read=_read_csv,
     has_columns=True,
 )
-TSV = Importer(
+TSV = base.Importer(
     format="tsv",
     summary="Tab-separated, no quoting; --map FIELD=COLUMN, or #1, #2",
     read=_read_tsv,
     has_columns=True,
 )
-JSONL = Importer(
+JSONL = base.Importer(
     format="jsonl",
     summary="An object a line; --map FIELD=KEY, nested: question.stem",
     read=_read_jsonl,
     has_columns=True,
 )
-JSON = Importer(
+JSON = base.Importer(
     format="json",
     summary="A list of objects; --map FIELD=KEY, nested: question.stem",
     read=_read_json,
     has_columns=True,
 )
-LABELLED_LINES = Importer(
+LABELLED_LINES = base.Importer(
     format="labelled-lines",
     summary="`label text` lines; --map FIELD=label or FIELD=text",
     read=_read_labelled_lines,

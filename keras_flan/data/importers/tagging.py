@@ -9,23 +9,14 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from keras_flan.data.importers.base import (
-    Importer,
-    Options,
-    Reject,
-    Row,
-    Source,
-    read_lines,
-    row_or_reject,
-    task_name,
-)
+from keras_flan.data.importers import base
 from keras_flan.files import read_text
 
 _TAG = re.compile(r"O|[BI]-(\S+)")
 _END = " <=> <NULL>"
 
 
-def _fields(tokens: list[str], tags: list[str]) -> dict[str, str] | str:
+def _fields(tokens: list[str], tags: list[str]) -> base.Found:
     """Returns the fields of a sentence, or why it can't be used."""
     spans: list[tuple[str, list[str]]] = []
     kind = None
@@ -63,49 +54,45 @@ def _conll_sentences(path: Path) -> Iterator[tuple[int, list[str]]]:
             lines.append(line)
 
 
-def _conll_rows(path: Path) -> Iterator[Row | Reject]:
+def _conll_rows(path: Path) -> Iterator[base.Row | base.Reject]:
     for number, lines in _conll_sentences(path):
         cells = [re.split(r"[\t ]+", line.strip("\r")) for line in lines]
         short = next((line for line in cells if len(line) < 2), None)
-        fields: dict[str, str] | str
+        found: base.Found
         if short is not None:
-            fields = f"expected a token and a tag, found {short[0]!r:.40}"
+            found = f"expected a token and a tag, found {short[0]!r:.40}"
         else:
             # Columns between them, as in CoNLL-2003, are not used.
-            fields = _fields([c[0] for c in cells], [c[-1] for c in cells])
-        yield row_or_reject(path, number, fields, "\n".join(lines))
+            found = _fields([c[0] for c in cells], [c[-1] for c in cells])
+        yield base.row_or_reject(path, number, found, "\n".join(lines))
 
 
-def _slot_rows(path: Path) -> Iterator[Row | Reject]:
-    for number, line in read_lines(path):
-        fields: dict[str, str] | str
-        if not line.endswith(_END):
-            fields = f"expected the line to end with {_END!r}"
-        else:
-            pairs = [
-                item.rpartition(":")
-                for item in line.removesuffix(_END).split(" ")
-            ]
-            fields = _fields([p[0] for p in pairs], [p[2] for p in pairs])
-        yield row_or_reject(path, number, fields, line)
+def _slots(line: str) -> base.Found:
+    if not line.endswith(_END):
+        return f"expected the line to end with {_END!r}"
+    items = line.removesuffix(_END).split(" ")
+    pairs = [item.rpartition(":") for item in items]
+    return _fields([p[0] for p in pairs], [p[2] for p in pairs])
 
 
-def _read_conll(path: Path, options: Options) -> Source:
-    name = task_name(path, "conll")
-    return Source(_conll_rows(path), name, "named_entities", "text")
+def _read_conll(path: Path, options: base.Options) -> base.Source:
+    name = base.task_name(path, "conll")
+    return base.Source(_conll_rows(path), name, "named_entities", "text")
 
 
-def _read_slots(path: Path, options: Options) -> Source:
-    name = task_name(path, "slots")
-    return Source(_slot_rows(path), name, "slot_filling", "text")
+def _read_slots(path: Path, options: base.Options) -> base.Source:
+    name = base.task_name(path, "slots")
+    return base.Source(
+        base.line_rows(path, _slots), name, "slot_filling", "text"
+    )
 
 
-CONLL = Importer(
+CONLL = base.Importer(
     format="conll",
     summary="CoNLL: token and tag a line, a blank line between sentences",
     read=_read_conll,
 )
-SLOTS = Importer(
+SLOTS = base.Importer(
     format="slots",
     summary="`token:TAG token:TAG <=> <NULL>` lines, as MIT Movie has them",
     read=_read_slots,

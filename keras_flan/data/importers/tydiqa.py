@@ -10,19 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from keras_flan.data.importers import squad
-from keras_flan.data.importers.base import (
-    Importer,
-    Options,
-    Reject,
-    Row,
-    Source,
-    data_files,
-    missing_text,
-    read_document,
-    read_objects,
-    task_name,
-)
+from keras_flan.data.importers import base, squad
 
 _LANGUAGES = [
     "arabic",
@@ -39,10 +27,12 @@ _LANGUAGES = [
 ]
 
 
-def _gold_rows(files: list[Path]) -> Iterator[Row | Reject]:
+def _gold_rows(files: list[Path]) -> Iterator[base.Row | base.Reject]:
     for path in files:
-        for row in squad.read_rows(path, read_document(path, "data")["data"]):
-            if isinstance(row, Row):
+        for row in squad.read_rows(
+            path, base.read_document(path, "data")["data"]
+        ):
+            if isinstance(row, base.Row):
                 # Ids begin with the language: "swahili-12345-0".
                 language = row.source_id.partition("-")[0]
                 known = language if language in _LANGUAGES else ""
@@ -50,26 +40,20 @@ def _gold_rows(files: list[Path]) -> Iterator[Row | Reject]:
             yield row
 
 
-def _primary_rows(path: Path) -> Iterator[Row | Reject]:
+def _primary(value: dict[str, Any]) -> base.Found:
     texts = ("question_text", "document_plaintext", "language")
-    for number, line, value in read_objects(path):
-        if isinstance(value, Reject):
-            yield value
-            continue
-        found = missing_text(value, texts) or _passage_and_answer(value)
-        if isinstance(found, str):
-            yield Reject(path, number, found, line)
-            continue
-        context, answer = found
-        title = value.get("document_title", "")
-        fields = {
-            "context": context,
-            "question": value["question_text"].strip(),
-            "answer": answer,
-            "title": title if isinstance(title, str) else "",
-            "language": value["language"],
-        }
-        yield Row(path, number, fields, str(value.get("example_id", "")))
+    found = base.missing_text(value, texts) or _passage_and_answer(value)
+    if isinstance(found, str):
+        return found
+    context, answer = found
+    title = value.get("document_title", "")
+    return {
+        "context": context,
+        "question": value["question_text"].strip(),
+        "answer": answer,
+        "title": title if isinstance(title, str) else "",
+        "language": value["language"],
+    }
 
 
 def _passage_and_answer(value: dict[str, Any]) -> tuple[str, str] | str:
@@ -134,16 +118,16 @@ def _cut(data: bytes, span: tuple, bounds: tuple) -> str | None:
         return None
 
 
-def _read(path: Path, options: Options) -> Source:
+def _read(path: Path, options: base.Options) -> base.Source:
     if path.name.removesuffix(".gz").endswith(".jsonl"):
-        rows = _primary_rows(path)
+        rows = base.object_rows(path, _primary, "example_id")
     else:
-        rows = _gold_rows(data_files(path, ".json"))
-    name = "tydiqa" if path.is_dir() else task_name(path, "tydiqa")
-    return Source(rows, name, "squad", "text")
+        rows = _gold_rows(base.data_files(path, ".json"))
+    name = "tydiqa" if path.is_dir() else base.task_name(path, "tydiqa")
+    return base.Source(rows, name, "squad", "text")
 
 
-IMPORTER = Importer(
+IMPORTER = base.Importer(
     format="tydiqa",
     summary="TyDi QA: gold passages (.json, or a folder), primary (.jsonl)",
     read=_read,

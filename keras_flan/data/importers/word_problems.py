@@ -10,19 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from keras_flan.data.importers.base import (
-    Importer,
-    Number,
-    Options,
-    Reject,
-    RejectCode,
-    Row,
-    Source,
-    as_json,
-    missing_text,
-    read_exact_json,
-    task_name,
-)
+from keras_flan.data.importers import base
 from keras_flan.errors import InputError
 from keras_flan.files import read_text
 
@@ -32,7 +20,7 @@ _UNIT = re.compile(r"\s*\(([^()]*)\)")
 
 def _number(value: Any) -> str | None:
     """Returns a number of the file in its plain form; None if it is none."""
-    if isinstance(value, Number):
+    if isinstance(value, base.Number):
         value = value.text
     elif type(value) is int:
         value = str(value)
@@ -44,37 +32,37 @@ def _number(value: Any) -> str | None:
 def _problem(value: Any) -> tuple[str, Any] | str:
     """Returns question and answer, or why there are none."""
     if isinstance(value, dict) and "sQuestion" in value:
-        reason = missing_text(value, ["sQuestion"])
+        reason = base.missing_text(value, ["sQuestion"])
         solutions: Any = value.get("lSolutions")
         if not reason and (
             not isinstance(solutions, list) or len(solutions) != 1
         ):
             reason = f"expected one solution, found {solutions!r:.40}"
         return reason or (value["sQuestion"].strip(), solutions[0])
-    reason = missing_text(value, ("Body", "Question"))
+    reason = base.missing_text(value, ("Body", "Question"))
     if reason:
         return reason
     question = f"{value['Body'].strip()} {value['Question'].strip()}"
     return question, value.get("Answer")
 
 
-def _rows(path: Path, items: list) -> Iterator[Row | Reject]:
+def _rows(path: Path, items: list) -> Iterator[base.Row | base.Reject]:
     for number, item in enumerate(items, 1):
         found = _problem(item)
         answer = None if isinstance(found, str) else _number(found[1])
         if isinstance(found, str):
-            yield Reject(path, number, found, as_json(item))
+            yield base.Reject(path, number, found, base.as_json(item))
         elif answer is None:
-            yield _no_number(path, number, found[1], as_json(item))
+            yield _no_number(path, number, found[1], base.as_json(item))
         else:
             fields = {"question": found[0], "answer": answer}
             fields |= _equation(item)
-            yield Row(path, number, fields, _id(item))
+            yield base.Row(path, number, fields, _id(item))
 
 
-def _no_number(path: Path, number: int, answer: Any, text: str) -> Reject:
+def _no_number(path: Path, number: int, answer: Any, text: str) -> base.Reject:
     reason = f"expected a number as answer, found {answer!r:.40}"
-    return Reject(path, number, reason, text, RejectCode.NO_NUMBER)
+    return base.Reject(path, number, reason, text, base.RejectCode.NO_NUMBER)
 
 
 def _equation(item: dict) -> dict[str, str]:
@@ -90,23 +78,23 @@ def _id(item: dict) -> str:
     return str(found) if isinstance(found, str | int) else ""
 
 
-def _read(path: Path, options: Options) -> Source:
-    items = read_exact_json(path)
+def _read(path: Path, options: base.Options) -> base.Source:
+    items = base.read_exact_json(path)
     if not isinstance(items, list):
         raise InputError(
             f"{path}: expected a JSON list of problems, found "
             f"{type(items).__name__}"
         )
-    name = task_name(path, "math-problems")
-    return Source(_rows(path, items), name, "word_problems", "number")
+    name = base.task_name(path, "math-problems")
+    return base.Source(_rows(path, items), name, "word_problems", "number")
 
 
-def _asdiv_rows(path: Path, problems: list) -> Iterator[Row | Reject]:
+def _asdiv_rows(path: Path, problems: list) -> Iterator[base.Row | base.Reject]:
     for number, problem in enumerate(problems, 1):
         parts = _texts(problem)
         if isinstance(parts, str):
             text = ElementTree.tostring(problem, encoding="unicode")
-            yield Reject(path, number, parts, text)
+            yield base.Reject(path, number, parts, text)
             continue
         body, question, solution = parts
         unit = _UNIT.search(solution)
@@ -120,7 +108,7 @@ def _asdiv_rows(path: Path, problems: list) -> Iterator[Row | Reject]:
             "unit": unit[1].strip() if unit else "",
         }
         fields |= _equation({"Equation": problem.findtext("Formula")})
-        yield Row(path, number, fields, problem.get("ID", ""))
+        yield base.Row(path, number, fields, problem.get("ID", ""))
 
 
 def _texts(problem: ElementTree.Element) -> list[str] | str:
@@ -139,7 +127,7 @@ def _texts(problem: ElementTree.Element) -> list[str] | str:
     return texts
 
 
-def _read_asdiv(path: Path, options: Options) -> Source:
+def _read_asdiv(path: Path, options: base.Options) -> base.Source:
     text = read_text(path)
     if "<!" in text:
         # Entities can expand to gigabytes and comments cut a text in two;
@@ -155,15 +143,17 @@ def _read_asdiv(path: Path, options: Options) -> Source:
             f"{path}: not XML ({error}); download the file again"
         ) from None
     rows = _asdiv_rows(path, list(root.iter("Problem")))
-    return Source(rows, task_name(path, "asdiv"), "word_problems", "number")
+    return base.Source(
+        rows, base.task_name(path, "asdiv"), "word_problems", "number"
+    )
 
 
-MATH_PROBLEMS = Importer(
+MATH_PROBLEMS = base.Importer(
     format="math-problems",
     summary="Word problems JSON: SVAMP, MultiArith, SingleEq, AddSub",
     read=_read,
 )
-ASDIV = Importer(
+ASDIV = base.Importer(
     format="asdiv",
     summary="ASDiv XML: Problem with Body, Question and Answer",
     read=_read_asdiv,

@@ -22,6 +22,7 @@ from keras_flan.data.templates.families import Format, TemplateFamily
 from keras_flan.data.templates.library import load_family
 from keras_flan.data.templates.options import LETTER, right_option
 from keras_flan.errors import InputError
+from keras_flan.progress import track
 
 _SHOWN = 200  # Characters of a rejected row that are kept.
 
@@ -57,7 +58,7 @@ def write_source(
     if labels:
         rows = (name_answer(row, labels) for row in rows)
     if settings.progress and sys.stderr.isatty():
-        rows = with_progress(rows, name)
+        rows = track(rows, name, unit="rows")
     examples = _examples(rows, path, name, settings, rejects)
     templates = opened.templates
     if settings.templates is not None:
@@ -207,14 +208,3 @@ def _check_answer(row: Row | Reject) -> Row | Reject:
 
 def _escape(text: str) -> str:
     return text.encode("utf-8", "backslashreplace").decode("utf-8")
-
-
-def with_progress(
-    items: Iterable, name: str, total: int | None = None
-) -> Iterable:
-    """Returns the items, which move a progress bar as they are taken."""
-    from rich.console import Console
-    from rich.progress import track
-
-    console = Console(stderr=True)
-    return track(items, name, total, console=console, transient=True)
