@@ -58,3 +58,13 @@ def test_the_miniature_s_tables_are_those_of_a_run():
     text = page.read_text()
     assert text.count("<!-- end -->") == len(results["experiments"])
     assert filled(text, results, str(page)) == text
+
+
+def test_the_walk_of_an_example_names_what_there_is():
+    page = (ROOT / "docs" / "architecture.md").read_text()
+    rows = re.findall(r"^\| [^|]+ \| `(\S+\.py)` \| (.+) \|$", page, re.M)
+    assert len(rows) == 21
+    for path, names in rows:
+        text = (ROOT / "keras_flan" / path).read_text()
+        for name in re.findall(r"`(\w+)`", names):
+            assert re.search(rf"^(def|class) {name}\b", text, re.M), name

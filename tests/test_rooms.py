@@ -11,8 +11,8 @@ ROOT = Path(__file__).parents[1] / "keras_flan"
 
 # From the ground up. What stands on one floor does not import each other.
 FLOORS = [
-    ["errors", "lazy", "tensors", "progress", "runtime"],
-    ["files"],
+    ["errors", "lazy", "tensors", "progress"],
+    ["files", "runtime"],
     ["schema"],
     ["answers", "pages", "data/records"],
     ["data/templates"],
