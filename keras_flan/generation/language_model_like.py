@@ -1,5 +1,6 @@
 """What answers in a model's stead: a callable, a log, a class of one's own."""
 
+import functools
 import hashlib
 import inspect
 import json
@@ -42,38 +43,19 @@ class LanguageModelLike(Protocol):
 
 
 class DecodedModel:
-    """A model with a vocabulary, asked by decoding.
+    """A model with a vocabulary: the functions of this package, bound to it.
 
     Args:
-        model: A `keras_flan.models.LanguageModel`.
+        model: A `keras_flan.models.T5` or `keras_flan.models.DecoderOnly`.
     """
 
     def __init__(self, model: Any):
-        self._model = model
-
-    def generate(
-        self, prompts: Sequence[str], **settings: Any
-    ) -> list[list[Path]]:
-        """As `keras_flan.generation.generate`."""
-        from keras_flan.generation.engine import generate
-
-        return generate(self._model, prompts, **settings)
-
-    def stream(
-        self, prompts: Sequence[str], sampling: Sampling, **settings: Any
-    ) -> Iterator[tuple[int, int, Path]]:
-        """As `keras_flan.generation.stream`."""
-        from keras_flan.generation.engine import stream
-
-        return stream(self._model, prompts, sampling=sampling, **settings)
-
-    def log_likelihoods(
-        self, prompts: Sequence[str], continuations: Sequence[Sequence[str]]
-    ) -> list[list[Likelihood]]:
-        """As `keras_flan.evaluation.log_likelihoods`."""
+        from keras_flan.generation.engine import generate, stream
         from keras_flan.generation.likelihood import log_likelihoods
 
-        return log_likelihoods(self._model, prompts, continuations)
+        self.generate = functools.partial(generate, model)
+        self.stream = functools.partial(stream, model)
+        self.log_likelihoods = functools.partial(log_likelihoods, model)
 
 
 class StandIn:
@@ -106,7 +88,7 @@ class StandIn:
         ]
 
     def stream(
-        self, prompts: Sequence[str], sampling: Sampling, **_: Any
+        self, prompts: Sequence[str], *, sampling: Sampling, **_: Any
     ) -> Iterator[tuple[int, int, Path]]:
         """Yields what `generate` returns, as if path by path."""
         found = self.generate(prompts, **sampling.to_dict())
@@ -180,7 +162,8 @@ class Recorded:
             likelihoods `ranking`, as `evaluate` logs it.
 
     Raises:
-        InputError: If a row has no prompt.
+        InputError: If a row has no prompt; and when it is asked, if the log
+            lacks the prompt, or has less than is asked for.
 
     Example:
         >>> log = Recorded(read_jsonl("runs/gsm8k/predictions.jsonl"))
@@ -203,55 +186,41 @@ class Recorded:
     def generate(
         self, prompts: Sequence[str], *, samples: int = 1, **settings: Any
     ) -> list[list[str]]:
-        """Returns the first `samples` outputs of each prompt.
-
-        Raises:
-            InputError: If the log has too few, or none.
-        """
-        made = []
-        for row in map(self._row, prompts):
-            outputs = row["outputs"] if "outputs" in row else [row["output"]]
-            if len(outputs) < samples:
-                raise InputError(
-                    f"prompt {row['prompt']!r:.60}: the log has "
-                    f"{_count(len(outputs), 'output')}, not {samples}"
-                )
-            made.append(list(outputs[:samples]))
-        return made
+        """Returns the first `samples` outputs of each prompt."""
+        rows = map(self._row, prompts)
+        return [
+            list(row.get("outputs") or [row["output"]])[:samples]
+            for row in rows
+        ]
 
     def log_likelihoods(
         self, prompts: Sequence[str], continuations: Sequence[Sequence[str]]
     ) -> list[list[Likelihood]]:
-        """Returns the likelihoods that were logged, in their order.
-
-        Raises:
-            InputError: If the log has none for a prompt, or of other choices.
-        """
+        """Returns the likelihoods that were logged, in their order."""
         made = []
         for row, texts in zip(
             map(self._row, prompts), continuations, strict=True
         ):
-            ranking = row.get("ranking", {"choices": ()})
-            if len(ranking["choices"]) != len(texts):
+            ranking = row.get("ranking", {})
+            scores = [
+                Likelihood(*score)
+                for score in zip(
+                    ranking.get("log_probabilities", ()),
+                    ranking.get("token_counts", ()),
+                    strict=True,
+                )
+            ]
+            if len(scores) != len(texts):
                 raise InputError(
                     f"prompt {row['prompt']!r:.60}: the log ranks "
-                    f"{_count(len(ranking['choices']), 'choice')}, not "
-                    f"{len(texts)}"
+                    f"{_count(len(scores), 'choice')}, not {len(texts)}"
                 )
-            scores = zip(
-                ranking["log_probabilities"],
-                ranking["token_counts"],
-                strict=True,
-            )
-            made.append([Likelihood(*score) for score in scores])
+            made.append(scores)
         return made
 
     def _row(self, prompt: str) -> Mapping[str, Any]:
         if prompt not in self._rows:
-            raise InputError(
-                f"prompt {prompt!r:.60}: the log of "
-                f"{_count(len(self._rows), 'prompt')} does not have it"
-            )
+            raise InputError(f"prompt {prompt!r:.60}: the log does not have it")
         return self._rows[prompt]
 
 

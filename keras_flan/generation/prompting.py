@@ -203,7 +203,7 @@ def stream_answers(
     if asking.adaptive is not None:
         settings["enough"] = lambda row: drawn[row].answered.done
         settings["prompt_paths"] = _ADAPTIVE_PATHS
-    paths = asked.stream(prompts, asking.sampling, **settings)
+    paths = asked.stream(prompts, sampling=asking.sampling, **settings)
     if style is not None and style.two_passes:
         paths = _second_pass(
             asked, prompts, list(paths), style, asking.kind, progress
@@ -262,8 +262,12 @@ def _second_pass(
         style.second(prompts[row], path.text, kind)
         for row, _, path in rationales
     ]
-    greedy = Sampling(max_new_tokens=ANSWER_TOKENS)
-    for index, _, answer in asked.stream(seconds, greedy, progress=progress):
+    made = asked.stream(
+        seconds,
+        sampling=Sampling(max_new_tokens=ANSWER_TOKENS),
+        progress=progress,
+    )
+    for index, _, answer in made:
         row, number, path = rationales[index]
         whole = Path(
             f"{path.text.strip()}\n{cue(kind)} {answer.text.strip()}",

@@ -41,7 +41,7 @@ class Streamed(StandIn):
             model, and with all settings by name.
     """
 
-    def stream(self, prompts, sampling, **settings):
+    def stream(self, prompts, *, sampling, **settings):
         return self._call(prompts, **vars(sampling), **settings)
 
 

@@ -23,7 +23,7 @@ class Speaker(Streamed):
         self.order = order
         self.drawn = 0
 
-    def stream(self, prompts, sampling, enough=None, **settings):
+    def stream(self, prompts, *, enough=None, **settings):
         for number in self.order:
             self.drawn += 1
             yield 0, number, make_path(SAID[number])

@@ -89,7 +89,7 @@ def test_a_log_answers_as_the_model_did(gsm8k, tmp_path):
         ask(log, ["unheard of"])
     short = Recorded([{"prompt": "a", "output": "b"}])
     assert ask(short, ["a"])[0].paths[0].text == "b"
-    with pytest.raises(InputError, match="has 1 output, not 2"):
+    with pytest.raises(InputError, match="of 2 texts; found"):
         ask(short, ["a"], samples=2)
     with pytest.raises(InputError, match="ranks 0 choices, not 2"):
         short.log_likelihoods(["a"], [["b", "c"]])
