@@ -131,23 +131,30 @@ class StandIn:
             f"prompt, of {_count(samples, 'text')}"
         )
         if isinstance(found, Iterator):
-            raise InputError(
-                f"{expected}; found a {type(found).__name__}: return lists of "
-                "texts or paths, do not yield (row, number, path)"
+            wrong = (
+                f"a {type(found).__name__}: return lists of texts or paths, do "
+                "not yield (row, number, path)"
             )
-        if not isinstance(found, list | tuple):
-            raise InputError(f"{expected}; found {found!r:.60}")
-        if len(found) != prompts:
-            raise InputError(f"{expected}; found {_count(len(found), 'list')}")
-        for paths in found:
-            if not (
-                isinstance(paths, list | tuple)
-                and len(paths) == samples
-                and all(isinstance(p, str) or hasattr(p, "text") for p in paths)
-            ):
-                raise InputError(
-                    f"{expected}; found {paths!r:.60} for a prompt"
-                )
+        elif not isinstance(found, list | tuple):
+            wrong = f"{found!r:.60}"
+        elif len(found) != prompts:
+            wrong = _count(len(found), "list")
+        else:
+            bad = [paths for paths in found if not _are_paths(paths, samples)]
+            if not bad:
+                return
+            wrong = f"{bad[0]!r:.60} for a prompt"
+        raise InputError(f"{expected}; found {wrong}")
+
+
+def _are_paths(found: Any, number: int) -> bool:
+    return (
+        isinstance(found, list | tuple)
+        and len(found) == number
+        and all(
+            isinstance(path, str) or hasattr(path, "text") for path in found
+        )
+    )
 
 
 def _count(number: int, what: str) -> str:
@@ -185,11 +192,11 @@ class Recorded:
 
     def generate(
         self, prompts: Sequence[str], *, samples: int = 1, **settings: Any
-    ) -> list[list[str]]:
+    ) -> list[list[Any]]:
         """Returns the first `samples` outputs of each prompt."""
         rows = map(self._row, prompts)
         return [
-            list(row.get("outputs") or [row["output"]])[:samples]
+            list(row.get("outputs") or [row.get("output")])[:samples]
             for row in rows
         ]
 

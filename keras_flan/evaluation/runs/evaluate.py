@@ -12,12 +12,13 @@ after a crash, or `kill -9`, the same call with `resume` goes on.
 """
 
 import dataclasses
+import functools
 import hashlib
 import json
 import math
 import os
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -31,19 +32,18 @@ from keras_flan.evaluation.runs.run import Run
 from keras_flan.evaluation.scores.judging import judge
 from keras_flan.evaluation.scores.predictions import (
     PREDICTIONS_FILE,
+    Prediction,
     Ranking,
-    as_predictions,
     write_predictions,
 )
 from keras_flan.evaluation.scores.scoring import score
 from keras_flan.files import read_json_object, write_json
-from keras_flan.generation import outputs
 from keras_flan.generation.language_model_like import (
     DecodedModel,
     StandIn,
     as_language_model,
 )
-from keras_flan.progress import Progress
+from keras_flan.progress import track
 
 METRICS_FILE = "metrics.json"
 TIMING_FILE = "timing.json"
@@ -121,10 +121,7 @@ def evaluate_run(
         tasks=run.tasks,
         seed=run.sampling.seed,
     )
-    settings = run.sampling.to_dict()
-    if run.batch_paths is not None:
-        settings["batch_paths"] = run.batch_paths
-    make = _maker(model, run.mode, settings)
+    asked = as_language_model(model)
     row_fields = {
         "protocol": source.name,
         "protocol_version": source.protocol.version,
@@ -137,7 +134,7 @@ def evaluate_run(
         **row_fields,
         "shots": shots,
         "vote": "majority",
-        **settings,
+        **_settings(run),
         "limit": run.limit,
         "tasks": run.tasks,
         "split": source.split,
@@ -147,8 +144,10 @@ def evaluate_run(
         return finished
     journal = Journal(run.output / JOURNAL_FILE, told, resume)
     before = len(journal.rows)
-    size = max(1, (run.batch_paths or _PATHS_PER_CALL) // run.sampling.samples)
-    _fill(journal, source.protocol, items, make, size, row_fields, progress)
+    predict = functools.partial(
+        _predict, asked, run, source.protocol, row_fields
+    )
+    _fill(journal, run, items, predict, progress)
     rows = [journal.rows[index] for index in range(len(items))]
     metrics = {**score(source.protocol, rows), "run": told}
     write_predictions(run.output / PREDICTIONS_FILE, rows)
@@ -185,11 +184,9 @@ def _finished(output: Path, run: dict) -> dict | None:
 
 def _fill(
     journal: Journal,
-    protocol: PromptProtocol,
+    run: Run,
     items: Sequence[Item],
-    make: Callable[[Sequence[Item]], list[dict[str, Any]]],
-    size: int,
-    fields: dict[str, Any],
+    predict: Callable[[list[Item]], list[Prediction]],
     progress: bool,
 ) -> None:
     """Generates what the journal lacks."""
@@ -197,78 +194,73 @@ def _fill(
     # longest batch, which needs the most memory, comes first. A batch that
     # was cut short is made again as it was, so that its rows are the same.
     order = sorted(range(len(items)), key=lambda i: -len(items[i].prompt))
-    left = [
-        batch
-        for batch in _chunks(order, size)
-        if any(i not in journal.rows for i in batch)
-    ]
-    with Progress(
-        f"evaluating {protocol.name}",
+    size = max(1, (run.batch_paths or _PATHS_PER_CALL) // run.sampling.samples)
+    batches = (order[i : i + size] for i in range(0, len(order), size))
+    left = [b for b in batches if not journal.rows.keys() >= set(b)]
+    for batch in track(
+        left,
+        f"evaluating {getattr(run.benchmark, 'name', run.benchmark)}",
         total=sum(map(len, left)),
         unit="examples",
+        size=len,
         enabled=progress,
-    ) as bar:
-        for batch in left:
-            made = make([items[i] for i in batch])
-            logged = as_predictions(
-                {**_row(items[i], one), **fields}
-                for i, one in zip(batch, made, strict=True)
-            )
-            judged = judge(protocol, logged)
-            journal.add(
-                {
-                    i: dataclasses.replace(row, verdict=found)
-                    for i, row, found in zip(batch, logged, judged, strict=True)
-                }
-            )
-            bar.advance(len(batch))
-
-
-def _chunks(values: list[int], size: int) -> Iterator[list[int]]:
-    for start in range(0, len(values), size):
-        yield values[start : start + size]
+    ):
+        rows = predict([items[i] for i in batch])
+        journal.add(dict(zip(batch, rows, strict=True)))
 
 
 # === Asking the model ===
 
 
-def _maker(model: Any, mode: str, settings: dict) -> Callable:
-    """Returns a function of items to what the log says of their outputs."""
-    asked = as_language_model(model)
-    if mode == "rank":
-        return lambda items: _rank(asked, items)
-    stops = isinstance(asked, DecodedModel)
-
-    def make(items: Sequence[Item]) -> list[dict]:
-        # Saves time only: what follows a stop text is cut anyway. Blank ones
-        # don't count before something was written, which generation ignores.
-        stop = [text for text in items[0].stop if text.strip()]
-        paths = asked.generate(
-            [item.prompt for item in items],
-            **settings,
-            **({"stop": stop} if stops and stop else {}),
-        )
-        return [_outputs(of_item) for of_item in paths]
-
-    return make
+def _settings(run: Run) -> dict[str, Any]:
+    """Returns how to generate, by name."""
+    batch = {"batch_paths": run.batch_paths} if run.batch_paths else {}
+    return {**run.sampling.to_dict(), **batch}
 
 
-def _outputs(paths: Sequence[outputs.Path]) -> dict[str, list]:
-    logged: dict[str, list] = {"outputs": [p.text for p in paths]}
-    if not any(math.isnan(p.log_probability) for p in paths):
-        logged["log_probabilities"] = [p.log_probability for p in paths]
-        logged["token_counts"] = [len(p.token_ids) for p in paths]
-    return logged
+def _predict(
+    asked: DecodedModel | StandIn,
+    run: Run,
+    protocol: PromptProtocol,
+    fields: Mapping[str, Any],
+    items: Sequence[Item],
+) -> list[Prediction]:
+    """Returns the judged outputs of items that are asked together."""
+    made = (_rank if run.mode == "rank" else _generate)(asked, run, items)
+    return [
+        dataclasses.replace(row, verdict=found, **fields)
+        for row, found in zip(made, judge(protocol, made), strict=True)
+    ]
+
+
+def _generate(
+    asked: DecodedModel | StandIn, run: Run, items: Sequence[Item]
+) -> list[Prediction]:
+    settings = _settings(run)
+    # Saves time only: what follows a stop text is cut anyway. Blank ones
+    # don't count before something was written, which generation ignores.
+    stop = [text for text in items[0].stop if text.strip()]
+    if stop and isinstance(asked, DecodedModel):
+        settings["stop"] = stop
+    made = []
+    found = asked.generate([item.prompt for item in items], **settings)
+    for item, paths in zip(items, found, strict=True):
+        scores: dict[str, Any] = {}
+        if not any(math.isnan(path.log_probability) for path in paths):
+            scores["log_probabilities"] = [p.log_probability for p in paths]
+            scores["token_counts"] = [len(p.token_ids) for p in paths]
+        made.append(_prediction(item, [p.text for p in paths], **scores))
+    return made
 
 
 def _rank(
-    asked: DecodedModel | StandIn, items: Sequence[Item]
-) -> list[dict[str, Any]]:
+    asked: DecodedModel | StandIn, run: Run, items: Sequence[Item]
+) -> list[Prediction]:
+    made = []
     found = asked.log_likelihoods(
         [item.prompt for item in items],
         [item.continuations for item in items],
     )
-    made = []
     for item, scores in zip(items, found, strict=True):
         ranking = Ranking(
             list(item.choices),
@@ -276,24 +268,25 @@ def _rank(
             [s.token_count for s in scores],
         )
         best = ranking.best()
-        made.append(
-            {
-                "outputs": [item.choices[best]],
-                "log_probabilities": [scores[best].log_probability],
-                "token_counts": [scores[best].token_count],
-                "ranking": vars(ranking),
-            }
+        row = _prediction(
+            item,
+            [item.choices[best]],
+            log_probabilities=[scores[best].log_probability],
+            token_counts=[scores[best].token_count],
+            ranking=ranking,
         )
+        made.append(row)
     return made
 
 
-def _row(item: Item, made: Mapping[str, Any]) -> dict[str, Any]:
+def _prediction(item: Item, outputs: list[str], **scores: Any) -> Prediction:
     """Returns what the log says before anything is judged."""
     keys = ("task", "id", "prompt", "shots", "target", "answer_kind")
-    return {
+    return Prediction(
         **{key: getattr(item, key) for key in keys},
-        "options": list(item.options),
-        "stop": list(item.stop),
-        "references": list(item.references),
-        **made,
-    }
+        options=item.options,
+        stop=item.stop,
+        references=item.references or None,
+        outputs=outputs,
+        **scores,
+    )
