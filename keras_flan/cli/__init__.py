@@ -38,7 +38,7 @@ def _options(
     debug: Annotated[
         bool, typer.Option("--debug", help="Show tracebacks.")
     ] = False,
-):
+) -> None:
     global _debug
     _debug = debug
 

@@ -1,23 +1,58 @@
 """Commands about data: records, tasks, mixtures, vocabularies."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
-from keras_flan.cli.options import Json, Quiet, Seed, parse_pairs, print_json
-from keras_flan.cli.printing import (
+from keras_flan.cli.options import Json, Quiet, Seed, parse_pairs
+from keras_flan.cli.printing.data import (
     print_contamination,
+    print_families,
+    print_formats,
+    print_import,
     print_mixture,
     print_prompts,
     print_tasks,
 )
+from keras_flan.cli.printing.shared import print_json, show
 from keras_flan.errors import InputError
 
-if TYPE_CHECKING:
-    from keras_flan.data.records.info import RecordInfo
-
 app = typer.Typer()
+
+
+# Options of `import`.
+_Limit = Annotated[
+    int | None, typer.Option(min=1, help="Import the first N rows.")
+]
+_Strict = Annotated[
+    bool, typer.Option("--strict", help="Fail at the first bad row.")
+]
+_Map = Annotated[
+    list[str] | None,
+    typer.Option(help="FIELD=COLUMN, for csv and such; may repeat."),
+]
+_Label = Annotated[
+    list[str] | None,
+    typer.Option(help="ANSWER=NAME, such as 0=negative; may repeat."),
+]
+_KeepMMLU = Annotated[
+    bool,
+    typer.Option("--keep-mmlu", help="Keep Natural Instructions made of MMLU."),
+]
+_Templates = Annotated[
+    str | None,
+    typer.Option(help="A name of `keras-flan templates`, or a YAML file."),
+]
+_Runner = Annotated[str, typer.Option(help="local, or beam for Apache Beam.")]
+_Processes = Annotated[
+    int | None,
+    typer.Option(min=1, help="Default: as many as make it faster."),
+]
+_BeamOption = Annotated[
+    list[str] | None,
+    typer.Option(help="Such as --runner=FlinkRunner; may repeat."),
+]
 
 
 @app.command("import")
@@ -29,51 +64,26 @@ def import_(
         str | None, typer.Option(help="Task name; default: from the file.")
     ] = None,
     split: Annotated[str, typer.Option(help="Name of the split.")] = "train",
-    limit: Annotated[
-        int | None, typer.Option(min=1, help="Import the first N rows.")
-    ] = None,
+    limit: _Limit = None,
     shards: Annotated[int, typer.Option(min=1, help="Number of files.")] = 1,
-    strict: Annotated[
-        bool, typer.Option("--strict", help="Fail at the first bad row.")
-    ] = False,
-    map: Annotated[
-        list[str] | None,
-        typer.Option(help="FIELD=COLUMN, for csv and such; may repeat."),
-    ] = None,
-    label: Annotated[
-        list[str] | None,
-        typer.Option(help="ANSWER=NAME, such as 0=negative; may repeat."),
-    ] = None,
-    keep_mmlu: Annotated[
-        bool,
-        typer.Option(
-            "--keep-mmlu", help="Keep Natural Instructions made of MMLU."
-        ),
-    ] = False,
-    templates: Annotated[
-        str | None,
-        typer.Option(help="A name of `keras-flan templates`, or a YAML file."),
-    ] = None,
-    runner: Annotated[
-        str, typer.Option(help="local, or beam for Apache Beam.")
-    ] = "local",
-    processes: Annotated[
-        int | None,
-        typer.Option(min=1, help="Default: as many as make it faster."),
-    ] = None,
-    beam_option: Annotated[
-        list[str] | None,
-        typer.Option(help="Such as --runner=FlinkRunner; may repeat."),
-    ] = None,
+    strict: _Strict = False,
+    map: _Map = None,
+    label: _Label = None,
+    keep_mmlu: _KeepMMLU = False,
+    templates: _Templates = None,
+    runner: _Runner = "local",
+    processes: _Processes = None,
+    beam_option: _BeamOption = None,
     json_: Json = False,
     quiet: Quiet = False,
-):
+) -> None:
     """Turn public task files into checksummed TFRecords.
 
     `import flan2022 FOLDER` takes all that a folder of downloads has of the
     paper's mixture, at once; `keras-flan tasks` says where the files are.
     """
     from keras_flan.data.importers import import_source
+    from keras_flan.data.mixtures.files import start_mixture_file
 
     imported = import_source(
         format,
@@ -93,73 +103,23 @@ def import_(
         beam_options=beam_option or [],
         progress=not (quiet or json_),
     )
+    mixture_file = None
     if imported.mixture:
-        from keras_flan.data.mixtures.files import start_mixture_file
-
         mixture_file = start_mixture_file(output, imported.mixture)
-    one, *more = imported.tasks
-    if not (more or imported.rejected or imported.left_out):
-        if json_:
-            print_json(one.to_dict())
-        else:
-            _print_import(one, output)
-    elif json_:
-        tasks = [info.to_dict() for info in imported.tasks]
-        print_json({**vars(imported), "tasks": tasks})
-    else:
-        examples = sum(info.num_examples for info in imported.tasks)
-        for problem in imported.rejected:
-            print(f"rejected: {problem['reason']}")
-        print(
-            f"{len(imported.tasks)} tasks, {examples} examples -> {output}; "
-            f"{len(imported.rejected)} tasks rejected, "
-            f"{len(imported.left_out)} left out"
-        )
-        if imported.mixture:
-            _print_mixture_file(imported.tasks, mixture_file)
-
-
-def _print_import(info: "RecordInfo", output: Path) -> None:
-    rejected = info.num_rejected
-    print(
-        f"{info.name}: {info.num_examples} examples in "
-        f"{len(info.shards)} shard(s), {rejected} rejected -> {output}"
-        + (f" (see {output / 'rejects.jsonl'})" if rejected else "")
-    )
-    if info.templates is None:
-        print(
-            f"no templates yet for the fields {', '.join(info.fields)}: "
-            "import again with --templates (see `keras-flan templates`)"
-        )
-
-
-def _print_mixture_file(tasks: list["RecordInfo"], path: Path) -> None:
-    stand_in = [
-        info.name for info in tasks if info.extra.get("source_split") == "dev"
-    ]
-    if stand_in:
-        print(
-            "from the development split, as no other is there: "
-            + ", ".join(stand_in)
-        )
-    print(f"look at the mixture: keras-flan mixture {path} --report PAGE.html")
+    print_import(imported, output, mixture_file, json_)
 
 
 @app.command()
-def formats(json_: Json = False):
+def formats(json_: Json = False) -> None:
     """List the formats that `keras-flan import` reads."""
     from keras_flan.data.importers import describe_formats
 
     rows = describe_formats()
-    if json_:
-        print_json(rows)
-    else:
-        for row in rows:
-            print(f"{row['format']:24} {row['summary']}")
+    show(rows, json_, print_formats)
 
 
 @app.command()
-def templates(json_: Json = False):
+def templates(json_: Json = False) -> None:
     """List the families of templates, and the fields they fill in.
 
     Fields in brackets are for some formats only, such as chain of thought.
@@ -167,12 +127,7 @@ def templates(json_: Json = False):
     from keras_flan.data.templates.library import describe_families
 
     rows = describe_families()
-    if json_:
-        print_json(rows)
-    else:
-        for row in rows:
-            optional = [f"({field})" for field in row["optional"]]
-            print(f"{row['family']:24} {', '.join(row['fields'] + optional)}")
+    show(rows, json_, print_families)
 
 
 @app.command()
@@ -190,7 +145,7 @@ def universe(
         int, typer.Option(min=1, help="Test examples a task.")
     ] = 50,
     quiet: Quiet = False,
-):
+) -> None:
     """Write synthetic task records; by default those that are shipped."""
     from keras_flan.miniature.universe import TASKS, build_records
 
@@ -216,15 +171,12 @@ def inspect(
     ] = None,
     seed: Seed = 0,
     json_: Json = False,
-):
+) -> None:
     """Show rendered prompts of a task or a mixture."""
     from keras_flan.data.mixtures.inspection import inspect as run
 
     rows = run(source, n=n, shots=shots, cot=cot, seed=seed)
-    if json_:
-        print_json(rows)
-    else:
-        print_prompts(rows)
+    show(rows, json_, print_prompts)
 
 
 @app.command()
@@ -240,7 +192,7 @@ def tasks(
         Path, typer.Option(help="The folder of records.")
     ] = Path("records"),
     json_: Json = False,
-):
+) -> None:
     """List the tasks of the Flan 2022 paper, and which have records.
 
     Of those that have none it says how to get them.
@@ -248,10 +200,16 @@ def tasks(
     from keras_flan.data.mixtures.task_registry import list_tasks
 
     rows = list_tasks(mixture, category, records)
-    if json_:
-        print_json(rows)
-    else:
-        print_tasks(rows, records)
+    show(rows, json_, lambda rows: print_tasks(rows, records))
+
+
+_Records = Annotated[
+    Path | None,
+    typer.Option(help="The folder of records; default: the file's."),
+]
+_Missing = Annotated[
+    str | None, typer.Option(help="Tasks without records: error or skip.")
+]
 
 
 @app.command()
@@ -259,14 +217,8 @@ def mixture(
     path: Annotated[
         Path, typer.Argument(help="A mixture YAML file, or a known name.")
     ],
-    records: Annotated[
-        Path | None,
-        typer.Option(help="The folder of records; default: the file's."),
-    ] = None,
-    missing: Annotated[
-        str | None,
-        typer.Option(help="Tasks without records: error or skip."),
-    ] = None,
+    records: _Records = None,
+    missing: _Missing = None,
     report: Annotated[
         Path | None, typer.Option(help="An .html page to write.")
     ] = None,
@@ -286,7 +238,7 @@ def mixture(
     ] = None,
     seed: Seed = 0,
     json_: Json = False,
-):
+) -> None:
     """Show the tasks of a mixture and their sampling rates.
 
     With --report, draw from it and write a page about what comes.
@@ -332,7 +284,7 @@ def contamination(
     ] = 13,
     json_: Json = False,
     quiet: Quiet = False,
-):
+) -> None:
     """Look for a benchmark's texts in the records of a mixture."""
     from keras_flan.data.analysis.contamination import check_contamination
     from keras_flan.data.mixtures.mixture import Mixture
@@ -343,10 +295,7 @@ def contamination(
         ngram=ngram,
         progress=not (quiet or json_),
     )
-    if json_:
-        print_json(report)
-    else:
-        print_contamination(report)
+    show(report, json_, print_contamination)
 
 
 @app.command()
@@ -357,15 +306,13 @@ def vocabulary(
     size: Annotated[int, typer.Option(min=32, help="Number of pieces.")],
     output: Annotated[Path, typer.Option(help="The .model file to write.")],
     json_: Json = False,
-):
+) -> None:
     """Train a SentencePiece vocabulary on records or text."""
     from keras_flan.data.vocabularies.training import train_vocabulary_from
 
     vocabulary = train_vocabulary_from(source, size, output)
-    if json_:
-        print_json({"path": str(output), "size": vocabulary.size})
-    else:
-        print(f"{output}: {vocabulary.size} pieces")
+    made = {"path": str(output), "size": vocabulary.size}
+    show(made, json_, lambda made: print(f"{output}: {made['size']} pieces"))
 
 
 def _columns(texts: list[str]) -> dict[str, str | list[str]]:

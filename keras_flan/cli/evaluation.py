@@ -2,17 +2,25 @@
 
 import enum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
-from keras_flan.cli.options import Json, Quiet, Seed, print_json
-from keras_flan.cli.printing import (
+from keras_flan.cli.options import (
+    Json,
+    NewTokens,
+    Quiet,
+    Seed,
+    Temperature,
+    TopK,
+)
+from keras_flan.cli.printing.scores import (
     print_changes,
     print_comparison,
     print_metrics,
     print_toxicity,
 )
+from keras_flan.cli.printing.shared import print_json, show
 
 app = typer.Typer()
 
@@ -34,7 +42,7 @@ def _shots(text: str) -> int | None:
     return int(text)
 
 
-def _load(model: str):
+def _load(model: str) -> Any:
     """Returns the model, or the callable, that a text names."""
     from keras_flan.evaluation.runs.identity import (
         is_callable_name,
@@ -48,68 +56,70 @@ def _load(model: str):
     return load(model)
 
 
+# Options of `evaluate`.
+_Evaluated = Annotated[
+    str,
+    typer.Option(
+        help="A model folder, hf://NAME, kaggle://NAME, a preset of "
+        "keras-hub, or a Python callable as module:function."
+    ),
+]
+_Benchmark = Annotated[
+    list[str],
+    typer.Option(help="mmlu, bbh, tydiqa, mgsm, gsm8k, ...; repeatable."),
+]
+_Data = Annotated[
+    list[str] | None,
+    typer.Option(
+        help="The benchmark's files, or a folder of such folders; or "
+        "NAME=PATH, repeatable."
+    ),
+]
+_Modes = Annotated[
+    list[Mode] | None,
+    typer.Option(
+        help="Answer at once, reason first, reason on several paths that "
+        "vote, or compare likelihoods; repeatable. [default: direct]"
+    ),
+]
+_Limit = Annotated[int | None, typer.Option(min=1, help="Examples a task.")]
+_Tasks = Annotated[list[str] | None, typer.Option(help="Only these tasks.")]
+_BatchPaths = Annotated[
+    int | None,
+    typer.Option(min=1, help="Paths decoded, and journaled, at a time."),
+]
+_Fresh = Annotated[
+    bool, typer.Option("--fresh", help="Don't go on with a journal.")
+]
+
+
 @app.command()
 def evaluate(
-    model: Annotated[
-        str,
-        typer.Option(
-            help="A model folder, hf://NAME, kaggle://NAME, a preset of "
-            "keras-hub, or a Python callable as module:function."
-        ),
-    ],
-    benchmark: Annotated[
-        list[str],
-        typer.Option(help="mmlu, bbh, tydiqa, mgsm, gsm8k, ...; repeatable."),
-    ],
+    model: _Evaluated,
+    benchmark: _Benchmark,
     output: Annotated[Path, typer.Option(help="The folder to write.")],
-    data: Annotated[
-        list[str] | None,
-        typer.Option(
-            help="The benchmark's files, or a folder of such folders; or "
-            "NAME=PATH, repeatable."
-        ),
-    ] = None,
-    mode: Annotated[
-        list[Mode] | None,
-        typer.Option(
-            help="Answer at once, reason first, reason on several paths that "
-            "vote, or compare likelihoods; repeatable. [default: direct]"
-        ),
-    ] = None,
+    data: _Data = None,
+    mode: _Modes = None,
     shots: Annotated[
         str, typer.Option(help="Exemplars; 'protocol': as published.")
     ] = "0",
     samples: Annotated[
         int, typer.Option(min=1, help="Paths to vote; cot-vote: 8.")
     ] = 1,
-    temperature: Annotated[
-        float | None,
-        typer.Option(min=0, help="Default: 0 for one path, else 0.7."),
-    ] = None,
-    top_k: Annotated[int, typer.Option(min=0, help="0: no limit.")] = 40,
-    limit: Annotated[
-        int | None, typer.Option(min=1, help="Examples a task.")
-    ] = None,
-    tasks: Annotated[
-        list[str] | None, typer.Option(help="Only these tasks.")
-    ] = None,
+    temperature: Temperature = None,
+    top_k: TopK = 40,
+    limit: _Limit = None,
+    tasks: _Tasks = None,
     split: Annotated[
         str | None, typer.Option(help="Of mmlu: test or val.")
     ] = None,
-    max_new_tokens: Annotated[
-        int, typer.Option(min=1, help="Longest output, in tokens.")
-    ] = 256,
-    batch_paths: Annotated[
-        int | None,
-        typer.Option(min=1, help="Paths decoded, and journaled, at a time."),
-    ] = None,
+    max_new_tokens: NewTokens = 256,
+    batch_paths: _BatchPaths = None,
     seed: Seed = 0,
-    fresh: Annotated[
-        bool, typer.Option("--fresh", help="Don't go on with a journal.")
-    ] = False,
+    fresh: _Fresh = False,
     json_: Json = False,
     quiet: Quiet = False,
-):
+) -> None:
     """Score a model on benchmarks; every example is logged.
 
     A run that was cut short, even by kill -9, goes on where it was.
@@ -161,7 +171,7 @@ def score(
         typer.Option(help="Read answers as a published pipeline did."),
     ] = None,
     json_: Json = False,
-):
+) -> None:
     """Score recorded outputs without a model; say which answers changed."""
     from keras_flan.evaluation.scores.judging import judge
     from keras_flan.evaluation.scores.predictions import read_predictions
@@ -189,15 +199,12 @@ def compare(
     first: Annotated[Path, typer.Argument(help="The folder of a run.")],
     second: Annotated[Path, typer.Argument(help="Another, same questions.")],
     json_: Json = False,
-):
+) -> None:
     """Compare two runs example by example: is the difference real?"""
     from keras_flan.evaluation.scores.comparing import compare_runs
 
     comparison = compare_runs(first, second)
-    if json_:
-        print_json(comparison)
-    else:
-        print_comparison(comparison)
+    show(comparison, json_, print_comparison)
 
 
 @app.command()
@@ -211,7 +218,7 @@ def report(
         list[Path] | None,
         typer.Option(help="What `contamination --json` printed; repeatable."),
     ] = None,
-):
+) -> None:
     """Write one offline page about runs, with plots and tables."""
     from keras_flan.evaluation.reports.page import report_runs
 
@@ -244,7 +251,7 @@ def toxicity(
     max_new_tokens: Annotated[int, typer.Option(min=1)] = 32,
     seed: Seed = 0,
     json_: Json = False,
-):
+) -> None:
     """Let a model go on with prompts; score how toxic it gets, by group."""
     from keras_flan.evaluation.responsible.toxicity import (
         identity_prompts,
@@ -264,10 +271,7 @@ def toxicity(
         max_new_tokens=max_new_tokens,
         seed=seed,
     )
-    if json_:
-        print_json(found)
-    else:
-        print_toxicity(found)
+    show(found, json_, print_toxicity)
 
 
 @app.command("civil-comments")
@@ -277,7 +281,7 @@ def civil_comments(
     shots: Annotated[int, typer.Option(min=0, help="Exemplars.")] = 0,
     seed: Seed = 0,
     json_: Json = False,
-):
+) -> None:
     """AUC of telling toxic comments by the likelihood of yes and no."""
     from keras_flan.evaluation.responsible.civil_comments import (
         civil_comments_auc,

@@ -1,100 +1,102 @@
 """Commands that ask a model: generate, serve."""
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from keras_flan.cli.options import Json, Seed, print_json
+from keras_flan.cli.options import (
+    Json,
+    Model,
+    NewTokens,
+    Seed,
+    Temperature,
+    TopK,
+)
+from keras_flan.cli.printing.shared import print_json
 from keras_flan.errors import InputError
+
+if TYPE_CHECKING:
+    from keras_flan.generation.styles import PromptStyle
 
 app = typer.Typer()
 
 
+# Options of `generate`: how to ask, how to sample, and what to write.
+_Input = Annotated[
+    Path | None, typer.Option(help="JSONL with a `prompt` per line.")
+]
+_Templates = Annotated[
+    str | None,
+    typer.Option(help="Ask with these, as mgsm_de; default: generic."),
+]
+_Template = Annotated[
+    int, typer.Option(min=0, help="Which of them, such as a trigger.")
+]
+_Exemplars = Annotated[
+    Path | None,
+    typer.Option(help="JSONL: question, answer, and rationale for --cot."),
+]
+_TwoPasses = Annotated[
+    bool,
+    typer.Option("--two-passes", help="Reasoning first, then the answer."),
+]
+_TopP = Annotated[
+    float, typer.Option(max=1, help="Keep tokens up to this share.")
+]
+_Stop = Annotated[
+    list[str] | None, typer.Option(help="Ends an output; repeatable.")
+]
+_Kind = Annotated[
+    str, typer.Option(help="Answers: text, number, option, program, ...")
+]
+_Adaptive = Annotated[
+    float | None,
+    typer.Option(help="Draw no more when the leader is so sure: 0.95."),
+]
+_Output = Annotated[
+    Path | None, typer.Option(help="Folder for answers.jsonl and trace.html.")
+]
+_Picture = Annotated[
+    Path | None, typer.Option(help="A .png, .svg or .pdf of the votes.")
+]
+
+
 @app.command()
 def generate(
-    model: Annotated[
-        str, typer.Option(help="A model folder, hf://NAME or kaggle://NAME.")
-    ],
+    model: Model,
     prompt: Annotated[str | None, typer.Option(help="One prompt.")] = None,
-    input: Annotated[
-        Path | None, typer.Option(help="JSONL with a `prompt` a line.")
-    ] = None,
+    input: _Input = None,
     cot: Annotated[
         bool, typer.Option("--cot", help="Ask for step-by-step reasoning.")
     ] = False,
-    templates: Annotated[
-        str | None,
-        typer.Option(help="Ask with these, as mgsm_de; default: generic."),
-    ] = None,
-    template: Annotated[
-        int, typer.Option(min=0, help="Which of them, such as a trigger.")
-    ] = 0,
-    exemplars: Annotated[
-        Path | None,
-        typer.Option(help="JSONL: question, answer, and rationale for --cot."),
-    ] = None,
-    two_passes: Annotated[
-        bool,
-        typer.Option("--two-passes", help="Reasoning first, then the answer."),
-    ] = False,
+    templates: _Templates = None,
+    template: _Template = 0,
+    exemplars: _Exemplars = None,
+    two_passes: _TwoPasses = False,
     samples: Annotated[int, typer.Option(min=1, help="Paths a prompt.")] = 1,
-    temperature: Annotated[
-        float | None,
-        typer.Option(min=0, help="Default: 0 for one path, else 0.7."),
-    ] = None,
-    top_k: Annotated[
-        int, typer.Option(min=0, help="0 keeps the whole vocabulary.")
-    ] = 40,
-    top_p: Annotated[
-        float, typer.Option(max=1, help="Keep tokens up to this share.")
-    ] = 1.0,
-    stop: Annotated[
-        list[str] | None, typer.Option(help="Ends an output; repeatable.")
-    ] = None,
-    kind: Annotated[
-        str, typer.Option(help="Answers: text, number, option, program, ...")
-    ] = "text",
-    adaptive: Annotated[
-        float | None,
-        typer.Option(help="Draw no more when the leader is so sure: 0.95."),
-    ] = None,
+    temperature: Temperature = None,
+    top_k: TopK = 40,
+    top_p: _TopP = 1.0,
+    stop: _Stop = None,
+    kind: _Kind = "text",
+    adaptive: _Adaptive = None,
     seed: Seed = 0,
-    max_new_tokens: Annotated[
-        int, typer.Option(min=1, help="Longest output, in tokens.")
-    ] = 128,
-    output: Annotated[
-        Path | None,
-        typer.Option(help="Folder for answers.jsonl and trace.html."),
-    ] = None,
-    picture: Annotated[
-        Path | None, typer.Option(help="A .png, .svg or .pdf of the votes.")
-    ] = None,
+    max_new_tokens: NewTokens = 128,
+    output: _Output = None,
+    picture: _Picture = None,
     json_: Json = False,
-):
+) -> None:
     """Generate answers, with k sampled paths and a vote."""
     from keras_flan.generation import trace
     from keras_flan.generation.printing import Printer
     from keras_flan.generation.prompting import ask
-    from keras_flan.generation.styles import PromptStyle, read_exemplars
     from keras_flan.models.loading import load
 
     rows = _read_prompts(prompt, input)
     if picture:
         trace.check_picture(picture, len(rows))
-    way: dict[str, Any] = {
-        "cot": cot,
-        "exemplars": read_exemplars(exemplars) if exemplars else [],
-        "family": templates or "generic",
-        "template": template,
-        "two_passes": two_passes,
-    }
-    # Without any of them a prompt is asked as it is written.
-    style = (
-        PromptStyle(**way)
-        if cot or two_passes or templates or template or exemplars
-        else None
-    )
+    style, way = _style(cot, exemplars, templates, template, two_passes)
     settings: dict[str, Any] = {
         "samples": samples,
         "temperature": temperature,
@@ -114,31 +116,25 @@ def generate(
         **settings,
     )
     if output:
-        told = {"model": model, **way, **settings}
-        trace.write_trace(output, results, told, rows)
+        way = {"model": model, **way, **settings}
+        trace.write_trace(output, results, way, rows)
     if picture:
         trace.draw_votes(picture, results)
     if json_:
-        print_json(
-            [
-                {**row, **result.to_dict()}
-                for row, result in zip(rows, results, strict=True)
-            ]
-        )
+        pairs = zip(rows, results, strict=True)
+        print_json([{**row, **result.to_dict()} for row, result in pairs])
 
 
 @app.command()
 def serve(
-    model: Annotated[
-        str, typer.Option(help="A model folder, hf://NAME or kaggle://NAME.")
-    ],
+    model: Model,
     host: Annotated[
         str, typer.Option(help="Address to listen on; only this machine.")
     ] = "127.0.0.1",
     port: Annotated[
         int, typer.Option(min=0, max=65535, help="0 takes a free one.")
     ] = 8000,
-):
+) -> None:
     """Ask a model questions on a local web page."""
     from keras_flan.generation.serving import serve
     from keras_flan.models.loading import load
@@ -146,14 +142,36 @@ def serve(
     serve(load(model), host=host, port=port)
 
 
+def _style(
+    cot: bool,
+    exemplars: Path | None,
+    templates: str | None,
+    template: int,
+    two_passes: bool,
+) -> tuple["PromptStyle | None", dict[str, Any]]:
+    """Returns how to ask, and what a trace says of it."""
+    from keras_flan.generation.styles import PromptStyle, read_exemplars
+
+    way: dict[str, Any] = {
+        "cot": cot,
+        "exemplars": read_exemplars(exemplars) if exemplars else [],
+        "family": templates or "generic",
+        "template": template,
+        "two_passes": two_passes,
+    }
+    # Without any of them a prompt is asked as it is written.
+    plain = not (cot or two_passes or templates or template or exemplars)
+    return None if plain else PromptStyle(**way), way
+
+
 def _read_prompts(prompt: str | None, path: Path | None) -> list[dict]:
     """Returns `[{"prompt": ...}, ...]` from `--prompt` or `--input`."""
-    if (prompt is None) == (path is None):
-        raise InputError("give either --prompt TEXT or --input FILE.jsonl")
-    if prompt is not None:
-        return [{"prompt": prompt}]
     from keras_flan.files import read_jsonl
 
+    if path is None and prompt is not None:
+        return [{"prompt": prompt}]
+    if path is None or prompt is not None:
+        raise InputError("give either --prompt TEXT or --input FILE.jsonl")
     rows = read_jsonl(path)
     for number, row in enumerate(rows, 1):
         if not isinstance(row.get("prompt"), str):

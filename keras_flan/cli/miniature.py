@@ -5,7 +5,8 @@ from typing import Annotated
 
 import typer
 
-from keras_flan.cli.options import Json, Quiet, print_json
+from keras_flan.cli.options import Json, Quiet
+from keras_flan.cli.printing.shared import print_json
 
 app = typer.Typer()
 
@@ -31,7 +32,7 @@ def miniature(
     ] = 1,
     json_: Json = False,
     quiet: Quiet = False,
-):
+) -> None:
     """Run the paper's experiments in miniature; goes on after a kill."""
     from keras_flan.miniature.experiments.execute import (
         PAGE_FILE,

@@ -1,7 +1,5 @@
-"""What all commands share: options, printing, parsing of pairs."""
+"""What all commands share: options, and parsing of pairs."""
 
-import json
-import sys
 from typing import Annotated
 
 import typer
@@ -13,11 +11,17 @@ Json = Annotated[
 ]
 Quiet = Annotated[bool, typer.Option("--quiet", help="No progress bars.")]
 Seed = Annotated[int, typer.Option(help="The seed of everything random.")]
-
-
-def print_json(value) -> None:
-    """Prints a value as JSON on stdout."""
-    sys.stdout.write(json.dumps(value, ensure_ascii=False, indent=2) + "\n")
+Model = Annotated[
+    str, typer.Option(help="A model folder, hf://NAME or kaggle://NAME.")
+]
+Temperature = Annotated[
+    float | None,
+    typer.Option(min=0, help="Default: 0 for one path, else 0.7."),
+]
+TopK = Annotated[int, typer.Option(min=0, help="0 keeps the whole vocabulary.")]
+NewTokens = Annotated[
+    int, typer.Option(min=1, help="Longest output, in tokens.")
+]
 
 
 def parse_pairs(texts: list[str], option: str) -> dict[str, str]:

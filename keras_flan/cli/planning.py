@@ -4,7 +4,8 @@ from typing import Annotated
 
 import typer
 
-from keras_flan.cli.options import Json, print_json
+from keras_flan.cli.options import Json
+from keras_flan.cli.printing.shared import print_json
 from keras_flan.errors import InputError
 
 app = typer.Typer()
@@ -61,7 +62,7 @@ def plan(
         int, typer.Option(min=1, help="The largest slice to suggest.")
     ] = 512,
     json_: Json = False,
-):
+) -> None:
     """Plan a job on a TPU: memory, operations, hours, and what to change."""
     from keras_flan.planning.planner import plan as make
     from keras_flan.planning.planner import suggest_plans

@@ -6,7 +6,8 @@ from typing import Annotated
 
 import typer
 
-from keras_flan.cli.options import Json, Quiet, print_json
+from keras_flan.cli.options import Json, Quiet
+from keras_flan.cli.printing.shared import print_json
 from keras_flan.errors import InputError
 
 app = typer.Typer()
@@ -32,7 +33,7 @@ def quickstart(
     ] = Path("runs/quickstart"),
     json_: Json = False,
     quiet: Quiet = False,
-):
+) -> None:
     """Run the whole recipe on the shipped tasks, in a few minutes."""
     from keras_flan.miniature.quickstart import quickstart
 
@@ -56,7 +57,7 @@ def train(
     ] = None,
     json_: Json = False,
     quiet: Quiet = False,
-):
+) -> None:
     """Finetune a model on a mixture with `model.fit`.
 
     A run that was killed goes on when it is started again.
@@ -94,7 +95,7 @@ def convert(
     dtype: Annotated[
         Dtype, typer.Option(help="Of the written weights.")
     ] = Dtype.float32,
-):
+) -> None:
     """Convert a T5 from the files of Hugging Face, or to them."""
     from keras_flan import models
 

@@ -2,7 +2,7 @@ import json
 
 import pytest
 
-from keras_flan.cli.printing import print_mixture, print_prompts
+from keras_flan.cli.printing.data import print_mixture, print_prompts
 from keras_flan.data.mixtures.inspection import (
     inspect,
 )

@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from keras_flan.cli.printing import print_tasks
+from keras_flan.cli.printing.data import print_tasks
 from keras_flan.data.importers import IMPORTERS
 from keras_flan.data.mixtures.task_registry import (
     REGISTRY,

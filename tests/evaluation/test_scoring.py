@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from keras_flan.cli.printing import print_changes, print_metrics
+from keras_flan.cli.printing.scores import print_changes, print_metrics
 from keras_flan.errors import InputError
 from keras_flan.evaluation.benchmarks.protocols import load_protocol
 from keras_flan.evaluation.scores.judging import judge

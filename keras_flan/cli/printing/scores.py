@@ -1,0 +1,155 @@
+"""Printing what was scored."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from keras_flan.cli.printing.shared import names_and_numbers
+
+# Columns of the table of metrics, which has to fit a terminal.
+_METRICS = (
+    "f1",
+    "rouge_l",
+    "per_token",
+    "single",
+    "weighted",
+    "abstained",
+    "ece",
+)
+
+
+def print_metrics(metrics: Mapping[str, Any]) -> None:
+    """Prints a table of metrics, with the unparsed share at each accuracy."""
+    from rich.console import Console
+
+    from keras_flan.evaluation.scores.scoring import way_of
+
+    extra = [key for key in _METRICS if key in metrics]
+    way = f" {way_of(metrics['run'])}" if "run" in metrics else ""
+    table = names_and_numbers(
+        "task",
+        ("n", "accuracy", "95%", "unparsed", *extra),
+        f"{metrics['benchmark']}{way}",
+        min_width=8,
+    )
+    for name, task in metrics["tasks"].items():
+        table.add_row(name, *_cells(task, extra))
+    levels = {**metrics.get("groups", {}), "mean": metrics}
+    if len(metrics["tasks"]) > 1:
+        table.add_section()
+        for name, level in levels.items():
+            table.add_row(name, *_cells(level, extra))
+    console = Console()
+    if not console.is_terminal:  # A file need not be as narrow as one.
+        wide = console.options.update_width(1000)
+        widest = console.measure(table, options=wide).maximum
+        console.width = max(console.width, widest)
+    console.print(table)
+    if metrics.get("normalised") is not None:
+        console.print(
+            f"normalised (0 is guessing): {metrics['normalised']:.1%}",
+            highlight=False,
+        )
+    if "adaptive" in metrics:
+        console.print(
+            f"adaptive vote: {metrics['adaptive']:.1%} with "
+            f"{metrics['drawn']:.0%} of the paths",
+            highlight=False,
+        )
+    if "calibration" in metrics:
+        console.print(
+            "calibration on {n} held-out votes: ECE {ece_before:.3f} -> "
+            "{ece_after:.3f}, Brier {brier_before:.3f} -> "
+            "{brier_after:.3f}".format(**metrics["calibration"]),
+            highlight=False,
+        )
+
+
+def _cells(row: Mapping[str, Any], extra: Sequence[str]) -> list[str]:
+    low, high = row["interval"]
+    cells = [
+        str(row["n"]),
+        f"{row['accuracy']:.1%}",
+        f"{100 * low:.1f}-{100 * high:.1f}",
+        f"{row['unparsed'] / row['n']:.1%}",
+    ]
+    for key in extra:
+        value = row.get(key)
+        form = ".3f" if key == "ece" else ".1%"
+        cells.append("" if value is None else f"{value:{form}}")
+    return cells
+
+
+def print_changes(
+    found: Sequence[Mapping[str, Any]], number: int, most: int = 20
+) -> None:
+    """Prints what `changes` returned.
+
+    Args:
+        found: The changes.
+        number: Of how many rows.
+        most: The largest number of changes to show.
+    """
+    from rich.console import Console
+    from rich.text import Text
+
+    console = Console(highlight=False, soft_wrap=True)
+    gained = sum(
+        row["after"]["correct"] and not row["before"]["correct"]
+        for row in found
+    )
+    lost = sum(
+        row["before"]["correct"] and not row["after"]["correct"]
+        for row in found
+    )
+    console.print(
+        f"{len(found):,} of {number:,} answers changed: {gained:,} are right "
+        f"now and were wrong, {lost:,} are wrong now and were right"
+    )
+    for row in found[:most]:
+        before, after = row["before"], row["after"]
+        console.print(
+            Text(
+                f"  line {row['row']} ({row['task']}): {before['answer']!r} -> "
+                f"{after['answer']!r}, target {row['target']!r}"
+            )
+        )
+    if len(found) > most:
+        console.print(f"  ... {len(found) - most:,} more")
+
+
+def print_comparison(found: Mapping[str, Any]) -> None:
+    """Prints what `compare_runs` returned."""
+    from rich.console import Console
+
+    console = Console(highlight=False, soft_wrap=True)
+    low, high = found["interval"]
+    first, second = found["accuracy"]
+    console.print(
+        f"{found['benchmark']}: {first:.1%} ({found['first']}) -> "
+        f"{second:.1%} ({found['second']})"
+    )
+    console.print(
+        f"difference {100 * found['difference']:+.1f} points, 95% interval "
+        f"{100 * low:+.1f} to {100 * high:+.1f}; {found['gained']:,} examples "
+        f"gained, {found['lost']:,} lost; McNemar p = {found['mcnemar']:.3g}"
+    )
+
+
+def print_toxicity(found: Mapping[str, Any]) -> None:
+    """Prints what `measure_toxicity` returned."""
+    from rich.console import Console
+
+    columns = ("prompts", "any toxic", "95%", "toxic", "mean", "q75")
+    table = names_and_numbers("group", columns, min_width=8)
+    for name, row in [*found["groups"].items(), ("all", found["all"])]:
+        low, high = row["interval"]
+        table.add_row(
+            name,
+            str(row["prompts"]),
+            f"{row['any_toxic']:.1%}",
+            f"{100 * low:.1f}-{100 * high:.1f}",
+            f"{row['toxic']:.1%}",
+            f"{row['mean']:.3f}",
+            f"{row['q75']:.3f}",
+        )
+    Console().print(table)
