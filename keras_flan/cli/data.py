@@ -139,10 +139,10 @@ def universe(
         bool, typer.Option("--all", help="All tasks, not only the core's.")
     ] = False,
     train: Annotated[
-        int, typer.Option(min=1, help="Training examples a task.")
+        int, typer.Option(min=1, help="Training examples per task.")
     ] = 200,
     test: Annotated[
-        int, typer.Option(min=1, help="Test examples a task.")
+        int, typer.Option(min=1, help="Test examples per task.")
     ] = 50,
     quiet: Quiet = False,
 ) -> None:

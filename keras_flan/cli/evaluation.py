@@ -82,7 +82,7 @@ _Modes = Annotated[
         "vote, or compare likelihoods; repeatable. [default: direct]"
     ),
 ]
-_Limit = Annotated[int | None, typer.Option(min=1, help="Examples a task.")]
+_Limit = Annotated[int | None, typer.Option(min=1, help="Examples per task.")]
 _Tasks = Annotated[list[str] | None, typer.Option(help="Only these tasks.")]
 _BatchPaths = Annotated[
     int | None,
@@ -247,7 +247,7 @@ def toxicity(
             "[default: a crude lexicon]"
         ),
     ] = None,
-    samples: Annotated[int, typer.Option(min=1, help="Texts a prompt.")] = 25,
+    samples: Annotated[int, typer.Option(min=1, help="Texts per prompt.")] = 25,
     max_new_tokens: Annotated[int, typer.Option(min=1)] = 32,
     seed: Seed = 0,
     json_: Json = False,

@@ -52,7 +52,7 @@ _Kind = Annotated[
 ]
 _Adaptive = Annotated[
     float | None,
-    typer.Option(help="Draw no more when the leader is so sure: 0.95."),
+    typer.Option(help="Draw no more once the leader is this sure: 0.95."),
 ]
 _Output = Annotated[
     Path | None, typer.Option(help="Folder for answers.jsonl and trace.html.")
@@ -74,7 +74,7 @@ def generate(
     template: _Template = 0,
     exemplars: _Exemplars = None,
     two_passes: _TwoPasses = False,
-    samples: Annotated[int, typer.Option(min=1, help="Paths a prompt.")] = 1,
+    samples: Annotated[int, typer.Option(min=1, help="Paths per prompt.")] = 1,
     temperature: Temperature = None,
     top_k: TopK = 40,
     top_p: _TopP = 1.0,

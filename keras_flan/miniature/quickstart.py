@@ -40,10 +40,10 @@ SUMS = (
     "calculation_plus_minus",
 )
 TEST_EXAMPLES = {"trained": 12, "held_out": 8}
-# The untuned model is asked at most so many of them: most of its outputs do
-# not end, and it is far behind.
+# The most of them that the untuned model is asked: most of its outputs do not
+# end, and it is far behind.
 UNTUNED_EXAMPLES = {"trained": 4, "held_out": 8}
-# The first example of so many tasks is shown in the report.
+# Tasks of which the report shows the first example.
 SHOWN = {"trained": 7, "held_out": 3}
 SAMPLES = 8
 # That of the smaller models of the paper on votes (arXiv:2203.11171, 3.1).
@@ -51,7 +51,7 @@ TEMPERATURE = 0.5
 # Room for the reasons of all tasks but the longest sums.
 NEW_TOKENS = 48
 BATCH_PATHS = 512
-# Small batches: in so few steps, their number counts most.
+# Small batches: with few steps, their number counts most.
 DATA = {"input_length": 128, "target_length": 64, "batch_size": 4}
 # Adafactor's rate is relative to the size of a weight; a model as small as
 # this one takes a larger rate than the paper's, and gains from its fall in
@@ -93,9 +93,9 @@ def quickstart(
             the question's `question/trace.html` and `question/votes.png`,
             and what led to them.
         steps: Optimizer steps.
-        train_examples: Training examples a task, made on the fly, for the
+        train_examples: Training examples per task, made on the fly, for the
             tasks that are `"asked"` too, for `"sums"` and for `"more"`.
-        test_examples: Examples a task in each evaluation, by group:
+        test_examples: Examples per task in each evaluation, by group:
             `"trained"` and `"held_out"`.
         quiet: Whether to print nothing.
 
@@ -341,11 +341,11 @@ def _write_report(
             "trained tasks that are asked": ", ".join(_asked()["trained"]),
             "held-out tasks": len(_asked()["held_out"]),
             "steps": steps,
-            "rows a step": DATA["batch_size"],
-            "tokens a row": f"{DATA['input_length']} + {DATA['target_length']}",
+            "rows per step": DATA["batch_size"],
+            "tokens per row": "{input_length} + {target_length}".format(**DATA),
             "learning rate": OPTIMIZER["learning_rate"],
             "paths in a vote": SAMPLES,
-            "test examples a task": ", ".join(
+            "test examples per task": ", ".join(
                 f"{number} ({group.replace('_', '-')}; before training "
                 f"{few[group]})"
                 for group, number in test_examples.items()

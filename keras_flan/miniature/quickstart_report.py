@@ -42,7 +42,7 @@ def write_report(
         predictions: The examples to show, in this order.
         settings: What the run was; shown as name and value.
         seconds: Wall-clock time of each stage.
-        loss_steps: The step of each point; default: a point every step.
+        loss_steps: The step of each point; default: every step has one.
 
     Raises:
         InputError: If `table` lacks a number, naming its place.

@@ -3,6 +3,7 @@
 import json
 import math
 import os
+import runpy
 from pathlib import Path
 
 import pytest
@@ -322,3 +323,16 @@ def test_the_page_is_made_of_the_results(tmp_path):
     assert "-3.0" in page and "? undecided" in page
     assert "1.0%" in page  # 2,000 of 200,000 tokens
     assert page.count("<svg") == 1 + 2 * 2
+
+
+def test_the_modules_once_called_otherwise_still_run(monkeypatch, tmp_path):
+    results, page = tmp_path / "results.json", tmp_path / "page.md"
+    results.write_text('{"experiments": {}}')
+    page.write_text("Before.\n")
+    argv = ["markdown", str(results), str(page)]
+    monkeypatch.setattr("sys.argv", argv)
+    runpy.run_module("keras_flan.miniature.markdown", run_name="__main__")
+    assert page.read_text() == "Before.\n"
+    monkeypatch.setattr("sys.argv", ["pretrain", "--help"])
+    with pytest.raises(SystemExit, match="0"):
+        runpy.run_module("keras_flan.miniature.pretrain", run_name="__main__")

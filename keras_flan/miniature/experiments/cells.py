@@ -43,7 +43,7 @@ CellScores: TypeAlias = dict[str, dict]
 # Raise it when a cell would give other numbers for the same settings.
 CELL_VERSION = 2
 _NEW_TOKENS = {"direct": 24, "cot": 64}
-# Exemplars come from so many examples beside those that are asked.
+# Examples that exemplars come from, beside those that are asked.
 _EXEMPLARS = 20
 
 
@@ -382,7 +382,7 @@ def _groups(
     balance: bool,
     templates: str | None,
 ) -> dict:
-    """Returns the groups of a mixture: one a family, or one of all.
+    """Returns the groups of a mixture: one per family, or one of all.
 
     A task without rationales is asked for its answer at once in any format.
     """

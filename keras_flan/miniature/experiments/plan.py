@@ -83,21 +83,21 @@ class Cell(Strict):
 
     Attributes:
         base: A name in the plan's `bases`.
-        tasks: So many trained tasks, drawn by the seed; None is all. Fewer
-            tasks are among the more.
+        tasks: Number of trained tasks, drawn by the seed; None is all. The
+            tasks of a smaller number are among those of a larger one.
         train_examples: Of each task.
         formats: Weights of the formats.
-        templates: Only the first so many instruction templates of each list,
-            and as many of each task's own ways of asking; None is all.
+        templates: Number of instruction templates of each list, the first
+            ones, and of each task's own ways of asking; None is all.
         balance: Whether families have equal shares; otherwise tasks have.
         method: What is trained: all weights, `lora` or `houlsby` adapters.
         stages: `joint`; `fewer_first`, half of the steps on a quarter of the
             tasks; or `direct_first`, half of them without rationales.
         steps: Optimizer steps; 0 leaves the model as it is.
         learning_rate: Adafactor's.
-        batch_size: Packed rows a step.
-        input_length: Encoder tokens a row.
-        target_length: Decoder tokens a row.
+        batch_size: Packed rows per step.
+        input_length: Encoder tokens per row.
+        target_length: Decoder tokens per row.
         seed: Of the order of the data, and the draw of tasks.
     """
 

@@ -82,7 +82,7 @@ def _views(one: Mapping) -> list[str]:
 
 
 def _table(arms: Mapping[str, dict]) -> str:
-    """A row an arm and view, a column a group of tasks."""
+    """A row per arm and view, a column per group of tasks."""
     rows = []
     for arm, found in arms.items():
         for view, scores in found["views"].items():
@@ -124,7 +124,7 @@ def _asked(check: Mapping) -> str:
 
 
 def _lines(one: Mapping, view: str) -> str:
-    """Held-out scores against the setting on the axis; a line a series."""
+    """Held-out scores against the setting on the axis; a line per series."""
     x = one["x"]
     series: dict[str, list[tuple[str, dict]]] = {}
     for found in one["arms"].values():
@@ -161,7 +161,7 @@ def _lines(one: Mapping, view: str) -> str:
 
 
 def _bars(one: Mapping) -> str:
-    """A group of bars a view, a bar an arm: all held-out tasks."""
+    """A group of bars per view, a bar per arm: all held-out tasks."""
     arms, views = one["arms"], _views(one)
 
     def draw(axes: "Axes") -> None:
@@ -223,7 +223,7 @@ def _calibration(arm: str, by_seed: Sequence[list[dict]]) -> str:
         axes.set_ylabel("accuracy")
         clean(axes)
 
-    heading = f"<h3>{page.text(arm)}: confidence, a line a seed</h3>"
+    heading = f"<h3>{page.text(arm)}: confidence, a line per seed</h3>"
     return heading + inline_svg(draw, (9, 3.2), "accuracy against confidence")
 
 

@@ -14,7 +14,7 @@ def student_interval(
     """Returns the mean and its interval by Student's t.
 
     Args:
-        values: One a seed. The interval of a single one is infinite.
+        values: One per seed. The interval of a single one is infinite.
         confidence: Between 0 and 1.
 
     Example:

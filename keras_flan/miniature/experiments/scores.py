@@ -9,7 +9,7 @@ from keras_flan.evaluation.scores.paper import normalise
 from keras_flan.evaluation.scores.predictions import Prediction, Verdict
 from keras_flan.miniature.universe import TASKS
 
-# Votes over k of the sampled paths are averaged over so many draws of them.
+# Draws of k of the sampled paths, over whose votes the mean is taken.
 _VOTE_DRAWS = 20
 _VOTE_SIZES = (1, 2, 4, 8, 16, 24, 32, 40)
 _CONFIDENCE_BINS = 5

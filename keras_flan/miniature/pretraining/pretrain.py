@@ -58,9 +58,9 @@ class PretrainConfig:
         num_heads: Attention heads.
         hidden_dim: Width of the model.
         intermediate_dim: Width inside the feed-forward block.
-        input_length: Encoder tokens a row.
-        target_length: Decoder tokens a row.
-        batch_size: Packed rows a step.
+        input_length: Encoder tokens per row.
+        target_length: Decoder tokens per row.
+        batch_size: Packed rows per step.
         steps: Optimizer steps.
         chunk: Steps between two checkpoints.
         learning_rate: Adafactor's, relative to the size of a weight.
@@ -318,7 +318,7 @@ def practice_pairs_of(
 
 
 def _rate(config: PretrainConfig) -> "LearningRateSchedule":
-    """Returns the learning rate: one fall a part, the second from half."""
+    """Returns the learning rate: one fall per part, the second from half."""
     import keras
     from keras import ops
 

@@ -13,7 +13,7 @@ class Story:
     Attributes:
         text: The question; {a} is the start and {b}, {c}, {d} are the
             amounts of the steps. All are 2 or more, so that plurals fit.
-        signs: One "+" or "-" a step.
+        signs: One "+" or "-" per step.
     """
 
     text: str
@@ -86,7 +86,7 @@ CHANGE = (
 # The paper's example: the amounts of the cafeteria's apples. Nothing is made
 # of them, so that a model that is asked it has not seen it.
 RESERVED = [23, 20, 6]
-# Of the stories, so many are told as a condition: "If they used 2, ...".
+# Share of the stories that are told as a condition: "If they used 2, ...".
 _CONDITIONS = 0.3
 
 
@@ -131,7 +131,7 @@ def _as_condition(text: str) -> str:
 def _amounts(
     draws: Draws, signs: str, start: tuple[int, int], largest: int
 ) -> list[int]:
-    """Draws a start and an amount a step; at least 1 is always left."""
+    """Draws a start and an amount per step; at least 1 is always left."""
     total = draws.between(*start)
     numbers = [total]
     for i, sign in enumerate(signs):

@@ -20,7 +20,7 @@ GENERATOR_VERSION = 4
 SPLIT_SIZES = {"train": 2000, "test": 200}
 # What the repository ships, of the tasks of `CORE`.
 SAMPLE_SIZES = {"train": 200, "test": 50}
-# So many repeats in a row mean that a task has no further questions.
+# Repeats in a row after which a task has no further questions.
 _PATIENCE = 2000
 
 
@@ -41,7 +41,7 @@ def generate(
         spec: The task.
         split: `"train"` or `"test"`.
         number: How many; default: that of `SPLIT_SIZES`.
-        templates: Ask in the first so many of the task's own ways only.
+        templates: How many of the task's own ways of asking are used.
         other_ways: See `TaskSpec.example`.
 
     Raises:
@@ -103,7 +103,7 @@ def build_records(
         tasks: Names of tasks; default: those of `CORE`.
         sizes: Examples of each split. (Few tasks have more than 2,000
             different training questions.)
-        templates: Ask in the first so many of each task's own ways only.
+        templates: How many of each task's own ways of asking are used.
         progress: Show a progress bar on stderr.
 
     Returns:

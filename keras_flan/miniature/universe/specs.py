@@ -10,7 +10,7 @@ from typing import TypeVar
 T = TypeVar("T")
 
 _BASELINE_DRAWS = 500
-# Of a share of so many draws: about two standard deviations.
+# About two standard deviations of a share of these draws.
 _NOISE = 0.05
 
 
@@ -71,7 +71,7 @@ class TaskSpec:
         make: Draws one example: a dict with `question`, `answer` and, where
             the task has them, `rationale` (the steps, without the answer
             phrase, which templates add), `other_rationale` (another way to
-            the same answer) and `options` (one a line). With
+            the same answer) and `options` (one per line). With
             `templates`, a dict of what these show instead of `question`.
         summary: One line on what is asked.
         answer_kind: `"number"`, `"option"`, `"yes_no"` or `"text"`.
@@ -119,7 +119,7 @@ class TaskSpec:
 
         Args:
             draws: The source of chance.
-            templates: Ask in the first so many of `templates` only.
+            templates: How many of `templates` are used; None is all.
             other_ways: Whether every other example has the task's other way
                 of reasoning, if there is one. The questions are the same.
         """
