@@ -104,7 +104,7 @@ def write_json(path: str | os.PathLike, value: Any) -> None:
 def write_jsonl(
     path: str | os.PathLike, rows: Iterable[Mapping[str, Any]]
 ) -> None:
-    """Writes one compact JSON object a line, atomically."""
+    """Writes one compact JSON object per line, atomically."""
     with atomic_write(path) as f:
         for row in rows:
             f.write(json.dumps(row, ensure_ascii=False) + "\n")

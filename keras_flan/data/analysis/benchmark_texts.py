@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from keras_flan.data.importers.base import read_lines
 from keras_flan.data.records.info import INFO_FILE
 from keras_flan.data.records.shards import read_records
 from keras_flan.errors import InputError
@@ -78,7 +79,7 @@ def _read_json(file: Path):
 
 def _holds_lines(file: Path) -> bool:
     """Whether a first line is a whole JSON value and others follow."""
-    lines = [line for _, line in itertools.islice(_lines(file), 2)]
+    lines = [line for _, line in itertools.islice(read_lines(file), 2)]
     if len(lines) < 2:
         return False
     try:
@@ -89,7 +90,7 @@ def _holds_lines(file: Path) -> bool:
 
 
 def _read_json_lines(file: Path):
-    for number, line in _lines(file):
+    for number, line in read_lines(file):
         try:
             value = parse_json(line, allow_nan=True)
         except ValueError as error:
@@ -117,14 +118,8 @@ def _read_tsv(file: Path):
 
 
 def _read_lines(file: Path):
-    for number, line in _lines(file):
+    for number, line in read_lines(file):
         yield number, [line]
-
-
-def _lines(file: Path):
-    for number, line in enumerate(read_text(file).split("\n"), 1):
-        if line.strip():
-            yield number, line
 
 
 def _objects(value: Any) -> Iterator[list[str]]:

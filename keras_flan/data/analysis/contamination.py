@@ -9,7 +9,7 @@ import itertools
 import os
 import sys
 from collections import Counter
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
@@ -26,6 +26,7 @@ from keras_flan.data.mixtures.mixture import Mixture
 from keras_flan.data.records.example import Example
 from keras_flan.data.templates.task import Task
 from keras_flan.errors import InputError
+from keras_flan.progress import track
 
 # Records that are compared at once.
 _CHUNK = 2048
@@ -81,7 +82,13 @@ def check_contamination(
     parts = {
         part.task.name: part for stage in mixture.stages for part in stage.tasks
     }
-    for part in _with_progress(parts.values(), mixture.name, progress):
+    for part in track(
+        parts.values(),
+        mixture.name,
+        total=len(parts),
+        unit="tasks",
+        enabled=progress and sys.stderr.isatty(),
+    ):
         counts = Counter()
         for first, examples in _chunks(part.task):
             counts.update(benchmark.compare(part.task, first, examples))
@@ -107,15 +114,6 @@ def _chunks(task: Task) -> Iterator[tuple[int, list[Example]]]:
     while chunk := list(itertools.islice(examples, _CHUNK)):
         yield first, chunk
         first += len(chunk)
-
-
-def _with_progress(items: Collection, name: str, progress: bool):
-    if not (progress and sys.stderr.isatty()):
-        return items
-    from rich.console import Console
-    from rich.progress import track
-
-    return track(items, name, console=Console(stderr=True), transient=True)
 
 
 class _Texts:

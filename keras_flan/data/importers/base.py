@@ -312,12 +312,12 @@ def object_rows(
 def item_rows(
     path: Path, key: str, items: list[Any], fields_of: Callable[[Any], Found]
 ) -> Iterator[Row | Reject]:
-    """Yields a row of each item of the list under a key of a JSON file."""
+    """Yields a row of each item of a JSON list, or of that under a key."""
     for number, item in enumerate(items, 1):
         found = fields_of(item)
         if isinstance(found, str):
-            reason = f"{key}[{number - 1}]: {found}"
-            yield Reject(path, number, reason, as_json(item))
+            found = f"{key}[{number - 1}]: {found}" if key else found
+            yield Reject(path, number, found, as_json(item))
         else:
             yield Row(path, number, found)
 
@@ -395,7 +395,7 @@ def read_csv(path: Path) -> Iterator[tuple[int, list[str]]]:
 
 
 def join_options(options: Iterable[str]) -> str:
-    r"""Returns answer options as one text, an option a line.
+    r"""Returns answer options as one text, one per line.
 
     A line break in an option becomes a blank.
 

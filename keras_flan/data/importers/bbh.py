@@ -1,4 +1,4 @@
-"""BIG-Bench Hard (Suzgun et al., 2022): one JSON file a task.
+"""BIG-Bench Hard (Suzgun et al., 2022): one JSON file per task.
 
 The data are for evaluation only: the canary of the file is kept in
 `dataset_info.json`, so that the records can be found and left out.

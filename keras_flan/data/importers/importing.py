@@ -76,7 +76,7 @@ def import_file(
         output: The folder of the record set; replaced if there is one.
         name: Task name; default: from the file.
         split: Name of the split.
-        limit: Import only the first so many usable rows.
+        limit: Import only this number of usable rows, the first.
         shards: Number of TFRecord files.
         strict: Fail at the first row that can't be used.
         columns: Field name to column name, for formats of any content;

@@ -4,7 +4,7 @@ Both are read from a local folder; nothing is downloaded. A class label
 becomes its name. Columns are chosen as in JSON, nested ones too.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -40,11 +40,7 @@ def _read_hf(path: Path, options: base.Options) -> base.Source:
             "a folder of `save_to_disk`, a .parquet or an .arrow file, or a "
             "folder of .parquet files"
         ) from None
-    labels = {
-        key: feature
-        for key, feature in dataset.features.items()
-        if isinstance(feature, datasets.ClassLabel)
-    }
+    labels = _labels(dataset.features, datasets.ClassLabel)
     records = (_name_labels(record, labels) for record in dataset)
     return base.Source(_rows(path, records, options.columns), _name(path))
 
@@ -83,15 +79,21 @@ def _from_parquet(datasets: ModuleType, files: list[Path]) -> Any:
     return datasets.concatenate_datasets(tables)
 
 
-def _name_labels(record: dict[str, Any], labels: dict) -> dict | str:
+def _labels(features: Mapping[str, Any], kind: type) -> dict[str, Any]:
+    return {k: f for k, f in features.items() if isinstance(f, kind)}
+
+
+def _name_labels(
+    record: dict[str, Any], labels: dict[str, Any]
+) -> dict[str, Any] | str:
     """Puts names for the numbers of class labels."""
-    record = dict(record)
+    names = {}
     for key, feature in labels.items():
         number = record[key]
         if type(number) is not int or not 0 <= number < feature.num_classes:
             return f"no label under {key!r} ({number!r})"
-        record[key] = feature.int2str(number)
-    return record
+        names[key] = feature.int2str(number)
+    return {**record, **names}
 
 
 def _read_tfds(path: Path, options: base.Options) -> base.Source:
@@ -104,11 +106,7 @@ def _read_tfds(path: Path, options: base.Options) -> base.Source:
             f"{path}: no split {options.split!r}."
             + did_you_mean(options.split, splits)
         )
-    labels = {
-        key: feature
-        for key, feature in builder.info.features.items()
-        if isinstance(feature, tfds.features.ClassLabel)
-    }
+    labels = _labels(builder.info.features, tfds.features.ClassLabel)
     dataset = builder.as_dataset(split=options.split, shuffle_files=False)
     records = (_tfds_record(record, labels) for record in dataset)
     license = builder.info.redistribution_info.license or ""

@@ -1,4 +1,4 @@
-"""MGSM (Shi et al., 2022): a TSV a language, and the worked exemplars.
+"""MGSM (Shi et al., 2022): one TSV per language, and the worked exemplars.
 
 Thousands commas are removed from the answers. The exemplars (`.json`) carry
 words for "question" and "answer" in front, which end in a colon; they are
@@ -101,7 +101,7 @@ def _parts(path: Path, options: base.Options) -> list[base.Part] | None:
 
 IMPORTER = base.Importer(
     format="mgsm",
-    summary="MGSM TSV, or a folder of one a language; the exemplars JSON",
+    summary="MGSM TSV, or a folder of one per language; the exemplars JSON",
     read=_read,
     origin="https://github.com/google-research/url-nlp",
     license="CC-BY-4.0",

@@ -1,4 +1,4 @@
-"""MMLU (Hendrycks et al., 2021): CSV files without header, one a subject."""
+"""MMLU (Hendrycks et al., 2021): CSV files without header, one per subject."""
 
 from collections.abc import Iterator
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Super-NaturalInstructions v2 (Wang et al., 2022): a JSON file a task.
+"""Super-NaturalInstructions v2 (Wang et al., 2022): one JSON file per task.
 
 A record holds one instance: the task's definition, the input and the first
 reference; `references` has all of them as a JSON list. One positive example
@@ -167,7 +167,7 @@ def part_of_file(path: Path, keep_mmlu: bool) -> base.Part:
 
 IMPORTER = base.Importer(
     format="natural-instructions",
-    summary="Natural Instructions JSON; a folder gives one record set a task",
+    summary="Natural Instructions JSON; a folder: one record set per task",
     read=_read,
     origin="https://github.com/allenai/natural-instructions",
     license="Apache-2.0",

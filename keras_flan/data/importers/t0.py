@@ -82,7 +82,7 @@ def _parts(path: Path, options: base.Options) -> list[base.Part] | None:
 
 
 def parts_of_file(path: Path) -> list[base.Part]:
-    """Returns the tasks that a file holds, one a template."""
+    """Returns the tasks that a file holds, one per template."""
     return [
         base.Part(
             path,
@@ -95,7 +95,7 @@ def parts_of_file(path: Path) -> list[base.Part]:
 
 IMPORTER = base.Importer(
     format="t0",
-    summary="T0 prompts as JSON Lines; gives one record set a template",
+    summary="T0 prompts as JSON Lines; gives one record set per template",
     read=_read,
     origin="https://github.com/bigscience-workshop/promptsource",
     license="Apache-2.0",

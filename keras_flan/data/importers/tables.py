@@ -4,7 +4,7 @@ import itertools
 import json
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -67,11 +67,8 @@ def _look_up(value: Any, path: str) -> Any:
         found = [_look_up(item, path) for item in value]
         return _MISSING if _MISSING in found else found
     else:
-        found = (
-            value.get(key, _MISSING)
-            if isinstance(value, Mapping)
-            else (_MISSING)
-        )
+        is_object = isinstance(value, Mapping)
+        found = value.get(key, _MISSING) if is_object else _MISSING
     return _look_up(found, rest) if rest and found is not _MISSING else found
 
 
@@ -121,12 +118,10 @@ def _table_rows(
 
 def _flat(columns: Columns) -> list[str]:
     """Returns all columns that are mapped."""
-    values = (columns or {}).values()
-    return [
-        column
-        for value in values
-        for column in ([value] if isinstance(value, str) else value)
-    ]
+    flat: list[str] = []
+    for column in (columns or {}).values():
+        flat += [column] if isinstance(column, str) else column
+    return flat
 
 
 def _header(path: Path, names: list[str], columns: Columns) -> list[str]:
@@ -171,19 +166,15 @@ def _read_jsonl(path: Path, options: base.Options) -> base.Source:
 
 
 def _read_json(path: Path, options: base.Options) -> base.Source:
-    rows = _item_rows(path, _items(path), options.columns)
+    def fields_of(item: Any) -> base.Found:
+        reason = base.missing_text(item, ())
+        return reason or pick_fields(item, options.columns)
+
+    rows = base.item_rows(path, "", _items(path), fields_of)
     return base.Source(rows, base.task_name(path, "json"))
 
 
-def _item_rows(
-    path: Path, items: Iterable[Any], columns: Columns
-) -> Iterator[base.Row | base.Reject]:
-    for number, item in enumerate(items, 1):
-        found = base.missing_text(item, ()) or pick_fields(item, columns)
-        yield base.row_or_reject(path, number, found, base.as_json(item))
-
-
-def _items(path: Path) -> Iterable[Any]:
+def _items(path: Path) -> list[Any]:
     """Returns the list that a file is, or that its object has just one of."""
     try:
         document = base.read_exact_json(path)
@@ -244,7 +235,7 @@ TSV = base.Importer(
 )
 JSONL = base.Importer(
     format="jsonl",
-    summary="An object a line; --map FIELD=KEY, nested: question.stem",
+    summary="An object per line; --map FIELD=KEY, nested: question.stem",
     read=_read_jsonl,
     has_columns=True,
 )

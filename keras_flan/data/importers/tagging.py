@@ -89,7 +89,7 @@ def _read_slots(path: Path, options: base.Options) -> base.Source:
 
 CONLL = base.Importer(
     format="conll",
-    summary="CoNLL: token and tag a line, a blank line between sentences",
+    summary="CoNLL: token and tag per line, a blank line between sentences",
     read=_read_conll,
 )
 SLOTS = base.Importer(

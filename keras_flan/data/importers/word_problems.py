@@ -49,15 +49,13 @@ def _problem(value: Any) -> tuple[str, Any] | str:
 def _rows(path: Path, items: list) -> Iterator[base.Row | base.Reject]:
     for number, item in enumerate(items, 1):
         found = _problem(item)
-        answer = None if isinstance(found, str) else _number(found[1])
         if isinstance(found, str):
             yield base.Reject(path, number, found, base.as_json(item))
-        elif answer is None:
-            yield _no_number(path, number, found[1], base.as_json(item))
-        else:
+        elif answer := _number(found[1]):
             fields = {"question": found[0], "answer": answer}
-            fields |= _equation(item)
-            yield base.Row(path, number, fields, _id(item))
+            yield base.Row(path, number, fields | _equation(item), _id(item))
+        else:
+            yield _no_number(path, number, found[1], base.as_json(item))
 
 
 def _no_number(path: Path, number: int, answer: Any, text: str) -> base.Reject:
@@ -106,8 +104,8 @@ def _asdiv_rows(path: Path, problems: list) -> Iterator[base.Row | base.Reject]:
             "question": f"{body} {question}",
             "answer": answer,
             "unit": unit[1].strip() if unit else "",
+            **_equation({"Equation": problem.findtext("Formula")}),
         }
-        fields |= _equation({"Equation": problem.findtext("Formula")})
         yield base.Row(path, number, fields, problem.get("ID", ""))
 
 

@@ -15,14 +15,13 @@ AGAIN = "write it again with `keras-flan import`"
 
 _VERSION = 1
 _SHARD_KEYS = {"file": str, "num_examples": int, "bytes": int, "sha256": str}
+_REQUIRED = ("name", "split", "num_examples", "fields", "shards")
 _KEYS = {
     "name": str,
     "split": str,
     "num_examples": int,
     "fields": list,
     "shards": list,
-}
-_OTHER_KEYS = {
     "source": str,
     "license": str,
     "templates": str | None,
@@ -83,7 +82,7 @@ class RecordInfo(Mapping[str, Any]):
 
     def to_dict(self) -> dict[str, Any]:
         """Returns the content of the file."""
-        facts = {key: getattr(self, key) for key in (*_KEYS, *_OTHER_KEYS)}
+        facts = {key: getattr(self, key) for key in _KEYS}
         facts["fields"] = list(self.fields)
         facts["shards"] = [dataclasses.asdict(shard) for shard in self.shards]
         return {"schema_version": _VERSION, **facts, **self.extra}
@@ -106,10 +105,9 @@ class RecordInfo(Mapping[str, Any]):
                 f"{place}: expected schema_version {_VERSION}, found "
                 f"{version!r}; update keras_flan, or {AGAIN}"
             )
-        _check_keys(extra, _KEYS, place)
-        there = {key: _OTHER_KEYS[key] for key in _OTHER_KEYS if key in extra}
-        _check_keys(extra, there, place)
-        facts = {key: extra.pop(key) for key in (*_KEYS, *there)}
+        kinds = {k: _KEYS[k] for k in _KEYS if k in extra or k in _REQUIRED}
+        _check_keys(extra, kinds, place)
+        facts = {key: extra.pop(key) for key in kinds}
         facts["fields"] = tuple(facts["fields"])
         facts["shards"] = tuple(_shard(s, place) for s in facts["shards"])
         info = cls(**facts, extra=extra)

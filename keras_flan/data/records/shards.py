@@ -135,7 +135,7 @@ def read_records(
     Args:
         directory: The folder of the set.
         verify: Run `verify_records` first.
-        limit: Stop after so many examples.
+        limit: Stop after this number of examples.
 
     Raises:
         InputError: If a shard is missing, truncated or corrupt: names the

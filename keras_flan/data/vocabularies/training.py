@@ -49,7 +49,7 @@ def train_vocabulary(
         texts: Training texts; held in memory.
         size: Number of pieces, with 3 special, 1 newline and 256 byte pieces.
         output: The `.model` file; an earlier one is replaced at the end.
-        numbers: The whole numbers below this have a piece each; larger ones
+        numbers: Each whole number below this has its own piece; larger ones
             are split. With 100, `"23"` is one piece and `"235"` two: a small
             model learns sums as facts about pieces, not about digits.
 
