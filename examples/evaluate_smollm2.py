@@ -32,6 +32,7 @@ args = parser.parse_args()
 cache = Path(args.output).resolve() / ".compiled"
 os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(cache))
 
+from keras_flan.evaluation.benchmarks.ways import WRITTEN
 from keras_flan.evaluation.reports.page import report_runs
 from keras_flan.evaluation.runs.evaluate import evaluate
 from keras_flan.evaluation.runs.identity import is_callable_name, load_callable
@@ -66,20 +67,18 @@ SAMPLES = {
     "mgsm": (["en"], 16, {"direct": 3, "cot": 3}, 64),
     "gsm8k": (None, 16, {"direct": 2, "cot": 3}, 64),
 }
-WAYS = {"direct": ("direct", 1), "cot": ("cot", 1), "cot-vote": ("cot", None)}
-
 named = is_callable_name(args.model)
 model = load_callable(args.model) if named else load(args.model)
 for name, (tasks, limit, shots, new_tokens) in SAMPLES.items():
-    for way, (mode, samples) in WAYS.items():
+    for way in WRITTEN:
         metrics = evaluate(
             model,
             name,
             args.data,
-            output=Path(args.output, f"{name}-{way}"),
-            mode=mode,
-            shots=shots[mode],
-            samples=samples or args.samples,
+            output=Path(args.output, f"{name}-{way.value}"),
+            mode=way.mode,
+            shots=shots[way.mode],
+            samples=args.samples if way.votes else 1,
             tasks=tasks,
             limit=args.limit or limit,
             max_new_tokens=args.max_new_tokens or new_tokens,
@@ -87,6 +86,6 @@ for name, (tasks, limit, shots, new_tokens) in SAMPLES.items():
             resume=True,
             progress=True,
         )
-        print(f"{name} {way}: {metrics['accuracy']:.1%}", flush=True)
+        print(f"{name} {way.value}: {metrics['accuracy']:.1%}", flush=True)
 title = f"{args.model} on samples of {', '.join(SAMPLES)}"
 print(report_runs([args.output], Path(args.output, "report"), title=title))

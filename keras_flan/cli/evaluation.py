@@ -1,6 +1,5 @@
 """Commands that score: evaluate, score, compare, report, and safety."""
 
-import enum
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -21,17 +20,9 @@ from keras_flan.cli.printing.scores import (
     print_toxicity,
 )
 from keras_flan.cli.printing.shared import print_json, show
+from keras_flan.evaluation.benchmarks.ways import Way
 
 app = typer.Typer()
-
-
-class Mode(str, enum.Enum):
-    """How a benchmark is asked."""
-
-    direct = "direct"
-    cot = "cot"
-    vote = "cot-vote"
-    rank = "rank"
 
 
 def _shots(text: str) -> int | None:
@@ -76,7 +67,7 @@ _Data = Annotated[
     ),
 ]
 _Modes = Annotated[
-    list[Mode] | None,
+    list[Way] | None,
     typer.Option(
         help="Answer at once, reason first, reason on several paths that "
         "vote, or compare likelihoods; repeatable. [default: direct]"
@@ -128,7 +119,7 @@ def evaluate(
 
     runs = plan(
         benchmark,
-        [one.value for one in mode or [Mode.direct]],
+        [way.value for way in mode or [Way.direct]],
         data or [],
         output,
         samples,

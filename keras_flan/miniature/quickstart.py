@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
+from keras_flan.evaluation.benchmarks.ways import WRITTEN, Way
 from keras_flan.evaluation.scores.predictions import (
     Prediction,
     read_predictions,
@@ -265,22 +266,18 @@ def _evaluate(
     from keras_flan.evaluation.runs.evaluate import evaluate
 
     found: dict[str, dict[str, dict]] = {"trained": {}, "held_out": {}}
-    for way, mode, samples in (
-        ("direct", "direct", 1),
-        ("cot", "cot", 1),
-        ("cot_vote", "cot", SAMPLES),
-    ):
-        asked = _asked(reasoning=mode == "cot")
+    for way in WRITTEN:
+        asked = _asked(reasoning=way.mode == "cot")
         # The most tasks first: the other prompts fit the programs it leaves.
         for group, tasks in sorted(asked.items(), key=lambda x: -len(x[1])):
-            found[group][way] = evaluate(
+            found[group][way.name] = evaluate(
                 model,
                 "records",
                 output / "records",
-                output=output / when / group / way,
-                mode=mode,
-                samples=samples,
-                temperature=TEMPERATURE if samples > 1 else 0.0,
+                output=output / when / group / way.name,
+                mode=way.mode,
+                samples=SAMPLES if way.votes else 1,
+                temperature=TEMPERATURE if way.votes else 0.0,
                 limit=test_examples[group],
                 tasks=tasks,
                 max_new_tokens=NEW_TOKENS,
@@ -360,7 +357,7 @@ def _predictions(folder: Path) -> list[Prediction]:
     chosen = []
     for group, number in SHOWN.items():
         first: dict[str | None, Prediction] = {}
-        for row in read_predictions(folder / group / "cot_vote"):
+        for row in read_predictions(folder / group / Way.cot_vote.name):
             first.setdefault(row.task, row)
         chosen += list(first.values())[:number]
     return chosen
@@ -370,7 +367,8 @@ def _print(metrics: dict, output: Path) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    table = Table("exact match (95% interval)", "direct", "CoT", "CoT + vote")
+    ways = [way.label for way in WRITTEN]
+    table = Table("exact match (95% interval)", *ways)
     for when in ("before", "after"):
         for group, label in (("trained", "trained"), ("held_out", "held-out")):
             edges = metrics["intervals"][when][group]

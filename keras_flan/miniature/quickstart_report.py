@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, TypeAlias
 
 from keras_flan.errors import InputError
+from keras_flan.evaluation.benchmarks.ways import WRITTEN
 from keras_flan.evaluation.reports.examples import render_prediction
 from keras_flan.evaluation.scores.predictions import Prediction
 from keras_flan.pages import html as page
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 # Exact match by time ("before", "after"), group and mode.
 _Scores: TypeAlias = Mapping[str, Mapping[str, Mapping[str, float]]]
 GROUPS = {"trained": "Trained tasks", "held_out": "Held-out tasks"}
-MODES = {"direct": "Direct", "cot": "CoT", "cot_vote": "CoT + vote"}
+MODES = {way.name: way.label[:1].upper() + way.label[1:] for way in WRITTEN}
 
 
 def write_report(

@@ -12,9 +12,7 @@ from keras_flan.evaluation.benchmarks.protocols import (
     PromptProtocol,
     load_protocol,
 )
-
-# Ranking asks as the direct form does, and compares the answers it is given.
-MODES = ("direct", "cot", "rank")
+from keras_flan.evaluation.benchmarks.ways import MODES
 
 
 @dataclasses.dataclass(frozen=True)

@@ -10,6 +10,7 @@ from typing import Any
 from keras_flan.answers.voting import vote
 from keras_flan.errors import InputError
 from keras_flan.evaluation.benchmarks.protocols import load_protocol
+from keras_flan.evaluation.benchmarks.ways import MODES
 from keras_flan.evaluation.runs.evaluate import METRICS_FILE
 from keras_flan.evaluation.scores.judging import Judgement, judge
 from keras_flan.evaluation.scores.paper import (
@@ -104,7 +105,7 @@ def _place(run: FinishedRun) -> tuple:
     return (
         _FIRST.index(name) if name in _FIRST else len(_FIRST),
         name,
-        ("direct", "cot", "rank").index(mode),
+        list(MODES).index(mode),
         run.samples,
     )
 

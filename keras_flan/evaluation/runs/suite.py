@@ -8,11 +8,10 @@ from typing import Any
 from keras_flan.errors import InputError, did_you_mean
 from keras_flan.evaluation.benchmarks.files import BUILT_IN, load_benchmark
 from keras_flan.evaluation.benchmarks.protocols import load_protocol
+from keras_flan.evaluation.benchmarks.ways import Way
 from keras_flan.evaluation.runs.run import Run
 
-# How a run is asked: its mode, and whether several paths vote.
-WAYS = ("direct", "cot", "cot-vote", "rank")
-# Paths of `cot-vote` where nothing else is said.
+# Paths of a vote where nothing else is said.
 _VOTES = 8
 
 
@@ -29,7 +28,7 @@ def plan(
 
     Args:
         benchmarks: Names of benchmarks.
-        ways: Names in `WAYS`. `"cot-vote"` is chain of thought with a vote
+        ways: Values of `Way`. `"cot-vote"` is chain of thought with a vote
             over `samples` paths (8, if 1); beside it the other ways have one
             greedy path.
         data: A file or folder for all benchmarks, or `NAME=PATH` for one.
@@ -48,16 +47,17 @@ def plan(
         ...     ["bbh"], ["direct", "cot-vote"], ["data"], "runs")]
         ['bbh-direct', 'bbh-cot-vote']
     """
+    known = [way.value for way in Way]
     for way in ways:
-        if way not in WAYS:
-            raise InputError(f"mode: found {way!r}." + did_you_mean(way, WAYS))
+        if way not in known:
+            raise InputError(f"mode: found {way!r}." + did_you_mean(way, known))
     places = _places(data, benchmarks)
     pairs = [(name, way) for name in benchmarks for way in ways]
-    votes = "cot-vote" in ways
+    votes = any(Way(way).votes for way in ways)
     runs = []
     for name, way in dict.fromkeys(pairs):
         splits = load_protocol(name).splits  # says if there is none
-        if way == "cot-vote":
+        if Way(way).votes:
             number = samples if samples > 1 else _VOTES
         else:
             number = 1 if votes or way == "rank" else samples
@@ -69,7 +69,7 @@ def plan(
                 name,
                 places[name],
                 folder,
-                mode="cot" if way == "cot-vote" else way,
+                mode=Way(way).mode,
                 split=split if split in splits else None,
                 samples=number,
                 **settings,

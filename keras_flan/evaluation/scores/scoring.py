@@ -13,6 +13,7 @@ from keras_flan.evaluation.benchmarks.protocols import (
     PromptProtocol,
     load_protocol,
 )
+from keras_flan.evaluation.benchmarks.ways import MODES
 from keras_flan.evaluation.scores.judging import Judgement, judge
 from keras_flan.evaluation.scores.paper import normalise
 from keras_flan.evaluation.scores.predictions import Prediction, Verdict
@@ -101,8 +102,8 @@ def way_of(run: Mapping[str, Any]) -> str:
         'CoT, 8 votes'
     """
     mode, samples = run["mode"], run.get("samples", 1)
-    name = {"cot": "CoT", "rank": "ranking"}.get(mode, mode)
-    return name + (f", {samples} votes" if samples > 1 else "")
+    votes = f", {samples} votes" if samples > 1 else ""
+    return MODES.get(mode, mode) + votes
 
 
 def benchmark_of(rows: Sequence[Prediction], source: str) -> str:
