@@ -2,12 +2,3 @@
 
 Imports `training`, `distribution` and what these may import.
 """
-
-from keras_flan.lazy import attach
-
-__getattr__, __dir__, __all__ = attach(
-    __name__,
-    {
-        "suggest_plans": ".planner",
-    },
-)

@@ -287,7 +287,7 @@ def test_sigkill(tmp_path):
     """A writer killed at any time leaves one of the two sets, whole."""
     script = """
         import os, sys
-        from keras_flan.data.records import Example, write_records
+        from keras_flan.data import Example, write_records
         from keras_flan.runtime.tensorflow import tf
         tf()
         folder = sys.argv[1]

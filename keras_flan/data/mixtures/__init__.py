@@ -2,13 +2,3 @@
 
 Imports `records` and `templates`.
 """
-
-from keras_flan.lazy import attach
-
-__getattr__, __dir__, __all__ = attach(
-    __name__,
-    {
-        "Mixture": ".mixture",
-        "MixtureGroup": ".groups",
-    },
-)

@@ -2,13 +2,3 @@
 
 Imports `mixtures` and what that may import.
 """
-
-from keras_flan.lazy import attach
-
-__getattr__, __dir__, __all__ = attach(
-    __name__,
-    {
-        "Vocabulary": ".sentencepiece",
-        "HubVocabulary": ".hub",
-    },
-)
