@@ -45,7 +45,7 @@ PARTS = ("train", "smaller", "decode")
 MARKER = "<!-- The rest is written by benchmarks/tpu_plans.py. -->"
 COLUMNS = (
     "| job | slice | mesh | fits | GiB, compiler | GiB, estimate | FLOPs | "
-    "FLOPs, paper | s a step | hours | compiling: wall, CPU, GiB | "
+    "FLOPs, paper | s per step | hours | compiling: wall, CPU, GiB | "
     "next smaller slice |",
     "|---|---|---|---|---|---|---|---|---|---|---|---|",
 )
@@ -53,7 +53,7 @@ DECODE_TITLE = """
 ## Decoding
 
 What `generate` compiles: reading a prompt of 2,048 tokens, then 512 steps of
-8 paths for each prompt; weights and caches in bfloat16, on
+8 paths per prompt; weights and caches in bfloat16, on
 the slice of the training step.
 """
 DECODE_COLUMNS = (

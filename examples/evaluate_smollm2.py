@@ -6,10 +6,10 @@
 DATA holds the public files in folders: mmlu/, mmlu_cot/, bbh/, mgsm/, gsm8k/.
 Each benchmark is asked directly, with chain of thought, and with a vote over
 eight paths. Stop it whenever you like, even with kill -9: the same command
-goes on where it was. The samples are small, to finish in half an hour on two
-cores, and so are the numbers of exemplars: the intervals in the report say how
-little that tells. `--limit` asks more of each task; give the benchmarks
-to `keras-flan evaluate --shots protocol` for the published protocols.
+goes on where it was. The samples and the numbers of exemplars are small, to
+finish in half an hour on two cores; the intervals in the report show how little
+that tells. `--limit` asks more questions per task; give the benchmarks to
+`keras-flan evaluate --shots protocol` for the published protocols.
 """
 
 import argparse

@@ -8,8 +8,8 @@ file is GSM8K with rationales as Flan has it: question, answer and rationale,
 tab-separated (`keras-flan formats` knows it as flan-cot). Every hundredth row
 is held out. What is written is the adapter alone, 10 MB.
 
-On two CPU cores, 10 minutes: see the end of the output for the held-out
-loss before and after, and for the same loss of a fresh base with the file.
+It takes 10 minutes on two CPU cores. The output ends with the held-out loss
+before and after, and with the loss of a fresh base that loads the adapter.
 """
 
 import argparse
@@ -80,7 +80,7 @@ def batches(part, **settings):
 
 
 class Deadline(keras.callbacks.Callback):
-    """Ends the training when the time is over."""
+    """Ends the training when the time is up."""
 
     def on_train_begin(self, logs=None):
         self.end = time.monotonic() + 60 * args.minutes
