@@ -1,6 +1,5 @@
 """What an importer promises."""
 
-import json
 import os
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -8,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from keras_flan.data.importers import Importer, import_file
-from keras_flan.data.records.shards import read_records
+from keras_flan.data.records.shards import REJECTS_FILE, read_records
 from keras_flan.errors import InputError
-from keras_flan.files import read_text
+from keras_flan.files import read_jsonl
 
 
 def check_importer(
@@ -69,11 +68,8 @@ def check_importer(
 
 
 def _check_rejects(folder: Path, source: Path, reasons: Sequence[str]) -> None:
-    listed = [
-        json.loads(line)
-        for path in folder.rglob("rejects.jsonl")
-        for line in read_text(path).splitlines()
-    ]
+    paths = folder.rglob(REJECTS_FILE)
+    listed = [row for path in paths for row in read_jsonl(path)]
     found = [row["reason"] for row in listed]
     assert len(found) == len(reasons), f"rejects: found {found}"
     for row, reason in zip(listed, reasons, strict=True):

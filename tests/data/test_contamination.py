@@ -254,7 +254,9 @@ def test_every_layout_of_a_benchmark_is_read(tmp_path):
             }
         )
     )
-    (tmp_path / "b.json").write_text('{"x": "1"}\n{"x": "2", "y": {"z": "3"}}')
+    # Two lines, a byte-order mark, and a number that is not JSON.
+    text = '\ufeff{"x": "1"}\n{"x": "2", "y": {"z": "3", "n": NaN}}'
+    (tmp_path / "b.json").write_text(text, "utf-8")
     (tmp_path / "c.csv.gz").write_bytes(gzip.compress(b'x,y\n"a,b",c\n'))
     (tmp_path / "d.tsv").write_text('"x\ty\n')
     (tmp_path / "e.txt").write_text("one\n\ntwo\n")
@@ -283,6 +285,8 @@ def test_every_layout_of_a_benchmark_is_read(tmp_path):
     [
         ("a.json", "{", "a.json:1: not JSON"),
         ("a.jsonl", '{"a": "b"}\n{', "a.jsonl:2: not JSON"),
+        ("a.json", "[" * 5000, "a.json: not JSON .*recursion"),
+        ("a.jsonl", "{}\n" + "9" * 5000, "a.jsonl:2: not JSON .*4300"),
         ("a.md", "text", "nothing to compare with"),
         ("a.jsonl", "{}", "no texts"),
     ],

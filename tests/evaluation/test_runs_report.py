@@ -1,6 +1,7 @@
 import json
 import math
 import re
+import shutil
 
 import pytest
 
@@ -77,6 +78,16 @@ def test_runs_are_read_back(runs):
     assert curve[-1][1] == pytest.approx(2 / 3)
     with pytest.raises(InputError, match=r"metrics.json.*found none"):
         load_runs([runs.parent])
+
+
+def test_metrics_of_a_model_that_diverged_are_read(runs, tmp_path):
+    folder = shutil.copytree(runs / "bbh-direct", tmp_path / "run")
+    path = folder / "metrics.json"
+    path.write_text(path.read_text().replace("{", '{"loss": NaN,', 1))
+    assert [run.benchmark for run in load_runs([folder])] == ["bbh"]
+    path.write_text("{")
+    with pytest.raises(InputError, match=r"metrics.json:\d: not JSON"):
+        load_runs([folder])
 
 
 def test_the_report_is_whole_and_offline(runs, tmp_path):

@@ -1,6 +1,7 @@
 """Conversion of T5 against files and numbers made by transformers."""
 
 import json
+import math
 import shutil
 import subprocess
 import sys
@@ -214,6 +215,11 @@ def edit_config(folder, **values):
     ("values", "message"),
     [
         ({"model_type": "bert"}, "model type 'bert', expected one of"),
+        # As transformers writes it.
+        (
+            {"model_type": "mamba2", "time_step_limit": [0.0, math.inf]},
+            "mamba2",
+        ),
         ({"num_decoder_layers": 9}, "stacks of equal depth"),
         ({"relative_attention_num_buckets": 64}, "'relative_attention_num"),
         ({"feed_forward_proj": "gated-gel"}, "Did you mean 'gated-gelu'"),

@@ -81,7 +81,9 @@ def read_huggingface(
         dtype: Of the weights; default: Keras's policy.
     """
     place = folder / "config.json"
-    config = t5_config.read_config(read_json_object(place), str(place))
+    # Of another model it may hold an Infinity; then its type is what is wrong.
+    values = read_json_object(place, allow_nan=True)
+    config = t5_config.read_config(values, str(place))
     vocabulary = _read_vocabulary(folder, config["vocabulary_size"])
     with Checkpoint(folder) as checkpoint:
         with quiet_masks():
