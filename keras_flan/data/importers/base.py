@@ -1,6 +1,7 @@
 """What every importer is made of, and the helpers they share."""
 
 import csv
+import dataclasses
 import enum
 import functools
 import importlib
@@ -130,6 +131,10 @@ class Part:
     left_out: str = ""
 
 
+def _no_parts(path: Path, options: Options) -> None:
+    """A source of one task."""
+
+
 @dataclass(frozen=True)
 class Importer:
     """A file format.
@@ -165,10 +170,18 @@ class Importer:
     origin: str = ""
     license: str = ""
     has_columns: bool = False
-    parts: Callable[[Path, Options], Iterable[Part] | None] = (
-        lambda path, options: None
-    )
+    parts: Callable[[Path, Options], Iterable[Part] | None] = _no_parts
     mixture: str = ""
+
+
+def open_with_origin(open: Callable[[], Source], importer: Importer) -> Source:
+    """Opens a source, which then says where it comes from, and its license."""
+    source = open()
+    return dataclasses.replace(
+        source,
+        origin=source.origin or importer.origin,
+        license=source.license or importer.license,
+    )
 
 
 def task_name(path: Path, default: str) -> str:

@@ -147,7 +147,7 @@ def _t0(files: list[Path]) -> Iterator[base.Part]:
             known = plain_name(part.name) in tasks
             yield dataclasses.replace(
                 part,
-                open=functools.partial(_with_origin, part.open, t0.IMPORTER),
+                open=functools.partial(_for_training, part.open, t0.IMPORTER),
                 left_out="" if known else _NOT_LISTED,
             )
 
@@ -170,23 +170,18 @@ def _natural_instructions(
         if part.split not in (None, "train"):
             left_out = left_out or f"the split {part.split!r}"
         read = functools.partial(
-            _with_origin, part.open, natural_instructions.IMPORTER
+            _for_training, part.open, natural_instructions.IMPORTER
         )
         yield dataclasses.replace(
             part, open=read, split=None, left_out=left_out
         )
 
 
-def _with_origin(
+def _for_training(
     read: Callable[[], base.Source], importer: base.Importer
 ) -> base.Source:
-    source = read()
-    return dataclasses.replace(
-        source,
-        origin=importer.origin,
-        license=source.license or importer.license,
-        split="train",
-    )
+    source = base.open_with_origin(read, importer)
+    return dataclasses.replace(source, split="train")
 
 
 def _tasks(*mixtures: str) -> Mapping[str, RegistryTask]:

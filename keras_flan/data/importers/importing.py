@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from keras_flan.data.importers.base import Importer, Part
+from keras_flan.data.importers.base import Importer, Part, open_with_origin
 from keras_flan.data.importers.formats import (
     IMPORTERS,
     existing,
@@ -181,9 +181,14 @@ def _single_task(
         )
     read = functools.partial(importer.read, path, settings)
     part = Part(path, path.name, read)
-    return TaskImport(
-        part, Path(output), settings, importer.origin, importer.license
-    )
+    return _task(importer, part, Path(output), settings)
+
+
+def _task(
+    importer: Importer, part: Part, output: Path, settings: Settings
+) -> TaskImport:
+    read = functools.partial(open_with_origin, part.open, importer)
+    return TaskImport(dataclasses.replace(part, open=read), output, settings)
 
 
 def _import_parts(
@@ -250,9 +255,7 @@ def _plan(
             )
             rejected.append(_describe(part, reason))
         else:
-            tasks[folder] = TaskImport(
-                part, folder, settings, importer.origin, importer.license
-            )
+            tasks[folder] = _task(importer, part, folder, settings)
     return list(tasks.values()), rejected, left_out
 
 

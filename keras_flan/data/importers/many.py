@@ -33,26 +33,16 @@ class TaskImport:
         part: Where it is.
         output: The folder of its record set.
         settings: What the user asked for.
-        origin: Where files of the format come from.
-        license: License of the data there.
     """
 
     part: Part
     output: Path
     settings: Settings
-    origin: str = ""
-    license: str = ""
 
     def write(self) -> RecordInfo:
         """Writes the record set; InputError if the task can't be used."""
-        return write_source(
-            self.part.open(),
-            self.part.path,
-            self.output,
-            self.settings,
-            origin=self.origin,
-            license=self.license,
-        )
+        part = self.part
+        return write_source(part.open(), part.path, self.output, self.settings)
 
     def run(self) -> RecordInfo | InputError:
         """As `write`, but returns the error."""

@@ -44,14 +44,8 @@ def write_source(
     path: Path,
     output: str | os.PathLike,
     settings: Settings,
-    *,
-    origin: str = "",
-    license: str = "",
 ) -> RecordInfo:
-    """Writes an opened source as a record set.
-
-    `origin` and `license` are the format's.
-    """
+    """Writes an opened source as a record set."""
     name, labels = settings.name or opened.name, settings.labels
     rejects: list[dict[str, Any]] = []
     rows = opened.rows
@@ -70,8 +64,8 @@ def write_source(
         name=name,
         split=opened.split or settings.split,
         shards=settings.shards,
-        source=f"{opened.origin or origin} {path.name}".strip(),
-        license=opened.license or license,
+        source=f"{opened.origin} {path.name}".strip(),
+        license=opened.license,
         templates=templates,
         answer_kind=opened.answer_kind,
         rejects=rejects,
