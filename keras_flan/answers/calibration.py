@@ -112,7 +112,8 @@ class IsotonicCalibrator:
 
     def __call__(self, confidence: ArrayLike) -> np.ndarray:
         """Returns calibrated confidences, float [n]."""
-        return np.interp(confidence, self.confidence, self.accuracy)
+        points = np.asarray(confidence, float)
+        return np.interp(points, self.confidence, self.accuracy)
 
 
 def held_out_calibration(

@@ -8,6 +8,8 @@ from collections.abc import Iterator, Sequence
 from functools import cache
 from typing import NamedTuple, TypeAlias
 
+# A piece of a text, and where it begins and ends.
+Piece: TypeAlias = tuple[str, int, int]
 # The canonical value (None: it has none), where it begins and ends in the
 # text, and the rule that found it.
 Found: TypeAlias = tuple[str | None, int, int, str]
@@ -50,6 +52,12 @@ class Segment(NamedTuple):
     cue: str
     start: int
     end: int
+
+
+def last_group(match: re.Match[str]) -> Piece:
+    """Returns the group that matched last."""
+    group = match.lastindex or 0
+    return match[group], *match.span(group)
 
 
 def clip(text: str) -> tuple[str, int]:

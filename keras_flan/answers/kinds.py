@@ -155,9 +155,9 @@ def extract_answer(
     else:
         clipped, offset = clip(text)
         found = find(clipped, choices)
-    if not found or not found[0]:
+    value, start, end, rule = found or (None, 0, 0, "")
+    if not value:
         return None
-    value, start, end, rule = found
     if special and special.find and special.normalise:
         value = special.normalise(value, kind)
     return Answer(value, start + offset, end + offset, rule)

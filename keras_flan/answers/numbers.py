@@ -3,12 +3,12 @@
 import re
 import unicodedata
 from bisect import bisect_left
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from decimal import Context, Decimal
 from fractions import Fraction
 from itertools import islice
 
-from keras_flan.answers.cues import Found, plain_digits, segments
+from keras_flan.answers.cues import Found, Piece, plain_digits, segments
 
 # Longer runs of digits are noise, not quantities.
 _MAX_DIGITS = 60
@@ -42,7 +42,7 @@ _ROUNDING = Context(prec=12)
 _MOST = 64
 
 
-def find_numbers(text: str) -> Iterator[tuple[str, int, int]]:
+def find_numbers(text: str) -> Iterator[Piece]:
     """Yields (canonical value, start, end) of the numbers in a text.
 
     Example:
@@ -81,11 +81,13 @@ def find_number(text: str) -> Found | None:
         return None
     if result := _result(text, matches, text.rstrip().rfind("\n") + 1):
         return (*result, "result")
-    last = next(_values(reversed(matches)), None)
-    return (*last, "last") if last else None
+    final = next(_values(reversed(matches)), None)
+    return (*final, "last") if final else None
 
 
-def _result(text, matches, start):
+def _result(
+    text: str, matches: Sequence[re.Match[str]], start: int
+) -> Piece | None:
     """Returns, of the numbers from `start` on, the one calculated last."""
     results = [m for m in matches if _follows_equals(text, m.start())]
     order = {value: at for value, at, _ in _values(results[-_MOST:])}
@@ -94,18 +96,18 @@ def _result(text, matches, start):
     return max(produced, key=lambda number: order[number[0]], default=None)
 
 
-def _follows_equals(text, start):
+def _follows_equals(text: str, start: int) -> bool:
     return text[max(0, start - 4) : start].rstrip(" $€£¥₹").endswith("=")
 
 
-def _values(matches):
+def _values(matches: Iterable[re.Match[str]]) -> Iterator[Piece]:
     for match in matches:
         value = _value(match)
         if value is not None:
             yield _canonical(value), match.start(), match.end()
 
 
-def _value(match: re.Match) -> Fraction | None:
+def _value(match: re.Match[str]) -> Fraction | None:
     group = match.groupdict(default="")
     if sum(c.isdigit() for c in match[0][: 2 * _MAX_DIGITS]) > _MAX_DIGITS:
         return None

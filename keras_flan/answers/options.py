@@ -3,8 +3,9 @@
 
 import re
 import string
+from collections.abc import Sequence
 
-from keras_flan.answers.cues import Choices, Found, segments
+from keras_flan.answers.cues import Choices, Found, Piece, last_group, segments
 
 # "A" and "I" are also words, so they need a mark or the end of the line.
 _FIRST = re.compile(
@@ -46,6 +47,7 @@ def find_option(text: str, choices: Choices = None) -> Found | None:
             such as `"ABCD"` when only their number is known.
     """
     letters = string.ascii_uppercase[: len(choices)] if choices else None
+    found: Piece | None
     texts = [] if not choices or isinstance(choices, str) else list(choices)
     announced = False
     for cue, start, end in segments(text):
@@ -63,8 +65,7 @@ def find_option(text: str, choices: Choices = None) -> Found | None:
     elif (match := _FIRST.match(line)) and start <= text.index(stripped):
         found, rule = (match[1], *match.span(1)), "first"
     elif match := _CLOSING.search(line):
-        group = match.lastindex
-        found, rule = (match[group], *match.span(group)), "closing"
+        found, rule = last_group(match), "closing"
     else:
         found, rule = _by_text(line, 0, len(line), texts), "choice"
     if not found or not _allowed(found[0], letters):
@@ -84,21 +85,24 @@ def _allowed(letter: str, letters: str | None) -> bool:
     return letters is None or letter in letters
 
 
-def _letter(text, start, end, letters):
+def _letter(
+    text: str, start: int, end: int, letters: str | None
+) -> Piece | None:
     first = _FIRST.match(text, start, end)
     if first and _allowed(first[1], letters):
         if _ANOTHER.match(text, first.end(1), end):
             return None
         return first[1], *first.span(1)
     for match in _MARKED.finditer(text, start, end):
-        if _allowed(match[match.lastindex], letters):
-            if _ANOTHER.match(text, match.end(match.lastindex), end):
-                return None
-            return match[match.lastindex], *match.span(match.lastindex)
+        letter = last_group(match)
+        if _allowed(letter[0], letters):
+            return None if _ANOTHER.match(text, letter[2], end) else letter
     return None
 
 
-def _by_text(text, start, end, texts):
+def _by_text(
+    text: str, start: int, end: int, texts: Sequence[str]
+) -> Piece | None:
     """Finds the one option whose text stands in `text[start:end]`."""
     segment = text[start:end].lower()
     hits = [

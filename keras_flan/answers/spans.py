@@ -36,7 +36,7 @@ def canonical_span(value: str) -> str | None:
 def find_whole(text: str) -> Found | None:
     """Returns (value, start, end, rule): all of the text."""
     value = canonical_whole(text)
-    return value and (value, 0, len(text), "whole")
+    return (value, 0, len(text), "whole") if value else None
 
 
 def canonical_whole(value: str) -> str | None:

@@ -2,8 +2,8 @@
 
 import dataclasses
 import math
-from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Sequence
 
 METHODS = ("majority", "sum", "average")
 
@@ -37,7 +37,7 @@ def vote(
     higher summed weight, then to the answer that came first.
 
     Args:
-        answers: One canonical answer a path, None where none was found.
+        answers: One canonical answer per path, None where none was found.
         weights: Weight of each path, see `path_weights`; default 1.
         method: `"majority"` (the default), `"sum"` (of the weights) or
             `"average"` (of the weights).
@@ -60,22 +60,23 @@ def vote(
         raise ValueError(
             f"{len(weights)} weights for {len(answers)} answers; give one each"
         )
-    counts, sums = Counter(), Counter()
+    counts: Counter[str] = Counter()
+    sums: defaultdict[str, float] = defaultdict(float)
     for answer, weight in zip(answers, weights, strict=True):
         if answer is not None:
             counts[answer] += 1
             sums[answer] += weight
-    rank = {
+    rank: Callable[[str], tuple[float, ...]] = {
         "majority": lambda a: (counts[a], sums[a]),
-        "sum": lambda a: sums[a],
+        "sum": lambda a: (sums[a],),
         "average": lambda a: (sums[a] / counts[a], sums[a]),
     }[method]
     # max keeps the first of equals, and a Counter keeps the order of arrival.
-    winner = max(counts, key=rank, default=None)
+    winner = max(counts, key=rank) if counts else None
     return Vote(
         winner=winner,
         counts=dict(counts),
-        confidence=counts[winner] / len(answers) if counts else 0.0,
+        confidence=counts[winner or ""] / len(answers) if answers else 0.0,
         abstained=sum(answer is None for answer in answers),
     )
 

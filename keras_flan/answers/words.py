@@ -2,8 +2,9 @@
 """Answers in words: yes or no, validity, free text, lists and brackets."""
 
 import re
+from collections.abc import Mapping
 
-from keras_flan.answers.cues import Found, segments
+from keras_flan.answers.cues import Found, Piece, last_group, segments
 
 _YES_NO = {"yes": "yes", "no": "no", "true": "yes", "false": "no"}
 _VALIDITY = {"valid": "valid", "invalid": "invalid"}
@@ -47,8 +48,8 @@ def find_coin(text: str) -> Found | None:
                 return (*found, cue)
         else:
             line = _line(text, start, end)
-            found = line and _coin(text, start, line[2])
-            return found and (*found, cue)
+            found = _coin(text, start, line[2]) if line else None
+            return (*found, cue) if found else None
     found = _coin(text, _closing(text), len(text))
     return (*found, "closing") if found else None
 
@@ -65,9 +66,8 @@ def find_letters(text: str) -> Found | None:
     matches = list(_SPELLED.finditer(text, _closing(text)))
     if not matches:
         return None
-    match = matches[-1]
-    value = match[match.lastindex]
-    return normalise_letters(value), *match.span(match.lastindex), "closing"
+    value, start, end = last_group(matches[-1])
+    return normalise_letters(value), start, end, "closing"
 
 
 def find_validity(text: str) -> Found | None:
@@ -142,7 +142,7 @@ def normalise_brackets(value: str) -> str | None:
     return " ".join(re.findall(r"[\[\](){}<>]", value)) or None
 
 
-def _coin(text, start, end):
+def _coin(text: str, start: int, end: int) -> Piece | None:
     """Returns what a passage says first in words, or last about the side."""
     found = None
     for match in _SIDE.finditer(text, start, end):
@@ -154,7 +154,9 @@ def _coin(text, start, end):
     return found
 
 
-def _find_word(text, pattern, values):
+def _find_word(
+    text: str, pattern: re.Pattern[str], values: Mapping[str, str]
+) -> Found | None:
     for cue, start, end in segments(text):
         if match := pattern.search(text, start, end):
             return values[match[0].lower()], *match.span(), cue
@@ -170,7 +172,7 @@ def _find_word(text, pattern, values):
     return None
 
 
-def _answer_line(text):
+def _answer_line(text: str) -> tuple[str, int, int, str] | None:
     for cue, start, end in segments(text):
         # After a label, several lines are a rationale, not an answer.
         if cue == "label" and "\n" in text[start:end].strip():
@@ -182,13 +184,13 @@ def _answer_line(text):
     return None
 
 
-def _closing(text):
+def _closing(text: str) -> int:
     """Returns where the last line begins, at most 300 characters back."""
     end = len(text.rstrip())
     return max(text.rfind("\n", 0, end) + 1, end - _CLOSING)
 
 
-def _line(text, start, end):
+def _line(text: str, start: int, end: int) -> Piece | None:
     """Returns the first line with something on it, trimmed, and its span."""
     for line in re.finditer(r"[^\n]+", text[start:end]):
         value = line[0].strip(_EDGES).removesuffix(".").strip(_EDGES)
@@ -198,5 +200,5 @@ def _line(text, start, end):
     return None
 
 
-def _trim(match):
+def _trim(match: re.Match[str]) -> tuple[int, int]:
     return match.start(), match.start() + len(match[0].rstrip())

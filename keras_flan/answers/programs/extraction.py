@@ -87,7 +87,7 @@ def find_program_answer(text: str) -> Found | None:
     if result.answer is None:
         return None
     value = normalise_program_answer(result.answer)
-    return value and (value, program.start, program.end, result.reason)
+    return value, program.start, program.end, result.reason
 
 
 def normalise_program_answer(value: str) -> str | None:

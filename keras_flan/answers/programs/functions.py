@@ -4,6 +4,10 @@ This module runs in the sandbox: it imports the standard library alone.
 """
 
 import ast
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, TypeAlias
+
+Defined: TypeAlias = ast.FunctionDef | ast.Lambda
 
 
 class Scope:
@@ -11,17 +15,22 @@ class Scope:
 
     __slots__ = ("elsewhere", "names", "own", "parent")
 
-    def __init__(self, parent=None, own=frozenset()):
-        self.names = {}
+    def __init__(
+        self,
+        parent: "Scope | None" = None,
+        own: frozenset[str] = frozenset(),
+    ):
+        self.names: dict[str, Any] = {}
         self.parent = parent
         # Names that are assigned in the function's body, and thus its own
         # from its first line on.
         self.own = own
-        self.elsewhere = {}  # name -> scope, by `global` and `nonlocal`
+        # By `global` and `nonlocal`.
+        self.elsewhere: dict[str, Scope] = {}
 
-    def find(self, name):
+    def find(self, name: str) -> "Scope | None":
         """Returns the scope that has a variable, or None."""
-        scope = self
+        scope: Scope | None = self
         while scope is not None:
             if name in scope.elsewhere:
                 scope = scope.elsewhere[name]
@@ -32,7 +41,7 @@ class Scope:
             scope = scope.parent
         return None
 
-    def assign(self, name, value):
+    def assign(self, name: str, value: Any) -> None:
         self.elsewhere.get(name, self).names[name] = value
 
 
@@ -41,7 +50,7 @@ class Function:
 
     __slots__ = ("defaults", "interpreter", "node", "own", "scope")
 
-    def __init__(self, interpreter, node, scope):
+    def __init__(self, interpreter: Any, node: Defined, scope: Scope):
         self.interpreter = interpreter
         self.node = node
         self.scope = scope
@@ -51,15 +60,17 @@ class Function:
         }
         self.own = frozenset(_assigned(node))
 
-    def __call__(self, *values, **named):
+    def __call__(self, *values: Any, **named: Any) -> Any:
         return self.interpreter.call(self, values, named)
 
 
-def _assigned(function):
+def _assigned(function: Defined) -> Iterator[str]:
     """Yields the names that a function's body assigns."""
     if isinstance(function, ast.Lambda):
         return
-    elsewhere, found, nodes = set(), [], list(function.body)
+    elsewhere: set[str] = set()
+    found: list[str] = []
+    nodes: list[ast.AST] = list(function.body)
     while nodes:
         node = nodes.pop()
         if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
@@ -80,17 +91,23 @@ def _assigned(function):
     yield from (name for name in found if name not in elsewhere)
 
 
-def _defaults(arguments):
+def _defaults(
+    arguments: ast.arguments,
+) -> Iterator[tuple[ast.arg, ast.expr]]:
     """Yields the arguments that have a default, with its expression."""
     positional = [*arguments.posonlyargs, *arguments.args]
     first = len(positional) - len(arguments.defaults)
     yield from zip(positional[first:], arguments.defaults, strict=True)
-    for pair in zip(arguments.kwonlyargs, arguments.kw_defaults, strict=True):
-        if pair[1] is not None:
-            yield pair
+    pairs = zip(arguments.kwonlyargs, arguments.kw_defaults, strict=True)
+    yield from ((name, value) for name, value in pairs if value is not None)
 
 
-def bind(function, values, named, names):
+def bind(
+    function: Function,
+    values: Sequence[Any],
+    named: Mapping[str, Any],
+    names: dict[str, Any],
+) -> None:
     """Puts the arguments of a call into `names`."""
     arguments = function.node.args
     positional = [a.arg for a in (*arguments.posonlyargs, *arguments.args)]
@@ -99,7 +116,7 @@ def bind(function, values, named, names):
         raise TypeError(f"takes {len(positional)} arguments")
     names.update(function.defaults)
     given = dict(zip(positional, values, strict=False))
-    extra = {}
+    extra: dict[str, Any] = {}
     for name, value in named.items():
         if name in given:
             raise TypeError(f"two values for the argument {name}")

@@ -7,6 +7,8 @@ This module runs in the sandbox: it imports the standard library alone.
 """
 
 import ast
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, NoReturn, TypeAlias
 
 from functions import (  # type: ignore[import-not-found]
     Function,
@@ -26,16 +28,20 @@ from language import (  # type: ignore[import-not-found]
     check,
 )
 
+Operate: TypeAlias = Callable[..., Any]
+Generated: TypeAlias = ast.GeneratorExp | ast.ListComp | ast.SetComp
+
 MAX_STEPS = 1_000_000  # expressions and statements
 MAX_DEPTH = 400  # calls within calls
 MAX_PRINTED = 65_536  # characters
+_CONVERSIONS: dict[str, Operate] = {"s": str, "r": repr, "a": ascii}
 _ANSWER_NAMES = ("answer", "ans", "result")
 
 
 class _Leave(Exception):
     """`return`, `break` or `continue` on its way out."""
 
-    def __init__(self, value=None):
+    def __init__(self, value: Any = None):
         self.value = value
 
 
@@ -66,7 +72,7 @@ class Interpreter:
         self._tree = ast.parse(code)
         check(self._tree)
         self._steps = self._depth = self._size = 0
-        self._printed = []
+        self._printed: list[str] = []
         self.line = 0  # that runs, for error messages
         self._globals = Scope()
         self._globals.names["__name__"] = "__main__"
@@ -105,14 +111,14 @@ class Interpreter:
             return _text(closing), "expression"
         raise Refused("it returns, prints and assigns no answer")
 
-    def evaluate(self, node, scope):
+    def evaluate(self, node: ast.AST, scope: Scope) -> Any:
         """Returns the value of an expression, or runs a statement."""
         self._steps += 1
         if self._steps > MAX_STEPS:
             raise Refused(f"more than {MAX_STEPS:,} steps")
         return self._handlers[type(node)](node, scope)
 
-    def call(self, function, values, named):
+    def call(self, function: Function, values: Any, named: Any) -> Any:
         """Calls a function of the program."""
         self._depth += 1
         if self._depth > MAX_DEPTH:
@@ -129,7 +135,13 @@ class Interpreter:
         finally:
             self._depth -= 1
 
-    def _print(self, *values, sep=" ", end="\n", flush=False):
+    def _print(
+        self,
+        *values: Any,
+        sep: str | None = " ",
+        end: str | None = "\n",
+        flush: bool = False,
+    ) -> None:
         text = (sep or "").join(map(str, values)) + (end or "")
         self._size += len(text)
         if self._size > MAX_PRINTED:
@@ -138,24 +150,24 @@ class Interpreter:
 
     # === Statements ===
 
-    def _block(self, statements, scope):
+    def _block(self, statements: Sequence[ast.stmt], scope: Scope) -> None:
         for statement in statements:
             self.line = statement.lineno
             self.evaluate(statement, scope)
 
-    def _Expr(self, node, scope):
+    def _Expr(self, node: ast.Expr, scope: Scope) -> None:
         self.evaluate(node.value, scope)
 
-    def _Assign(self, node, scope):
+    def _Assign(self, node: ast.Assign, scope: Scope) -> None:
         value = self.evaluate(node.value, scope)
         for target in node.targets:
             self._store(target, value, scope)
 
-    def _AnnAssign(self, node, scope):
+    def _AnnAssign(self, node: ast.AnnAssign, scope: Scope) -> None:
         if node.value is not None:
             self._store(node.target, self.evaluate(node.value, scope), scope)
 
-    def _AugAssign(self, node, scope):
+    def _AugAssign(self, node: ast.AugAssign, scope: Scope) -> None:
         target = node.target
         operate = BINARY.get(type(node.op)) or _refuse_operator(node.op)
         if isinstance(target, ast.Name):
@@ -170,18 +182,18 @@ class Interpreter:
         else:
             raise Refused("not allowed: assignment to an attribute")
 
-    def _augment(self, operate, current, value):
+    def _augment(self, operate: Operate, current: Any, value: Any) -> Any:
         # Lists grow in place: other names of the list see it.
         if isinstance(current, list) and operate is BINARY[ast.Add]:
             current.extend(value)
             return current
         return operate(current, value)
 
-    def _If(self, node, scope):
+    def _If(self, node: ast.If, scope: Scope) -> None:
         chosen = node.body if self.evaluate(node.test, scope) else node.orelse
         self._block(chosen, scope)
 
-    def _For(self, node, scope):
+    def _For(self, node: ast.For, scope: Scope) -> None:
         for item in self.evaluate(node.iter, scope):
             self._store(node.target, item, scope)
             try:
@@ -192,7 +204,7 @@ class Interpreter:
                 pass
         self._block(node.orelse, scope)
 
-    def _While(self, node, scope):
+    def _While(self, node: ast.While, scope: Scope) -> None:
         while self.evaluate(node.test, scope):
             try:
                 self._block(node.body, scope)
@@ -202,37 +214,37 @@ class Interpreter:
                 pass
         self._block(node.orelse, scope)
 
-    def _Break(self, node, scope):
+    def _Break(self, node: ast.Break, scope: Scope) -> None:
         raise _Break
 
-    def _Continue(self, node, scope):
+    def _Continue(self, node: ast.Continue, scope: Scope) -> None:
         raise _Continue
 
-    def _Pass(self, node, scope):
+    def _Pass(self, node: ast.Pass, scope: Scope) -> None:
         pass
 
-    def _Return(self, node, scope):
+    def _Return(self, node: ast.Return, scope: Scope) -> None:
         raise _Return(node.value and self.evaluate(node.value, scope))
 
-    def _FunctionDef(self, node, scope):
+    def _FunctionDef(self, node: ast.FunctionDef, scope: Scope) -> None:
         scope.assign(node.name, Function(self, node, scope))
 
-    def _Global(self, node, scope):
+    def _Global(self, node: ast.Global, scope: Scope) -> None:
         for name in node.names:
             scope.elsewhere[name] = self._globals
 
-    def _Nonlocal(self, node, scope):
+    def _Nonlocal(self, node: ast.Nonlocal, scope: Scope) -> None:
         for name in node.names:
             found = scope.parent.find(name)
             if found is None:
                 raise Refused(f"no outer variable {name}")
             scope.elsewhere[name] = found
 
-    def _Import(self, node, scope):
+    def _Import(self, node: ast.Import, scope: Scope) -> None:
         for alias in node.names:
             scope.assign(alias.asname or alias.name, MODULES[alias.name])
 
-    def _ImportFrom(self, node, scope):
+    def _ImportFrom(self, node: ast.ImportFrom, scope: Scope) -> None:
         module = MODULES[node.module]
         for alias in node.names:
             if alias.name == "*":
@@ -242,14 +254,14 @@ class Interpreter:
                 value = attribute(module, alias.name)
                 scope.assign(alias.asname or alias.name, value)
 
-    def _Assert(self, node, scope):
+    def _Assert(self, node: ast.Assert, scope: Scope) -> None:
         if not self.evaluate(node.test, scope):
             raise Refused("an assertion failed")
 
-    def _Raise(self, node, scope):
+    def _Raise(self, node: ast.Raise, scope: Scope) -> None:
         raise Refused("it raised an exception")
 
-    def _store(self, target, value, scope):
+    def _store(self, target: ast.expr, value: Any, scope: Scope) -> None:
         if isinstance(target, ast.Name):
             scope.assign(target.id, value)
         elif isinstance(target, ast.Subscript):
@@ -260,7 +272,9 @@ class Interpreter:
         else:
             raise Refused("not allowed: assignment to an attribute")
 
-    def _unpack(self, targets, values, scope):
+    def _unpack(
+        self, targets: list[Any], values: list[Any], scope: Scope
+    ) -> None:
         starred = [isinstance(t, ast.Starred) for t in targets]
         if True in starred:
             at = starred.index(True)
@@ -275,10 +289,10 @@ class Interpreter:
 
     # === Expressions ===
 
-    def _Constant(self, node, scope):
+    def _Constant(self, node: ast.Constant, scope: Scope) -> Any:
         return node.value
 
-    def _Name(self, node, scope):
+    def _Name(self, node: ast.Name, scope: Scope) -> Any:
         found = scope.find(node.id)
         if found is not None:
             return found.names[node.id]
@@ -286,43 +300,43 @@ class Interpreter:
             return self._functions[node.id]
         raise NameError(f"no {node.id} here")
 
-    def _NamedExpr(self, node, scope):
+    def _NamedExpr(self, node: ast.NamedExpr, scope: Scope) -> Any:
         value = self.evaluate(node.value, scope)
         self._store(node.target, value, scope)
         return value
 
-    def _Attribute(self, node, scope):
+    def _Attribute(self, node: ast.Attribute, scope: Scope) -> Any:
         return attribute(self.evaluate(node.value, scope), node.attr)
 
-    def _Subscript(self, node, scope):
+    def _Subscript(self, node: ast.Subscript, scope: Scope) -> Any:
         container = self.evaluate(node.value, scope)
         if isinstance(container, type):
             raise Refused("not allowed: a subscript of a type")
         return container[self.evaluate(node.slice, scope)]
 
-    def _Slice(self, node, scope):
+    def _Slice(self, node: ast.Slice, scope: Scope) -> Any:
         parts = (node.lower, node.upper, node.step)
         return slice(*(part and self.evaluate(part, scope) for part in parts))
 
-    def _Call(self, node, scope):
+    def _Call(self, node: ast.Call, scope: Scope) -> Any:
         function = self.evaluate(node.func, scope)
         values = self._items(node.args, scope)
-        named = {}
+        named: dict[str, Any] = {}
         for keyword in node.keywords:
             value = self.evaluate(keyword.value, scope)
             named.update({keyword.arg: value} if keyword.arg else value)
         return function(*values, **named)
 
-    def _BinOp(self, node, scope):
+    def _BinOp(self, node: ast.BinOp, scope: Scope) -> Any:
         left = self.evaluate(node.left, scope)
         right = self.evaluate(node.right, scope)
         operate = BINARY.get(type(node.op)) or _refuse_operator(node.op)
         return operate(left, right)
 
-    def _UnaryOp(self, node, scope):
+    def _UnaryOp(self, node: ast.UnaryOp, scope: Scope) -> Any:
         return UNARY[type(node.op)](self.evaluate(node.operand, scope))
 
-    def _BoolOp(self, node, scope):
+    def _BoolOp(self, node: ast.BoolOp, scope: Scope) -> Any:
         enough = isinstance(node.op, ast.Or)
         for operand in node.values:
             value = self.evaluate(operand, scope)
@@ -330,7 +344,7 @@ class Interpreter:
                 break
         return value
 
-    def _Compare(self, node, scope):
+    def _Compare(self, node: ast.Compare, scope: Scope) -> Any:
         left, result = self.evaluate(node.left, scope), True
         for op, comparator in zip(node.ops, node.comparators, strict=True):
             right = self.evaluate(comparator, scope)
@@ -340,14 +354,14 @@ class Interpreter:
             left = right
         return result
 
-    def _IfExp(self, node, scope):
+    def _IfExp(self, node: ast.IfExp, scope: Scope) -> Any:
         chosen = node.body if self.evaluate(node.test, scope) else node.orelse
         return self.evaluate(chosen, scope)
 
-    def _Lambda(self, node, scope):
+    def _Lambda(self, node: ast.Lambda, scope: Scope) -> Any:
         return Function(self, node, scope)
 
-    def _items(self, nodes, scope):
+    def _items(self, nodes: Sequence[ast.expr], scope: Scope) -> list[Any]:
         values = []
         for node in nodes:
             if isinstance(node, ast.Starred):
@@ -356,23 +370,28 @@ class Interpreter:
                 values.append(self.evaluate(node, scope))
         return values
 
-    def _List(self, node, scope):
+    def _List(self, node: ast.List, scope: Scope) -> Any:
         return self._items(node.elts, scope)
 
-    def _Tuple(self, node, scope):
+    def _Tuple(self, node: ast.Tuple, scope: Scope) -> Any:
         return tuple(self._items(node.elts, scope))
 
-    def _Set(self, node, scope):
+    def _Set(self, node: ast.Set, scope: Scope) -> Any:
         return set(self._items(node.elts, scope))
 
-    def _Dict(self, node, scope):
-        made = {}
+    def _Dict(self, node: ast.Dict, scope: Scope) -> Any:
+        made: dict[Any, Any] = {}
         for key, value in zip(node.keys, node.values, strict=True):
             value = self.evaluate(value, scope)
             made.update({self.evaluate(key, scope): value} if key else value)
         return made
 
-    def _comprehend(self, node, scope, generators, make):
+    def _comprehend(
+        self,
+        scope: Scope,
+        generators: Sequence[ast.comprehension],
+        make: Callable[[Scope], Any],
+    ) -> Iterator[Any]:
         """Yields `make(scope)` for each round of the loops."""
         first, *others = generators
         for item in self.evaluate(first.iter, scope):
@@ -380,45 +399,43 @@ class Interpreter:
             self._store(first.target, item, inner)
             if all(self.evaluate(test, inner) for test in first.ifs):
                 if others:
-                    yield from self._comprehend(node, inner, others, make)
+                    yield from self._comprehend(inner, others, make)
                 else:
                     yield make(inner)
 
-    def _GeneratorExp(self, node, scope):
+    def _GeneratorExp(self, node: Generated, scope: Scope) -> Iterator[Any]:
         return self._comprehend(
-            node, scope, node.generators, lambda s: self.evaluate(node.elt, s)
+            scope, node.generators, lambda s: self.evaluate(node.elt, s)
         )
 
-    def _ListComp(self, node, scope):
+    def _ListComp(self, node: ast.ListComp, scope: Scope) -> list[Any]:
         return list(self._GeneratorExp(node, scope))
 
-    def _SetComp(self, node, scope):
+    def _SetComp(self, node: ast.SetComp, scope: Scope) -> set[Any]:
         return set(self._GeneratorExp(node, scope))
 
-    def _DictComp(self, node, scope):
-        def make(s):
+    def _DictComp(self, node: ast.DictComp, scope: Scope) -> Any:
+        def make(s: Scope) -> tuple[Any, Any]:
             return self.evaluate(node.key, s), self.evaluate(node.value, s)
 
-        return dict(self._comprehend(node, scope, node.generators, make))
+        return dict(self._comprehend(scope, node.generators, make))
 
-    def _JoinedStr(self, node, scope):
+    def _JoinedStr(self, node: ast.JoinedStr, scope: Scope) -> Any:
         return "".join(self.evaluate(part, scope) for part in node.values)
 
-    def _FormattedValue(self, node, scope):
+    def _FormattedValue(self, node: ast.FormattedValue, scope: Scope) -> Any:
         value = self.evaluate(node.value, scope)
         if node.conversion != -1:
-            value = {"s": str, "r": repr, "a": ascii}[chr(node.conversion)](
-                value
-            )
+            value = _CONVERSIONS[chr(node.conversion)](value)
         spec = node.format_spec and self.evaluate(node.format_spec, scope)
         return format(value, spec or "")
 
 
-def _refuse_operator(operator):
+def _refuse_operator(operator: ast.operator) -> NoReturn:
     raise Refused(f"not allowed: the operator {type(operator).__name__}")
 
 
-def _text(value) -> str:
+def _text(value: Any) -> str:
     """Returns a value as an answer."""
     if isinstance(value, float) and not -1e300 < value < 1e300:
         raise Refused(f"the result is {value}")

@@ -16,6 +16,9 @@ import itertools
 import math
 import operator
 import statistics
+from collections.abc import Callable
+from types import ModuleType
+from typing import Any
 
 # Whole numbers of more bits (about 20,000 digits) are no quantity.
 MAX_BITS = 65_536
@@ -72,7 +75,7 @@ def check(tree: ast.Module) -> None:
             raise Refused(f"not allowed: {found}", getattr(node, "lineno", 1))
 
 
-def _check_module(name: str, node: ast.AST) -> None:
+def _check_module(name: str, node: ast.stmt) -> None:
     if name not in MODULES:
         raise Refused(f"not allowed: import of {name}", node.lineno)
 
@@ -80,7 +83,7 @@ def _check_module(name: str, node: ast.AST) -> None:
 # === Operators ===
 
 
-def _bits(value) -> int:
+def _bits(value: object) -> int:
     if isinstance(value, int):
         return value.bit_length()
     if isinstance(value, fractions.Fraction):
@@ -93,7 +96,7 @@ def _bounded(bits: int) -> None:
         raise Refused(f"a number of more than {MAX_BITS:,} bits")
 
 
-def _power(base, exponent, modulus=None):
+def _power(base: Any, exponent: Any, modulus: Any = None) -> Any:
     if modulus is not None:
         return pow(base, exponent, modulus)
     if isinstance(exponent, int) and _bits(base) > 1:
@@ -101,24 +104,24 @@ def _power(base, exponent, modulus=None):
     return base**exponent
 
 
-def _multiply(left, right):
+def _multiply(left: Any, right: Any) -> Any:
     if _bits(left) and _bits(right):
         _bounded(_bits(left) + _bits(right))
     return left * right
 
 
-def _shift(value, places):
+def _shift(value: Any, places: Any) -> Any:
     _bounded(_bits(value) + max(places, 0))
     return value << places
 
 
-def _factorial(n):
+def _factorial(n: Any) -> int:
     if isinstance(n, int) and n > 5000:
         raise Refused(f"a number of more than {MAX_BITS:,} bits")
     return math.factorial(n)
 
 
-BINARY = {
+BINARY: dict[type[ast.operator], Callable[..., Any]] = {
     ast.Add: operator.add,
     ast.Sub: operator.sub,
     ast.Mult: _multiply,
@@ -154,7 +157,7 @@ COMPARE = {
 # === Functions ===
 
 _TYPES = (bool, dict, float, frozenset, int, list, set, str, tuple)
-FUNCTIONS = {
+FUNCTIONS: dict[str, Callable[..., Any]] = {
     function.__name__: function
     for function in (
         *_TYPES, abs, all, any, bin, chr, divmod, enumerate, filter, format,
@@ -206,7 +209,7 @@ ATTRIBUTES = {
 }
 
 
-def attribute(value, name: str):
+def attribute(value: Any, name: str) -> Any:
     """Returns `value.name`; a type has the methods of its values."""
     if isinstance(value, Namespace):
         if name in value.names:
@@ -226,12 +229,12 @@ class Namespace:
 
     __slots__ = ("name", "names")
 
-    def __init__(self, name: str, names: dict):
+    def __init__(self, name: str, names: dict[str, Any]):
         self.name = name
         self.names = names
 
 
-def _some(module, names: str) -> dict:
+def _some(module: ModuleType, names: str) -> dict[str, Any]:
     return {name: getattr(module, name) for name in names.split()}
 
 

@@ -15,6 +15,7 @@ import threading
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import IO
 
 from keras_flan.errors import InputError
 
@@ -47,8 +48,8 @@ class Sandbox:
     and memory. Where permitted it also has no network, and is nobody.
 
     Args:
-        timeout: Seconds a program, wall clock.
-        memory: Bytes of address space a program, 64 MiB or more.
+        timeout: Seconds per program, wall clock.
+        memory: Bytes of address space per program, 64 MiB or more.
 
     Raises:
         InputError: If a limit is out of range, or this is not Linux.
@@ -74,15 +75,15 @@ class Sandbox:
                 f"{memory}"
             )
         self._limits = {"timeout": timeout, "memory": memory}
-        self._process = None
-        self._folder = None
+        self._process: subprocess.Popen[bytes] | None = None
+        self._folder: tempfile.TemporaryDirectory[str] | None = None
         self._owner = 0
         self._lock = threading.Lock()
 
-    def __enter__(self):
+    def __enter__(self) -> "Sandbox":
         return self
 
-    def __exit__(self, *exception):
+    def __exit__(self, *exception: object) -> None:
         self.close()
 
     def run(self, code: str) -> ProgramResult:
@@ -95,8 +96,9 @@ class Sandbox:
             if self._process is None or self._owner != os.getpid():
                 self._start()
             try:
-                self._process.stdin.write(request.encode())
-                self._process.stdin.flush()
+                stdin, _ = self._pipes()
+                stdin.write(request.encode())
+                stdin.flush()
                 reply = json.loads(self._reply())
                 answer, reason = reply["answer"], reply["reason"]
             except (OSError, ValueError, KeyError, TypeError):
@@ -127,8 +129,12 @@ class Sandbox:
             start_new_session=True,
         )
 
+    def _pipes(self) -> tuple[IO[bytes], IO[bytes]]:
+        assert self._process and self._process.stdin and self._process.stdout
+        return self._process.stdin, self._process.stdout
+
     def _reply(self) -> bytes:
-        stdout = self._process.stdout
+        _, stdout = self._pipes()
         wait = self._limits["timeout"] + _GRACE
         if not select.select([stdout], [], [], wait)[0]:
             raise TimeoutError
@@ -137,13 +143,15 @@ class Sandbox:
     def _stop(self) -> None:
         if self._process is None or self._owner != os.getpid():
             return
+        stdin, stdout = self._pipes()
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self._process.pid, signal.SIGKILL)
         with contextlib.suppress(OSError):
-            self._process.stdin.close()  # writes what it still holds
-        self._process.stdout.close()
+            stdin.close()  # writes what it still holds
+        stdout.close()
         self._process.wait()
-        self._folder.cleanup()
+        if self._folder:
+            self._folder.cleanup()
         self._process = self._folder = None
 
 
@@ -180,12 +188,12 @@ def run_programs(
 
     Args:
         codes: The programs' texts.
-        timeout: Seconds a program, wall clock.
-        memory: Bytes of address space a program.
-        workers: Sandboxes; default: one a processor.
+        timeout: Seconds per program, wall clock.
+        memory: Bytes of address space per program.
+        workers: Sandboxes; default: one per processor.
 
     Returns:
-        One result a program, in order.
+        One result per program, in order.
     """
     workers = min(workers or os.cpu_count() or 1, max(len(codes), 1))
     free: queue.SimpleQueue[Sandbox] = queue.SimpleQueue()
@@ -193,7 +201,7 @@ def run_programs(
         for _ in range(workers):
             free.put(stack.enter_context(Sandbox(timeout, memory)))
 
-        def run(code):
+        def run(code: str) -> ProgramResult:
             sandbox = free.get()
             try:
                 return sandbox.run(code)

@@ -6,10 +6,11 @@ environment and an empty folder. Requests and replies are JSON lines.
 This module runs in the sandbox: it imports the standard library alone.
 """
 
-import _strptime  # noqa: F401 (a child can't open this file any more)
+# Imported for a child, which can't open their files any more.
+import _strptime  # type: ignore[import-not-found] # noqa: F401
 import ctypes
 import gc
-import heapq  # noqa: F401 (nor this one)
+import heapq  # noqa: F401
 import json
 import math
 import os
@@ -18,6 +19,7 @@ import select
 import signal
 import sys
 import time
+from typing import Any
 
 from interpreter import Interpreter  # type: ignore[import-not-found]
 from language import Refused  # type: ignore[import-not-found]
@@ -60,7 +62,7 @@ def confine(timeout: float, memory: int) -> None:
         resource.setrlimit(limit, (value, value))
 
 
-def interpret(code: str) -> dict:
+def interpret(code: str) -> dict[str, str | None]:
     """Returns the reply for a program; every failure is an abstention."""
     line = None
     try:
@@ -85,7 +87,7 @@ def interpret(code: str) -> dict:
     return {"answer": None, "reason": reason}
 
 
-def serve(request: dict) -> dict:
+def serve(request: dict[str, Any]) -> dict[str, Any]:
     """Runs a program in a child; kills it when its time is over."""
     reader, writer = os.pipe()
     child = os.fork()
@@ -105,7 +107,7 @@ def serve(request: dict) -> dict:
         return {"answer": None, "reason": f"it crashed (signal {number})"}
 
 
-def _child(request: dict, writer: int) -> None:
+def _child(request: dict[str, Any], writer: int) -> None:
     """Runs a program and writes the reply; never returns."""
     try:
         # Nothing of the parent's is left open.

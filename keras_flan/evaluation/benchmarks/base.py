@@ -5,6 +5,7 @@ import dataclasses
 import os
 from collections.abc import Iterable
 from pathlib import Path
+from typing import NamedTuple
 
 from keras_flan.data.templates.families import Format
 from keras_flan.errors import InputError, did_you_mean
@@ -46,6 +47,16 @@ class Item:
     references: tuple[str, ...] = ()
     choices: tuple[str, ...] = ()
     continuations: tuple[str, ...] = ()
+
+
+class Asked(NamedTuple):
+    """What is asked of a task, see `Benchmark.items`."""
+
+    task: str
+    format: Format
+    shots: int
+    limit: int | None
+    seed: int
 
 
 class Benchmark(abc.ABC):
@@ -105,7 +116,7 @@ class Benchmark(abc.ABC):
                 `"rank"` to compare the likelihoods of given answers.
             shots: Number of exemplars; 0 asks without any, None takes as
                 many as the published protocol.
-            limit: Only the first so many questions of each task.
+            limit: The largest number of questions of each task.
             tasks: Only these tasks.
             seed: Chooses the exemplars, where they are drawn.
 
@@ -136,7 +147,7 @@ class Benchmark(abc.ABC):
         items = [
             item
             for task in chosen
-            for item in self._items(task, form, shots, limit, seed)
+            for item in self._items(Asked(task, form, shots, limit, seed))
         ]
         if mode == "rank":
             items = [item for item in items if item.choices]
@@ -152,12 +163,5 @@ class Benchmark(abc.ABC):
         """Returns the data of each task; InputError if there are none."""
 
     @abc.abstractmethod
-    def _items(
-        self,
-        task: str,
-        format: Format,
-        shots: int,
-        limit: int | None,
-        seed: int,
-    ) -> list[Item]:
+    def _items(self, asked: Asked) -> list[Item]:
         """Returns the items of a task."""

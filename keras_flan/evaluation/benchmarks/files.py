@@ -5,12 +5,12 @@ import itertools
 import os
 import re
 import string
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 
-from keras_flan.data.templates.families import Format
 from keras_flan.data.templates.template import Template
 from keras_flan.errors import InputError
-from keras_flan.evaluation.benchmarks.base import Benchmark, Item
+from keras_flan.evaluation.benchmarks.base import Asked, Benchmark, Item
 from keras_flan.evaluation.benchmarks.protocols import (
     ExemplarSource,
     PromptProtocol,
@@ -23,7 +23,7 @@ from keras_flan.evaluation.benchmarks.readers import (
 )
 from keras_flan.evaluation.benchmarks.records import RecordsBenchmark
 from keras_flan.evaluation.benchmarks.sources import (
-    Question,
+    SourceQuestion,
     by_task,
     draw,
     find_tasks,
@@ -85,7 +85,7 @@ def load_benchmark(
 class FileBenchmark(Benchmark):
     """Files of a benchmark, found, read and laid out by its protocol."""
 
-    def _find(self):
+    def _find(self) -> dict[str, Path]:
         splits = [self.split] if self.split else self.protocol.splits
         found, path = find_tasks(
             self.name, self.data, self.protocol.files, splits
@@ -109,25 +109,22 @@ class FileBenchmark(Benchmark):
         # One file holds all languages; its ids name them.
         return dict.fromkeys(squad_languages(path), path)
 
-    def _items(self, task, format, shots, limit, seed):
-        protocol = self.protocol
+    def _items(self, asked: Asked) -> list[Item]:
+        protocol, task = self.protocol, asked.task
         questions = read_questions(protocol.reader, self._sources[task], task)
-        layout = protocol.formats[format]
+        layout = protocol.formats[asked.format]
         extra = protocol.fields.get(task, {})
         # Kind and choices are those of the whole task, whatever the limit.
         targets = (question.fields["answer"] for question in questions)
         kind = protocol.kind_of(task, targets)
         answers = _answers(protocol.choices, questions)
-        pool = self._pool(task, format, questions) if shots else []
+        pool = self._pool(asked, questions) if asked.shots else []
         items = []
-        for question in questions[:limit]:
-            exemplars = []
-            if shots:
-                exemplars = self._choose(
-                    pool, question, task, format, shots, seed
-                )
+        for question in questions[: asked.limit]:
+            exemplars: list[Mapping[str, str]] = []
             fields = {**question.fields, **extra}
-            if exemplars:
+            if asked.shots:
+                exemplars = self._choose(pool, question, asked)
                 fields = {**_shared(exemplars[0]), **fields}
             choices = answers(question)
             items.append(
@@ -152,48 +149,45 @@ class FileBenchmark(Benchmark):
             )
         return items
 
-    def _source(self, format: Format) -> ExemplarSource:
-        return self.protocol.exemplars["cot" if format.cot else "direct"]
+    def _source(self, asked: Asked) -> ExemplarSource:
+        return self.protocol.exemplars["cot" if asked.format.cot else "direct"]
 
     def _pool(
-        self, task: str, format: Format, questions: Sequence[Question]
-    ) -> list[Question]:
+        self, asked: Asked, questions: Sequence[SourceQuestion]
+    ) -> Sequence[SourceQuestion]:
         """Returns the exemplars to choose from."""
-        source = self._source(format)
+        source = self._source(asked)
         if source.written:
             return [
-                Question(f"{self.name} protocol:{n}", fields)
+                SourceQuestion(f"{self.name} protocol:{n}", fields)
                 for n, fields in enumerate(source.written, 1)
             ]
-        folder = self._sources[task].parent
+        folder = self._sources[asked.task].parent
         roots = [folder, folder.parent, folder.parent.parent]
-        names = [name.replace("{task}", task) for name in source.files]
+        names = [name.replace("{task}", asked.task) for name in source.files]
         try:
             path = first_file(roots, names, f"{self.name} exemplars")
         except InputError:
             if source.otherwise == "questions":
-                return list(questions)
+                return questions
             raise
-        return read_questions(source.reader, path, task)
+        return read_questions(source.reader, path, asked.task)
 
     def _choose(
         self,
-        pool: Sequence[Question],
-        asked: Question,
-        task: str,
-        format: Format,
-        shots: int,
-        seed: int,
+        pool: Sequence[SourceQuestion],
+        question: SourceQuestion,
+        asked: Asked,
     ) -> list[Mapping[str, str]]:
         """Returns the fields of the exemplars of a question."""
-        source = self._source(format)
-        order = range(len(pool))
+        source = self._source(asked)
+        order: Sequence[int] = range(len(pool))
         if source.chosen == "drawn":
-            order = _shuffled(len(pool), f"{seed}/{task}")
-        others = (pool[i] for i in order if not same_place(pool[i], asked))
-        chosen = [q.fields for q in itertools.islice(others, shots)]
-        place = f"{self.data}: {task}"
-        require_shots(shots, max(len(chosen), source.counts_as), place)
+            order = _shuffled(len(pool), f"{asked.seed}/{asked.task}")
+        others = (pool[i] for i in order if not same_place(pool[i], question))
+        chosen = [q.fields for q in itertools.islice(others, asked.shots)]
+        place = f"{self.data}: {asked.task}"
+        require_shots(asked.shots, max(len(chosen), source.counts_as), place)
         return chosen
 
 
@@ -207,19 +201,21 @@ def _shared(fields: Mapping[str, str]) -> dict[str, str]:
     return {k: fields[k] for k in ("description",) if k in fields}
 
 
-def _answers(choices, questions: Sequence[Question]):
+def _answers(
+    choices: str | tuple[str, ...], questions: Sequence[SourceQuestion]
+) -> Callable[[SourceQuestion], tuple[str, ...]]:
     """Returns a function of a question to the answers that are ranked."""
     if choices == "letters":
         return lambda q: tuple(string.ascii_uppercase[: len(q.options)])
     if choices == "options":
         return lambda q: q.options
-    if choices != "targets":
+    if not isinstance(choices, str):
         return lambda q: choices
     targets = tuple(sorted({q.fields["answer"] for q in questions}))
     if len(targets) > _MOST_CHOICES:
         return lambda q: ()
 
-    def of_question(question: Question) -> tuple[str, ...]:
+    def of_question(question: SourceQuestion) -> tuple[str, ...]:
         letters = re.findall(r"^\([A-Z]\)", question.fields["question"], re.M)
         if letters and question.fields["answer"] in letters:
             return tuple(dict.fromkeys(letters))

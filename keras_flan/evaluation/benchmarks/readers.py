@@ -12,13 +12,15 @@ from keras_flan.data.importers import benchmark_files, squad
 from keras_flan.data.importers.base import Options, Reject, RejectCode
 from keras_flan.data.importers.formats import IMPORTERS
 from keras_flan.errors import InputError, did_you_mean
-from keras_flan.evaluation.benchmarks.sources import Question, laid_out
+from keras_flan.evaluation.benchmarks.sources import SourceQuestion, laid_out
 
 _LABELS = "ABCDEFGHIJ"
 _IMPORTERS = IMPORTERS | benchmark_files.IMPORTERS
 
 
-def read_questions(reader: str, path: Path, task: str = "") -> list[Question]:
+def read_questions(
+    reader: str, path: Path, task: str = ""
+) -> list[SourceQuestion]:
     """Returns the questions of a file.
 
     Args:
@@ -48,7 +50,7 @@ def _import(
     path: Path,
     task: str | None = None,
     left_out: RejectCode | None = None,
-) -> list[Question]:
+) -> list[SourceQuestion]:
     """Reads a file with the importer of its format."""
     importer = _IMPORTERS[format]
     questions = []
@@ -61,19 +63,19 @@ def _import(
                 "counts every one"
             )
         source_id = row.source_id or f"{path.name}:{row.number}"
-        questions.append(Question(source_id, laid_out(row.fields)))
+        questions.append(SourceQuestion(source_id, laid_out(row.fields)))
     return questions
 
 
-def _asdiv(path: Path, task: str) -> list[Question]:
+def _asdiv(path: Path, task: str) -> list[SourceQuestion]:
     """ASDiv; as usual without the answers that are no single number."""
     return _import("asdiv", path, left_out=RejectCode.NO_NUMBER)
 
 
-def _yes_no(path: Path, task: str) -> list[Question]:
+def _yes_no(path: Path, task: str) -> list[SourceQuestion]:
     """StrategyQA, of which BIG-bench gives Yes and No as options."""
     return [
-        Question(
+        SourceQuestion(
             q.id,
             {
                 "question": q.fields["question"],
@@ -84,7 +86,7 @@ def _yes_no(path: Path, task: str) -> list[Question]:
     ]
 
 
-def _flan_cot(path: Path, task: str) -> list[Question]:
+def _flan_cot(path: Path, task: str) -> list[SourceQuestion]:
     """Flan's rationales; options in the question become options."""
     questions = []
     for question in _import("flan-cot", path):
@@ -114,22 +116,24 @@ def _flan_cot(path: Path, task: str) -> list[Question]:
     return questions
 
 
-def _mgsm_exemplars(path: Path, task: str) -> list[Question]:
+def _mgsm_exemplars(path: Path, task: str) -> list[SourceQuestion]:
     """The worked questions of MGSM in a language, without their labels."""
     return [q for q in _import("mgsm", path) if q.fields["language"] == task]
 
 
-def _worked(path: Path, task: str) -> list[Question]:
+def _worked(path: Path, task: str) -> list[SourceQuestion]:
     """The English ones; the last sentence, the answer, is left to a layout."""
     questions = []
     for q in _mgsm_exemplars(path, "en"):
         ending = f"The answer is {q.fields['answer']}."
         rationale = q.fields["rationale"].removesuffix(ending).rstrip()
-        questions.append(Question(q.id, {**q.fields, "rationale": rationale}))
+        questions.append(
+            SourceQuestion(q.id, {**q.fields, "rationale": rationale})
+        )
     return questions
 
 
-def _squad(path: Path, task: str) -> list[Question]:
+def _squad(path: Path, task: str) -> list[SourceQuestion]:
     """Passages, questions and all reference answers of a SQuAD file.
 
     The ids of TyDiQA begin with the language, and its training file holds
@@ -137,7 +141,9 @@ def _squad(path: Path, task: str) -> list[Question]:
     """
     references = squad.references(path)
     return [
-        Question(q.id, q.fields, references.get(q.id) or (q.fields["answer"],))
+        SourceQuestion(
+            q.id, q.fields, references.get(q.id) or (q.fields["answer"],)
+        )
         for q in _import("squad", path)
         if LANGUAGES.get(q.id.partition("-")[0], task) == task
     ]
@@ -166,7 +172,7 @@ LANGUAGES = {
     "swahili": "sw",
     "telugu": "te",
 }
-READERS: dict[str, Callable[[Path, str], list[Question]]] = {
+READERS: dict[str, Callable[[Path, str], list[SourceQuestion]]] = {
     "asdiv": _asdiv,
     "flan-cot": _flan_cot,
     "mgsm-exemplars": _mgsm_exemplars,
@@ -182,7 +188,7 @@ def _multiple_choice(
     options: Sequence[str],
     answer: str,
     rationale: str = "",
-) -> Question:
+) -> SourceQuestion:
     fields = {
         "question": question.strip(),
         "options": "\n".join(" ".join(o.split()) for o in options),
@@ -190,10 +196,10 @@ def _multiple_choice(
     }
     if rationale:
         fields["rationale"] = rationale.strip()
-    return Question(id, laid_out(fields))
+    return SourceQuestion(id, laid_out(fields))
 
 
-def same_place(question: Question, asked: Question) -> bool:
+def same_place(question: SourceQuestion, asked: SourceQuestion) -> bool:
     """Whether a question is the asked one, or is on the same passage."""
     passage = asked.fields.get("context")
     return question.fields["question"] == asked.fields["question"] or (

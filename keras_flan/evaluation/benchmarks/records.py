@@ -1,14 +1,16 @@
 """Record folders as a benchmark: asked with their own templates."""
 
+from pathlib import Path
+
 from keras_flan.data.records.example import Example
 from keras_flan.data.records.info import INFO_FILE
-from keras_flan.data.templates.families import record_fields
+from keras_flan.data.templates.families import Format, record_fields
 from keras_flan.data.templates.prompts import render_prompt
 from keras_flan.data.templates.task import Task
 from keras_flan.errors import InputError
-from keras_flan.evaluation.benchmarks.base import Benchmark, Item
+from keras_flan.evaluation.benchmarks.base import Asked, Benchmark, Item
 from keras_flan.evaluation.benchmarks.sources import (
-    Question,
+    SourceQuestion,
     by_task,
     draw,
 )
@@ -22,7 +24,7 @@ class RecordsBenchmark(Benchmark):
     Question k is asked with template k mod T of its task, as in training.
     """
 
-    def _find(self):
+    def _find(self) -> dict[str, Path]:
         found = [
             path
             for path in (self.data, self.data / _SPLIT)
@@ -43,30 +45,27 @@ class RecordsBenchmark(Benchmark):
             (Task.from_directory(folder).name, folder) for folder in found
         )
 
-    def _items(self, task, format, shots, limit, seed):
-        source = Task.from_directory(self._sources[task])
-        blank = _blank_fields(source, format)
+    def _items(self, asked: Asked) -> list[Item]:
+        source = Task.from_directory(self._sources[asked.task])
+        blank = _blank_fields(source, asked.format)
         examples = list(source.read())
-        exemplars = []
-        if shots:
-            _, exemplars = self._exemplars(task, format, shots, seed)
-        questions = [Question(e.source_id, e.fields) for e in examples]
+        exemplars = self._exemplars(asked) if asked.shots else []
+        questions = [SourceQuestion(e.source_id, e.fields) for e in examples]
         targets = (question.fields["answer"] for question in questions)
-        kind = source.answer_kind or self.protocol.kind_of(task, targets)
+        kind = source.answer_kind or self.protocol.kind_of(asked.task, targets)
         items = []
-        for index, question in enumerate(questions[:limit]):
-            asked = Example({**blank, **question.fields}, task)
+        for index, question in enumerate(questions[: asked.limit]):
             prompt = render_prompt(
                 source.family,
-                asked,
-                format,
+                Example({**blank, **question.fields}, asked.task),
+                asked.format,
                 index,
                 exemplars,
                 letters=source.answers_are_letters,
             )
             items.append(
                 Item(
-                    task=task,
+                    task=asked.task,
                     id=question.id,
                     prompt=prompt.inputs,
                     target=prompt.answer,
@@ -82,7 +81,8 @@ class RecordsBenchmark(Benchmark):
             )
         return items
 
-    def _exemplars(self, task, format, shots, seed):
+    def _exemplars(self, asked: Asked) -> list[Example]:
+        task = asked.task
         folder = self._sources[task].parent / "train"
         if not (folder / INFO_FILE).is_file():
             raise InputError(
@@ -90,15 +90,15 @@ class RecordsBenchmark(Benchmark):
                 f"{task!r}; import the training split there, or give --shots 0"
             )
         train = Task.from_directory(folder)
-        train.require(format)
-        place = str(folder)
-        drawn = draw(train.num_examples, shots, f"{seed}/{task}", place)
+        train.require(asked.format)
+        seed, place = f"{asked.seed}/{task}", str(folder)
+        drawn = draw(train.num_examples, asked.shots, seed, place)
         pool = list(train.read(limit=max(drawn) + 1))
         blank = dict.fromkeys(train.fields, "")
-        return {}, [Example({**blank, **pool[i].fields}, task) for i in drawn]
+        return [Example({**blank, **pool[i].fields}, task) for i in drawn]
 
 
-def _blank_fields(task: Task, format) -> dict[str, str]:
+def _blank_fields(task: Task, format: Format) -> dict[str, str]:
     """Returns empty texts for the fields that a query may lack.
 
     The target of a chain-of-thought prompt needs a rationale, but asking

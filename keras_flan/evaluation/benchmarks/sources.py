@@ -11,7 +11,7 @@ from keras_flan.errors import InputError
 
 
 @dataclasses.dataclass(frozen=True)
-class Question:
+class SourceQuestion:
     """An example of a benchmark before it is laid out.
 
     Args:
@@ -49,7 +49,7 @@ def draw(population: int, number: int, seed: str, place: str) -> list[int]:
     """Returns `number` different indices, the same for the same seed.
 
     Raises:
-        InputError: If there are not so many.
+        InputError: If there are fewer.
     """
     require_shots(number, population, place)
     # Python promises a stable sequence for random() alone.
@@ -117,8 +117,9 @@ def find_tasks(
             if files:
                 shape = _shape(path.rpartition("/")[2])
                 return [
-                    (shape.fullmatch(file.name)["task"], file)
+                    (match["task"], file)
                     for file in sorted(files)
+                    if (match := shape.fullmatch(file.name))
                 ], files[0]
     places = ", ".join(patterns)
     raise InputError(
@@ -127,7 +128,7 @@ def find_tasks(
     )
 
 
-def _shape(name: str) -> re.Pattern:
+def _shape(name: str) -> re.Pattern[str]:
     """Returns a pattern for file names."""
     shape = re.escape(name).replace(r"\{task\}", r"(?P<task>.+?)")
     shape = shape.replace(r"\{split\}", r"(?:test|val|dev)")
@@ -136,7 +137,7 @@ def _shape(name: str) -> re.Pattern:
 
 def by_task(pairs: Iterable[tuple[str, Path]]) -> dict[str, Path]:
     """Returns the pairs as a dict; InputError if a task occurs twice."""
-    sources = {}
+    sources: dict[str, Path] = {}
     for task, path in pairs:
         if task in sources:
             raise InputError(

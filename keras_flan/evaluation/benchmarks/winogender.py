@@ -2,12 +2,13 @@
 
 from collections.abc import Iterator
 from importlib import resources
+from pathlib import Path
 from typing import Literal
 
 from keras_flan.data.templates.families import Format
 from keras_flan.data.templates.template import Template
 from keras_flan.errors import InputError
-from keras_flan.evaluation.benchmarks.base import Benchmark, Item
+from keras_flan.evaluation.benchmarks.base import Asked, Benchmark, Item
 from keras_flan.schema import Strict, read_yaml, validate
 
 TASKS = ("stereotypical", "gotcha", "neutral")
@@ -32,7 +33,7 @@ class Pair(Strict):
 
 
 class Sentences(Strict):
-    """The content of `responsible/winogender.yaml`."""
+    """The content of `winogender.yaml`."""
 
     pronouns: dict[str, dict[str, str]]
     pairs: list[Pair]
@@ -45,25 +46,25 @@ class Winogender(Benchmark):
     (`stereotypical`), to the wrong one (`gotcha`), nowhere (`neutral`).
     """
 
-    def _find(self):
+    def _find(self) -> dict[str, Path]:
         return dict.fromkeys(TASKS, self.data)
 
-    def _items(self, task, format, shots, limit, seed):
-        if format != Format("zero_shot_direct"):
+    def _items(self, asked: Asked) -> list[Item]:
+        if asked.format != Format("zero_shot_direct"):
             raise InputError(
                 "winogender: it is asked directly and without exemplars; give "
                 "--mode direct or rank, and --shots 0"
             )
-        layout = self.protocol.formats[format]
+        layout = self.protocol.formats[asked.format]
         choice = Template.parse(self.protocol.choice)
         items = []
         for number, (kind, fields, target) in enumerate(sentences(), 1):
-            if kind != task:
+            if kind != asked.task:
                 continue
             people = (fields["occupation"], fields["participant"])
             items.append(
                 Item(
-                    task=task,
+                    task=kind,
                     id=f"winogender:{number}",
                     prompt=layout.render(fields),
                     target=target,
@@ -76,7 +77,7 @@ class Winogender(Benchmark):
                     ),
                 )
             )
-        return items[:limit]
+        return items[: asked.limit]
 
 
 def sentences() -> Iterator[tuple[str, dict[str, str], str]]:

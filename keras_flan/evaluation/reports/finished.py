@@ -79,7 +79,7 @@ def load_runs(folders: Iterable[str | os.PathLike]) -> list[FinishedRun]:
     Raises:
         InputError: If there is no run in one of them.
     """
-    runs = []
+    runs: list[FinishedRun] = []
     for folder in map(Path, folders):
         places = [folder, *sorted(folder.glob("*/"))]
         found = [
@@ -205,7 +205,11 @@ def _average(cells: dict, chosen: dict[str, FinishedRun]) -> float | None:
     if any(len(scores) < 27 for scores in subtasks.values()):
         return None
     return normalised_average(
-        **{column: cells[column]["score"] for column in columns}, **subtasks
+        mmlu_direct=cells["mmlu_direct"]["score"],
+        mmlu_cot=cells["mmlu_cot"]["score"],
+        tydiqa=cells["tydiqa"]["score"],
+        mgsm=cells["mgsm"]["score"],
+        **subtasks,
     )
 
 

@@ -37,7 +37,7 @@ _PUBLISHED_NOTE = (
 
 def scores_table(runs: Sequence[FinishedRun]) -> Table:
     """Returns a row a run: accuracy, interval, failures, above guessing."""
-    rows = []
+    rows: list[Sequence[str]] = []
     for run in runs:
         found = run.metrics
         low, high = found["interval"]
@@ -56,7 +56,7 @@ def scores_table(runs: Sequence[FinishedRun]) -> Table:
                 "" if f1 is None else f"{100 * f1:.1f}",
             )
         )
-    header = (
+    header: Sequence[str] = (
         "Benchmark",
         "Way",
         "Shots",
@@ -84,7 +84,9 @@ def paper_table(models: Mapping[str, Sequence[FinishedRun]]) -> Table:
     Args:
         models: Runs by name of the model.
     """
-    rows, ours, notes = [], [], []
+    rows: list[Sequence[str]] = []
+    ours: list[int] = []
+    notes: list[str] = []
     for name, runs in models.items():
         cells = paper_row(runs)
         if not cells:

@@ -64,21 +64,21 @@ def auc_roc(scores: Sequence[float], labels: Sequence[bool]) -> float:
     half a chance.
 
     Args:
-        scores: One a case.
+        scores: One per case.
         labels: Whether the case is positive.
 
     Example:
         >>> auc_roc([0.1, 0.4, 0.35, 0.8], [False, False, True, True])
         0.75
     """
-    scores, labels = np.asarray(scores, float), np.asarray(labels, bool)
+    truth = np.asarray(labels, bool)
     _, place, counts = np.unique(
-        scores, return_inverse=True, return_counts=True
+        np.asarray(scores, float), return_inverse=True, return_counts=True
     )
     # The mean rank of equal scores, from 1.
     ranks = (np.cumsum(counts) - (counts - 1) / 2)[place]
-    positive, negative = int(labels.sum()), int((~labels).sum())
-    above = ranks[labels].sum() - positive * (positive + 1) / 2
+    positive, negative = int(truth.sum()), int((~truth).sum())
+    above = ranks[truth].sum() - positive * (positive + 1) / 2
     return float(above / (positive * negative))
 
 
@@ -103,7 +103,7 @@ def civil_comments_auc(
         `auc`, `n`, `toxic` (how many are) and `shots`.
 
     Raises:
-        InputError: If there are too few comments for so many exemplars.
+        InputError: If there are too few comments for the exemplars.
 
     Source: arXiv:2210.11416, appendix C; arXiv:1903.04561.
     """
@@ -136,7 +136,9 @@ def civil_comments_auc(
     }
 
 
-def _exemplars(comments, shots: int, seed: int) -> list[int]:
+def _exemplars(
+    comments: Sequence[tuple[str, bool]], shots: int, seed: int
+) -> list[int]:
     """Returns the places of exemplars, toxic and not in turn."""
     generator = random.Random(seed)
     keys = [generator.random() for _ in comments]

@@ -199,7 +199,7 @@ def _summary(scores: np.ndarray, threshold: float) -> dict[str, Any]:
         "prompts": len(scores),
         "continuations": int(scores.size),
         "any_toxic": float(hit.mean()),
-        "interval": list(exact_interval(int(hit.sum()), len(hit))),
+        "interval": list(exact_interval(int(hit.sum()), len(scores))),
         "toxic": float((scores >= threshold).mean()),
         "mean": float(scores.mean()),
         "q75": float(np.percentile(scores, 75)),

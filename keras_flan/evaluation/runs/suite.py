@@ -76,9 +76,9 @@ def plan(
             )
         )
     if split is not None and not any(run.split for run in runs):
-        known = {s for name in benchmarks for s in load_protocol(name).splits}
+        found = {s for name in benchmarks for s in load_protocol(name).splits}
         raise InputError(
-            f"split: found {split!r}." + did_you_mean(split, known)
+            f"split: found {split!r}." + did_you_mean(split, found)
         )
     return runs
 

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from keras_flan.errors import InputError
 from keras_flan.evaluation.benchmarks.protocols import load_protocol
@@ -13,7 +14,9 @@ from keras_flan.evaluation.scores.scoring import benchmark_of
 from keras_flan.evaluation.scores.statistics import paired_difference
 
 
-def compare_runs(first: str | os.PathLike, second: str | os.PathLike) -> dict:
+def compare_runs(
+    first: str | os.PathLike, second: str | os.PathLike
+) -> dict[str, Any]:
     """Compares the logs of two runs of `evaluate`.
 
     Args:
@@ -58,7 +61,7 @@ def compare_runs(first: str | os.PathLike, second: str | os.PathLike) -> dict:
         "first": str(first),
         "second": str(second),
         "accuracy": [_mean_over_tasks(r) for r in right],
-        **paired_difference(*right),
+        **paired_difference(right[0], right[1]),
     }
 
 

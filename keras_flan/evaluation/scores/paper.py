@@ -20,7 +20,7 @@ COLUMNS = (
 
 
 class SelfConsistency(Strict):
-    """Results with votes: the columns, and a row a model."""
+    """Results with votes: the columns, and a row per model."""
 
     columns: tuple[str, ...]
     rows: dict[str, tuple[float | None, ...]]
@@ -34,19 +34,18 @@ class Subtasks(Strict):
     cot: dict[str, tuple[float | None, ...]]
 
 
-class Published(Strict):
+class PublishedResults(Strict):
     """The published results, in percent.
 
     Args:
         source: The paper.
         columns: What the numbers of `models` and `tasks` are.
-        models: A row a model.
+        models: A row per model.
         tasks: Rows by model and number of finetuning tasks.
         self_consistency: Results with votes.
         bbh: Scores of every subtask of BBH, by model.
         tydiqa: Exact match by model and language.
         mgsm: Accuracy by model and language.
-        mmlu: Yardsticks.
     """
 
     source: str
@@ -57,11 +56,10 @@ class Published(Strict):
     bbh: Subtasks
     tydiqa: dict[str, dict[str, float]]
     mgsm: dict[str, dict[str, float]]
-    mmlu: dict[str, float]
 
 
 @functools.cache
-def published_results() -> Published:
+def published_results() -> PublishedResults:
     """Returns the results of the Flan 2022 paper.
 
     Example:
@@ -75,7 +73,7 @@ def published_results() -> Published:
     """
     folder = resources.files(__package__).joinpath("published")
     with resources.as_file(folder.joinpath("flan2022.yaml")) as path:
-        return validate(Published, read_yaml(path), str(path))
+        return validate(PublishedResults, read_yaml(path), str(path))
 
 
 def normalise(score: float, baseline: float) -> float:

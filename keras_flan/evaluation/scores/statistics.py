@@ -1,6 +1,7 @@
 """How sure a score is: intervals, and the difference of two runs."""
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -140,7 +141,7 @@ def paired_difference(
     first: Mapping[str, Sequence[float]],
     second: Mapping[str, Sequence[float]],
     seed: int = 0,
-) -> dict:
+) -> dict[str, Any]:
     """Compares two runs on the same examples.
 
     Args:
@@ -165,7 +166,8 @@ def paired_difference(
     ]
     a = [x for task in first for x in first[task]]
     b = [x for task in first for x in second[task]]
-    low, high = bootstrap_interval(_strata(changes), seed=seed)
+    strata = _strata([change.tolist() for change in changes])
+    low, high = bootstrap_interval(strata, seed=seed)
     return {
         "difference": float(np.mean([change.mean() for change in changes])),
         "interval": [low, high],
