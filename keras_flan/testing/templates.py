@@ -9,7 +9,7 @@ from keras_flan.data.records.example import Example
 from keras_flan.data.templates.families import Format, TemplateFamily
 from keras_flan.data.templates.library import load_family
 from keras_flan.data.templates.prompts import Prompt, render_prompt
-from keras_flan.data.templates.prompts_graph import PromptRenderer
+from keras_flan.data.templates.prompts_graph import PromptRenderer, Questions
 from keras_flan.data.templates.task import Task
 
 
@@ -101,9 +101,11 @@ def render_in_graph(
         }
 
     made = renderer.render(
-        [0] * count,
-        list(range(count)),
-        [list(Format).index(format)] * count,
+        Questions(
+            [0] * count,
+            list(range(count)),
+            [list(Format).index(format)] * count,
+        ),
         columns([query for query, _ in asked]),
         columns([shown if format.few_shot else [] for _, shown in asked]),
     )

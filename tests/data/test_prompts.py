@@ -18,11 +18,13 @@ from keras_flan.data.templates.options import DERIVED_FIELDS, option_values
 from keras_flan.data.templates.prompts import render_prompt
 from keras_flan.data.templates.prompts_graph import (
     PromptRenderer,
+    Questions,
     TemplateTable,
 )
 from keras_flan.data.templates.task import Task
 from keras_flan.data.templates.template import Template
 from keras_flan.errors import InputError
+from tests.data.test_options import records
 
 FORMATS = list(Format)
 # Any Unicode, and often what has a meaning to templates or to this layout.
@@ -57,28 +59,6 @@ def templates(draw):
     return Template.parse("".join(pieces))
 
 
-@st.composite
-def families(draw):
-    def prompt_templates(styled):
-        style = FewShotStyle("any", *(draw(TEXTS) for _ in range(4)))
-        return tuple(
-            PromptTemplate(
-                draw(templates()), draw(templates()), style if styled else None
-            )
-            for _ in range(draw(st.integers(1, 3)))
-        )
-
-    return TemplateFamily(
-        "any",
-        FIELDS,
-        zero_shot_direct=(
-            PromptTemplate(Template.parse("{question}"), Template(())),
-            *prompt_templates(False),
-        ),
-        few_shot_cot=prompt_templates(True),
-    )
-
-
 def graph_prompts(tasks, queries, exemplars, keep=None, seed=0):
     """Renders (task id, index, format id, example) rows as the pipeline."""
     renderer = PromptRenderer(tasks, seed)
@@ -91,12 +71,12 @@ def graph_prompts(tasks, queries, exemplars, keep=None, seed=0):
         name: [[e.fields.get(name, "") for e in row] for row in exemplars]
         for name in renderer.field_names
     }
-    ids = (list(task_ids), list(indices), list(format_ids))
+    asked = Questions(list(task_ids), list(indices), list(format_ids))
     if keep is None:
-        prompts, targets = renderer.render(*ids, values, exemplar_values)
+        prompts, targets = renderer.render(asked, values, exemplar_values)
     else:
-        headers, inputs, targets = renderer.query(*ids, values)
-        blocks = renderer.exemplars(*ids, exemplar_values)
+        headers, inputs, targets = renderer.query(asked, values)
+        blocks = renderer.exemplars(asked, exemplar_values)
         prompts = renderer.assemble(headers, inputs, blocks, keep)
     return [
         (p.decode("utf-8"), t.decode("utf-8"))
@@ -123,26 +103,75 @@ def test_table_renders_what_templates_render(rendered, rows):
     ]
 
 
-@settings(max_examples=15, deadline=None)
+ANY = ("text", "sentence", "options", "answer", "definition")
+
+
+@st.composite
+def families(draw):
+    """Families with options, headers and more than one few-shot template."""
+    places = [f"{{{name}}}" for name in (*ANY, *DERIVED_FIELDS)]
+
+    def template():
+        pieces = draw(st.lists(LITERALS | st.sampled_from(places), max_size=5))
+        return Template.parse("".join(pieces))
+
+    def few_shot(target):
+        style = FewShotStyle("any", *(draw(TEXTS) for _ in range(4)))
+        return tuple(
+            PromptTemplate(template(), target, style, header=template())
+            for _ in range(draw(st.integers(1, 3)))
+        )
+
+    target = template()
+    return TemplateFamily(
+        "any",
+        ANY,
+        zero_shot_direct=(
+            PromptTemplate(Template.parse("{text}\n{styled_options_}"), target),
+            PromptTemplate(template(), template()),
+        ),
+        few_shot_direct=few_shot(target),
+        few_shot_cot=few_shot(template()),
+        shots=draw(st.none() | st.integers(1, 2)),
+    )
+
+
+@st.composite
+def examples(draw):
+    """Examples of which many have an option that is the answer."""
+    record = draw(records())
+    fields = {name: draw(TEXTS) for name in ANY}
+    if draw(st.booleans()):
+        fields |= {name: record[name] for name in ("options", "answer")}
+    return Example(fields, "toy")
+
+
+@settings(max_examples=30, deadline=None)
 @given(
-    families(),
-    families(),
-    st.lists(TEXTS, min_size=12, max_size=12),
+    st.lists(families(), min_size=1, max_size=2),
+    st.lists(examples(), min_size=1, max_size=4),
     st.integers(0, 2**40),
+    st.integers(0, 2**62),
+    st.sampled_from(["option", "text"]),
 )
-def test_graph_agrees_with_python(family, other, texts, index):
-    tasks = [make_task(family), make_task(other)]
-    one, two, three = (example(*texts[i : i + 4]) for i in (0, 4, 8))
-    queries = [
-        (task, index + k, FORMATS.index(format), one)
-        for task in (0, 1)
-        for k in range(3)
-        for format in (Format.zero_shot_direct, Format.few_shot_cot)
+def test_python_and_graph_render_the_same(
+    families, examples, index, seed, kind
+):
+    tasks = [
+        dataclasses.replace(make_task(family, ANY), answer_kind=kind)
+        for family in families
     ]
-    found = graph_prompts(tasks, queries, [[two, three]] * len(queries))
-    for (task, i, format, query), pair in zip(queries, found, strict=True):
+    query, *shown = examples
+    queries = [
+        (number, index + k, FORMATS.index(format), query)
+        for number, task in enumerate(tasks)
+        for format in task.formats
+        for k in range(3)
+    ]
+    found = graph_prompts(tasks, queries, [shown] * len(queries), seed=seed)
+    for (number, i, format, _), pair in zip(queries, found, strict=True):
         prompt = render_prompt(
-            tasks[task], query, FORMATS[format], i, [two, three]
+            tasks[number], query, FORMATS[format], i, shown, seed=seed
         )
         assert pair == (prompt.inputs, prompt.targets)
 
@@ -178,9 +207,11 @@ def test_works_inside_a_graph_without_known_shapes():
     dataset = tf().data.Dataset.from_tensor_slices(fields).batch(2)
     (prompts,) = dataset.map(
         lambda row: renderer.render(
-            tf().zeros_like(row["answer"], tf().int32),
-            tf().constant([0, 1], tf().int64),
-            tf().zeros([2], tf().int32),
+            Questions(
+                tf().zeros_like(row["answer"], tf().int32),
+                tf().constant([0, 1], tf().int64),
+                tf().zeros([2], tf().int32),
+            ),
             row,
         )[0]
     )
@@ -284,70 +315,6 @@ def test_missing_fields():
     task = make_task(load_family("gsm8k"))
     prompt = render_prompt(task, query, "zero_shot_cot", 0)
     assert prompt.targets == " The answer is a."
-
-
-ANY = ("text", "sentence", "options", "answer", "definition")
-
-
-@st.composite
-def rich_families(draw):
-    """Families with options, headers and more than one few-shot template."""
-    places = [f"{{{name}}}" for name in (*ANY, *DERIVED_FIELDS)]
-
-    def template():
-        pieces = draw(st.lists(LITERALS | st.sampled_from(places), max_size=5))
-        return Template.parse("".join(pieces))
-
-    style = FewShotStyle("any", *(draw(TEXTS) for _ in range(4)))
-    target = template()
-    few_shot = tuple(
-        PromptTemplate(template(), target, style, header=template())
-        for _ in range(draw(st.integers(1, 3)))
-    )
-    return TemplateFamily(
-        "any",
-        ANY,
-        zero_shot_direct=(
-            PromptTemplate(Template.parse("{text}\n{styled_options_}"), target),
-            PromptTemplate(template(), template()),
-        ),
-        few_shot_direct=few_shot,
-        shots=draw(st.none() | st.integers(1, 2)),
-    )
-
-
-@settings(max_examples=15, deadline=None)
-@given(
-    st.lists(rich_families(), min_size=1, max_size=2),
-    st.lists(
-        st.fixed_dictionaries({name: TEXTS for name in ANY}),
-        min_size=4,
-        max_size=4,
-    ),
-    st.integers(0, 2**40),
-    st.integers(0, 2**62),
-    st.sampled_from(["option", "text"]),
-)
-def test_variants_agree_between_graph_and_python(
-    families, fields, index, seed, kind
-):
-    tasks = [
-        dataclasses.replace(make_task(family, ANY), answer_kind=kind)
-        for family in families
-    ]
-    query, *shown = [Example(values, "toy") for values in fields]
-    queries = [
-        (number, index + k, FORMATS.index(format), query)
-        for number, task in enumerate(tasks)
-        for format in task.formats
-        for k in range(2)
-    ]
-    found = graph_prompts(tasks, queries, [shown] * len(queries), seed=seed)
-    for (number, i, format, _), pair in zip(queries, found, strict=True):
-        prompt = render_prompt(
-            tasks[number], query, FORMATS[format], i, shown, seed=seed
-        )
-        assert pair == (prompt.inputs, prompt.targets)
 
 
 @settings(max_examples=20, deadline=None)

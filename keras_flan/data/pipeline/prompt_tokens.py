@@ -1,7 +1,7 @@
 """From records to prompts to token ids, a chunk at a time."""
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import numpy as np
 
@@ -13,7 +13,7 @@ from keras_flan.data.pipeline.streams import (
     stable_seed,
 )
 from keras_flan.data.templates.families import Format
-from keras_flan.data.templates.prompts_graph import PromptRenderer
+from keras_flan.data.templates.prompts_graph import PromptRenderer, Questions
 from keras_flan.runtime.tensorflow import tf
 from keras_flan.tensors import Ragged, Tensor
 
@@ -88,13 +88,15 @@ class PromptTokens:
         task_ids, indices = split_keys(keys)
         values = parse_records(records, self._renderer.field_names)
         formats = self._draw_formats(number, task_ids)
-        ids = (task_ids, indices, formats)
-        headers, inputs, targets = self._renderer.query(*ids, values)
+        questions = Questions(task_ids, indices, formats)
+        headers, inputs, targets = self._renderer.query(questions, values)
         encode = self._encoder()
         if self._pool is None:
             used = tf().ones_like(formats, tf().bool)
             return encode(inputs), encode(targets), formats, used
-        prompts = self._with_exemplars(self._pool, number, ids, headers, inputs)
+        prompts = self._with_exemplars(
+            self._pool, number, questions, headers, inputs
+        )
         tokens, used = prompts.fit(encode, self._budget)
         targets = encode(tf().boolean_mask(targets, used))
         return tokens, targets, formats, used
@@ -115,7 +117,7 @@ class PromptTokens:
         self,
         pool: ExemplarPool,
         number: Tensor,
-        ids: Sequence[Tensor],
+        questions: Questions,
         headers: Tensor,
         queries: Tensor,
     ) -> "_Prompts":
@@ -124,23 +126,23 @@ class PromptTokens:
         Args:
             pool: The exemplars.
             number: The number of the chunk.
-            ids: Task ids, positions and format ids, each of shape `[n]`.
+            questions: The `n` questions.
             headers: What stands before exemplars, strings of shape `[n]`.
             queries: The prompts without exemplars, strings of shape `[n]`.
         """
         tf_ = tf()
-        few_shot = tf_.gather([f.few_shot for f in _FORMATS], ids[2])
+        few_shot = tf_.gather(
+            [format.few_shot for format in _FORMATS], questions.format_ids
+        )
         places = tf_.cast(tf_.where(few_shot)[:, 0], tf_.int32)
-        tasks, indices, formats = (tf_.gather(one, places) for one in ids)
+        asked = Questions(*(tf_.gather(ids, places) for ids in questions))
         slots, shots = pool.draw(
-            tasks,
-            indices,
+            asked.task_ids,
+            asked.indices,
             shots=self._shots,
             seed=tf_.stack([self._exemplar_seed, number]),
         )
-        blocks = self._renderer.exemplars(
-            tasks, indices, formats, pool.values(slots)
-        )
+        blocks = self._renderer.exemplars(asked, pool.values(slots))
         return _Prompts(
             *(self._renderer, headers, queries, places),
             *(blocks, shots, self._shots),

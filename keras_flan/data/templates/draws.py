@@ -5,6 +5,7 @@ Python is the prompt that the input pipeline makes.
 """
 
 from keras_flan.runtime.tensorflow import tf
+from keras_flan.tensors import Tensor
 
 _MASK = (1 << 64) - 1
 # The increment and the multipliers of SplitMix64: Steele, Lea and Flood,
@@ -30,7 +31,7 @@ def choose(count: int, *parts: int) -> int:
     return state % count
 
 
-def choose_tf(count, *parts):
+def choose_tf(count: int | Tensor, *parts: int | Tensor) -> Tensor:
     """Returns what `choose` returns, for tensors.
 
     Args:
@@ -42,12 +43,12 @@ def choose_tf(count, *parts):
     """
     tf_ = tf()
 
-    def number(value):
+    def number(value: int | Tensor) -> Tensor:
         if isinstance(value, int):
             return tf_.constant(value & _MASK, tf_.uint64)
         return tf_.cast(value, tf_.uint64)
 
-    def mixed(state, shift):
+    def mixed(state: Tensor, shift: int) -> Tensor:
         shifted = tf_.bitwise.right_shift(state, number(shift))
         return tf_.bitwise.bitwise_xor(state, shifted)
 

@@ -3,6 +3,7 @@
 import dataclasses
 import enum
 import functools
+from collections.abc import Iterable
 
 from keras_flan.data.templates.options import DERIVED_FIELDS
 from keras_flan.data.templates.template import Field, Literal, Template
@@ -83,27 +84,20 @@ class PromptTemplate:
         """The question as the prompt ends with it."""
         if self.style is None:
             return self.input
-        style = self.style
-        return (
-            Template((Literal(style.inputs_prefix),))
-            + self.input
-            + style.x_y_delimiter
-            + style.targets_prefix.rstrip()
-        )
+        return self._asked(self.style) + self.style.targets_prefix.rstrip()
 
     @functools.cached_property
     def solved(self) -> Template:
         """An exemplar without the separator after it; few-shot only."""
         if self.style is None:
             return _NOTHING
-        style = self.style
-        return (
-            Template((Literal(style.inputs_prefix),))
-            + self.input
-            + style.x_y_delimiter
-            + style.targets_prefix
-            + self.target
-        )
+        asked = self._asked(self.style)
+        return asked + self.style.targets_prefix + self.target
+
+    def _asked(self, style: FewShotStyle) -> Template:
+        """Returns a few-shot question up to where its answer begins."""
+        prefix = Template((Literal(style.inputs_prefix),))
+        return prefix + self.input + style.x_y_delimiter
 
     @property
     def separator(self) -> str:
@@ -141,8 +135,9 @@ class TemplateFamily:
     Args:
         name: The name of the family.
         fields: The record fields that the templates may use.
-        zero_shot_direct: Templates of this `Format`; so do the other lists.
-        shots: Few-shot prompts show at most so many exemplars.
+        zero_shot_direct: Templates of this `Format`, as the other lists of
+            theirs.
+        shots: The most exemplars of a few-shot prompt.
 
     Attributes:
         zero_shot_no_options: The templates of `zero_shot_direct` that show
@@ -202,13 +197,15 @@ class TemplateFamily:
         }
 
 
-def _without_options(templates) -> tuple[PromptTemplate, ...]:
+def _without_options(
+    templates: Iterable[PromptTemplate],
+) -> tuple[PromptTemplate, ...]:
     found = (template.without_options() for template in templates)
     # Templates that differ in the place of the options alone become one.
     return tuple(dict.fromkeys(one for one in found if one is not None))
 
 
-def record_fields(names) -> set[str]:
+def record_fields(names: Iterable[str]) -> set[str]:
     """Returns the record fields from which template fields are made."""
     return {
         source for name in names for source in DERIVED_FIELDS.get(name, (name,))

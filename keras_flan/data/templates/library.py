@@ -3,6 +3,7 @@
 import functools
 import os
 from pathlib import Path
+from typing import Any
 
 import pydantic
 
@@ -45,7 +46,7 @@ class _Templates(Strict):
 
     @pydantic.model_validator(mode="before")
     @classmethod
-    def _take_named_lists(cls, data):
+    def _take_named_lists(cls, data: Any) -> Any:
         """Puts a list in the place of its name."""
         if not isinstance(data, dict):
             return data
@@ -131,9 +132,11 @@ def describe_families() -> list[dict]:
         needed = set.intersection(
             *(family.record_fields(f) for f in Format if family.templates(f))
         )
-        row = {"family": name, "fields": [], "optional": []}
-        for field in family.fields:
-            row["fields" if field in needed else "optional"].append(field)
+        row = {
+            "family": name,
+            "fields": [f for f in family.fields if f in needed],
+            "optional": [f for f in family.fields if f not in needed],
+        }
         rows.append(row)
     return rows
 
@@ -213,6 +216,11 @@ class _FamilyReader:
         self._cycle = list(own or self._styles)
 
     def family(self) -> TemplateFamily:
+        """Returns the family.
+
+        Raises:
+            InputError: If a template is broken, or there is none.
+        """
         included = _Templates()
         if self._file.include:
             path = LIBRARY / f"{self._file.include}.yaml"
@@ -258,14 +266,14 @@ class _FamilyReader:
                         f"{place}.{key}: only few-shot templates have a "
                         f"{key}; remove it"
                     )
-            return PromptTemplate(**parsed)
+            return PromptTemplate(parsed["input"], parsed["target"])
         if entry.style is not None and entry.style not in self._styles:
             raise InputError(
                 f"{place}.style: unknown style {entry.style!r}."
                 + did_you_mean(entry.style, self._styles)
             )
         name = entry.style or self._cycle[index % len(self._cycle)]
-        return PromptTemplate(**parsed, style=self._styles[name])
+        return PromptTemplate(style=self._styles[name], **parsed)
 
     def _parse(self, text: str, place: str) -> Template:
         try:

@@ -3,6 +3,7 @@
 The texts agree byte for byte with those of `options`.
 """
 
+import dataclasses
 from collections.abc import Collection
 
 from keras_flan.data.templates.draws import choose_tf
@@ -11,10 +12,12 @@ from keras_flan.data.templates.options import (
     LETTERED,
     PLAIN,
     STYLE_DRAW,
+    OptionStyle,
     option_styles,
     option_symbols,
 )
 from keras_flan.runtime.tensorflow import tf
+from keras_flan.tensors import Ragged, Tensor
 
 _PLAIN, _LETTERED, _FIRST_DRAWN = range(3)
 
@@ -46,16 +49,19 @@ class OptionFields:
         ]
         rows = {name: i for i, name in enumerate(("", *series))}
         self._series = [rows[style.symbols] for style in styles]
-        self._headers = [style.header for style in styles]
-        self._befores = [style.before for style in styles]
-        self._afters = [style.after for style in styles]
-        self._terminators = [style.terminator for style in styles]
-        self._separators = [style.separator for style in styles]
+        # Each part of a style, by its name, for all styles.
+        self._parts = {
+            part.name: [getattr(style, part.name) for style in styles]
+            for part in dataclasses.fields(OptionStyle)
+        }
         # How a marker in an answer begins and ends.
-        self._opens = [style.marker_ends[0] for style in styles]
-        self._closes = [style.marker_ends[1] for style in styles]
+        self._opens, self._closes = zip(
+            *(style.marker_ends for style in styles), strict=True
+        )
 
-    def render(self, options, answers, indices, letters) -> list:
+    def render(
+        self, options: Tensor, answers: Tensor, indices: Tensor, letters: Tensor
+    ) -> list[Tensor]:
         """Returns the fields in the order of `names`, each of shape `[n]`.
 
         Args:
@@ -79,10 +85,10 @@ class OptionFields:
         plain, lettered = tf_.zeros_like(drawn), tf_.ones_like(drawn)
         right = self._right(options, answers, lines, numbers, letters)
 
-        def block(styles):
+        def block(styles: Tensor) -> Tensor:
             return self._block(options, lines, numbers, styles)
 
-        def chosen(texts):
+        def chosen(texts: Tensor) -> Tensor:
             return tf_.where(right >= 0, texts, answers)
 
         number = tf_.maximum(right, 0)
@@ -108,7 +114,7 @@ class OptionFields:
         }
         return [make[name]() for name in self.names]
 
-    def _symbol(self, styles, numbers):
+    def _symbol(self, styles: Tensor, numbers: Tensor) -> Tensor:
         tf_ = tf()
         series = tf_.gather(self._series, styles)
         numbers = tf_.cast(numbers, tf_.int32)
@@ -122,28 +128,38 @@ class OptionFields:
             tf_.strings.as_string(numbers + 1),
         )
 
-    def _block(self, options, lines, numbers, styles):
+    def _block(
+        self, options: Tensor, lines: Ragged, numbers: Tensor, styles: Tensor
+    ) -> Tensor:
         """Shows the options in the given styles, of shape `[n]`."""
         tf_ = tf()
-        headers = tf_.gather(self._headers, styles)
+        headers = tf_.gather(self._parts["header"], styles)
         rows = lines.value_rowids()
         each = tf_.gather(styles, rows)
         follows = (numbers > 0) | tf_.gather(headers != "", rows)
+        part = {name: tf_.gather(of, each) for name, of in self._parts.items()}
         items = tf_.strings.join(
             [
-                tf_.where(follows, tf_.gather(self._separators, each), ""),
-                tf_.gather(self._befores, each),
+                tf_.where(follows, part["separator"], ""),
+                part["before"],
                 self._symbol(each, numbers),
-                tf_.gather(self._afters, each),
+                part["after"],
                 lines.values,
-                tf_.gather(self._terminators, each),
+                part["terminator"],
             ]
         )
         items = tf_.strings.reduce_join(lines.with_values(items), axis=1)
         shown = tf_.strings.join([headers, items])
         return tf_.where(tf_.equal(options, ""), "", shown)
 
-    def _right(self, options, answers, lines, numbers, letters):
+    def _right(
+        self,
+        options: Tensor,
+        answers: Tensor,
+        lines: Ragged,
+        numbers: Tensor,
+        letters: Tensor,
+    ) -> Tensor:
         """Returns the number of the right option, int64; -1 without one."""
         tf_ = tf()
         count = lines.row_lengths()

@@ -9,7 +9,11 @@ from collections.abc import Callable, Sequence
 
 from keras_flan.data.records.example import Example
 from keras_flan.data.templates.draws import choose
-from keras_flan.data.templates.families import Format, TemplateFamily
+from keras_flan.data.templates.families import (
+    Format,
+    PromptTemplate,
+    TemplateFamily,
+)
 from keras_flan.data.templates.options import draw_style, option_values
 from keras_flan.data.templates.task import Task
 
@@ -75,9 +79,6 @@ def render_prompt(
         letters: Whether an answer that is both the letter of an option and
             the text of one is meant as the letter. A task knows itself.
 
-    Returns:
-        The prompt.
-
     Raises:
         InputError: If the source lacks the format, or the example a field.
 
@@ -87,49 +88,67 @@ def render_prompt(
 
     Source: arXiv:2210.11416, section 2.1; arXiv:2301.13688, section 3.
     """
-    format = Format(format)
-    fields = {}
-    if isinstance(source, Task):
-        source.require(format)
-        fields = dict.fromkeys(source.fields, "")
-        letters = source.answers_are_letters
-    family = source.family if isinstance(source, Task) else source
-    templates = family.templates(format)
-    number = index % len(templates)
-    template = templates[number]
-    style = draw_style(seed, index)
-
-    def values(example: Example) -> dict[str, str]:
-        known = {**fields, **example.fields}
-        return {**known, **option_values(known, style, letters)}
-
-    def block(place: int, exemplar: Example) -> str:
-        own = template
-        if format is Format.few_shot_mixed:
-            draw = EXEMPLAR_DRAW + place
-            own = templates[choose(len(templates), draw, seed, index)]
-        return own.solved.render(values(exemplar)) + template.separator
-
-    known = values(example)
-    header = template.header.render(known)
-    query = template.query.render(known).rstrip(" ")
-    blocks = [
-        block(place, exemplar)
-        for place, exemplar in enumerate(exemplars[: family.shots])
-        if format.few_shot
-    ]
-
-    def prompt() -> str:
-        return "".join([header, *blocks, query]).rstrip(" ")
-
+    renderer = _Renderer(source, Format(format), index, seed, letters)
+    prompt = renderer.render(example, exemplars)
     # The whole prompt is measured: tokens of its parts need not add up.
-    while blocks and budget is not None and length(prompt()) > budget:
-        blocks.pop()
-    wanted = [name for name in template.target.fields if name in _ANSWERS]
-    return Prompt(
-        inputs=prompt(),
-        targets=template.target.render(known),
-        template=number,
-        shots=len(blocks),
-        answer=known.get(wanted[0] if wanted else "answer", ""),
-    )
+    if budget is not None:
+        while prompt.shots and length(prompt.inputs) > budget:
+            prompt = renderer.render(example, exemplars[: prompt.shots - 1])
+    return prompt
+
+
+class _Renderer:
+    """Renders what a place in the order of reading assigns.
+
+    The arguments are those of `render_prompt`.
+    """
+
+    def __init__(
+        self,
+        source: Task | TemplateFamily,
+        format: Format,
+        index: int,
+        seed: int,
+        letters: bool,
+    ):
+        self._missing: dict[str, str] = {}
+        if isinstance(source, Task):
+            source.require(format)
+            self._missing = dict.fromkeys(source.fields, "")
+            letters, source = source.answers_are_letters, source.family
+        self._templates = source.templates(format)
+        self._most = source.shots if format.few_shot else 0
+        self._mixed = format is Format.few_shot_mixed
+        self._style = draw_style(seed, index)
+        self._index, self._seed, self._letters = index, seed, letters
+
+    def render(self, example: Example, exemplars: Sequence[Example]) -> Prompt:
+        number = self._index % len(self._templates)
+        template = self._templates[number]
+        values = self._values(example)
+        blocks = [
+            self._template_of(place, template).solved.render(self._values(one))
+            + template.separator
+            for place, one in enumerate(exemplars[: self._most])
+        ]
+        header = template.header.render(values)
+        query = template.query.render(values).rstrip(" ")
+        wanted = [name for name in template.target.fields if name in _ANSWERS]
+        return Prompt(
+            inputs="".join([header, *blocks, query]).rstrip(" "),
+            targets=template.target.render(values),
+            template=number,
+            shots=len(blocks),
+            answer=values.get(wanted[0] if wanted else "answer", ""),
+        )
+
+    def _template_of(self, place: int, own: PromptTemplate) -> PromptTemplate:
+        """Returns the template of the exemplar at a place in the prompt."""
+        if not self._mixed:
+            return own
+        parts = (EXEMPLAR_DRAW + place, self._seed, self._index)
+        return self._templates[choose(len(self._templates), *parts)]
+
+    def _values(self, example: Example) -> dict[str, str]:
+        known = {**self._missing, **example.fields}
+        return {**known, **option_values(known, self._style, self._letters)}

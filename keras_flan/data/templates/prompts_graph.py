@@ -5,17 +5,25 @@ and the texts agree byte for byte.
 """
 
 from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 import numpy as np
 
 from keras_flan.data.templates.draws import choose_tf
-from keras_flan.data.templates.families import Format, record_fields
+from keras_flan.data.templates.families import (
+    Format,
+    PromptTemplate,
+    record_fields,
+)
 from keras_flan.data.templates.options import DERIVED_FIELDS
 from keras_flan.data.templates.options_graph import OptionFields
 from keras_flan.data.templates.prompts import EXEMPLAR_DRAW
 from keras_flan.data.templates.task import Task
 from keras_flan.data.templates.template import Literal, Template
 from keras_flan.runtime.tensorflow import tf
+from keras_flan.tensors import Tensor
+
+_FORMATS = list(Format)
 
 
 class TemplateTable:
@@ -61,12 +69,12 @@ class TemplateTable:
                 self._literals[i, j] = literal.encode("utf-8")
                 self._columns[i, j] = name
 
-    def render(self, template_ids, values):
+    def render(self, template_ids: Tensor, values: Tensor) -> Tensor:
         """Returns the rendered texts.
 
         Args:
             template_ids: Integers of shape `[n]`.
-            values: UTF-8 strings of shape `[n, F]`, one column a field.
+            values: UTF-8 strings of shape `[n, F]`, one column per field.
 
         Returns:
             A string tensor of shape `[n]`.
@@ -82,12 +90,25 @@ class TemplateTable:
         )
 
 
+class Questions(NamedTuple):
+    """Which examples are asked, and how: integers of shape `[n]`.
+
+    Args:
+        task_ids: The tasks, as their places in the list of a renderer.
+        indices: Positions of the examples in their tasks' order of reading.
+        format_ids: The formats, as their places in `list(Format)`.
+    """
+
+    task_ids: Tensor
+    indices: Tensor
+    format_ids: Tensor
+
+
 class PromptRenderer:
     """Renders examples of several tasks and formats in one batch.
 
     Args:
-        tasks: The tasks; a task's id is its place in here. A format's id is
-            its place in `list(Format)`.
+        tasks: The tasks.
         seed: Draws the styles of options and mixed templates, together with
             the position of the example.
 
@@ -98,14 +119,13 @@ class PromptRenderer:
     Example:
         >>> renderer = PromptRenderer([task])
         >>> inputs, targets = renderer.render(
-        ...     task_ids=[0], indices=[0], format_ids=[0],
-        ...     values={"question": ["2 + 2?"], "answer": ["4"],
-        ...             "rationale": [""]},
+        ...     Questions(task_ids=[0], indices=[0], format_ids=[0]),
+        ...     {"question": ["2 + 2?"], "answer": ["4"], "rationale": [""]},
         ... )
     """
 
     def __init__(self, tasks: Sequence[Task], seed: int = 0):
-        templates = []
+        templates: list[PromptTemplate] = []
         # Where the templates of (task, format) begin, and how many they are.
         # A missing format points outside the table, which the gather refuses.
         self._first = np.full([len(tasks), len(Format)], -1, np.int32)
@@ -114,7 +134,7 @@ class PromptRenderer:
         starts: dict[tuple[int, Format], int] = {}
         for i, task in enumerate(tasks):
             for format in task.formats:
-                j = list(Format).index(format)
+                j = _FORMATS.index(format)
                 key = (id(task.family), format)
                 if key not in starts:
                     starts[key] = len(templates)
@@ -139,35 +159,34 @@ class PromptRenderer:
         self._solved = TemplateTable([t.solved for t in templates], columns)
         self._separators = [t.separator for t in templates]
 
-    def query(self, task_ids, indices, format_ids, values: Mapping):
+    def query(
+        self, questions: Questions, values: Mapping[str, Tensor]
+    ) -> tuple[Tensor, Tensor, Tensor]:
         """Renders the questions and what should be answered.
 
         Args:
-            task_ids: Integers of shape `[n]`.
-            indices: Positions of the examples in their tasks' order of
-                reading, integers of shape `[n]`.
-            format_ids: Integers of shape `[n]`.
+            questions: The `n` questions.
             values: Each of `field_names` to UTF-8 strings of shape `[n]`.
 
         Returns:
             Three string tensors of shape `[n]`: the headers, which stand
             before the exemplars, the inputs, and the targets.
         """
-        ids = self._template_ids(task_ids, indices, format_ids)
-        columns = self._columns(task_ids, indices, values)
+        ids = self._template_ids(questions)
+        columns = self._columns(questions, values)
         return (
             self._header.render(ids, columns),
             _strip(self._query.render(ids, columns)),
             self._target.render(ids, columns),
         )
 
-    def exemplars(self, task_ids, indices, format_ids, values: Mapping):
+    def exemplars(
+        self, questions: Questions, values: Mapping[str, Tensor]
+    ) -> Tensor:
         """Renders solved examples with the templates of their questions.
 
         Args:
-            task_ids: The task of each question, of shape `[n]`.
-            indices: The position of each question, of shape `[n]`.
-            format_ids: The format of each question, of shape `[n]`.
+            questions: The `n` questions.
             values: Each of `field_names` to UTF-8 strings of shape `[n, s]`.
 
         Returns:
@@ -183,25 +202,26 @@ class PromptRenderer:
         shape = tf_.shape(values[self.field_names[0]])
         flat = {k: tf_.reshape(v, [-1]) for k, v in values.items()}
 
-        def each(of_question):
-            return tf_.repeat(of_question, shape[1])
-
+        each = Questions(*(tf_.repeat(ids, shape[1]) for ids in questions))
         places = tf_.tile(tf_.range(shape[1]), shape[:1])
-        own = self._template_ids(task_ids, indices, format_ids)
-        mixed = self._template_ids(
-            *(each(task_ids), each(indices), each(format_ids)), places
-        )
-        is_mixed = tf_.equal(format_ids, list(Format).index("few_shot_mixed"))
+        own = self._template_ids(each)
+        mixed = _FORMATS.index(Format.few_shot_mixed)
         solved = self._solved.render(
-            tf_.where(each(is_mixed), mixed, each(own)),
-            self._columns(each(task_ids), each(indices), flat),
+            tf_.where(
+                tf_.equal(each.format_ids, mixed),
+                self._template_ids(each, places),
+                own,
+            ),
+            self._columns(each, flat),
         )
-        separators = tf_.gather(self._separators, each(own))
+        separators = tf_.gather(self._separators, own)
         blocks = tf_.strings.join([solved, separators])
-        wanted = places < each(tf_.gather(self._shots, task_ids))
+        wanted = places < tf_.gather(self._shots, each.task_ids)
         return tf_.reshape(tf_.where(wanted, blocks, ""), shape)
 
-    def assemble(self, headers, inputs, blocks, keep):
+    def assemble(
+        self, headers: Tensor, inputs: Tensor, blocks: Tensor, keep: Tensor
+    ) -> Tensor:
         """Puts headers and the kept exemplars before the questions.
 
         Args:
@@ -221,12 +241,10 @@ class PromptRenderer:
 
     def render(
         self,
-        task_ids,
-        indices,
-        format_ids,
-        values: Mapping,
-        exemplar_values: Mapping | None = None,
-    ):
+        questions: Questions,
+        values: Mapping[str, Tensor],
+        exemplar_values: Mapping[str, Tensor] | None = None,
+    ) -> tuple[Tensor, Tensor]:
         """Renders prompts that keep all their exemplars.
 
         The arguments are those of `query` and, for `exemplar_values`, of
@@ -235,27 +253,30 @@ class PromptRenderer:
         Returns:
             Two string tensors of shape `[n]`: the prompts and the targets.
         """
-        ids = (task_ids, indices, format_ids)
-        headers, inputs, targets = self.query(*ids, values)
+        headers, inputs, targets = self.query(questions, values)
         if exemplar_values is not None:
-            blocks = self.exemplars(*ids, exemplar_values)
+            blocks = self.exemplars(questions, exemplar_values)
             inputs = self.assemble(headers, inputs, blocks, True)
         return inputs, targets
 
-    def _template_ids(self, task_ids, indices, format_ids, places=None):
+    def _template_ids(
+        self, questions: Questions, places: Tensor | None = None
+    ) -> Tensor:
         """Returns the templates of questions, or of exemplars by place."""
         tf_ = tf()
-        place = tf_.stack([task_ids, format_ids], axis=-1)
-        first = tf_.gather_nd(tf_.constant(self._first), place)
-        count = tf_.gather_nd(tf_.constant(self._count), place)
-        indices = tf_.cast(indices, tf_.int64)
+        key = tf_.stack([questions.task_ids, questions.format_ids], axis=-1)
+        first = tf_.gather_nd(tf_.constant(self._first), key)
+        count = tf_.gather_nd(tf_.constant(self._count), key)
+        indices = tf_.cast(questions.indices, tf_.int64)
         if places is not None:
             draw = tf_.cast(EXEMPLAR_DRAW + places, tf_.int64)
             return first + choose_tf(count, draw, self._seed, indices)
         chosen = tf_.math.floormod(indices, tf_.cast(count, tf_.int64))
         return first + tf_.cast(chosen, tf_.int32)
 
-    def _columns(self, task_ids, indices, values: Mapping):
+    def _columns(
+        self, questions: Questions, values: Mapping[str, Tensor]
+    ) -> Tensor:
         """Stacks the fields and the derived fields along a last axis."""
         tf_ = tf()
         columns = [
@@ -265,10 +286,12 @@ class PromptRenderer:
         if self._options.names:
             options = columns[self.field_names.index("options")]
             answers = values.get("answer", tf_.zeros_like(options))
-            letters = tf_.gather(self._letters, task_ids)
-            columns += self._options.render(options, answers, indices, letters)
+            letters = tf_.gather(self._letters, questions.task_ids)
+            columns += self._options.render(
+                options, answers, questions.indices, letters
+            )
         return tf_.stack(columns, axis=-1)
 
 
-def _strip(texts):
+def _strip(texts: Tensor) -> Tensor:
     return tf().strings.regex_replace(texts, r" +\z", "")

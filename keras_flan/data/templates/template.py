@@ -98,9 +98,10 @@ class Template:
         """Returns the template with other templates in place of fields.
 
         Example:
-            >>> phrase = Template.parse("The answer is {answer}.")
-            >>> str(Template.parse("{why} {phrase}").substitute({"phrase": phrase}))
-            '{why} The answer is {answer}.'
+            >>> phrase = Template.parse("It is {answer}.")
+            >>> template = Template.parse("{why} {phrase}")
+            >>> str(template.substitute({"phrase": phrase}))
+            '{why} It is {answer}.'
         """
         parts: list[Literal | Field] = []
         for part in self.parts:
