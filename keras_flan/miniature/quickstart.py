@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from keras_flan.generation.prompting import Answered
     from keras_flan.models.language_model import LanguageModel
 
+# Examples per task, by group of tasks.
+_Sizes = Mapping[str, int]
 # The model to start from; it was pretrained on generated text.
 MODEL = "flan_nano"
 STEPS = 1600
@@ -76,8 +78,8 @@ def quickstart(
     output: str | os.PathLike = "runs/quickstart",
     *,
     steps: int = STEPS,
-    train_examples: Mapping[str, int] = TRAIN_EXAMPLES,
-    test_examples: Mapping[str, int] = TEST_EXAMPLES,
+    train_examples: _Sizes = TRAIN_EXAMPLES,
+    test_examples: _Sizes = TEST_EXAMPLES,
     quiet: bool = False,
 ) -> dict:
     """Finetunes the shipped nano model on synthetic tasks and measures it.
@@ -116,9 +118,8 @@ def quickstart(
 
     output = Path(output)
     clock = _Clock(quiet)
-    found, trained, question = _run(
-        output, steps, train_examples, test_examples, clock, quiet
-    )
+    sizes = {"train": train_examples, "test": test_examples}
+    found, trained, question = _run(output, steps, sizes, clock)
     metrics: dict[str, Any] = {
         **_pick(found, "accuracy"),
         "intervals": _pick(found, "interval"),
@@ -126,7 +127,7 @@ def quickstart(
         "seconds": {**clock.seconds, "total": sum(clock.seconds.values())},
     }
     write_json(output / "metrics.json", metrics)
-    _write_report(output, steps, test_examples, trained, metrics)
+    _write_report(output, steps, sizes["test"], trained, metrics)
     if not quiet:
         Printer()(question)
         _print(metrics, output)
@@ -134,37 +135,33 @@ def quickstart(
 
 
 def _run(
-    output: Path,
-    steps: int,
-    train_examples: Mapping[str, int],
-    test_examples: Mapping[str, int],
-    clock: "_Clock",
-    quiet: bool,
+    output: Path, steps: int, sizes: Mapping[str, _Sizes], clock: "_Clock"
 ) -> "tuple[dict[str, dict], dict, Answered]":
     """Returns the evaluations, what `train` returns, and the question's."""
     from keras_flan.training.config import TrainConfig
     from keras_flan.training.run import start_model, train
 
     with clock.stage("records"):
-        records = _records(output / "records", train_examples, test_examples)
+        records = _records(output / "records", sizes)
         _write_yaml(output / "mixture.yaml", _mixture(records))
         _write_yaml(output / "train.yaml", _train(output, steps))
     config = TrainConfig.from_yaml(output / "train.yaml")
-    found = {}
-    few = _few(test_examples)
+    found, quiet = {}, clock.quiet
     with clock.stage("evaluation before"):
         model = start_model(config)
-        found["before"] = _evaluate(model, output, "before", few, quiet)
+        found["before"] = _evaluate(
+            model, output, "before", _few(sizes["test"]), quiet
+        )
     with clock.stage("training"):
         trained = train(config, model=model, quiet=quiet)
     with clock.stage("evaluation after"):
-        found["after"] = _evaluate(model, output, "after", test_examples, quiet)
+        found["after"] = _evaluate(model, output, "after", sizes["test"], quiet)
     with clock.stage("question"):
         question = _ask(model, output / "question")
     return found, trained, question
 
 
-def _few(test_examples: Mapping[str, int]) -> dict[str, int]:
+def _few(test_examples: _Sizes) -> _Sizes:
     """Returns of how many examples of each task the untuned model is asked."""
     return {
         group: min(number, UNTUNED_EXAMPLES[group])
@@ -203,22 +200,15 @@ def _asked(reasoning: bool = False) -> dict[str, list[str]]:
     }
 
 
-def _records(
-    folder: Path,
-    train_examples: Mapping[str, int],
-    test_examples: Mapping[str, int],
-) -> Path:
+def _records(folder: Path, sizes: Mapping[str, _Sizes]) -> Path:
     from keras_flan.miniature.universe import ensure_records
 
-    for split, groups, sizes in (
-        ("train", _mixed(), train_examples),
-        ("test", _asked(), test_examples),
-    ):
+    for split, groups in (("train", _mixed()), ("test", _asked())):
         for group, tasks in groups.items():
             ensure_records(
                 folder,
                 tasks=tasks,
-                sizes={split: sizes[group]},
+                sizes={split: sizes[split][group]},
                 # Paths that go different ways are what a vote gains from.
                 other_ways=split == "train",
                 splits=[split],
@@ -259,7 +249,7 @@ def _evaluate(
     model: "LanguageModel",
     output: Path,
     when: str,
-    test_examples: Mapping[str, int],
+    test_examples: _Sizes,
     quiet: bool,
 ) -> dict[str, dict[str, dict]]:
     """What `evaluate` returns, by group of tasks and way of asking."""
@@ -318,7 +308,7 @@ def _pick(found: Mapping[str, dict], key: str) -> dict[str, dict]:
 def _write_report(
     output: Path,
     steps: int,
-    test_examples: Mapping[str, int],
+    test_examples: _Sizes,
     trained: dict,
     metrics: Mapping[str, Any],
 ) -> None:
@@ -396,11 +386,11 @@ class _Clock:
 
     def __init__(self, quiet: bool) -> None:
         self.seconds: dict[str, float] = {}
-        self._quiet = quiet
+        self.quiet = quiet
 
     @contextlib.contextmanager
     def stage(self, name: str) -> Iterator[None]:
-        if not self._quiet:
+        if not self.quiet:
             print(f"{name} ...", file=sys.stderr, flush=True)
         begin = time.monotonic()
         yield

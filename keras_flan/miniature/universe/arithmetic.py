@@ -184,37 +184,16 @@ def change(draws: Draws) -> dict[str, str]:
 
 
 TASKS = (
-    TaskSpec(
-        name="one_step_arithmetic",
-        family="arithmetic",
-        make=one_step,
-        summary="word problems with one addition or subtraction",
-        answer_kind="number",
-        chance=0.12,
-    ),
-    TaskSpec(
-        name="two_step_arithmetic",
-        family="arithmetic",
-        make=two_steps,
-        summary="word problems with two additions or subtractions",
-        answer_kind="number",
-        chance=0.07,
-    ),
-    TaskSpec(
-        name="three_step_arithmetic",
-        family="arithmetic",
-        make=three_steps,
-        summary="word problems with three additions or subtractions",
-        answer_kind="number",
-        chance=0.09,
-    ),
-    TaskSpec(
-        name="money_change",
-        family="money",
-        make=change,
-        summary="change of a payment in whole dollars",
-        answer_kind="number",
-        chance=0.12,
-        held_out=True,
-    ),
-)
+    TaskSpec("one_step_arithmetic", "arithmetic", one_step,
+             summary="word problems with one addition or subtraction",
+             answer_kind="number", chance=0.12),
+    TaskSpec("two_step_arithmetic", "arithmetic", two_steps,
+             summary="word problems with two additions or subtractions",
+             answer_kind="number", chance=0.07),
+    TaskSpec("three_step_arithmetic", "arithmetic", three_steps,
+             summary="word problems with three additions or subtractions",
+             answer_kind="number", chance=0.09),
+    TaskSpec("money_change", "money", change,
+             summary="change of a payment in whole dollars",
+             answer_kind="number", chance=0.12, held_out=True),
+)  # fmt: skip

@@ -95,30 +95,14 @@ def ordering(draws: Draws) -> dict[str, str]:
 
 
 TASKS = (
-    TaskSpec(
-        name="compare_numbers",
-        family="comparison",
-        make=compare_numbers,
-        summary="the larger or the smaller of two numbers",
-        answer_kind="number",
-        chance=0.5,
-    ),
-    TaskSpec(
-        name="parity",
-        family="parity",
-        make=parity,
-        summary="whether a number is odd or even",
-        answer_kind="text",
-        chance=0.5,
-    ),
-    TaskSpec(
-        name="ordering",
-        family="ordering",
-        make=ordering,
-        summary="who is tallest (oldest, fastest ...) of three, from two "
-        "comparisons",
-        answer_kind="text",
-        chance=1 / 3,
-        held_out=True,
-    ),
-)
+    TaskSpec("compare_numbers", "comparison", compare_numbers,
+             summary="the larger or the smaller of two numbers",
+             answer_kind="number", chance=0.5),
+    TaskSpec("parity", "parity", parity,
+             summary="whether a number is odd or even", answer_kind="text",
+             chance=0.5),
+    TaskSpec("ordering", "ordering", ordering,
+             summary="who is tallest (oldest, fastest ...) of three, from "
+             "two comparisons", answer_kind="text", chance=1 / 3,
+             held_out=True),
+)  # fmt: skip

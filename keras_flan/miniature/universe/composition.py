@@ -5,17 +5,10 @@ five questions on a word give fifteen tasks, and so on.
 """
 
 from collections.abc import Callable, Iterable
-from typing import TypeAlias
 
-from keras_flan.miniature.universe.families import (
-    Answer,
-    Answerer,
-    Content,
-    Op,
-    family,
-)
+from keras_flan.miniature.universe.families import Content, Op, family, story
 from keras_flan.miniature.universe.numbers import in_steps, number_list
-from keras_flan.miniature.universe.specs import Draws
+from keras_flan.miniature.universe.specs import Answer, Answerer, Draws
 from keras_flan.miniature.universe.strings import distinct_lengths
 from keras_flan.miniature.universe.words import (
     DAYS,
@@ -26,7 +19,7 @@ from keras_flan.miniature.universe.words import (
     spelled,
 )
 
-_Share: TypeAlias = tuple[list[str], int, int, str]
+_Share = tuple[list[str], int, int, str]
 
 
 def _join(items: Iterable[object]) -> str:
@@ -158,7 +151,7 @@ def _tell_share(value: _Share) -> str:
     return f"{one} has {n} {things}. {two} has {more} {things} more than {one}."
 
 
-SHARE = Content("", "", _share, _tell_share)
+SHARE = story(_share, _tell_share)
 
 
 def _together(draws: Draws, value: _Share) -> Answer:

@@ -8,10 +8,10 @@ task has at least five instruction templates that read naturally.
 
 import dataclasses
 import functools
-from collections.abc import Callable, Mapping
-from typing import Any, TypeAlias
+from collections.abc import Callable
+from typing import Any
 
-from keras_flan.miniature.universe.specs import Draws, TaskSpec
+from keras_flan.miniature.universe.specs import Answerer, Draws, TaskSpec
 from keras_flan.miniature.universe.words import people
 
 # {inline} is the phrase with the content in it, {about} the phrase with the
@@ -53,12 +53,6 @@ _STORY = (
     "{About} {{x}}",
     "Question: {about} What is known: {{x}}",
 )
-
-
-# Answer, rationale (empty: none) and, if the phrases have more slots, those.
-Answer: TypeAlias = tuple[object, str] | tuple[object, str, Mapping[str, Any]]
-# From the draws and the content's value.
-Answerer: TypeAlias = Callable[[Draws, Any], Answer]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -104,6 +98,11 @@ class Op:
     content: Content | None = None
     held_out: bool = False
     plural: bool = False
+
+
+def story(draw: Callable[[Draws], Any], show: Callable[[Any], str]) -> Content:
+    """Returns a content that is told before or after the question."""
+    return Content("", "", draw, show)
 
 
 def family(

@@ -2,20 +2,13 @@
 
 from collections.abc import Callable
 from string import ascii_lowercase as ALPHABET
-from typing import TypeAlias
 
-from keras_flan.miniature.universe.families import (
-    Answer,
-    Answerer,
-    Content,
-    Op,
-    family,
-)
-from keras_flan.miniature.universe.specs import Draws
+from keras_flan.miniature.universe.families import Content, Op, family, story
+from keras_flan.miniature.universe.specs import Answer, Answerer, Draws
 from keras_flan.miniature.universe.strings import WORD, join, numbered, spelled
 from keras_flan.miniature.universe.words import KIND_OF, KINDS, WORDS, yes_no
 
-_Sets: TypeAlias = tuple[list[str], list[str]]
+_Sets = tuple[list[str], list[str]]
 
 # === Sets ===
 
@@ -31,9 +24,7 @@ def _two_sets(draws: Draws) -> _Sets:
     )
 
 
-SETS = Content(
-    "", "", _two_sets, lambda v: f"A is {join(v[0])}. B is {join(v[1])}."
-)
+SETS = story(_two_sets, lambda v: f"A is {join(v[0])}. B is {join(v[1])}.")
 
 
 def _picked(
@@ -101,13 +92,13 @@ SET_TASKS = family(
        lambda d, v: (len(v[0]), f"{join(v[0])}.")),
     Op("size_both", "how many words has A together with B, each counted "
        "once?", lambda d, v: (len(_union(*v)), numbered(_union(*v))),
-       content=Content("", "", lambda d: tuple(d.sample(
+       content=story(lambda d: tuple(d.sample(
            WORDS[:8], d.between(2, 3)) for _ in range(2)), SETS.show),
        held_out=True),
     Op("member", "is {word} in the set {set}?", _member, kind="yes_no"),
     Op("overlap", "do A and B share a word?", _overlap, kind="yes_no"),
     Op("subset", "is every word of A also in B?", _subset, kind="yes_no",
-       content=Content("", "", _subset_sets, SETS.show)),
+       content=story(_subset_sets, SETS.show)),
 )  # fmt: skip
 
 

@@ -1,17 +1,10 @@
 """Grammar, relations of words, days and months, and the clock."""
 
 from collections.abc import Iterable, Sequence
-from typing import TypeAlias
 
-from keras_flan.miniature.universe.families import (
-    Answer,
-    Answerer,
-    Content,
-    Op,
-    family,
-)
+from keras_flan.miniature.universe.families import Content, Op, family, story
 from keras_flan.miniature.universe.meaning import MOODS, OPPOSITES
-from keras_flan.miniature.universe.specs import Draws
+from keras_flan.miniature.universe.specs import Answer, Answerer, Draws
 from keras_flan.miniature.universe.words import (
     AN,
     DAYS,
@@ -21,9 +14,9 @@ from keras_flan.miniature.universe.words import (
     yes_no,
 )
 
-_Sentence: TypeAlias = tuple[str, tuple[str, str, str, str], str]
+_Sentence = tuple[str, tuple[str, str, str, str], str]
 # Three feelings, and about what.
-_Review: TypeAlias = tuple[list[str], list[str]]
+_Review = tuple[list[str], list[str]]
 
 # Base form, third person, past, "-ing" form.
 VERBS = (
@@ -349,9 +342,7 @@ def _feelings(draws: Draws) -> _Review:
     ], draws.sample(("food", "music", "room", "film", "play", "show"), 3)
 
 
-REVIEW = Content(
-    "",
-    "",
+REVIEW = story(
     _feelings,
     lambda v: "The {0} was {3}, the {1} was {4} and the {2} was {5}.".format(
         *v[1], *v[0]
@@ -402,7 +393,7 @@ SENTIMENT = family(
     Op("all_good", "was everything good?", lambda d, v: (
         yes_no(all(_mood(w) == "positive" for w in v[0])),
         _word_moods(v)), kind="yes_no",
-       content=Content("", "", _often_good, REVIEW.show)),
+       content=story(_often_good, REVIEW.show)),
 )  # fmt: skip
 
 TASKS = (

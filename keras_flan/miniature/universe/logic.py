@@ -94,20 +94,10 @@ def _join(
 
 
 TASKS = (
-    TaskSpec(
-        name="syllogism",
-        family="deduction",
-        make=syllogism,
-        summary="whether a conclusion follows, with made-up classes",
-        answer_kind="yes_no",
-        chance=0.5,
-    ),
-    TaskSpec(
-        name="boolean",
-        family="boolean",
-        make=boolean,
-        summary="the value of an expression of True, False, and, or, not",
-        answer_kind="text",
-        chance=0.5,
-    ),
-)
+    TaskSpec("syllogism", "deduction", syllogism,
+             summary="whether a conclusion follows, with made-up classes",
+             answer_kind="yes_no", chance=0.5),
+    TaskSpec("boolean", "boolean", boolean,
+             summary="the value of an expression of True, False, and, or, not",
+             answer_kind="text", chance=0.5),
+)  # fmt: skip

@@ -1,12 +1,7 @@
 """Divisors, units (held out) and shapes."""
 
-from keras_flan.miniature.universe.families import (
-    Answer,
-    Answerer,
-    Op,
-    family,
-)
-from keras_flan.miniature.universe.specs import Draws
+from keras_flan.miniature.universe.families import Op, family
+from keras_flan.miniature.universe.specs import Answer, Answerer, Draws
 from keras_flan.miniature.universe.words import yes_no
 
 # === Divisors ===
@@ -65,20 +60,12 @@ DIVISORS = family(
 # === Units (held out) and shapes ===
 
 
-def _convert(factor: int, low: int, high: int) -> Answerer:
+def _convert(factor: int, low: int, high: int, back: bool = False) -> Answerer:
     def answer(draws: Draws, _: None) -> Answer:
         n = draws.between(low, high)
-        sums = " + ".join([str(factor)] * n)
-        return factor * n, f"{sums} = {factor * n}.", {"n": n}
-
-    return answer
-
-
-def _back(factor: int, low: int, high: int) -> Answerer:
-    def answer(draws: Draws, _: None) -> Answer:
-        n = draws.between(low, high)
-        sums = " + ".join([str(factor)] * n)
-        return n, f"{sums} = {factor * n}.", {"n": factor * n}
+        whole = factor * n
+        steps = f"{' + '.join([str(factor)] * n)} = {whole}."
+        return (n, steps, {"n": whole}) if back else (whole, steps, {"n": n})
 
     return answer
 
@@ -88,11 +75,12 @@ UNITS = family(
     None,
     Op("weeks_to_days", "the number of days in {n} weeks|the days of {n} "
        "weeks, counted", _convert(7, 2, 7)),
-    Op("days_to_weeks", "the number of weeks in {n} days", _back(7, 2, 7)),
+    Op("days_to_weeks", "the number of weeks in {n} days",
+       _convert(7, 2, 7, back=True)),
     Op("dozens", "the number of eggs in {n} dozen", _convert(12, 2, 7)),
     Op("pairs", "the number of socks in {n} pairs", _convert(2, 2, 25)),
     Op("tens", "the number of coins of 10 cents in {n} cents",
-       _back(10, 2, 9)),
+       _convert(10, 2, 9, back=True)),
     Op("years_to_months", "the number of months in {n} years",
        _convert(12, 2, 6)),
     held_out=True,

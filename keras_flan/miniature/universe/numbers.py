@@ -1,19 +1,13 @@
 """Whole numbers: calculations, sequences and lists."""
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, TypeAlias
+from typing import Any
 
-from keras_flan.miniature.universe.families import (
-    Answer,
-    Answerer,
-    Content,
-    Op,
-    family,
-)
-from keras_flan.miniature.universe.specs import Draws
+from keras_flan.miniature.universe.families import Content, Op, family
+from keras_flan.miniature.universe.specs import Answer, Answerer, Draws
 from keras_flan.miniature.universe.words import yes_no
 
-_Keeper: TypeAlias = Callable[[Draws, list[int]], tuple[list[int], str]]
+_Keeper = Callable[[Draws, list[int]], tuple[list[int], str]]
 
 
 def _calculate(low: int, high: int, sign: str, count: int = 2) -> Answerer:

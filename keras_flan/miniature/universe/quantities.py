@@ -1,18 +1,10 @@
 """Money and ordering (both held out), and comparison of quantities."""
 
-from typing import TypeAlias
-
-from keras_flan.miniature.universe.families import (
-    Answer,
-    Answerer,
-    Content,
-    Op,
-    family,
-)
-from keras_flan.miniature.universe.specs import Draws
+from keras_flan.miniature.universe.families import Op, family, story
+from keras_flan.miniature.universe.specs import Answer, Answerer, Draws
 from keras_flan.miniature.universe.words import THINGS, people, yes_no
 
-_Has: TypeAlias = tuple[list[str], list[int], str]
+_Has = tuple[list[str], list[int], str]
 
 
 # === Money (held out) ===
@@ -59,14 +51,8 @@ MONEY = family(
 # === Ordering (held out) ===
 
 
-def _ranked(draws: Draws) -> list[str]:
-    return people(draws, 3)
-
-
-RANKED = Content(
-    "",
-    "",
-    _ranked,
+RANKED = story(
+    lambda d: people(d, 3),
     lambda v: f"{v[0]} came before {v[1]} and {v[1]} came before {v[2]}.",
 )
 ORDERING = family(
@@ -90,9 +76,7 @@ def _has(draws: Draws) -> _Has:
     return names, draws.sample(range(1, 31), 2), draws.pick(THINGS)
 
 
-HAS = Content(
-    "",
-    "",
+HAS = story(
     _has,
     lambda v: f"{v[0][0]} has {v[1][0]} {v[2]} and {v[0][1]} has {v[1][1]}.",
 )

@@ -1,17 +1,10 @@
 """Logic, and sorting things by a rule that the question itself gives."""
 
 from collections.abc import Callable
-from typing import TypeAlias
 
-from keras_flan.miniature.universe.families import (
-    Answer,
-    Answerer,
-    Content,
-    Op,
-    family,
-)
+from keras_flan.miniature.universe.families import Content, Op, family, story
 from keras_flan.miniature.universe.logic import CLASSES
-from keras_flan.miniature.universe.specs import Draws
+from keras_flan.miniature.universe.specs import Answer, Answerer, Draws
 from keras_flan.miniature.universe.words import (
     KIND_OF,
     KINDS,
@@ -21,7 +14,7 @@ from keras_flan.miniature.universe.words import (
     yes_no,
 )
 
-_Fact: TypeAlias = tuple[str, str, str, bool]
+_Fact = tuple[str, str, str, bool]
 
 FACTS = (
     "it rains", "the shop is open", "the bus is late", "it is cold",
@@ -110,7 +103,7 @@ def _conditional(forward: bool) -> tuple[Content, Answerer]:
         steps += "It is given." if known else "It is not given."
         return yes_no(known), steps, {"asked": asked}
 
-    return Content("", "", draw, tell), answer
+    return story(draw, tell), answer
 
 
 def _either_or(draws: Draws) -> _Fact:
@@ -119,9 +112,7 @@ def _either_or(draws: Draws) -> _Fact:
     return name, one, two, draws.chance()
 
 
-EITHER = Content(
-    "",
-    "",
+EITHER = story(
     _either_or,
     lambda v: (
         f"{v[0]} is a {v[1]} or a {v[2]}. {v[0]} is not a "
@@ -142,9 +133,7 @@ def _chain(draws: Draws) -> tuple[str, ...]:
     return name, a, b, c, d
 
 
-CHAIN = Content(
-    "",
-    "",
+CHAIN = story(
     _chain,
     lambda v: (
         f"{v[0]} is a {v[1]}. Every {v[1]} is a {v[2]}. Every {v[2]} "

@@ -4,8 +4,8 @@ import collections
 import dataclasses
 import functools
 import random
-from collections.abc import Callable, Sequence
-from typing import TypeVar
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeVar
 
 T = TypeVar("T")
 
@@ -59,6 +59,12 @@ class Draws:
     def shuffled(self, items: Sequence[T]) -> list[T]:
         """Returns the items in random order."""
         return self.sample(items, len(items))
+
+
+# Answer, rationale (empty: none) and, if phrases have more slots, those.
+Answer = tuple[object, str] | tuple[object, str, Mapping[str, Any]]
+# From the draws and the content of a task's family.
+Answerer = Callable[[Draws, Any], Answer]
 
 
 @dataclasses.dataclass(frozen=True)

@@ -130,37 +130,16 @@ def clock(draws: Draws) -> dict[str, str]:
 
 
 TASKS = (
-    TaskSpec(
-        name="coin_flip",
-        family="coins",
-        make=coin_flip,
-        summary="whether a coin is heads up after one to three people",
-        answer_kind="yes_no",
-        chance=0.5,
-    ),
-    TaskSpec(
-        name="swaps",
-        family="tracking",
-        make=swaps,
-        summary="what one of three people holds after one or two swaps",
-        answer_kind="text",
-        chance=1 / 3,
-    ),
-    TaskSpec(
-        name="calendar",
-        family="calendar",
-        make=calendar,
-        summary="the day of the week 1 to 5 days later",
-        answer_kind="text",
-        chance=1 / 7,
-    ),
-    TaskSpec(
-        name="clock",
-        family="clock",
-        make=clock,
-        summary="the hour on a clock 1 to 6 hours later",
-        answer_kind="number",
-        chance=1 / 12,
-        held_out=True,
-    ),
-)
+    TaskSpec("coin_flip", "coins", coin_flip,
+             summary="whether a coin is heads up after one to three people",
+             answer_kind="yes_no", chance=0.5),
+    TaskSpec("swaps", "tracking", swaps,
+             summary="what one of three people holds after one or two swaps",
+             answer_kind="text", chance=1 / 3),
+    TaskSpec("calendar", "calendar", calendar,
+             summary="the day of the week 1 to 5 days later",
+             answer_kind="text", chance=1 / 7),
+    TaskSpec("clock", "clock", clock,
+             summary="the hour on a clock 1 to 6 hours later",
+             answer_kind="number", chance=1 / 12, held_out=True),
+)  # fmt: skip

@@ -2,16 +2,9 @@
 
 import itertools
 from collections.abc import Callable
-from typing import TypeAlias
 
-from keras_flan.miniature.universe.families import (
-    Answer,
-    Answerer,
-    Content,
-    Op,
-    family,
-)
-from keras_flan.miniature.universe.specs import Draws
+from keras_flan.miniature.universe.families import Content, Op, family, story
+from keras_flan.miniature.universe.specs import Answer, Answerer, Draws
 from keras_flan.miniature.universe.words import (
     DAYS,
     PEOPLE,
@@ -23,14 +16,14 @@ from keras_flan.miniature.universe.words import (
 
 # Who went where; who had what; a floor, and moves (up or not) from it; a
 # name, a direction and turns; a lamp, and who pressed; a table and its columns.
-_Walks: TypeAlias = list[tuple[str, str]]
-_Passes: TypeAlias = tuple[list[str], str]
-_Moves: TypeAlias = tuple[int, list[tuple[bool, int]]]
-_Turns: TypeAlias = tuple[str, int, list[str]]
-_Lamps: TypeAlias = tuple[bool, list[tuple[str, bool]]]
-_Table: TypeAlias = tuple[list[tuple[str, int, int]], list[str]]
-_Cells: TypeAlias = list[tuple[str, int]]
-_Event: TypeAlias = dict[str, str | int]
+_Walks = list[tuple[str, str]]
+_Passes = tuple[list[str], str]
+_Moves = tuple[int, list[tuple[bool, int]]]
+_Turns = tuple[str, int, list[str]]
+_Lamps = tuple[bool, list[tuple[str, bool]]]
+_Table = tuple[list[tuple[str, int, int]], list[str]]
+_Cells = list[tuple[str, int]]
+_Event = dict[str, str | int]
 
 ROOMS = ("garden", "kitchen", "hall", "attic", "garage", "cellar")
 OBJECTS = ("ball", "bell", "cup", "key", "lamp", "pen", "ring", "watch")
@@ -48,9 +41,7 @@ def _walks(draws: Draws) -> _Walks:
     return list(zip(who, rooms, strict=True))
 
 
-PLACES = Content(
-    "",
-    "",
+PLACES = story(
     _walks,
     lambda v: " ".join(f"{who} goes to the {room}." for who, room in v),
 )
@@ -120,7 +111,7 @@ def _tell_passes(value: _Passes) -> str:
     return " ".join(told)
 
 
-PASSES = Content("", "", _passes, _tell_passes)
+PASSES = story(_passes, _tell_passes)
 
 
 def _holder(place: Callable[[list[str]], str]) -> Answerer:
@@ -205,14 +196,8 @@ def _lamp(draws: Draws, value: _Lamps) -> Answer:
     return yes_no(on), " ".join(way)
 
 
-def _queue(draws: Draws) -> list[str]:
-    return people(draws, 4)
-
-
-QUEUE = Content(
-    "",
-    "",
-    _queue,
+QUEUE = story(
+    lambda d: people(d, 4),
     lambda v: f"{v[0]} is first in the queue, then come {listing(v[1:])}.",
 )
 
@@ -244,18 +229,18 @@ TRACKING = (
     )
     + family(
         "tracking",
-        Content("", "", _moves, _tell_lift),
+        story(_moves, _tell_lift),
         Op("lift", "on which floor is the lift now?", _sum_moves,
            held_out=True),
     )
     + family(
         "tracking",
-        Content("", "", _turns, _tell_turns),
+        story(_turns, _tell_turns),
         Op("heading", "where does {who} look now?", _heading, chance=0.25),
     )
     + family(
         "tracking",
-        Content("", "", _lamps, _tell_lamp),
+        story(_lamps, _tell_lamp),
         Op("lamp", "is the lamp on now?", _lamp, kind="yes_no"),
     )
     + family(
@@ -386,9 +371,7 @@ def _event(draws: Draws) -> _Event:
     }
 
 
-EVENT = Content(
-    "",
-    "",
+EVENT = story(
     _event,
     lambda v: (
         "On {day}, {who} {verb} {n} {things} to {friend} in the "

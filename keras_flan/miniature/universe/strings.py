@@ -2,14 +2,8 @@
 
 from collections.abc import Callable, Iterable
 
-from keras_flan.miniature.universe.families import (
-    Answer,
-    Answerer,
-    Content,
-    Op,
-    family,
-)
-from keras_flan.miniature.universe.specs import Draws
+from keras_flan.miniature.universe.families import Content, Op, family
+from keras_flan.miniature.universe.specs import Answer, Answerer, Draws
 from keras_flan.miniature.universe.words import (
     AN,
     WORDS,
