@@ -10,6 +10,7 @@ import sys
 from typing import Annotated
 
 import typer
+from typer import Option
 
 from keras_flan.cli import (
     data,
@@ -35,23 +36,14 @@ _debug = False
 
 @app.callback()
 def _options(
-    debug: Annotated[
-        bool, typer.Option("--debug", help="Show tracebacks.")
-    ] = False,
+    debug: Annotated[bool, Option("--debug", help="Show tracebacks.")] = False,
 ) -> None:
     global _debug
     _debug = debug
 
 
 # In the order of the recipe, which is how `--help` lists them.
-for part in (
-    training,
-    data,
-    generation,
-    evaluation,
-    planning,
-    miniature,
-):
+for part in (training, data, generation, evaluation, planning, miniature):
     app.add_typer(part.app)
 
 

@@ -4,68 +4,52 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from typer import Argument, Option
 
 from keras_flan.cli.options import Json, Quiet, Seed, parse_pairs
-from keras_flan.cli.printing.data import (
-    print_contamination,
-    print_families,
-    print_formats,
-    print_import,
-    print_mixture,
-    print_prompts,
-    print_tasks,
-)
-from keras_flan.cli.printing.shared import print_json, show
+from keras_flan.cli.printing import data as printing
+from keras_flan.cli.printing import print_json, show
 from keras_flan.errors import InputError
 
 app = typer.Typer()
 
 
 # Options of `import`.
-_Limit = Annotated[
-    int | None, typer.Option(min=1, help="Import the first N rows.")
-]
-_Strict = Annotated[
-    bool, typer.Option("--strict", help="Fail at the first bad row.")
-]
+_Limit = Annotated[int | None, Option(min=1, help="Import the first N rows.")]
+_Strict = Annotated[bool, Option("--strict", help="Fail at the first bad row.")]
 _Map = Annotated[
-    list[str] | None,
-    typer.Option(help="FIELD=COLUMN, for csv and such; may repeat."),
+    list[str] | None, Option(help="FIELD=COLUMN, for csv and such; may repeat.")
 ]
 _Label = Annotated[
     list[str] | None,
-    typer.Option(help="ANSWER=NAME, such as 0=negative; may repeat."),
+    Option(help="ANSWER=NAME, such as 0=negative; may repeat."),
 ]
 _KeepMMLU = Annotated[
-    bool,
-    typer.Option("--keep-mmlu", help="Keep Natural Instructions made of MMLU."),
+    bool, Option("--keep-mmlu", help="Keep Natural Instructions made of MMLU.")
 ]
 _Templates = Annotated[
-    str | None,
-    typer.Option(help="A name of `keras-flan templates`, or a YAML file."),
+    str | None, Option(help="A name of `keras-flan templates`, or a YAML file.")
 ]
-_Runner = Annotated[str, typer.Option(help="local, or beam for Apache Beam.")]
+_Runner = Annotated[str, Option(help="local, or beam for Apache Beam.")]
 _Processes = Annotated[
-    int | None,
-    typer.Option(min=1, help="Default: as many as make it faster."),
+    int | None, Option(min=1, help="Default: as many as make it faster.")
 ]
 _BeamOption = Annotated[
-    list[str] | None,
-    typer.Option(help="Such as --runner=FlinkRunner; may repeat."),
+    list[str] | None, Option(help="Such as --runner=FlinkRunner; may repeat.")
 ]
 
 
 @app.command("import")
 def import_(
-    format: Annotated[str, typer.Argument(help="See `keras-flan formats`.")],
-    source: Annotated[Path, typer.Argument(help="The file, or its folder.")],
-    output: Annotated[Path, typer.Option(help="The folder to write.")],
+    format: Annotated[str, Argument(help="See `keras-flan formats`.")],
+    source: Annotated[Path, Argument(help="The file, or its folder.")],
+    output: Annotated[Path, Option(help="The folder to write.")],
     name: Annotated[
-        str | None, typer.Option(help="Task name; default: from the file.")
+        str | None, Option(help="Task name; default: from the file.")
     ] = None,
-    split: Annotated[str, typer.Option(help="Name of the split.")] = "train",
+    split: Annotated[str, Option(help="Name of the split.")] = "train",
     limit: _Limit = None,
-    shards: Annotated[int, typer.Option(min=1, help="Number of files.")] = 1,
+    shards: Annotated[int, Option(min=1, help="Number of files.")] = 1,
     strict: _Strict = False,
     map: _Map = None,
     label: _Label = None,
@@ -106,7 +90,7 @@ def import_(
     mixture_file = None
     if imported.mixture:
         mixture_file = start_mixture_file(output, imported.mixture)
-    print_import(imported, output, mixture_file, json_)
+    printing.print_import(imported, output, mixture_file, json_)
 
 
 @app.command()
@@ -115,7 +99,7 @@ def formats(json_: Json = False) -> None:
     from keras_flan.data.importers import describe_formats
 
     rows = describe_formats()
-    show(rows, json_, print_formats)
+    show(rows, json_, printing.print_formats)
 
 
 @app.command()
@@ -127,23 +111,21 @@ def templates(json_: Json = False) -> None:
     from keras_flan.data.templates.library import describe_families
 
     rows = describe_families()
-    show(rows, json_, print_families)
+    show(rows, json_, printing.print_families)
 
 
 @app.command()
 def universe(
-    output: Annotated[Path, typer.Option(help="The folder to write.")] = Path(
+    output: Annotated[Path, Option(help="The folder to write.")] = Path(
         "tf_records/quickstart"
     ),
     all_: Annotated[
-        bool, typer.Option("--all", help="All tasks, not only the core's.")
+        bool, Option("--all", help="All tasks, not only the core's.")
     ] = False,
     train: Annotated[
-        int, typer.Option(min=1, help="Training examples per task.")
+        int, Option(min=1, help="Training examples per task.")
     ] = 200,
-    test: Annotated[
-        int, typer.Option(min=1, help="Test examples per task.")
-    ] = 50,
+    test: Annotated[int, Option(min=1, help="Test examples per task.")] = 50,
     quiet: Quiet = False,
 ) -> None:
     """Write synthetic task records; by default those that are shipped."""
@@ -161,13 +143,13 @@ def universe(
 @app.command()
 def inspect(
     source: Annotated[
-        Path, typer.Argument(help="A task folder or a mixture YAML file.")
+        Path, Argument(help="A task folder or a mixture YAML file.")
     ],
-    n: Annotated[int, typer.Option("-n", min=1, help="How many.")] = 3,
-    shots: Annotated[int, typer.Option(min=0, help="Exemplars.")] = 0,
+    n: Annotated[int, Option("-n", min=1, help="How many.")] = 3,
+    shots: Annotated[int, Option(min=0, help="Exemplars.")] = 0,
     cot: Annotated[
         bool | None,
-        typer.Option("--cot/--direct", help="Chain of thought, or direct."),
+        Option("--cot/--direct", help="Chain of thought, or direct."),
     ] = None,
     seed: Seed = 0,
     json_: Json = False,
@@ -176,21 +158,20 @@ def inspect(
     from keras_flan.data.mixtures.inspection import inspect as run
 
     rows = run(source, n=n, shots=shots, cot=cot, seed=seed)
-    show(rows, json_, print_prompts)
+    show(rows, json_, printing.print_prompts)
 
 
 @app.command()
 def tasks(
     mixture: Annotated[
-        str | None,
-        typer.Option(help="Only of muffin, t0_sf, niv2 or cot."),
+        str | None, Option(help="Only of muffin, t0_sf, niv2 or cot.")
     ] = None,
     category: Annotated[
-        str | None, typer.Option(help="Only with this in the category.")
+        str | None, Option(help="Only with this in the category.")
     ] = None,
-    records: Annotated[
-        Path, typer.Option(help="The folder of records.")
-    ] = Path("records"),
+    records: Annotated[Path, Option(help="The folder of records.")] = Path(
+        "records"
+    ),
     json_: Json = False,
 ) -> None:
     """List the tasks of the Flan 2022 paper, and which have records.
@@ -200,41 +181,38 @@ def tasks(
     from keras_flan.data.mixtures.task_registry import list_tasks
 
     rows = list_tasks(mixture, category, records)
-    show(rows, json_, lambda rows: print_tasks(rows, records))
+    show(rows, json_, lambda rows: printing.print_tasks(rows, records))
 
 
 _Records = Annotated[
-    Path | None,
-    typer.Option(help="The folder of records; default: the file's."),
+    Path | None, Option(help="The folder of records; default: the file's.")
 ]
 _Missing = Annotated[
-    str | None, typer.Option(help="Tasks without records: error or skip.")
+    str | None, Option(help="Tasks without records: error or skip.")
 ]
 
 
 @app.command()
 def mixture(
     path: Annotated[
-        Path, typer.Argument(help="A mixture YAML file, or a known name.")
+        Path, Argument(help="A mixture YAML file, or a known name.")
     ],
     records: _Records = None,
     missing: _Missing = None,
     report: Annotated[
-        Path | None, typer.Option(help="An .html page to write.")
+        Path | None, Option(help="An .html page to write.")
     ] = None,
     vocabulary: Annotated[
-        Path | None,
-        typer.Option(help="A .model: count tokens, not characters."),
+        Path | None, Option(help="A .model: count tokens, not characters.")
     ] = None,
     input_length: Annotated[
-        int, typer.Option(min=2, help="Input tokens of a row.")
+        int, Option(min=2, help="Input tokens of a row.")
     ] = 1024,
     target_length: Annotated[
-        int, typer.Option(min=2, help="Target tokens of a row.")
+        int, Option(min=2, help="Target tokens of a row.")
     ] = 256,
     against: Annotated[
-        Path | None,
-        typer.Option(help="A benchmark's folder: is it in the mixture?"),
+        Path | None, Option(help="A benchmark's folder: is it in the mixture?")
     ] = None,
     seed: Seed = 0,
     json_: Json = False,
@@ -270,18 +248,14 @@ def mixture(
     elif report:
         print(report)
     else:
-        print_mixture(summary)
+        printing.print_mixture(summary)
 
 
 @app.command()
 def contamination(
-    path: Annotated[Path, typer.Argument(help="A mixture YAML file.")],
-    against: Annotated[
-        Path, typer.Option(help="The benchmark's folder or file.")
-    ],
-    ngram: Annotated[
-        int, typer.Option(min=1, help="Words in a row that tell.")
-    ] = 13,
+    path: Annotated[Path, Argument(help="A mixture YAML file.")],
+    against: Annotated[Path, Option(help="The benchmark's folder or file.")],
+    ngram: Annotated[int, Option(min=1, help="Words in a row that tell.")] = 13,
     json_: Json = False,
     quiet: Quiet = False,
 ) -> None:
@@ -295,16 +269,16 @@ def contamination(
         ngram=ngram,
         progress=not (quiet or json_),
     )
-    show(report, json_, print_contamination)
+    show(report, json_, printing.print_contamination)
 
 
 @app.command()
 def vocabulary(
     source: Annotated[
-        list[Path], typer.Argument(help="Mixtures, record folders or texts.")
+        list[Path], Argument(help="Mixtures, record folders or texts.")
     ],
-    size: Annotated[int, typer.Option(min=32, help="Number of pieces.")],
-    output: Annotated[Path, typer.Option(help="The .model file to write.")],
+    size: Annotated[int, Option(min=32, help="Number of pieces.")],
+    output: Annotated[Path, Option(help="The .model file to write.")],
     json_: Json = False,
 ) -> None:
     """Train a SentencePiece vocabulary on records or text."""

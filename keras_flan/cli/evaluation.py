@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from typer import Argument, Option
 
 from keras_flan.cli.options import (
     Json,
@@ -13,13 +14,8 @@ from keras_flan.cli.options import (
     Temperature,
     TopK,
 )
-from keras_flan.cli.printing.scores import (
-    print_changes,
-    print_comparison,
-    print_metrics,
-    print_toxicity,
-)
-from keras_flan.cli.printing.shared import print_json, show
+from keras_flan.cli.printing import print_json, show
+from keras_flan.cli.printing import scores as printing
 from keras_flan.evaluation.benchmarks.ways import Way
 
 app = typer.Typer()
@@ -35,13 +31,10 @@ def _shots(text: str) -> int | None:
 
 def _load(model: str) -> Any:
     """Returns the model, or the callable, that a text names."""
-    from keras_flan.evaluation.runs.identity import (
-        is_callable_name,
-        load_callable,
-    )
+    from keras_flan.evaluation.runs import identity
 
-    if is_callable_name(model) and not Path(model).exists():
-        return load_callable(model)
+    if identity.is_callable_name(model) and not Path(model).exists():
+        return identity.load_callable(model)
     from keras_flan.models.loading import load
 
     return load(model)
@@ -50,60 +43,54 @@ def _load(model: str) -> Any:
 # Options of `evaluate`.
 _Evaluated = Annotated[
     str,
-    typer.Option(
+    Option(
         help="A model folder, hf://NAME, kaggle://NAME, a preset of "
         "keras-hub, or a Python callable as module:function."
     ),
 ]
 _Benchmark = Annotated[
-    list[str],
-    typer.Option(help="mmlu, bbh, tydiqa, mgsm, gsm8k, ...; repeatable."),
+    list[str], Option(help="mmlu, bbh, tydiqa, mgsm, gsm8k, ...; repeatable.")
 ]
 _Data = Annotated[
     list[str] | None,
-    typer.Option(
+    Option(
         help="The benchmark's files, or a folder of such folders; or "
         "NAME=PATH, repeatable."
     ),
 ]
 _Modes = Annotated[
     list[Way] | None,
-    typer.Option(
+    Option(
         help="Answer at once, reason first, reason on several paths that "
         "vote, or compare likelihoods; repeatable. [default: direct]"
     ),
 ]
-_Limit = Annotated[int | None, typer.Option(min=1, help="Examples per task.")]
-_Tasks = Annotated[list[str] | None, typer.Option(help="Only these tasks.")]
+_Limit = Annotated[int | None, Option(min=1, help="Examples per task.")]
+_Tasks = Annotated[list[str] | None, Option(help="Only these tasks.")]
 _BatchPaths = Annotated[
-    int | None,
-    typer.Option(min=1, help="Paths decoded, and journaled, at a time."),
+    int | None, Option(min=1, help="Paths decoded, and journaled, at a time.")
 ]
-_Fresh = Annotated[
-    bool, typer.Option("--fresh", help="Don't go on with a journal.")
-]
+_Fresh = Annotated[bool, Option("--fresh", help="Don't go on with a journal.")]
 
 
 @app.command()
 def evaluate(
     model: _Evaluated,
     benchmark: _Benchmark,
-    output: Annotated[Path, typer.Option(help="The folder to write.")],
+    output: Annotated[Path, Option(help="The folder to write.")],
     data: _Data = None,
     mode: _Modes = None,
     shots: Annotated[
-        str, typer.Option(help="Exemplars; 'protocol': as published.")
+        str, Option(help="Exemplars; 'protocol': as published.")
     ] = "0",
     samples: Annotated[
-        int, typer.Option(min=1, help="Paths to vote; cot-vote: 8.")
+        int, Option(min=1, help="Paths to vote; cot-vote: 8.")
     ] = 1,
     temperature: Temperature = None,
     top_k: TopK = 40,
     limit: _Limit = None,
     tasks: _Tasks = None,
-    split: Annotated[
-        str | None, typer.Option(help="Of mmlu: test or val.")
-    ] = None,
+    split: Annotated[str | None, Option(help="Of mmlu: test or val.")] = None,
     max_new_tokens: NewTokens = 256,
     batch_paths: _BatchPaths = None,
     seed: Seed = 0,
@@ -137,7 +124,7 @@ def evaluate(
     results = run_all(
         _load(model),
         runs,
-        done=(lambda metrics: None) if json_ else print_metrics,
+        done=(lambda metrics: None) if json_ else printing.print_metrics,
         resume=not fresh,
         progress=not (quiet or json_),
     )
@@ -149,17 +136,15 @@ def evaluate(
 def score(
     predictions: Annotated[
         Path,
-        typer.Option(
+        Option(
             help="JSONL: task, target, output or outputs; or a run's folder."
         ),
     ],
     benchmark: Annotated[
-        str | None,
-        typer.Option(help="Its name; default: what the log says."),
+        str | None, Option(help="Its name; default: what the log says.")
     ] = None,
     rules: Annotated[
-        str | None,
-        typer.Option(help="Read answers as a published pipeline did."),
+        str | None, Option(help="Read answers as a published pipeline did.")
     ] = None,
     json_: Json = False,
 ) -> None:
@@ -180,34 +165,34 @@ def score(
     if json_:
         print_json(metrics)
         return
-    print_metrics(metrics)
+    printing.print_metrics(metrics)
     if any(row.verdict for row in rows):
-        print_changes(changes(rows, results), len(rows))
+        printing.print_changes(changes(rows, results), len(rows))
 
 
 @app.command()
 def compare(
-    first: Annotated[Path, typer.Argument(help="The folder of a run.")],
-    second: Annotated[Path, typer.Argument(help="Another, same questions.")],
+    first: Annotated[Path, Argument(help="The folder of a run.")],
+    second: Annotated[Path, Argument(help="Another, same questions.")],
     json_: Json = False,
 ) -> None:
     """Compare two runs example by example: is the difference real?"""
     from keras_flan.evaluation.scores.comparing import compare_runs
 
     comparison = compare_runs(first, second)
-    show(comparison, json_, print_comparison)
+    show(comparison, json_, printing.print_comparison)
 
 
 @app.command()
 def report(
     runs: Annotated[
-        list[Path], typer.Argument(help="Folders of runs, or of such folders.")
+        list[Path], Argument(help="Folders of runs, or of such folders.")
     ],
-    output: Annotated[Path, typer.Option(help="The folder to write.")],
-    title: Annotated[str, typer.Option(help="Heading.")] = "Evaluation",
+    output: Annotated[Path, Option(help="The folder to write.")],
+    title: Annotated[str, Option(help="Heading.")] = "Evaluation",
     contamination: Annotated[
         list[Path] | None,
-        typer.Option(help="What `contamination --json` printed; repeatable."),
+        Option(help="What `contamination --json` printed; repeatable."),
     ] = None,
 ) -> None:
     """Write one offline page about runs, with plots and tables."""
@@ -223,23 +208,21 @@ def report(
 @app.command()
 def toxicity(
     model: Annotated[
-        str, typer.Option(help="As `evaluate` takes it, also a callable.")
+        str, Option(help="As `evaluate` takes it, also a callable.")
     ],
     prompts: Annotated[
         Path | None,
-        typer.Option(
-            help="JSONL: prompt, group. [default: identity terms of ours]"
-        ),
+        Option(help="JSONL: prompt, group. [default: identity terms of ours]"),
     ] = None,
     scorer: Annotated[
         str | None,
-        typer.Option(
+        Option(
             help="A callable of texts to scores, as module:function. "
             "[default: a crude lexicon]"
         ),
     ] = None,
-    samples: Annotated[int, typer.Option(min=1, help="Texts per prompt.")] = 25,
-    max_new_tokens: Annotated[int, typer.Option(min=1)] = 32,
+    samples: Annotated[int, Option(min=1, help="Texts per prompt.")] = 25,
+    max_new_tokens: Annotated[int, Option(min=1)] = 32,
     seed: Seed = 0,
     json_: Json = False,
 ) -> None:
@@ -262,14 +245,14 @@ def toxicity(
         max_new_tokens=max_new_tokens,
         seed=seed,
     )
-    show(found, json_, print_toxicity)
+    show(found, json_, printing.print_toxicity)
 
 
 @app.command("civil-comments")
 def civil_comments(
-    model: Annotated[str, typer.Option(help="As `evaluate` takes it.")],
-    data: Annotated[Path, typer.Option(help="CSV: comment_text, toxicity.")],
-    shots: Annotated[int, typer.Option(min=0, help="Exemplars.")] = 0,
+    model: Annotated[str, Option(help="As `evaluate` takes it.")],
+    data: Annotated[Path, Option(help="CSV: comment_text, toxicity.")],
+    shots: Annotated[int, Option(min=0, help="Exemplars.")] = 0,
     seed: Seed = 0,
     json_: Json = False,
 ) -> None:

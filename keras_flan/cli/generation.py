@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from typer import Option
 
 from keras_flan.cli.options import (
     Json,
@@ -13,7 +14,7 @@ from keras_flan.cli.options import (
     Temperature,
     TopK,
 )
-from keras_flan.cli.printing.shared import print_json
+from keras_flan.cli.printing import print_json
 from keras_flan.errors import InputError
 
 if TYPE_CHECKING:
@@ -23,58 +24,50 @@ app = typer.Typer()
 
 
 # Options of `generate`: how to ask, how to sample, and what to write.
-_Input = Annotated[
-    Path | None, typer.Option(help="JSONL with a `prompt` per line.")
-]
+_Input = Annotated[Path | None, Option(help="JSONL with a `prompt` per line.")]
 _Templates = Annotated[
-    str | None,
-    typer.Option(help="Ask with these, as mgsm_de; default: generic."),
+    str | None, Option(help="Ask with these, as mgsm_de; default: generic.")
 ]
 _Template = Annotated[
-    int, typer.Option(min=0, help="Which of them, such as a trigger.")
+    int, Option(min=0, help="Which of them, such as a trigger.")
 ]
 _Exemplars = Annotated[
     Path | None,
-    typer.Option(help="JSONL: question, answer, and rationale for --cot."),
+    Option(help="JSONL: question, answer, and rationale for --cot."),
 ]
 _TwoPasses = Annotated[
-    bool,
-    typer.Option("--two-passes", help="Reasoning first, then the answer."),
+    bool, Option("--two-passes", help="Reasoning first, then the answer.")
 ]
-_TopP = Annotated[
-    float, typer.Option(max=1, help="Keep tokens up to this share.")
-]
-_Stop = Annotated[
-    list[str] | None, typer.Option(help="Ends an output; repeatable.")
-]
+_TopP = Annotated[float, Option(max=1, help="Keep tokens up to this share.")]
+_Stop = Annotated[list[str] | None, Option(help="Ends an output; repeatable.")]
 _Kind = Annotated[
-    str, typer.Option(help="Answers: text, number, option, program, ...")
+    str, Option(help="Answers: text, number, option, program, ...")
 ]
 _Adaptive = Annotated[
     float | None,
-    typer.Option(help="Draw no more once the leader is this sure: 0.95."),
+    Option(help="Draw no more once the leader is this sure: 0.95."),
 ]
 _Output = Annotated[
-    Path | None, typer.Option(help="Folder for answers.jsonl and trace.html.")
+    Path | None, Option(help="Folder for answers.jsonl and trace.html.")
 ]
 _Picture = Annotated[
-    Path | None, typer.Option(help="A .png, .svg or .pdf of the votes.")
+    Path | None, Option(help="A .png, .svg or .pdf of the votes.")
 ]
 
 
 @app.command()
 def generate(
     model: Model,
-    prompt: Annotated[str | None, typer.Option(help="One prompt.")] = None,
+    prompt: Annotated[str | None, Option(help="One prompt.")] = None,
     input: _Input = None,
     cot: Annotated[
-        bool, typer.Option("--cot", help="Ask for step-by-step reasoning.")
+        bool, Option("--cot", help="Ask for step-by-step reasoning.")
     ] = False,
     templates: _Templates = None,
     template: _Template = 0,
     exemplars: _Exemplars = None,
     two_passes: _TwoPasses = False,
-    samples: Annotated[int, typer.Option(min=1, help="Paths per prompt.")] = 1,
+    samples: Annotated[int, Option(min=1, help="Paths per prompt.")] = 1,
     temperature: Temperature = None,
     top_k: TopK = 40,
     top_p: _TopP = 1.0,
@@ -129,10 +122,10 @@ def generate(
 def serve(
     model: Model,
     host: Annotated[
-        str, typer.Option(help="Address to listen on; only this machine.")
+        str, Option(help="Address to listen on; only this machine.")
     ] = "127.0.0.1",
     port: Annotated[
-        int, typer.Option(min=0, max=65535, help="0 takes a free one.")
+        int, Option(min=0, max=65535, help="0 takes a free one.")
     ] = 8000,
 ) -> None:
     """Ask a model questions on a local web page."""

@@ -4,31 +4,30 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from typer import Option
 
 from keras_flan.cli.options import Json, Quiet
-from keras_flan.cli.printing.shared import print_json
+from keras_flan.cli.printing import print_json
 
 app = typer.Typer()
 
 
 @app.command()
 def miniature(
-    output: Annotated[
-        Path, typer.Option(help="Where the runs are kept.")
-    ] = Path("runs/miniature"),
+    output: Annotated[Path, Option(help="Where the runs are kept.")] = Path(
+        "runs/miniature"
+    ),
     plan: Annotated[
-        Path | None, typer.Option(help="A plan of your own, in YAML.")
+        Path | None, Option(help="A plan of your own, in YAML.")
     ] = None,
     quick: Annotated[
-        bool, typer.Option("--quick", help="Fewer and smaller runs.")
+        bool, Option("--quick", help="Fewer and smaller runs.")
     ] = False,
     only: Annotated[
-        list[str] | None,
-        typer.Option(help="The name of an experiment; may repeat."),
+        list[str] | None, Option(help="The name of an experiment; may repeat.")
     ] = None,
     workers: Annotated[
-        int,
-        typer.Option(min=1, help="Processes, each with a share of the cores."),
+        int, Option(min=1, help="Processes, each with a share of the cores.")
     ] = 1,
     json_: Json = False,
     quiet: Quiet = False,

@@ -2,26 +2,21 @@
 
 from typing import Annotated
 
-import typer
+from typer import Option
 
 from keras_flan.errors import InputError
 
-Json = Annotated[
-    bool, typer.Option("--json", help="Print only JSON on stdout.")
-]
-Quiet = Annotated[bool, typer.Option("--quiet", help="No progress bars.")]
-Seed = Annotated[int, typer.Option(help="The seed of everything random.")]
+Json = Annotated[bool, Option("--json", help="Print only JSON on stdout.")]
+Quiet = Annotated[bool, Option("--quiet", help="No progress bars.")]
+Seed = Annotated[int, Option(help="The seed of everything random.")]
 Model = Annotated[
-    str, typer.Option(help="A model folder, hf://NAME or kaggle://NAME.")
+    str, Option(help="A model folder, hf://NAME or kaggle://NAME.")
 ]
 Temperature = Annotated[
-    float | None,
-    typer.Option(min=0, help="Default: 0 for one path, else 0.7."),
+    float | None, Option(min=0, help="Default: 0 for one path, else 0.7.")
 ]
-TopK = Annotated[int, typer.Option(min=0, help="0 keeps the whole vocabulary.")]
-NewTokens = Annotated[
-    int, typer.Option(min=1, help="Longest output, in tokens.")
-]
+TopK = Annotated[int, Option(min=0, help="0 keeps the whole vocabulary.")]
+NewTokens = Annotated[int, Option(min=1, help="Longest output, in tokens.")]
 
 
 def parse_pairs(texts: list[str], option: str) -> dict[str, str]:

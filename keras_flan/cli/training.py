@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from keras_flan.cli.options import Json, Quiet
-from keras_flan.cli.printing.shared import print_json
+from keras_flan.cli.printing import print_json
 from keras_flan.errors import InputError
 
 app = typer.Typer()

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from keras_flan.cli.printing.shared import names_and_numbers, print_json
+from keras_flan.cli.printing import names_and_numbers, print_json
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -24,14 +24,7 @@ _SKIPPED_NAMES = 3
 def print_import(
     imported: Imported, output: Path, mixture_file: Path | None, as_json: bool
 ) -> None:
-    """Prints what `import_source` returned, and how to go on.
-
-    Args:
-        imported: What was returned.
-        output: The folder of the records.
-        mixture_file: The mixture that was started, if one was.
-        as_json: Whether to print JSON.
-    """
+    """Prints what `import_source` returned, and the mixture that was begun."""
     one, *more = imported.tasks
     alone = not (more or imported.rejected or imported.left_out)
     if as_json:

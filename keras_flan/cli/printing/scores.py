@@ -3,18 +3,10 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from keras_flan.cli.printing.shared import names_and_numbers
+from keras_flan.cli.printing import names_and_numbers
 
-# Columns of the table of metrics, which has to fit a terminal.
-_METRICS = (
-    "f1",
-    "rouge_l",
-    "per_token",
-    "single",
-    "weighted",
-    "abstained",
-    "ece",
-)
+# Further columns of the table of metrics, which has to fit a terminal.
+_MORE = ("f1", "rouge_l", "per_token", "single", "weighted", "abstained", "ece")
 
 
 def print_metrics(metrics: Mapping[str, Any]) -> None:
@@ -23,7 +15,7 @@ def print_metrics(metrics: Mapping[str, Any]) -> None:
 
     from keras_flan.evaluation.scores.scoring import way_of
 
-    extra = [key for key in _METRICS if key in metrics]
+    extra = [key for key in _MORE if key in metrics]
     way = f" {way_of(metrics['run'])}" if "run" in metrics else ""
     table = names_and_numbers(
         "task",
@@ -38,7 +30,7 @@ def print_metrics(metrics: Mapping[str, Any]) -> None:
         table.add_section()
         for name, level in levels.items():
             table.add_row(name, *_cells(level, extra))
-    console = Console()
+    console = Console(highlight=False)
     if not console.is_terminal:  # A file need not be as narrow as one.
         wide = console.options.update_width(1000)
         widest = console.measure(table, options=wide).maximum
@@ -46,21 +38,18 @@ def print_metrics(metrics: Mapping[str, Any]) -> None:
     console.print(table)
     if metrics.get("normalised") is not None:
         console.print(
-            f"normalised (0 is guessing): {metrics['normalised']:.1%}",
-            highlight=False,
+            f"normalised (0 is guessing): {metrics['normalised']:.1%}"
         )
     if "adaptive" in metrics:
         console.print(
             f"adaptive vote: {metrics['adaptive']:.1%} with "
-            f"{metrics['drawn']:.0%} of the paths",
-            highlight=False,
+            f"{metrics['drawn']:.0%} of the paths"
         )
     if "calibration" in metrics:
         console.print(
             "calibration on {n} held-out votes: ECE {ece_before:.3f} -> "
             "{ece_after:.3f}, Brier {brier_before:.3f} -> "
-            "{brier_after:.3f}".format(**metrics["calibration"]),
-            highlight=False,
+            "{brier_after:.3f}".format(**metrics["calibration"])
         )
 
 
@@ -82,13 +71,7 @@ def _cells(row: Mapping[str, Any], extra: Sequence[str]) -> list[str]:
 def print_changes(
     found: Sequence[Mapping[str, Any]], number: int, most: int = 20
 ) -> None:
-    """Prints what `changes` returned.
-
-    Args:
-        found: The changes.
-        number: Of how many rows.
-        most: The largest number of changes to show.
-    """
+    """Prints what `changes` returned of `number` rows, at most `most`."""
     from rich.console import Console
     from rich.text import Text
 

@@ -134,10 +134,8 @@ class Bench:
     def compute(self, base: str) -> dict[str, float]:
         """Returns what pretraining a base took: steps and tokens."""
         config = self._bases[base].config()
-        return {
-            "steps": config.steps + config.practice,
-            "tokens": config.tokens,
-        }
+        steps = config.steps + config.practice
+        return {"steps": steps, "tokens": config.tokens}
 
     def _start(self, base: str, method: str) -> "_Start":
         if (base, method) not in self._models:

@@ -188,11 +188,7 @@ class _Set:
         spec = self.spec
         return write_records(
             generate(
-                spec,
-                self.split,
-                self.number,
-                self.templates,
-                self.other_ways,
+                spec, self.split, self.number, self.templates, self.other_ways
             ),
             self.directory,
             name=spec.name,

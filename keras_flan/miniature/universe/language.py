@@ -396,11 +396,4 @@ SENTIMENT = family(
        content=story(_often_good, REVIEW.show)),
 )  # fmt: skip
 
-TASKS = (
-    *GRAMMAR,
-    *RELATIONS,
-    *OPPOSITE_TASKS,
-    *CALENDAR,
-    *CLOCK,
-    *SENTIMENT,
-)
+TASKS = (*GRAMMAR, *RELATIONS, *OPPOSITE_TASKS, *CALENDAR, *CLOCK, *SENTIMENT)

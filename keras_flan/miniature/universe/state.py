@@ -18,11 +18,7 @@ COIN_ASK = (
 )
 
 THINGS_HELD = ("ball", "bell", "book", "cup", "key", "lamp", "pen", "ring")
-SWAP_TELL = (
-    "{x} and {y} swap.",
-    "{x} and {y} trade.",
-    "{x} swaps with {y}.",
-)
+SWAP_TELL = ("{x} and {y} swap.", "{x} and {y} trade.", "{x} swaps with {y}.")
 SWAP_ASK = (
     "What does {who} have?",
     "What does {who} have now?",

@@ -42,8 +42,7 @@ def _walks(draws: Draws) -> _Walks:
 
 
 PLACES = story(
-    _walks,
-    lambda v: " ".join(f"{who} goes to the {room}." for who, room in v),
+    _walks, lambda v: " ".join(f"{who} goes to the {room}." for who, room in v)
 )
 
 
