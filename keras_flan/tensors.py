@@ -10,3 +10,5 @@ Tensor: TypeAlias = Any
 # not be imported for an annotation.
 Ragged: TypeAlias = Any
 Dataset: TypeAlias = Any
+# By name: the inputs of a model, the weights of a layer.
+Tensors: TypeAlias = dict[str, Any]

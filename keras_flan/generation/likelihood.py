@@ -9,6 +9,8 @@ from keras import ops
 from keras_flan.errors import InputError
 from keras_flan.generation.compiling import compiled
 from keras_flan.generation.outputs import Likelihood
+from keras_flan.models.decoding import Rows
+from keras_flan.models.language_model import LanguageModel
 from keras_flan.models.language_model import LanguageModel
 from keras_flan.progress import track
 
@@ -71,7 +73,7 @@ def log_likelihoods(
         enabled=progress,
     ):
         # Rows and targets that only fill the batch come last.
-        for row, scores in zip(batch, program(*_arrays(batch)), strict=False):
+        for row, scores in zip(batch, program(_arrays(batch)), strict=False):
             targets = zip(row.places, row.targets, scores, strict=False)
             for place, target, score in targets:
                 found[place] = Likelihood(float(score), len(target))
@@ -170,7 +172,7 @@ def _batch_size(bucket: tuple[int, int, int]) -> int:
     return max(1, min(32, _BATCH_TOKENS // bucket[0]))
 
 
-def _arrays(batch: Sequence[_Row]) -> tuple[np.ndarray, ...]:
+def _arrays(batch: Sequence[_Row]) -> Rows:
     """Returns token ids, lengths, first places, targets and their mask."""
     length, number, longest = bucket = batch[0].bucket
     size = _batch_size(bucket)
@@ -185,13 +187,13 @@ def _arrays(batch: Sequence[_Row]) -> tuple[np.ndarray, ...]:
         for j, target in enumerate(row.targets):
             targets[i, j, : len(target)] = target
             mask[i, j, : len(target)] = 1
-    return inputs, lengths, first, targets, mask
+    return Rows(inputs, lengths, first, targets, mask)
 
 
-def _program(model: LanguageModel) -> Callable[..., np.ndarray]:
+def _program(model: LanguageModel) -> Callable[[Rows], np.ndarray]:
     """Returns the compiled scoring function of a model; it is kept with it."""
     if not hasattr(model, "_scoring_program"):
         run, _ = compiled(model, model.decoding.score)
         # Not an attribute that Keras should track.
         object.__setattr__(model, "_scoring_program", run)
-    return lambda *arrays: ops.convert_to_numpy(model._scoring_program(*arrays))
+    return lambda rows: ops.convert_to_numpy(model._scoring_program(rows))

@@ -18,7 +18,8 @@ from keras_flan.generation.compiling import compiled, shaped
 from keras_flan.generation.sampling import choose
 from keras_flan.generation.sampling_settings import Sampling
 from keras_flan.models.activation_layouts import constrain
-from keras_flan.models.language_model import Decoding, LanguageModel
+from keras_flan.models.decoding import Decoding, Fed
+from keras_flan.models.language_model import LanguageModel
 from keras_flan.models.path_attention import (
     block_length,
     cache_shapes,
@@ -291,10 +292,7 @@ def _round(
         logits, newest = decoding.step(
             {"memory": memory, "past": [newest, *older]},
             prepared,
-            grid["lengths"],
-            tokens,
-            ages,
-            grid["clock"] + step,
+            Fed(grid["lengths"], tokens, ages, grid["clock"] + step),
         )
         tokens, gain = choose(
             logits,

@@ -1,9 +1,16 @@
 """Asking for the layout of an activation by its name."""
 
+from collections.abc import Mapping, Sequence
+from typing import Any
+
 import keras
 
+from keras_flan.tensors import Tensor
 
-def constrain(x, *names):
+Axes = tuple[str | None, ...]
+
+
+def constrain(x: Tensor, *names: str) -> Tensor:
     """Lays a tensor out as the distribution in use says for its name.
 
     Models name the activations that matter (`"residual"`, `"queries"`, ...);
@@ -34,7 +41,7 @@ def constrain(x, *names):
     return keras.distribution.distribute_tensor(x, layout)
 
 
-def activation_layout(shape, *names):
+def activation_layout(shape: Sequence[int | None], *names: str) -> Any:
     """Returns where a tensor lies, or `None`; see `constrain`.
 
     Args:
@@ -57,7 +64,9 @@ def activation_layout(shape, *names):
     return keras.distribution.TensorLayout(axes, mesh)
 
 
-def dividing_axes(axes, shape, sizes):
+def dividing_axes(
+    axes: Axes, shape: Sequence[int | None], sizes: Mapping[str, int]
+) -> Axes:
     """Leaves out the mesh axes that don't divide their dimension.
 
     Args:

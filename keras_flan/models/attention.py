@@ -4,17 +4,21 @@ All of it by plain functions: scores, masks and softmax in float32, keys and
 values with as many heads as the model stores (never repeated per query head).
 """
 
+from collections.abc import Callable
+from typing import Any
+
 import keras
 from keras import ops
 
 from keras_flan.models.stacking import scan_layers
+from keras_flan.tensors import Tensor
 
 # Given to the scores of masked positions; finite, so that a row without any
 # visible position (padding) stays a number.
 MASKED = -1e9
 
 
-def same_segment(query_segments, key_segments):
+def same_segment(query_segments: Tensor, key_segments: Tensor) -> Tensor:
     """Which keys each query sees, bool `(batch, queries, keys)`.
 
     Padding is never seen. Padding that looks sees every example, as in
@@ -29,7 +33,9 @@ def same_segment(query_segments, key_segments):
     return ops.logical_and(same, key > 0)
 
 
-def block_causal(segment_ids, prefix_mask=None):
+def block_causal(
+    segment_ids: Tensor, prefix_mask: Tensor | None = None
+) -> Tensor:
     """Which keys each query of a packed row sees: earlier ones of its own.
 
     Args:
@@ -52,14 +58,16 @@ def block_causal(segment_ids, prefix_mask=None):
     return ops.logical_and(same_segment(segment_ids, segment_ids), earlier)
 
 
-def within_window(mask, query_places, key_places, window):
+def within_window(
+    mask: Tensor, query_places: Tensor, key_places: Tensor, window: int | None
+) -> Tensor:
     """Narrows a mask to keys less than `window` places away.
 
     Args:
         mask: bool `(batch, queries, keys)`.
         query_places: int `(queries)` or `(batch, queries)`.
         key_places: int `(keys)` or `(batch, keys)`.
-        window: int, or `None` for no limit.
+        window: `None` is no limit.
     """
     if window is None:
         return mask
@@ -68,16 +76,16 @@ def within_window(mask, query_places, key_places, window):
 
 
 def attend(
-    query,
-    key,
-    value,
-    mask,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    mask: Tensor,
     *,
-    scale=None,
-    bias=None,
-    soft_cap=None,
-    dropout=None,
-):
+    scale: float | None = None,
+    bias: Tensor | None = None,
+    soft_cap: float | None = None,
+    dropout: Callable[[Tensor], Tensor] | None = None,
+) -> Tensor:
     """Grouped-query attention.
 
     Args:
@@ -85,9 +93,9 @@ def attend(
         key: `(batch, keys, key_heads, width)`.
         value: `(batch, keys, key_heads, width)`.
         mask: bool `(batch, queries or 1, keys)`.
-        scale: float or `None`. The scores are multiplied by it.
-        bias: `(1, heads, queries, keys)`, added to the scores, or `None`.
-        soft_cap: float or `None`. Scores become `cap * tanh(score / cap)`.
+        scale: The scores are multiplied by it.
+        bias: `(1, heads, queries, keys)`, added to the scores.
+        soft_cap: Scores become `cap * tanh(score / cap)`.
         dropout: Applied to the attention weights `(batch, heads, queries,
             keys)`, if given; where heads share keys their axis is two,
             `(key_heads, heads / key_heads)`.
@@ -98,9 +106,9 @@ def attend(
     batch, queries, heads, width = ops.shape(query)
     key_heads = key.shape[2]
     # An axis of one is not free: XLA's products of it are slower on CPU.
-    axis, split = "", (heads,)
+    axis, split = "", [heads]
     if heads != key_heads:
-        axis, split = "g", (key_heads, heads // key_heads)
+        axis, split = "g", [key_heads, heads // key_heads]
         query = ops.reshape(query, (batch, queries, *split, width))
     scores = ops.einsum(f"bqk{axis}w,bskw->bk{axis}qs", query, key)
     scores = ops.cast(scores, "float32")
@@ -121,8 +129,16 @@ def attend(
 
 
 def attend_by_chunks(
-    query, key, value, mask, *, chunk=None, bias=None, dropout=None, **settings
-):
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    mask: Tensor,
+    *,
+    chunk: int | None = None,
+    bias: Tensor | None = None,
+    dropout: Callable[[Tensor, Any, int], Tensor] | None = None,
+    **settings: float | None,
+) -> Tensor:
     """Attends as `attend` does, to one source, some queries at a time.
 
     The scores and weights of all queries never exist together, `(batch,
@@ -134,12 +150,11 @@ def attend_by_chunks(
         key: `(batch, keys, key_heads, width)`.
         value: `(batch, keys, key_heads, width)`.
         mask: bool `(batch, queries or 1, keys)`.
-        chunk: int. Queries at a time; `None` for all.
+        chunk: Queries at a time; `None` for all.
         bias: `(heads, queries + keys - 1)`, what is added to the scores of
-            each distance from query to key, from `1 - queries` on; or
-            `None`.
+            each distance from query to key, from `1 - queries` on.
         dropout: A function of attention weights, the number of their first
-            query and the number of all queries; or `None`.
+            query and the number of all queries.
         **settings: `scale` and `soft_cap`, as for `attend`.
 
     Returns:
@@ -148,28 +163,38 @@ def attend_by_chunks(
     count, keys = ops.shape(query)[1], ops.shape(key)[1]
     tensors = [key, value] if bias is None else [key, value, bias]
 
-    def some(part, mask, start, key, value, *bias):
-        size = ops.shape(part)[1]
-        added = None
-        if bias:
-            added = spread_distances(*bias, count, keys, start, size)
+    def some(part: Tensor, mask: Tensor, start: Any, *source: Tensor) -> Tensor:
+        key, value, *rest = source
+        bias = None
+        if rest:
+            size = ops.shape(part)[1]
+            bias = spread_distances(rest[0], count, keys, start, size)
+
+        def drop(weights: Tensor) -> Tensor:
+            return dropout(weights, start, count) if dropout else weights
+
         return attend(
-            part,
-            key,
-            value,
-            mask,
-            bias=added,
-            dropout=dropout and (lambda w: dropout(w, start, count)),
-            **settings,
+            part, key, value, mask, bias=bias, dropout=drop, **settings
         )
 
     if chunk is None or count <= chunk:
         return some(query, mask, 0, *tensors)
-    some = keras.remat(some)
+    return _by_chunks(keras.remat(some), query, mask, tensors, chunk)
+
+
+def _by_chunks(
+    some: Callable[..., Tensor],
+    query: Tensor,
+    mask: Tensor,
+    tensors: list[Tensor],
+    chunk: int,
+) -> Tensor:
+    """Calls `some` with each chunk of queries; the last may be shorter."""
+    count, keys = ops.shape(query)[1], ops.shape(tensors[0])[1]
     whole = count // chunk * chunk
     mask = ops.broadcast_to(mask, (ops.shape(mask)[0], count, keys))
 
-    def split(x):
+    def split(x: Tensor) -> Tensor:
         """`(batch, count, ...)` to `(chunks, batch, chunk, ...)`."""
         x = x[:, :whole]
         shape = (ops.shape(x)[0], whole // chunk, chunk, *ops.shape(x)[2:])
@@ -190,7 +215,13 @@ def attend_by_chunks(
     return ops.concatenate([made, rest], axis=1)
 
 
-def spread_distances(values, queries, keys, start=0, size=None):
+def spread_distances(
+    values: Tensor,
+    queries: int,
+    keys: int,
+    start: Tensor | int = 0,
+    size: int | None = None,
+) -> Tensor:
     """Gives each pair of query and key the value of its distance.
 
     By copies, not by looking up: so its gradient is a sum, not a scatter.
@@ -198,10 +229,10 @@ def spread_distances(values, queries, keys, start=0, size=None):
     Args:
         values: `(heads, queries + keys - 1)`, by the distance from query to
             key, `1 - queries` first.
-        queries: int. All queries.
-        keys: int. All keys.
-        start: int or int tensor, the first query wanted.
-        size: int. How many queries are wanted; default all.
+        queries: All queries.
+        keys: All keys.
+        start: The first query wanted.
+        size: How many queries are wanted; default all.
 
     Returns:
         `(1, heads, size, keys)`.

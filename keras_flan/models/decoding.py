@@ -1,10 +1,44 @@
 """What generating and ranking need of a model, whatever its family."""
 
-from typing import Any
+from typing import Any, NamedTuple
 
 from keras import ops
 
-from keras_flan.tensors import Tensor
+from keras_flan.tensors import Tensor, Tensors
+
+
+class Fed(NamedTuple):
+    """What is fed in a step.
+
+    Args:
+        lengths: int `(slots)`, tokens of each prompt.
+        tokens: int `(slots, lanes)`, one per path.
+        ages: int `(slots, lanes)`, tokens each path was fed before.
+        clock: int scalar, steps since the caches were empty.
+    """
+
+    lengths: Tensor
+    tokens: Tensor
+    ages: Tensor
+    clock: Tensor
+
+
+class Rows(NamedTuple):
+    """What is scored.
+
+    Args:
+        inputs: int `(rows, length)`, of `Decoding.continued`.
+        lengths: int `(rows)`, tokens of each; the rest is padding.
+        first: int `(rows)`, of `Decoding.continued`.
+        targets: int `(rows, targets, tokens)`.
+        mask: float32, as `targets`: 1 at tokens, 0 at padding.
+    """
+
+    inputs: Tensor
+    lengths: Tensor
+    first: Tensor
+    targets: Tensor
+    mask: Tensor
 
 
 class Decoding:
@@ -60,23 +94,14 @@ class Decoding:
         return None
 
     def step(
-        self,
-        state: dict[str, Any],
-        prepared: Any,
-        lengths: Tensor,
-        tokens: Tensor,
-        ages: Tensor,
-        clock: Tensor,
+        self, state: Tensors, prepared: Any, fed: Fed
     ) -> tuple[Tensor, Any]:
         """Feeds one token per path; returns the logits of the next one.
 
         Args:
             state: `{"memory": ..., "past": ...}`, the caches.
             prepared: From `prepare`.
-            lengths: int `(slots)`, tokens of each prompt.
-            tokens: int `(slots, lanes)`.
-            ages: int `(slots, lanes)`, tokens each path was fed before.
-            clock: int scalar, steps since the caches were empty.
+            fed: What is fed.
 
         Returns:
             float32 logits `(slots, lanes, vocabulary_size)`, and the newest
@@ -100,23 +125,8 @@ class Decoding:
         """
         raise NotImplementedError
 
-    def score(
-        self,
-        inputs: Tensor,
-        lengths: Tensor,
-        first: Tensor,
-        targets: Tensor,
-        mask: Tensor,
-    ) -> Tensor:
-        """Returns log-probabilities of targets, float32 `(rows, targets)`.
-
-        Args:
-            inputs: int `(rows, length)`, of `continued`.
-            lengths: int `(rows)`, tokens of each; the rest is padding.
-            first: int `(rows)`, of `continued`.
-            targets: int `(rows, targets, tokens)`.
-            mask: float32, as `targets`: 1 at tokens, 0 at padding.
-        """
+    def score(self, rows: Rows) -> Tensor:
+        """Returns log-probabilities of targets, float32 `(rows, targets)`."""
         raise NotImplementedError
 
 

@@ -7,8 +7,12 @@ number's place and a key, so it can be made again anywhere: in the backward
 pass, for some queries of a row, and the same on every backend.
 """
 
+from typing import Any
+
 import keras
 from keras import ops
+
+from keras_flan.tensors import Tensor
 
 # Odd constants of two rounds, "lowbias32" of Chris Wellons's hash prospector.
 _FIRST, _SECOND = 0x7FEB352D, 0x846CA68B
@@ -19,24 +23,30 @@ class Dropout:
     """Dropout at the sites of one layer, in one step.
 
     Args:
-        rate: float. Which part of the numbers becomes 0; the rest is scaled
+        rate: Which part of the numbers becomes 0; the rest is scaled
             up by `1 / (1 - rate)`.
         key: int32 `(2,)`, of `layer_keys`; `None` drops nothing.
     """
 
-    def __init__(self, rate=0.0, key=None):
+    def __init__(self, rate: float = 0.0, key: Tensor | None = None):
         self.rate = rate
         self.key = key
 
-    def __call__(self, x, site, start=0, rows=None):
+    def __call__(
+        self,
+        x: Tensor,
+        site: int,
+        start: Tensor | int = 0,
+        rows: int | None = None,
+    ) -> Tensor:
         """Returns `x` with some numbers dropped.
 
         Args:
             x: A tensor of two axes or more.
-            site: int. Which place of the layer this is; each has its mask.
-            start: int or int tensor, the place of the first of `x`'s rows
+            site: Which place of the layer this is; each has its mask.
+            start: The place of the first of `x`'s rows
                 (its last axis but one), if `x` is a part of a larger tensor.
-            rows: int. The rows of that tensor.
+            rows: The rows of that tensor.
         """
         if self.key is None or not self.rate:
             return x
@@ -47,12 +57,12 @@ class Dropout:
         return ops.where(kept, scaled, ops.zeros_like(x))
 
 
-def layer_keys(seed, num_layers):
+def layer_keys(seed: Tensor, num_layers: int) -> Tensor:
     """Returns a key for each layer, int32 `(num_layers, 2)`.
 
     Args:
         seed: int `(2,)`, of `keras.random.SeedGenerator.next`.
-        num_layers: int.
+        num_layers: How many.
     """
     seed = ops.cast(seed, "int32")
     layers = ops.arange(num_layers, dtype="int32")
@@ -61,7 +71,9 @@ def layer_keys(seed, num_layers):
     return ops.stack([first ^ second, second], axis=1)
 
 
-def _bits(shape, key, site, start, rows):
+def _bits(
+    shape: Any, key: Tensor, site: int, start: Tensor | int, rows: int | None
+) -> Tensor:
     """A random int32 for each place of a tensor."""
     *lead, count, width = shape
     rows = count if rows is None else rows
@@ -85,27 +97,27 @@ def _bits(shape, key, site, start, rows):
     return x * _signed(_SECOND)
 
 
-def _mix(x):
+def _mix(x: Tensor) -> Tensor:
     x = (x ^ _shifted(x, 16)) * _FIRST
     x = (x ^ _shifted(x, 15)) * _signed(_SECOND)
     return x ^ _shifted(x, 16)
 
 
-def _shifted(x, places):
+def _shifted(x: Tensor, places: int) -> Tensor:
     """Shifts right as if without a sign."""
     return ops.right_shift(x, places) & ((1 << (32 - places)) - 1)
 
 
-def _signed(value):
+def _signed(value: int) -> int:
     """An int32 of the same low 32 bits."""
     return (value + 2**31) % 2**32 - 2**31
 
 
-def _wrapped(stride):
+def _wrapped(stride: Tensor | int) -> Tensor | int:
     """A stride that may pass 32 bits, or be known at run time only."""
     return _signed(stride) if isinstance(stride, int) else stride
 
 
-def seed_generator(rate):
+def seed_generator(rate: float) -> keras.random.SeedGenerator | None:
     """Returns a generator for `layer_keys`; `None` if nothing is dropped."""
     return keras.random.SeedGenerator() if rate else None

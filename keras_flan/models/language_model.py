@@ -11,7 +11,7 @@ from keras_flan.errors import InputError, did_you_mean
 from keras_flan.lazy import borrowed
 from keras_flan.models.backbones import copy_backbone
 from keras_flan.models.decoding import Decoding
-from keras_flan.tensors import Tensor
+from keras_flan.tensors import Tensor, Tensors
 
 M = TypeVar("M", bound="LanguageModel")
 
@@ -150,13 +150,11 @@ class LanguageModel(keras.Model):
         """Returns the weights as a backbone of keras-hub's own class."""
         return self.backbone
 
-    def call(self, inputs: dict[str, Tensor], training: bool = False) -> Tensor:
+    def call(self, inputs: Tensors, training: bool = False) -> Tensor:
         x = self.hidden(inputs, training=training)
         return self.logits(x) if self._projects else x
 
-    def hidden(
-        self, inputs: dict[str, Tensor], training: bool = False
-    ) -> Tensor:
+    def hidden(self, inputs: Tensors, training: bool = False) -> Tensor:
         """Returns what `logits` takes, `(batch, length, hidden_dim)`."""
         raise NotImplementedError
 
@@ -208,16 +206,14 @@ class LanguageModel(keras.Model):
     def compute_loss(
         self,
         x: Any = None,
-        y: Tensor = None,
-        y_pred: Tensor = None,
-        sample_weight: Tensor = None,
+        y: Any = None,
+        y_pred: Any = None,
+        sample_weight: Any = None,
         training: bool = True,
     ) -> Tensor:
         if not self._projects:
             y_pred = self.loss.by_chunks(y, y_pred, self.logits)
-        return super().compute_loss(
-            x, y, y_pred, sample_weight, training=training
-        )
+        return super().compute_loss(x, y, y_pred, sample_weight, training)
 
     # === Saving ===
 

@@ -13,21 +13,32 @@ tensor of its own: a part of a tensor would be copied before it is multiplied.
 When the newest block is full, the oldest takes its place (`turn`).
 """
 
+from collections.abc import Callable
+from typing import Any
+
 from keras import ops
 
 from keras_flan.models.attention import MASKED
+from keras_flan.tensors import Tensor
 
-# A ring has so many blocks, a short one fewer.
+# Keys and values.
+Pair = tuple[Tensor, Tensor]
+# Makes of scores `(..., places)` and distances what adds a scale or a bias.
+Adjust = Callable[[Tensor, Tensor], Tensor]
+# What a softmax needs of one source: maximum, sum, weighted values.
+_Part = tuple[Tensor, Tensor, Tensor]
+
+# Blocks of a ring; a short one has fewer.
 _BLOCKS = 4
 _SHORTEST_BLOCK = 32
 
 
-def each_layer(function, *caches):
+def each_layer(function: Callable, *caches: Any) -> Any:
     """Calls `function` with the keys and values of each layer.
 
     Args:
         function: Takes as many `(keys, values)` as there are caches.
-        *caches: A list of pairs, one a layer, or one pair of all layers,
+        *caches: A list of pairs, one per layer, or one pair of all layers,
             stacked.
     """
     if isinstance(caches[0], list):
@@ -35,28 +46,30 @@ def each_layer(function, *caches):
     return function(*caches)
 
 
-def cache_shapes(memory, slots, lanes, length):
+def cache_shapes(
+    memory: Any, slots: int, lanes: int, length: int
+) -> dict[str, Any]:
     """Returns the shapes of all caches, from those of one prompt's memory.
 
     Args:
         memory: Shapes of the keys `(..., 1, heads, width, input_length)` and
             values `(..., 1, heads, input_length, width)` of one prompt, see
             `each_layer`.
-        slots: int. Prompts that are held.
-        lanes: int. Paths of each.
-        length: int. Places of the ring.
+        slots: Prompts that are held.
+        lanes: Paths of each.
+        length: Places of the ring.
 
     Returns:
         `{"memory": ..., "past": ...}`; the memory of the same form, of the
-        past a list of such, one a block. Keys of the past are as its values:
+        past a list of such, one per block. Keys of the past are as its values:
         so a place is written in one piece.
     """
     places = block_length(length)
 
-    def widen(pair):
+    def widen(pair: Any) -> Any:
         return tuple((*s[:-4], slots, *s[-3:]) for s in pair)
 
-    def grow(pair):
+    def grow(pair: Any) -> Any:
         _, (*stack, _, heads, _, width) = pair
         return ((*stack, slots, lanes, heads, places, width),) * 2
 
@@ -66,17 +79,17 @@ def cache_shapes(memory, slots, lanes, length):
     }
 
 
-def block_length(length):
+def block_length(length: int) -> int:
     """How many places the blocks of a ring of `length` places have."""
     return max(min(length, _SHORTEST_BLOCK), length // _BLOCKS)
 
 
-def turn(past):
+def turn(past: list[Any]) -> list[Any]:
     """Makes the oldest block the newest, to be written anew."""
     return [past[-1], *past[:-1]]
 
 
-def prompt_memory(key, value):
+def prompt_memory(key: Tensor, value: Tensor) -> Pair:
     """Keys and values `(..., places, heads, width)` as memory holds them."""
     axes = list(range(len(key.shape) - 3))
     place, heads, width = range(len(axes), len(axes) + 3)
@@ -86,37 +99,45 @@ def prompt_memory(key, value):
     )
 
 
-def write_past(block, key, value, clock):
+def write_past(block: Pair, new: Pair, clock: Tensor) -> Pair:
     """Writes one place of a block (of one layer, or stacked).
 
     Args:
         block: Keys and values `(..., slots, lanes, heads, places, width)`.
-        key: `(..., slots, lanes, heads, width)`.
-        value: As `key`.
+        new: Key and value `(..., slots, lanes, heads, width)`.
         clock: int scalar tensor.
 
     Returns:
         The new keys and values.
     """
 
-    def put(held, new):
+    def put(held: Tensor, new: Tensor) -> Tensor:
         *grid, places, _ = held.shape
         where = [*(0 for _ in grid), ops.mod(clock, places), 0]
         return ops.slice_update(held, where, ops.expand_dims(new, -2))
 
-    return tuple(map(put, block, (key, value)))
+    return put(block[0], new[0]), put(block[1], new[1])
 
 
-def attend_paths(query, past, ages, clock, *, adjust, prompt=None, new=None):
+def attend_paths(
+    query: Tensor,
+    past: list[Pair],
+    ages: Tensor,
+    clock: Tensor,
+    *,
+    adjust: Adjust,
+    prompt: tuple[Tensor, Tensor, Tensor] | None = None,
+    new: Pair | None = None,
+) -> Tensor:
     """Grouped-query attention of one new token of each path.
 
     Args:
         query: `(slots, lanes, heads, width)`.
-        past: A list of blocks, newest first: keys and values `(slots,
-            lanes, key_heads, places, width)`.
+        past: Blocks, newest first: keys and values `(slots, lanes,
+            key_heads, places, width)`.
         ages: int `(slots, lanes)`, tokens each path has seen before.
-        clock: int scalar tensor: the new token's place in the newest block
-            is `clock % places`.
+        clock: int scalar: the new token's place in the newest block is
+            `clock % places`.
         adjust: A function of float32 scores `(slots, lanes, key_heads,
             group, places)`, and int distances `(places)` or `(slots, lanes,
             1, 1, places)`, to scores: adds a scale, a bias, a window.
@@ -130,13 +151,36 @@ def attend_paths(query, past, ages, clock, *, adjust, prompt=None, new=None):
         `(slots, lanes, heads, width)`.
     """
     slots, lanes, heads, width = query.shape
-    key_heads, places = past[0][0].shape[2:4]
-    length = places * len(past)
-    group = heads // key_heads
-    query = ops.reshape(query, (slots, lanes, key_heads, group, width))
+    key_heads = past[0][0].shape[2]
+    query = ops.reshape(
+        query, (slots, lanes, key_heads, heads // key_heads, width)
+    )
     nearest = 0 if new is None else 1
+    parts = [_past_part(query, past, ages, clock, adjust, nearest)]
+    if prompt is not None:
+        parts.append(_prompt_part(query, *prompt, ages, adjust))
+    if new is not None:
+        key, value = new
+        scores = ops.sum(query * key[:, :, :, None], axis=-1, keepdims=True)
+        scores = adjust(ops.cast(scores, "float32"), ops.zeros((1,), "int32"))
+        value = ops.broadcast_to(value[:, :, :, None], query.shape)
+        parts.append((scores, ops.ones_like(scores), value))
+    return ops.reshape(_join(parts), (slots, lanes, heads, width))
 
-    def own(*blocks):
+
+def _past_part(
+    query: Tensor,
+    past: list[Pair],
+    ages: Tensor,
+    clock: Tensor,
+    adjust: Adjust,
+    nearest: int,
+) -> _Part:
+    """What the paths generated themselves, from the distance `nearest` on."""
+    places = past[0][0].shape[3]
+    length = places * len(past)
+
+    def own(*blocks: Pair) -> _Part:
         """Reads some of the blocks."""
         newest = ops.mod(clock, places) - ops.arange(places)
         distance = ops.concatenate(
@@ -152,7 +196,7 @@ def attend_paths(query, past, ages, clock, *, adjust, prompt=None, new=None):
         )[:, :, None, None]
         scores = ops.where(seen, scores, MASKED)
 
-        def product(weights):
+        def product(weights: Tensor) -> Tensor:
             weights = ops.split(weights, len(blocks), axis=-1)
             return sum(map(ops.matmul, weights, [v for _, v in blocks]))
 
@@ -160,48 +204,45 @@ def attend_paths(query, past, ages, clock, *, adjust, prompt=None, new=None):
 
     # Before the ring is full for the first time, its end is not read.
     written = ops.minimum(clock // places, len(past) - 1)
-    parts = [
-        _switch(
-            written,
-            [
-                lambda *blocks, n=n: own(*blocks[:n])
-                for n in range(1, len(past) + 1)
-            ],
-            *past,
-        )
-    ]
-    if prompt is not None:
-        keys, values, seen = prompt
-        place = ops.arange(keys.shape[-1])
-        # All paths of a prompt are queries of one product.
-        scores = ops.einsum("slkgw,skwt->slkgt", query, keys)
-        now = (seen[:, None] + ages)[..., None, None, None]
-        scores = adjust(ops.cast(scores, "float32"), now - place)
-        mask = (place < seen[:, None])[:, None, None, None]
-        scores = ops.where(mask, scores, MASKED)
-        parts.append(
-            _summary(
-                scores,
-                lambda w: ops.einsum("slkgt,sktw->slkgw", w, values),
-                query.dtype,
-            )
-        )
-    if new is not None:
-        key, value = new
-        scores = ops.sum(query * key[:, :, :, None], axis=-1, keepdims=True)
-        scores = adjust(ops.cast(scores, "float32"), ops.zeros((1,), "int32"))
-        value = ops.broadcast_to(value[:, :, :, None], query.shape)
-        parts.append((scores, ops.ones_like(scores), value))
-    return ops.reshape(_join(parts), (slots, lanes, heads, width))
+    return _switch(
+        written,
+        [
+            lambda *blocks, n=n: own(*blocks[:n])
+            for n in range(1, len(past) + 1)
+        ],
+        *past,
+    )
 
 
-def _switch(index, branches, *operands):
+def _prompt_part(
+    query: Tensor,
+    keys: Tensor,
+    values: Tensor,
+    seen: Tensor,
+    ages: Tensor,
+    adjust: Adjust,
+) -> _Part:
+    place = ops.arange(keys.shape[-1])
+    # All paths of a prompt are queries of one product.
+    scores = ops.einsum("slkgw,skwt->slkgt", query, keys)
+    now = (seen[:, None] + ages)[..., None, None, None]
+    scores = adjust(ops.cast(scores, "float32"), now - place)
+    mask = (place < seen[:, None])[:, None, None, None]
+    scores = ops.where(mask, scores, MASKED)
+    return _summary(
+        scores,
+        lambda w: ops.einsum("slkgt,sktw->slkgw", w, values),
+        query.dtype,
+    )
+
+
+def _switch(index: Tensor, branches: list[Callable], *operands: Any) -> Any:
     if len(branches) == 1:
         return branches[0](*operands)
     return ops.switch(index, branches, *operands)
 
 
-def _summary(scores, product, dtype):
+def _summary(scores: Tensor, product: Callable, dtype: str) -> _Part:
     """One source's part of a softmax: its maximum, sum and weighted values."""
     top = ops.max(scores, axis=-1, keepdims=True)
     weights = ops.exp(scores - top)
@@ -209,7 +250,7 @@ def _summary(scores, product, dtype):
     return top, total, product(ops.cast(weights, dtype))
 
 
-def _join(parts):
+def _join(parts: list[_Part]) -> Tensor:
     """Joins sources as if their keys were one after the other."""
     if len(parts) == 1:
         [(_, total, weighted)] = parts

@@ -104,7 +104,7 @@ class Roles:
             return None
         adapter = _ADAPTER.fullmatch("/".join(path.split("/")[-2:]))
         if adapter:
-            return self._adapter_axes(*adapter.groups(), shape)
+            return self._adapter_axes(adapter[1], adapter[2], shape)
         lora = _KERAS_LORA.fullmatch(names[-1])
         if lora:
             return self._keras_lora_axes(names[-2], lora[1], shape)
@@ -120,7 +120,9 @@ class Roles:
         self._kernels[names[-2], shape] = axes
         return axes
 
-    def _adapter_axes(self, joined: str, weight: str, shape) -> Axes | None:
+    def _adapter_axes(
+        self, joined: str, weight: str, shape: tuple[int, ...]
+    ) -> Axes | None:
         if weight in _tables()["houlsby"]:
             return _stacked(_tables()["houlsby"][weight], shape, joined)
         layers = _tables()["lora"].get(joined, ())
@@ -129,19 +131,14 @@ class Roles:
                 continue
             # A kernel ends at the width of the model if it is an output's.
             ends = joined.endswith("_output")
-            sides = {"lora_a": [], "lora_b": []}
-            stack = []
-            for axis, size in zip(axes, kernel_shape, strict=True):
-                if axis == "layers":
-                    stack = [(axis, size)]
-                else:
-                    is_input = (axis == "embed") != ends
-                    side = "lora_a" if is_input else "lora_b"
-                    sides[side].append((axis, size))
-            rank = ("rank", None)
+            named = list(zip(axes, kernel_shape, strict=True))
+            stack = [part for part in named if part[0] == "layers"]
+            rest = [part for part in named if part[0] != "layers"]
+            inputs = [part for part in rest if (part[0] == "embed") != ends]
+            outputs = [part for part in rest if part not in inputs]
             full = {
-                "lora_a": [*stack, *sides["lora_a"], rank],
-                "lora_b": [*stack, rank, *sides["lora_b"]],
+                "lora_a": [*stack, *inputs, ("rank", None)],
+                "lora_b": [*stack, ("rank", None), *outputs],
             }.get(weight, [])
             if len(full) == len(shape) and all(
                 wanted in (None, size)
@@ -150,7 +147,9 @@ class Roles:
                 return tuple(axis for axis, _ in full)
         return None
 
-    def _keras_lora_axes(self, layer: str, factor: str, shape) -> Axes | None:
+    def _keras_lora_axes(
+        self, layer: str, factor: str, shape: tuple[int, ...]
+    ) -> Axes | None:
         for (name, kernel_shape), axes in self._kernels.items():
             if name != layer:
                 continue
@@ -161,7 +160,7 @@ class Roles:
         return None
 
 
-def _stacked(axes: Axes, shape, path: str) -> Axes:
+def _stacked(axes: Axes, shape: tuple[int, ...], path: str) -> Axes:
     """Returns the axes with `layers` in front if the shape has one more."""
     if len(shape) == len(axes) + 1:
         axes = ("layers", *axes)

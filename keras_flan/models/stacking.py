@@ -1,9 +1,13 @@
 """Running layers whose weights are stacked, `(num_layers, ...)`."""
 
 import math
+from collections.abc import Callable
+from typing import Any
 
 import keras
 from keras import ops, tree
+
+from keras_flan.tensors import Tensor
 
 
 class StackedKernel(keras.layers.Layer):
@@ -17,16 +21,22 @@ class StackedKernel(keras.layers.Layer):
         shape: Of the stack, `(num_layers, ...)`.
         equation: What a layer computes, as for `keras.ops.einsum`: of its
             inputs and its kernel, such as `"btd,dhw->bthw"`.
-        gain: float. What the drawn numbers are multiplied by.
+        gain: What the drawn numbers are multiplied by.
     """
 
-    def __init__(self, shape, equation, gain=1.0, **kwargs):
+    def __init__(
+        self,
+        shape: tuple[int, ...],
+        equation: str,
+        gain: float = 1.0,
+        **kwargs: Any,
+    ):
         super().__init__(**kwargs)
         self.gain = gain
         self.shape = shape
         self.equation = equation
 
-    def build(self, input_shape=None):
+    def build(self, input_shape: Any = None) -> None:
         _, axes, output = self.equation.replace("->", ",").split(",")
         summed = [
             size
@@ -40,17 +50,17 @@ class StackedKernel(keras.layers.Layer):
             name="kernel", shape=self.shape, initializer=normal, autocast=False
         )
 
-    def tensors(self):
+    def tensors(self) -> Tensor:
         """Returns what `project` needs, of all layers."""
         return ops.convert_to_tensor(self.kernel)
 
-    def project(self, x, tensors):
+    def project(self, x: Tensor, tensors: Tensor) -> Tensor:
         """Returns a layer's output for its part of `tensors`."""
         # Cast one layer at a time: the stack is never held twice.
         return ops.einsum(self.equation, x, ops.cast(tensors, x.dtype))
 
 
-def scan_layers(step, x, stacked):
+def scan_layers(step: Callable, x: Tensor, stacked: Any) -> tuple[Tensor, Any]:
     """Runs `step` once for each layer.
 
     Args:
@@ -69,7 +79,9 @@ def scan_layers(step, x, stacked):
     return unroll_layers(step, x, stacked)
 
 
-def unroll_layers(step, x, stacked):
+def unroll_layers(
+    step: Callable, x: Tensor, stacked: Any
+) -> tuple[Tensor, Any]:
     """Does what `scan_layers` does, by a loop that is traced whole."""
     outs = []
     for i in range(tree.flatten(stacked)[0].shape[0]):

@@ -8,8 +8,10 @@ import numpy as np
 import pytest
 
 from keras_flan.models import T5
-from keras_flan.models.t5.layers import distance_bias, spread_bias
-from keras_flan.models.t5.model import quiet_masks
+from keras_flan.models.attention import spread_distances
+from keras_flan.models.backbones import quiet_masks
+from keras_flan.models.decoding import Fed
+from keras_flan.models.t5.layers import distance_bias
 from keras_flan.models.t5.stacked import StackedT5Backbone
 from keras_flan.training import TokenCrossentropy
 from tests.conftest import make_t5
@@ -188,7 +190,8 @@ def test_the_bias_is_that_of_keras_hub(bidirectional):
     attention = layers[0].self_attention
     bias = model.distance_bias(side, 300)
     expected = numpy(attention.compute_bias(300, 300))
-    np.testing.assert_array_equal(numpy(spread_bias(bias)), expected)
+    spread = numpy(spread_distances(bias, 300, 300))
+    np.testing.assert_array_equal(spread, expected)
     assert len(np.unique(expected[0, 0])) > 15
     table = attention.relative_attention_bias
     assert distance_bias(table, 1, bidirectional).shape == (4, 1)
@@ -206,13 +209,11 @@ def test_decoding_from_a_stacked_model():
         prepared = one.decoding.prepare(3)
         newest, ages = [empty, empty], np.zeros((2, 1), "int32")
         for clock in range(2):
+            tokens = np.full((2, 1), 7 * clock)
             made, newest = one.decoding.step(
                 {"memory": memory, "past": [newest]},
                 prepared,
-                lengths,
-                np.full((2, 1), 7 * clock),
-                ages + clock,
-                clock,
+                Fed(lengths, tokens, ages + clock, clock),
             )
         logits.append(numpy(made))
     np.testing.assert_allclose(*logits, rtol=1e-5, atol=1e-5)

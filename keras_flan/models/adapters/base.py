@@ -15,7 +15,7 @@ from keras import ops
 from keras_flan.errors import InputError
 from keras_flan.models.language_model import LanguageModel
 from keras_flan.models.stacking import StackedKernel
-from keras_flan.tensors import Tensor
+from keras_flan.tensors import Tensor, Tensors
 
 
 class Adapter(keras.layers.Layer):
@@ -48,11 +48,11 @@ class Adapter(keras.layers.Layer):
         """The projection that the adapter joins."""
         return self._of.value
 
-    def tensors(self) -> dict[str, Tensor]:
+    def tensors(self) -> Tensors:
         """Returns the adapter's tensors, by name; all layers' if stacked."""
         raise NotImplementedError
 
-    def join(self, x: Tensor, y: Tensor, tensors: dict[str, Tensor]) -> Tensor:
+    def join(self, x: Tensor, y: Tensor, tensors: Tensors) -> Tensor:
         """Returns the output of both.
 
         Args:
@@ -91,7 +91,7 @@ class Adapter(keras.layers.Layer):
             )
         else:
 
-            def call(inputs, training=None):
+            def call(inputs: Tensor, training: bool | None = None) -> Tensor:
                 y = _linear(layer, inputs)
                 y = self.join(inputs, y, self.tensors())
                 return y if layer.activation is None else layer.activation(y)
@@ -247,7 +247,8 @@ def _forget_programs(model: LanguageModel) -> None:
     model.train_function = None
     model.test_function = None
     model.predict_function = None
-    getattr(model, "_decoding_programs", {}).clear()
+    for name in ("_decoding_programs", "_scoring_program"):
+        model.__dict__.pop(name, None)
 
 
 def required(model: LanguageModel) -> Adapters:

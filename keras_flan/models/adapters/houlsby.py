@@ -11,7 +11,7 @@ from keras_flan.errors import InputError
 from keras_flan.models.adapters.base import Adapter, Adapters, install
 from keras_flan.models.adapters.targets import choose, norms
 from keras_flan.models.language_model import LanguageModel
-from keras_flan.tensors import Tensor
+from keras_flan.tensors import Tensor, Tensors
 
 
 def add_houlsby(
@@ -112,13 +112,13 @@ class Houlsby(Adapter):
             setattr(self, name, weight)
         self.built = True
 
-    def tensors(self) -> dict[str, Tensor]:
+    def tensors(self) -> Tensors:
         return {
             name: ops.convert_to_tensor(getattr(self, name))
             for name in ("down", "down_bias", "up", "up_bias")
         }
 
-    def join(self, x: Tensor, y: Tensor, tensors: dict[str, Tensor]) -> Tensor:
+    def join(self, x: Tensor, y: Tensor, tensors: Tensors) -> Tensor:
         t = {name: ops.cast(value, y.dtype) for name, value in tensors.items()}
         hidden = self.activation(ops.matmul(y, t["down"]) + t["down_bias"])
         return y + ops.matmul(hidden, t["up"]) + t["up_bias"]

@@ -12,7 +12,7 @@ from keras_flan.errors import InputError
 from keras_flan.models.adapters.base import Adapter, Adapters, install
 from keras_flan.models.adapters.targets import choose
 from keras_flan.models.language_model import LanguageModel
-from keras_flan.tensors import Tensor
+from keras_flan.tensors import Tensor, Tensors
 
 
 def add_lora(
@@ -113,13 +113,13 @@ class LoRA(Adapter):
         )
         self.built = True
 
-    def tensors(self) -> dict[str, Tensor]:
+    def tensors(self) -> Tensors:
         return {
             "a": ops.convert_to_tensor(self.a),
             "b": ops.convert_to_tensor(self.b),
         }
 
-    def join(self, x: Tensor, y: Tensor, tensors: dict[str, Tensor]) -> Tensor:
+    def join(self, x: Tensor, y: Tensor, tensors: Tensors) -> Tensor:
         a, b = (ops.cast(tensors[name], y.dtype) for name in "ab")
         x = ops.cast(x, y.dtype)
         change = ops.einsum(self._up, ops.einsum(self._down, x, a), b)

@@ -5,20 +5,22 @@ value in the prompt's memory stay hidden, and are the first of each path's
 own.
 """
 
-from collections.abc import Callable
 from typing import Any
 
 from keras import ops
 
 from keras_flan.models.attention import MASKED, block_causal
-from keras_flan.models.decoding import Decoding, picked
+from keras_flan.models.decoder_only.families import Pass
+from keras_flan.models.decoding import Decoding, Fed, Rows, picked
 from keras_flan.models.path_attention import (
+    Adjust,
+    Pair,
     attend_paths,
     each_layer,
     prompt_memory,
     write_past,
 )
-from keras_flan.tensors import Tensor
+from keras_flan.tensors import Tensor, Tensors
 
 
 class DecoderOnlyDecoding(Decoding):
@@ -49,18 +51,19 @@ class DecoderOnlyDecoding(Decoding):
         return each_layer(lambda pair: prompt_memory(*pair), prompt)
 
     def step(
-        self,
-        state: dict[str, Any],
-        prepared: None,
-        lengths: Tensor,
-        tokens: Tensor,
-        ages: Tensor,
-        clock: Tensor,
+        self, state: Tensors, prepared: None, fed: Fed
     ) -> tuple[Tensor, Any]:
-        family = self.model.family
+        family, (lengths, tokens, ages, clock) = self.model.family, fed
         before = ops.maximum(lengths - 1, 0)  # what is seen of the prompt
 
-        def attention(query, key, value, caches, scale, **settings):
+        def attention(
+            query: Tensor,
+            key: Tensor,
+            value: Tensor,
+            caches: tuple[Pair, ...],
+            scale: float,
+            **settings: Any,
+        ) -> tuple[Tensor, Pair]:
             memory, *past = caches
             out = attend_paths(
                 query,
@@ -75,14 +78,13 @@ class DecoderOnlyDecoding(Decoding):
 
         x, new = family.run(
             family.embed(tokens),
-            before[:, None] + ages,
-            attention,
+            Pass(before[:, None] + ages, attention),
             family.join(state["memory"], *state["past"]),
         )
         # Written when all layers are done: where they are stacked and
         # scanned, handing out whole caches would copy them.
         newest = each_layer(
-            lambda block, pair: write_past(block, *pair, clock),
+            lambda block, pair: write_past(block, pair, clock),
             state["past"][0],
             new,
         )
@@ -94,14 +96,8 @@ class DecoderOnlyDecoding(Decoding):
         head = self.frame(prompt, limit - len(target))
         return [*head, *target[:-1]], len(head) - 1
 
-    def score(
-        self,
-        inputs: Tensor,
-        lengths: Tensor,
-        first: Tensor,
-        targets: Tensor,
-        mask: Tensor,
-    ) -> Tensor:
+    def score(self, rows: Rows) -> Tensor:
+        inputs, lengths, first, targets, mask = rows
         place = ops.arange(inputs.shape[1])[None]
         hidden = self.model.hidden(
             {
@@ -127,10 +123,10 @@ def _adjustment(
     soft_cap: float | None = None,
     window: int | None = None,
     dropout: object = None,
-) -> Callable[[Tensor, Tensor], Tensor]:
+) -> Adjust:
     """Returns what a family's settings make of scores at distances."""
 
-    def adjust(scores, distance):
+    def adjust(scores: Tensor, distance: Tensor) -> Tensor:
         scores = scores * scale
         if soft_cap is not None:
             scores = ops.tanh(scores / soft_cap) * soft_cap

@@ -5,11 +5,38 @@ examples. A `Family` runs the same layers and weights around any attention:
 over packed rows, over a prompt, or over one new token and caches.
 """
 
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
 import keras
 from keras import ops
 
 from keras_flan.models.activation_layouts import constrain
-from keras_flan.models.remat import rematerialise
+from keras_flan.models.remat import Remat, rematerialise
+from keras_flan.tensors import Tensor
+
+
+class Pass(NamedTuple):
+    """How the layers are run once.
+
+    Args:
+        positions: int `(batch or 1, length)`, for the rotary embedding.
+        attention: A function of query `(batch, length, heads, width)`, key
+            and value `(batch, length, key_heads, width)`, the layer's cache,
+            and settings: `scale`, and where a family has them `soft_cap`,
+            `window` (places a key may be away) and `dropout` (of the
+            attention weights). It returns what
+            `keras_flan.models.attention.attend` does, and tensors to hand
+            out.
+        training: Whether dropout is on.
+        remat: Whether to compute activations again in the backward pass, see
+            `keras_flan.models.remat`; `None` as the backbone says.
+    """
+
+    positions: Tensor
+    attention: Callable[..., tuple[Tensor, Any]]
+    training: bool = False
+    remat: Remat = None
 
 
 class Family:
@@ -17,47 +44,28 @@ class Family:
 
     Args:
         backbone: A keras-hub backbone.
-
-    The attention is a function of query `(batch, length, heads, width)`, key
-    and value `(batch, length, key_heads, width)`, the layer's cache, and
-    settings: `scale`, and where a family has them `soft_cap`, `window`
-    (places a key may be away) and `dropout` (of the attention weights). It
-    returns what `keras_flan.models.attention.attend` does, and tensors to
-    hand out.
     """
 
-    def __init__(self, backbone):
+    def __init__(self, backbone: Any):
         self.backbone = backbone
 
-    def embed(self, token_ids, training=False):
+    def embed(self, token_ids: Tensor, training: bool = False) -> Tensor:
         """Returns the input of the first layer."""
         return self.backbone.token_embedding(token_ids)
 
-    def run(
-        self,
-        x,
-        positions,
-        attention,
-        caches=(),
-        training=False,
-        remat=None,
-    ):
+    def run(self, x: Tensor, how: Pass, caches: Any = ()) -> tuple[Tensor, Any]:
         """Runs all layers.
 
         Args:
             x: `(batch, length, hidden_dim)`.
-            positions: int `(batch or 1, length)`, for the rotary embedding.
-            attention: See the class.
+            how: The attention, among others.
             caches: What `join` made, or empty.
-            training: bool. Whether dropout is on.
-            remat: Whether to compute activations again in the backward
-                pass, see `keras_flan.models.remat`.
 
         Returns:
             `(batch, length, hidden_dim)`, and what the layers' attention
-            handed out: here a list, one nest of tensors a layer.
+            handed out: here a list, one nest of tensors per layer.
         """
-        if remat and training and getattr(self.backbone, "dropout", 0):
+        if how.remat and how.training and self.backbone.dropout:
             # keras-hub's dropout draws anew when a layer runs again.
             raise ValueError(
                 f"{type(self.backbone).__name__} can't compute activations "
@@ -67,30 +75,32 @@ class Family:
         outs, x = [], constrain(x, "residual")
         for number, layer in enumerate(self.backbone.transformer_layers):
 
-            def step(x, cache, layer=layer):
-                x, out = self.block(
-                    layer, x, positions, attention, cache, training
-                )
+            def step(
+                x: Tensor, cache: Any, layer: Any = layer
+            ) -> tuple[Tensor, Any]:
+                x, out = self.block(layer, x, how, cache)
                 return constrain(x, "residual"), out
 
-            step = rematerialise(step, remat)
+            step = rematerialise(step, how.remat)
             x, out = step(x, caches[number] if caches else ())
             outs.append(out)
         return x, outs
 
-    def join(self, *caches):
+    def join(self, *caches: Any) -> Any:
         """Joins what `run` handed out, so that a layer gets a tuple of it."""
         return list(zip(*caches, strict=True))
 
-    def block(self, layer, x, positions, attention, cache, training):
+    def block(
+        self, layer: Any, x: Tensor, how: Pass, cache: Any
+    ) -> tuple[Tensor, Any]:
         """Runs one layer; returns its output and what attention handed out."""
         raise NotImplementedError
 
-    def normalise(self, x):
+    def normalise(self, x: Tensor) -> Tensor:
         """The norm behind the last layer."""
         return self.backbone.layer_norm(x)
 
-    def logits(self, x):
+    def logits(self, x: Tensor) -> Tensor:
         """Projects `(..., hidden_dim)` to float32 logits."""
         x = self.backbone.token_embedding(x, reverse=True)
         return ops.cast(x, "float32")
@@ -99,7 +109,9 @@ class Family:
 class Llama(Family):
     """Llama 2 and 3, SmolLM2, Mistral, Qwen 2 and 2.5, Qwen 3."""
 
-    def block(self, layer, x, positions, attention, cache, training):
+    def block(
+        self, layer: Any, x: Tensor, how: Pass, cache: Any
+    ) -> tuple[Tensor, Any]:
         heads = layer._self_attention_layer
         normed = layer._self_attention_layernorm(x)
         normed = constrain(normed, "block_input")
@@ -108,17 +120,17 @@ class Llama(Family):
             query = heads._query_dense_layer_norm(query)
             key = heads._key_dense_layer_norm(key)
         rotate = heads.rotary_embedding_layer
-        attended, out = attention(
-            rotate(constrain(query, "queries"), positions=positions),
-            rotate(key, positions=positions),
+        attended, out = how.attention(
+            rotate(constrain(query, "queries"), positions=how.positions),
+            rotate(key, positions=how.positions),
             heads._value_dense(normed),
             cache,
             scale=heads._inv_norm_factor,
             window=_window(layer),
         )
-        attended = heads._dropout_layer(attended, training=training)
+        attended = heads._dropout_layer(attended, training=how.training)
         attended = heads._output_dense(attended)
-        x = x + layer._self_attention_dropout(attended, training=training)
+        x = x + layer._self_attention_dropout(attended, training=how.training)
 
         normed = constrain(layer._feedforward_layernorm(x), "block_input")
         gate = ops.cast(layer._feedforward_gate_dense(normed), "float32")
@@ -130,18 +142,20 @@ class Llama(Family):
 class Gemma(Family):
     """Gemma 1 and 2."""
 
-    def embed(self, token_ids, training=False):
+    def embed(self, token_ids: Tensor, training: bool = False) -> Tensor:
         x = self.backbone.token_embedding(token_ids)
         return x * ops.cast(self.backbone.hidden_dim**0.5, x.dtype)
 
-    def block(self, layer, x, positions, attention, cache, training):
+    def block(
+        self, layer: Any, x: Tensor, how: Pass, cache: Any
+    ) -> tuple[Tensor, Any]:
         heads = layer.attention
         normed = constrain(layer.pre_attention_norm(x), "block_input")
 
-        def rotate(inputs):
-            return heads._apply_rope(inputs, 0, positions=positions)
+        def rotate(inputs: Tensor) -> Tensor:
+            return heads._apply_rope(inputs, 0, positions=how.positions)
 
-        attended, out = attention(
+        attended, out = how.attention(
             rotate(constrain(heads.query_dense(normed), "queries")),
             rotate(heads.key_dense(normed)),
             heads.value_dense(normed),
@@ -149,13 +163,13 @@ class Gemma(Family):
             scale=heads.head_dim**-0.5,
             soft_cap=heads.logit_soft_cap,
             window=_window(layer),
-            dropout=lambda w: heads.dropout_layer(w, training=training),
+            dropout=lambda w: heads.dropout_layer(w, training=how.training),
         )
         attended = heads.output_dense(attended)
         if layer.use_post_attention_norm:
             attended = layer.post_attention_norm(attended)
         if layer.dropout:
-            attended = layer.attention_dropout(attended, training=training)
+            attended = layer.attention_dropout(attended, training=how.training)
         x = x + attended
 
         normed = constrain(layer.pre_ffw_norm(x), "block_input")
@@ -169,30 +183,20 @@ class Gemma(Family):
 class PaLM(Family):
     """PaLM, whose layers and caches are stacked, and scanned."""
 
-    def embed(self, token_ids, training=False):
+    def embed(self, token_ids: Tensor, training: bool = False) -> Tensor:
         x = self.backbone.token_embedding(token_ids)
         return self.backbone.embedding_dropout(x, training=training)
 
-    def run(
-        self,
-        x,
-        positions,
-        attention,
-        caches=(),
-        training=False,
-        remat=None,
-    ):
-        return self.backbone.decoder.run(
-            x, positions, attention, caches, training, remat=remat
-        )
+    def run(self, x: Tensor, how: Pass, caches: Any = ()) -> tuple[Tensor, Any]:
+        return self.backbone.decoder.run(x, how, caches)
 
-    def join(self, *caches):
+    def join(self, *caches: Any) -> Any:
         return caches
 
 
 # By the class of the backbone; a subclass counts as its parent, as
 # Llama3Backbone does.
-FAMILIES = {
+FAMILIES: dict[str, type[Family]] = {
     "GemmaBackbone": Gemma,
     "Llama3Backbone": Llama,
     "LlamaBackbone": Llama,
@@ -207,7 +211,7 @@ FAMILIES = {
 TRANSFORMERS_TYPES = ("gemma", "gemma2", "llama", "mistral", "qwen2", "qwen3")
 
 
-def family_of(backbone) -> Family:
+def family_of(backbone: Any) -> Family:
     """Returns the way to run a backbone.
 
     Raises:
@@ -223,7 +227,7 @@ def family_of(backbone) -> Family:
     )
 
 
-def _window(layer):
+def _window(layer: Any) -> int | None:
     """How many places a layer's attention looks back, or `None`.
 
     Mistral has `sliding_window`, Qwen 3 `sliding_window_size`; Gemma and

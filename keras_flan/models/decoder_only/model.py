@@ -13,7 +13,7 @@ from keras_flan.files import read_json_object, write_json
 from keras_flan.models.adapters.base import merged
 from keras_flan.models.attention import attend, block_causal, within_window
 from keras_flan.models.decoder_only.decoding import DecoderOnlyDecoding
-from keras_flan.models.decoder_only.families import family_of
+from keras_flan.models.decoder_only.families import Pass, family_of
 from keras_flan.models.decoder_only.palm_causal_lm import PaLMTokenizer
 
 # Registers the classes of saved models.
@@ -21,7 +21,7 @@ from keras_flan.models.decoder_only.smollm2_gguf import SmolLM2Backbone  # noqa:
 from keras_flan.models.language_model import LanguageModel
 from keras_flan.models.remat import Remat, check_remat
 from keras_flan.runtime.keras_hub import keras_hub
-from keras_flan.tensors import Tensor
+from keras_flan.tensors import Tensor, Tensors
 
 # What a folder holds besides keras-hub's own files.
 _FILE = "decoder_only.json"
@@ -117,9 +117,7 @@ class DecoderOnly(LanguageModel):
     def decoding(self) -> DecoderOnlyDecoding:
         return DecoderOnlyDecoding(self)
 
-    def hidden(
-        self, inputs: dict[str, Tensor], training: bool = False
-    ) -> Tensor:
+    def hidden(self, inputs: Tensors, training: bool = False) -> Tensor:
         segment_ids = _segments(inputs)
         prefix_mask = None
         if self.bidirectional_prefix:
@@ -162,15 +160,21 @@ class DecoderOnly(LanguageModel):
         if positions is None:
             positions = place[None]
 
-        def attention(query, key, value, _, window=None, **settings):
+        def attention(
+            query: Tensor,
+            key: Tensor,
+            value: Tensor,
+            _: Any,
+            window: int | None = None,
+            **settings: Any,
+        ) -> tuple[Tensor, Any]:
             seen = within_window(mask, place, place, window)
             out = attend(query, key, value, seen, **settings)
             return out, (key, value) if keep else ()
 
         x = self.family.embed(token_ids, training=training)
-        return self.family.run(
-            x, positions, attention, training=training, remat=self.remat
-        )
+        how = Pass(positions, attention, training, self.remat)
+        return self.family.run(x, how)
 
     def logits(self, x: Tensor) -> Tensor:
         return self.family.logits(x)
@@ -247,7 +251,7 @@ def _note_tied_embeddings(backbone: Any, path: Path) -> None:
         write_json(path, values)
 
 
-def _segments(inputs: dict[str, Tensor]) -> Tensor:
+def _segments(inputs: Tensors) -> Tensor:
     """Segment ids; a padding mask is one segment a row."""
     segments = inputs.get("segment_ids", inputs.get("padding_mask"))
     if segments is None:

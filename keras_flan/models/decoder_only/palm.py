@@ -2,6 +2,7 @@
 
 import functools
 from pathlib import Path
+from typing import Any
 
 import keras
 from keras import ops
@@ -9,14 +10,21 @@ from keras import ops
 from keras_flan.errors import InputError
 from keras_flan.models.activation_layouts import constrain
 from keras_flan.models.attention import attend, block_causal
-from keras_flan.models.remat import check_remat, rematerialise
+from keras_flan.models.decoder_only.families import Pass
+from keras_flan.models.dropout import seed_generator
+from keras_flan.models.remat import Remat, check_remat, rematerialise
 from keras_flan.models.stacking import StackedKernel, scan_layers
 from keras_flan.runtime.keras_hub import keras_hub
 from keras_flan.runtime.start import prepare_process
 from keras_flan.schema import read_yaml
+from keras_flan.tensors import Tensor, Tensors
 
 _SIZES = Path(__file__).with_name("palm_sizes.yaml")
 _EPSILON = 1e-6
+_ARGUMENTS = (
+    "vocabulary_size", "num_layers", "num_heads", "hidden_dim",
+    "intermediate_dim", "head_dim", "dropout", "rope_max_wavelength", "remat",
+)  # fmt: skip
 
 
 @functools.cache
@@ -44,15 +52,15 @@ class PaLMBackbone(keras_hub.models.Backbone):
     shallow one. Norms, softmax and logits are float32.
 
     Args:
-        vocabulary_size: int. Rows of the embedding.
-        num_layers: int.
-        num_heads: int. Query heads.
-        hidden_dim: int. Width of the model.
-        intermediate_dim: int. Width inside the feed-forward block.
-        head_dim: int. Width of a head; it doesn't depend on the others.
-        dropout: float. Rate on the embeddings and on what each block adds.
-            The paper finetunes with 0.05, the largest with 0.1 (table 22).
-        rope_max_wavelength: int. Of the rotary positions.
+        vocabulary_size: Rows of the embedding.
+        num_layers: How many.
+        num_heads: Query heads.
+        hidden_dim: Width of the model.
+        intermediate_dim: Width inside the feed-forward block.
+        head_dim: Width of a head; it doesn't depend on the others.
+        dropout: Rate on the embeddings and on what each block adds. The
+            paper finetunes with 0.05, the largest with 0.1 (table 22).
+        rope_max_wavelength: Of the rotary positions.
         remat: Compute activations again in the backward pass instead of
             keeping them: `True`, where only each layer's input is kept, or
             `"products"`, see `keras_flan.models.T5`.
@@ -81,18 +89,29 @@ class PaLMBackbone(keras_hub.models.Backbone):
 
     def __init__(
         self,
-        vocabulary_size,
-        num_layers,
-        num_heads,
-        hidden_dim,
-        intermediate_dim,
-        head_dim=256,
-        dropout=0.0,
-        rope_max_wavelength=10000,
-        remat=False,
-        dtype=None,
-        **kwargs,
+        vocabulary_size: int,
+        num_layers: int,
+        num_heads: int,
+        hidden_dim: int,
+        intermediate_dim: int,
+        head_dim: int = 256,
+        dropout: float = 0.0,
+        rope_max_wavelength: int = 10000,
+        remat: Remat = False,
+        dtype: Any = None,
+        **kwargs: Any,
     ):
+        # === Config ===
+        self.vocabulary_size = vocabulary_size
+        self.num_layers = num_layers
+        self.num_heads = num_heads
+        self.hidden_dim = hidden_dim
+        self.intermediate_dim = intermediate_dim
+        self.head_dim = head_dim
+        self.dropout = dropout
+        self.rope_max_wavelength = rope_max_wavelength
+        self.remat = check_remat(remat)
+
         # === Layers ===
         self.token_embedding = PaLMEmbedding(
             vocabulary_size, hidden_dim, dtype=dtype, name="token_embedding"
@@ -100,18 +119,7 @@ class PaLMBackbone(keras_hub.models.Backbone):
         self.embedding_dropout = keras.layers.Dropout(
             dropout, dtype=dtype, name="embedding_dropout"
         )
-        self.decoder = PaLMDecoder(
-            num_layers=num_layers,
-            num_heads=num_heads,
-            hidden_dim=hidden_dim,
-            intermediate_dim=intermediate_dim,
-            head_dim=head_dim,
-            dropout=dropout,
-            rope_max_wavelength=rope_max_wavelength,
-            remat=remat,
-            dtype=dtype,
-            name="decoder",
-        )
+        self.decoder = PaLMDecoder(self, dtype=dtype, name="decoder")
         # Keras computes it in float32 whatever the dtype.
         self.layer_norm = keras.layers.LayerNormalization(
             epsilon=_EPSILON, center=False, dtype=dtype, name="final_norm"
@@ -129,41 +137,21 @@ class PaLMBackbone(keras_hub.models.Backbone):
             **kwargs,
         )
 
-        # === Config ===
-        self.vocabulary_size = vocabulary_size
-        self.num_layers = num_layers
-        self.num_heads = num_heads
-        self.hidden_dim = hidden_dim
-        self.intermediate_dim = intermediate_dim
-        self.head_dim = head_dim
-        self.dropout = dropout
-        self.rope_max_wavelength = rope_max_wavelength
-        self.remat = remat
-
-    def get_config(self):
-        names = (
-            "vocabulary_size",
-            "num_layers",
-            "num_heads",
-            "hidden_dim",
-            "intermediate_dim",
-            "head_dim",
-            "dropout",
-            "rope_max_wavelength",
-            "remat",
-        )
-        config = {name: getattr(self, name) for name in names}
+    def get_config(self) -> dict[str, Any]:
+        config = {name: getattr(self, name) for name in _ARGUMENTS}
         return {**super().get_config(), **config}
 
     @classmethod
-    def from_preset(cls, preset, load_weights=True, **kwargs):
+    def from_preset(
+        cls, preset: str, load_weights: bool = True, **kwargs: Any
+    ) -> "PaLMBackbone":
         """Returns a backbone of a named size, or one that was saved.
 
         Args:
             preset: `"palm_8b"`, `"palm_62b"`, `"palm_540b"` or `"palm_test"`,
                 which have a size but no weights, or whatever keras-hub's
                 `from_preset` takes, such as a folder.
-            load_weights: bool. `False` draws the weights.
+            load_weights: `False` draws the weights.
             **kwargs: Arguments of the class to use instead.
 
         Raises:
@@ -184,75 +172,66 @@ class PaLMBackbone(keras_hub.models.Backbone):
 class PaLMEmbedding(keras.layers.ReversibleEmbedding):
     """The embedding, N(0, 1); reversed, logits in float32 over sqrt(width)."""
 
-    def __init__(self, input_dim, output_dim, **kwargs):
+    def __init__(self, input_dim: int, output_dim: int, **kwargs: Any):
         kwargs.setdefault("reverse_dtype", "float32")
         kwargs.setdefault(
             "embeddings_initializer", keras.initializers.RandomNormal(stddev=1)
         )
         super().__init__(input_dim, output_dim, **kwargs)
 
-    def call(self, inputs, reverse=False):
+    def call(self, inputs: Tensor, reverse: bool = False) -> Tensor:
         if reverse:
             inputs = ops.cast(inputs, "float32") * self.output_dim**-0.5
         return super().call(inputs, reverse=reverse)
 
 
 class PaLMDecoder(keras.layers.Layer):
-    """All layers of a PaLM; see `PaLMBackbone` for the arguments.
+    """All layers of a PaLM.
+
+    Args:
+        sizes: A `PaLMBackbone`, whose settings are taken.
+        **kwargs: As for `keras.layers.Layer`.
 
     Call arguments:
         x: `(batch, length, hidden_dim)`.
         segment_ids: int `(batch, length)`; 0 is padding.
-        training: bool. Whether dropout is on.
+        training: Whether dropout is on.
     """
 
-    def __init__(
-        self,
-        num_layers,
-        num_heads,
-        hidden_dim,
-        intermediate_dim,
-        head_dim,
-        dropout,
-        rope_max_wavelength,
-        remat,
-        **kwargs,
-    ):
+    def __init__(self, sizes: PaLMBackbone, **kwargs: Any):
         super().__init__(**kwargs)
-        self.num_layers = num_layers
-        self.hidden_dim = hidden_dim
-        self.head_dim = head_dim
-        self.dropout = dropout
-        self.remat = check_remat(remat)
-        heads, inner = (num_heads, head_dim), intermediate_dim
+        self.num_layers = sizes.num_layers
+        self.hidden_dim = width = sizes.hidden_dim
+        self.head_dim = sizes.head_dim
+        self.dropout = sizes.dropout
+        self.remat = sizes.remat
+        heads, inner = (sizes.num_heads, sizes.head_dim), sizes.intermediate_dim
         # What a layer computes with its kernel, and the kernel's shape.
         self.kernels = {
             name: StackedKernel(
-                (num_layers, *shape),
+                (self.num_layers, *shape),
                 equation,
                 dtype=self.dtype_policy,
                 name=name,
             )
             for name, equation, shape in (
-                ("query", "btd,dhw->bthw", (hidden_dim, *heads)),
-                ("key", "btd,dw->btw", (hidden_dim, head_dim)),
-                ("value", "btd,dw->btw", (hidden_dim, head_dim)),
-                ("attention_output", "bthw,hwd->btd", (*heads, hidden_dim)),
-                ("feedforward_gate", "btd,df->btf", (hidden_dim, inner)),
-                (
-                    "feedforward_intermediate",
-                    "btd,df->btf",
-                    (hidden_dim, inner),
-                ),
-                ("feedforward_output", "btf,fd->btd", (inner, hidden_dim)),
+                ("query", "btd,dhw->bthw", (width, *heads)),
+                ("key", "btd,dw->btw", (width, sizes.head_dim)),
+                ("value", "btd,dw->btw", (width, sizes.head_dim)),
+                ("attention_output", "bthw,hwd->btd", (*heads, width)),
+                ("feedforward_gate", "btd,df->btf", (width, inner)),
+                ("feedforward_intermediate", "btd,df->btf", (width, inner)),
+                ("feedforward_output", "btf,fd->btd", (inner, width)),
             )
         }
         self.rotary_embedding = keras_hub.layers.RotaryEmbedding(
-            max_wavelength=rope_max_wavelength, dtype="float32", name="rotary"
+            max_wavelength=sizes.rope_max_wavelength,
+            dtype="float32",
+            name="rotary",
         )
-        self.seed_generator = keras.random.SeedGenerator() if dropout else None
+        self.seed_generator: Any = seed_generator(sizes.dropout)
 
-    def build(self, x_shape, segment_ids_shape=None):
+    def build(self, x_shape: Any, segment_ids_shape: Any = None) -> None:
         self.scale = self.add_weight(
             name="scale",
             shape=(self.num_layers, self.hidden_dim),
@@ -262,40 +241,31 @@ class PaLMDecoder(keras.layers.Layer):
         for kernel in self.kernels.values():
             kernel.build()
 
-    def call(self, x, segment_ids, training=False):
+    def call(
+        self, x: Tensor, segment_ids: Tensor, training: bool = False
+    ) -> Tensor:
         mask = block_causal(segment_ids)
 
-        def attention(query, key, value, _, **settings):
+        def attention(
+            query: Tensor, key: Tensor, value: Tensor, _: Any, **settings: Any
+        ) -> tuple[Tensor, Any]:
             return attend(query, key, value, mask, **settings), ()
 
         positions = ops.arange(ops.shape(x)[1])[None]
-        return self.run(x, positions, attention, training=training)[0]
+        return self.run(x, Pass(positions, attention, training))[0]
 
-    def compute_output_shape(self, x_shape, segment_ids_shape=None):
+    def compute_output_shape(
+        self, x_shape: Any, segment_ids_shape: Any = None
+    ) -> Any:
         return x_shape
 
-    def run(
-        self,
-        x,
-        positions,
-        attention,
-        caches=(),
-        training=False,
-        remat=None,
-    ):
+    def run(self, x: Tensor, how: Pass, caches: Any = ()) -> tuple[Tensor, Any]:
         """Runs all layers with any kind of attention.
 
         Args:
             x: `(batch, length, hidden_dim)`.
-            positions: int `(batch or 1, length)`, for the rotary embedding.
-            attention: A function of query `(batch, length, heads, head_dim)`,
-                key and value `(batch, length, 1, head_dim)`, the layer's part
-                of `caches`, and the setting `scale`. Returns what
-                `keras_flan.models.attention.attend` does, and tensors to
-                hand out.
+            how: The attention, among others; there is one key head.
             caches: Tensors `(num_layers, ...)` to give to the layers.
-            training: bool. Whether dropout is on.
-            remat: bool. Default: the backbone's.
 
         Returns:
             `(batch, length, hidden_dim)`, and the layers' tensors stacked.
@@ -304,22 +274,25 @@ class PaLMDecoder(keras.layers.Layer):
             name: layer.tensors() for name, layer in self.kernels.items()
         }
         weights["scale"] = ops.convert_to_tensor(self.scale)
-        if self.dropout and training:
+        if self.dropout and how.training:
             weights["seed"] = self._seeds()
 
-        def step(x, layer):
-            x, out = self._block(x, *layer, positions, attention)
+        def step(x: Tensor, layer: Any) -> tuple[Tensor, Any]:
+            x, out = self._block(x, layer[0], layer[1], how)
             return constrain(x, "residual"), out
 
-        step = rematerialise(step, self.remat if remat is None else remat)
+        remat = self.remat if how.remat is None else how.remat
+        step = rematerialise(step, remat)
         return scan_layers(step, constrain(x, "residual"), (weights, caches))
 
-    def _block(self, x, weights, cache, positions, attention):
-        def project(inputs, name):
+    def _block(
+        self, x: Tensor, weights: Tensors, cache: Any, how: Pass
+    ) -> tuple[Tensor, Any]:
+        def project(inputs: Tensor, name: str) -> Tensor:
             return self.kernels[name].project(inputs, weights[name])
 
-        def rotate(inputs):
-            rotated = self.rotary_embedding(inputs, positions=positions)
+        def rotate(inputs: Tensor) -> Tensor:
+            rotated = self.rotary_embedding(inputs, positions=how.positions)
             return ops.cast(rotated, x.dtype)
 
         # Norms work on a part of the sequence, products on all of it and a
@@ -331,7 +304,7 @@ class PaLMDecoder(keras.layers.Layer):
         query = rotate(constrain(query, "one_key_queries"))
         key = constrain(project(normed, "key"), "block_input")
         value = constrain(project(normed, "value"), "block_input")
-        attended, out = attention(
+        attended, out = how.attention(
             query,
             rotate(key[:, :, None]),
             value[:, :, None],
@@ -351,7 +324,7 @@ class PaLMDecoder(keras.layers.Layer):
             added = _dropout(added, self.dropout, weights["seed"])
         return x + added, out
 
-    def _seeds(self):
+    def _seeds(self) -> Tensor:
         """A seed for each layer, `(num_layers, 2)`, drawn before the scan."""
         seed = self.seed_generator.next()
         layer = ops.cast(ops.arange(self.num_layers), seed.dtype)
@@ -361,19 +334,19 @@ class PaLMDecoder(keras.layers.Layer):
 class _GivenSeed(keras.random.SeedGenerator):
     """A seed that was drawn elsewhere; a scan must not change a variable."""
 
-    def __init__(self, seed):
+    def __init__(self, seed: Tensor):
         self._seed = seed
 
-    def next(self, ordered=True):
+    def next(self, ordered: bool = True) -> Tensor:
         return self._seed
 
 
-def _dropout(x, rate, seed):
+def _dropout(x: Tensor, rate: float, seed: Tensor) -> Tensor:
     chance = keras.random.uniform(ops.shape(x), seed=_GivenSeed(seed))
     return ops.where(chance >= rate, x / (1 - rate), ops.zeros_like(x))
 
 
-def _layer_norm(x, scale):
+def _layer_norm(x: Tensor, scale: Tensor) -> Tensor:
     """Norm of zero mean and unit variance, scaled; statistics in float32."""
     wide = ops.cast(x, "float32")
     wide = wide - ops.mean(wide, axis=-1, keepdims=True)

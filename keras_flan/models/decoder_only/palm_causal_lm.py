@@ -1,11 +1,15 @@
 """PaLM as a keras-hub task: text in and out with keras-hub alone."""
 
+from typing import Any
+
 import keras
 from keras import ops
 
 from keras_flan.models.attention import attend
+from keras_flan.models.decoder_only.families import Pass
 from keras_flan.models.decoder_only.palm import PaLMBackbone
 from keras_flan.runtime.keras_hub import keras_hub
+from keras_flan.tensors import Tensor
 
 
 @keras.saving.register_keras_serializable(package="keras_flan")
@@ -18,7 +22,7 @@ class PaLMTokenizer(keras_hub.tokenizers.SentencePieceTokenizer):
 
     backbone_cls = PaLMBackbone
 
-    def __init__(self, proto=None, **kwargs):
+    def __init__(self, proto: bytes | str | None = None, **kwargs: Any):
         self._add_special_token("</s>", "end_token")
         self._add_special_token("<pad>", "pad_token")
         self.start_token = self.start_token_id = None
@@ -37,7 +41,7 @@ class PaLMCausalLMPreprocessor(keras_hub.models.CausalLMPreprocessor):
 class PaLMCausalLM(keras_hub.models.CausalLM):
     """A PaLM with logits, as any other `keras_hub.models.CausalLM`.
 
-    For packed batches and for many paths a prompt use
+    For packed batches and for many paths per prompt use
     `keras_flan.models.DecoderOnly` on the same backbone.
 
     Args:
@@ -57,7 +61,12 @@ class PaLMCausalLM(keras_hub.models.CausalLM):
     backbone_cls = PaLMBackbone
     preprocessor_cls = PaLMCausalLMPreprocessor
 
-    def __init__(self, backbone, preprocessor=None, **kwargs):
+    def __init__(
+        self,
+        backbone: PaLMBackbone,
+        preprocessor: PaLMCausalLMPreprocessor | None = None,
+        **kwargs: Any,
+    ):
         # === Layers ===
         self.backbone = backbone
         self.preprocessor = preprocessor
@@ -66,7 +75,9 @@ class PaLMCausalLM(keras_hub.models.CausalLM):
         outputs = backbone.token_embedding(backbone(inputs), reverse=True)
         super().__init__(inputs=inputs, outputs=outputs, **kwargs)
 
-    def call_with_cache(self, token_ids, cache, cache_update_index):
+    def call_with_cache(
+        self, token_ids: Tensor, cache: Tensor, cache_update_index: Any
+    ) -> tuple[Tensor, Tensor, Tensor]:
         """Runs the model on the tokens that follow those in the cache.
 
         Args:
@@ -84,7 +95,13 @@ class PaLMCausalLM(keras_hub.models.CausalLM):
         place = ops.arange(length) + cache_update_index
         mask = (place[:, None] >= ops.arange(longest)[None])[None]
 
-        def attention(query, key, value, cache, **settings):
+        def attention(
+            query: Tensor,
+            key: Tensor,
+            value: Tensor,
+            cache: Tensor,
+            **settings: Any,
+        ) -> tuple[Tensor, Tensor]:
             cache = ops.slice_update(
                 cache,
                 (0, 0, cache_update_index, 0, 0),
@@ -95,15 +112,18 @@ class PaLMCausalLM(keras_hub.models.CausalLM):
 
         x, cache = backbone.decoder.run(
             backbone.token_embedding(token_ids),
-            place[None],
-            attention,
+            Pass(place[None], attention),
             ops.moveaxis(cache, 1, 0),
         )
         x = backbone.layer_norm(x)
         logits = backbone.token_embedding(x, reverse=True)
         return logits, x, ops.moveaxis(cache, 0, 1)
 
-    def generate_step(self, inputs, stop_token_ids=None):
+    def generate_step(
+        self,
+        inputs: dict[str, Tensor],
+        stop_token_ids: tuple[int, ...] | None = None,
+    ) -> dict[str, Tensor]:
         """Generates with the task's sampler; all of it can be compiled.
 
         Args:
@@ -120,7 +140,7 @@ class PaLMCausalLM(keras_hub.models.CausalLM):
         cache = ops.zeros(shape, backbone.compute_dtype)
         _, hidden, cache = self.call_with_cache(token_ids, cache, 0)
 
-        def next(prompt, cache, index):
+        def next(prompt: Tensor, cache: Tensor, index: Tensor) -> Any:
             last = ops.slice(prompt, (0, index - 1), (batch, 1))
             logits, hidden, cache = self.call_with_cache(last, cache, index - 1)
             return logits[:, 0], hidden[:, 0], cache

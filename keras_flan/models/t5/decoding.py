@@ -9,8 +9,9 @@ from typing import Any
 from keras import ops
 
 from keras_flan.models.attention import MASKED
-from keras_flan.models.decoding import Decoding, picked
+from keras_flan.models.decoding import Decoding, Fed, Rows, picked
 from keras_flan.models.path_attention import (
+    Pair,
     attend_paths,
     prompt_memory,
     write_past,
@@ -21,7 +22,7 @@ from keras_flan.models.t5.layers import (
     rms_norm,
     split_heads,
 )
-from keras_flan.tensors import Tensor
+from keras_flan.tensors import Tensor, Tensors
 
 
 class T5Decoding(Decoding):
@@ -35,9 +36,7 @@ class T5Decoding(Decoding):
     def first_token(self, prompt: list[int]) -> int:
         return 0  # padding
 
-    def read(
-        self, token_ids: Tensor, lengths: Tensor
-    ) -> list[tuple[Tensor, Tensor]]:
+    def read(self, token_ids: Tensor, lengths: Tensor) -> list[Pair]:
         place = ops.arange(token_ids.shape[1])
         segments = ops.cast(place[None] < lengths[:, None], "int32")
         encoded = self.model.encode(token_ids, segments)
@@ -56,22 +55,16 @@ class T5Decoding(Decoding):
         return ops.flip(ops.cast(bias, "float32"), axis=-1)
 
     def step(
-        self,
-        state: dict[str, Any],
-        prepared: Tensor,
-        lengths: Tensor,
-        tokens: Tensor,
-        ages: Tensor,
-        clock: Tensor,
-    ) -> tuple[Tensor, list[tuple[Tensor, Tensor]]]:
+        self, state: Tensors, prepared: Tensor, fed: Fed
+    ) -> tuple[Tensor, list[Pair]]:
         backbone = self.model.backbone
 
-        def biased(scores, distance):
+        def biased(scores: Tensor, distance: Tensor) -> Tensor:
             bias = ops.take(prepared, distance, axis=-1)
             return scores + bias[None, None, :, None]
 
         newest = []
-        x = backbone.token_embedding(tokens)
+        x = backbone.token_embedding(fed.tokens)
         for layer, memory, block, *older in zip(
             backbone.decoder_transformer_layers,
             state["memory"],
@@ -88,11 +81,13 @@ class T5Decoding(Decoding):
                     attention.value_projector,
                 )
             )
-            newest.append(write_past(block, key, value, clock))
+            newest.append(write_past(block, (key, value), fed.clock))
             past = [newest[-1], *older]
-            hidden = attend_paths(query, past, ages, clock, adjust=biased)
+            hidden = attend_paths(
+                query, past, fed.ages, fed.clock, adjust=biased
+            )
             x = x + attention.output_projector(merge_heads(hidden))
-            x = x + _cross_attention(layer, x, memory, lengths)
+            x = x + _cross_attention(layer, x, memory, fed.lengths)
             x = x + feed_forward(layer, x)
         x = rms_norm(backbone.decoder_layer_norm, x)
         return self.model.logits(x), newest
@@ -102,14 +97,8 @@ class T5Decoding(Decoding):
     ) -> tuple[list[int], int]:
         return self.frame(prompt, limit), 0
 
-    def score(
-        self,
-        inputs: Tensor,
-        lengths: Tensor,
-        first: Tensor,
-        targets: Tensor,
-        mask: Tensor,
-    ) -> Tensor:
+    def score(self, rows: Rows) -> Tensor:
+        inputs, lengths, _, targets, mask = rows
         size, number, longest = targets.shape
         place = ops.arange(inputs.shape[1])[None]
         segments = ops.cast(place < lengths[:, None], "int32")
@@ -128,7 +117,7 @@ class T5Decoding(Decoding):
 
 
 def _cross_attention(
-    layer: Any, x: Tensor, memory: tuple[Tensor, Tensor], lengths: Tensor
+    layer: Any, x: Tensor, memory: Pair, lengths: Tensor
 ) -> Tensor:
     attention = layer.cross_attention
     hidden = rms_norm(layer.cross_attention_layer_norm, x)

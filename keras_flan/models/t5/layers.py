@@ -4,11 +4,14 @@ A layer is a keras-hub `T5TransformerLayer`, or what `t5_stacked.T5Stack.view`
 makes of one layer's tensors: projectors to call, and norms with a `weight`.
 """
 
+from typing import Any, NamedTuple
+
 from keras import ops
 
 from keras_flan.models.activation_layouts import constrain
-from keras_flan.models.attention import attend_by_chunks, spread_distances
+from keras_flan.models.attention import attend_by_chunks
 from keras_flan.models.dropout import Dropout
+from keras_flan.tensors import Tensor
 
 _BUCKETS, _FARTHEST = 32, 128
 _KEEP = Dropout()
@@ -17,44 +20,55 @@ _KEEP = Dropout()
 _SELF_WEIGHTS, _SELF, _CROSS_WEIGHTS, _CROSS, _INNER, _OUTER = range(6)
 
 
-def encoder_layer(layer, x, mask, bias, drop=_KEEP, chunk=None):
+class Seen(NamedTuple):
+    """What a side sees of itself, and how it attends.
+
+    Args:
+        mask: bool `(batch, length, length)`, the keys that a query sees.
+        bias: `(heads, 2 * length - 1)`, of `distance_bias`.
+        drop: A `Dropout`.
+        chunk: Queries that attend at a time; `None` for all.
+    """
+
+    mask: Tensor
+    bias: Tensor
+    drop: Dropout = _KEEP
+    chunk: int | None = None
+
+
+def encoder_layer(layer: Any, x: Tensor, own: Seen) -> Tensor:
     """Runs one layer of the encoder.
 
     Args:
         layer: See the module.
         x: `(batch, length, hidden_dim)`.
-        mask: bool `(batch, length, length)`, the keys that a query sees.
-        bias: `(heads, 2 * length - 1)`, of `distance_bias`.
-        drop: A `Dropout`.
-        chunk: int or `None`. Queries that attend at a time.
+        own: Of the encoder.
 
     Returns:
         `(batch, length, hidden_dim)`.
     """
-    x = x + _self_attention(layer, x, mask, bias, drop, chunk)
-    x = x + feed_forward(layer, x, drop)
+    x = x + _self_attention(layer, x, own)
+    x = x + feed_forward(layer, x, own.drop)
     return constrain(x, "residual")
 
 
 def decoder_layer(
-    layer, x, mask, bias, encoded, cross_mask, drop=_KEEP, chunk=None
-):
+    layer: Any, x: Tensor, own: Seen, encoded: Tensor, cross_mask: Tensor
+) -> Tensor:
     """Runs one layer of the decoder.
 
     Args:
         layer: See the module.
         x: `(batch, length, hidden_dim)`.
-        mask: bool `(batch, length, length)`, the keys that a query sees.
-        bias: `(heads, 2 * length - 1)`, of `distance_bias`.
+        own: Of the decoder.
         encoded: `(batch, input_length, hidden_dim)`.
         cross_mask: bool `(batch, length, input_length)`.
-        drop: A `Dropout`.
-        chunk: int or `None`. Queries that attend at a time.
 
     Returns:
         `(batch, length, hidden_dim)`.
     """
-    x = x + _self_attention(layer, x, mask, bias, drop, chunk)
+    drop = own.drop
+    x = x + _self_attention(layer, x, own)
     normed = rms_norm(layer.cross_attention_layer_norm, x)
     attended = _attention(
         layer.cross_attention,
@@ -62,29 +76,31 @@ def decoder_layer(
         encoded,
         cross_mask,
         dropout=lambda w, *where: drop(w, _CROSS_WEIGHTS, *where),
-        chunk=chunk,
+        chunk=own.chunk,
     )
     x = x + drop(attended, _CROSS)
     x = x + feed_forward(layer, x, drop)
     return constrain(x, "residual")
 
 
-def _self_attention(layer, x, mask, bias, drop, chunk):
+def _self_attention(layer: Any, x: Tensor, own: Seen) -> Tensor:
     x = rms_norm(layer.self_attention_layer_norm, x)
     x = constrain(x, "block_input")
     attended = _attention(
         layer.self_attention,
         x,
         x,
-        mask,
-        bias=bias,
-        dropout=lambda w, *where: drop(w, _SELF_WEIGHTS, *where),
-        chunk=chunk,
+        own.mask,
+        bias=own.bias,
+        dropout=lambda w, *where: own.drop(w, _SELF_WEIGHTS, *where),
+        chunk=own.chunk,
     )
-    return drop(attended, _SELF)
+    return own.drop(attended, _SELF)
 
 
-def _attention(attention, x, source, mask, **settings):
+def _attention(
+    attention: Any, x: Tensor, source: Tensor, mask: Tensor, **settings: Any
+) -> Tensor:
     """T5's attention: its scores are not scaled by 1/sqrt(width)."""
     query = split_heads(attention, attention.query_projector(x))
     output = attend_by_chunks(
@@ -97,7 +113,7 @@ def _attention(attention, x, source, mask, **settings):
     return attention.output_projector(merge_heads(output))
 
 
-def feed_forward(layer, x, drop=_KEEP):
+def feed_forward(layer: Any, x: Tensor, drop: Dropout = _KEEP) -> Tensor:
     """The (gated) feed-forward block of a layer.
 
     Args:
@@ -112,7 +128,7 @@ def feed_forward(layer, x, drop=_KEEP):
     return drop(layer.output_projector(drop(hidden, _INNER)), _OUTER)
 
 
-def rms_norm(layer, x):
+def rms_norm(layer: Any, x: Tensor) -> Tensor:
     """T5's norm: scale only, statistics in float32, `x`'s dtype out."""
     wide = ops.cast(x, "float32")
     variance = ops.mean(ops.square(wide), axis=-1, keepdims=True)
@@ -120,7 +136,7 @@ def rms_norm(layer, x):
     return ops.cast(wide * ops.cast(layer.weight, "float32"), x.dtype)
 
 
-def split_heads(attention, x):
+def split_heads(attention: Any, x: Tensor) -> Tensor:
     """`(batch, length, heads * width)` to `(batch, length, heads, width)`."""
     shape = ops.shape(x)
     return ops.reshape(
@@ -128,19 +144,19 @@ def split_heads(attention, x):
     )
 
 
-def merge_heads(x):
+def merge_heads(x: Tensor) -> Tensor:
     """`(batch, length, heads, width)` to `(batch, length, heads * width)`."""
     *shape, heads, width = ops.shape(x)
     return ops.reshape(x, (*shape, heads * width))
 
 
-def distance_bias(table, length, bidirectional):
+def distance_bias(table: Tensor, length: int, bidirectional: bool) -> Tensor:
     """Returns what each distance from query to key adds to the scores.
 
     Args:
         table: `(buckets, heads)`, learned.
-        length: int. Of the row.
-        bidirectional: bool. Whether keys ahead differ from each other, as
+        length: Of the row.
+        bidirectional: Whether keys ahead differ from each other, as
             in the encoder.
 
     Returns:
@@ -164,9 +180,3 @@ def distance_bias(table, length, bidirectional):
     far = ops.minimum(exact + ops.cast(far, "int32"), count - 1)
     bucket = bucket + ops.where(distance < exact, distance, far)
     return ops.transpose(ops.take(ops.convert_to_tensor(table), bucket, axis=0))
-
-
-def spread_bias(bias):
-    """The bias of each query and key, `(1, heads, length, length)`."""
-    length = (ops.shape(bias)[1] + 1) // 2
-    return spread_distances(bias, length, length)

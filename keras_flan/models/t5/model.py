@@ -18,6 +18,7 @@ from keras_flan.models.remat import Remat, check_remat, rematerialise
 from keras_flan.models.stacking import scan_layers
 from keras_flan.models.t5.decoding import T5Decoding
 from keras_flan.models.t5.layers import (
+    Seen,
     decoder_layer,
     distance_bias,
     encoder_layer,
@@ -26,7 +27,7 @@ from keras_flan.models.t5.layers import (
 from keras_flan.models.t5.stacked import StackedT5Backbone, T5Stack
 from keras_flan.runtime.keras_hub import keras_hub
 from keras_flan.runtime.start import prepare_process
-from keras_flan.tensors import Tensor
+from keras_flan.tensors import Tensor, Tensors
 
 Side = Literal["encoder", "decoder"]
 
@@ -187,31 +188,36 @@ class T5(LanguageModel):
     def decoding(self) -> T5Decoding:
         return T5Decoding(self)
 
-    def hidden(
-        self, inputs: dict[str, Tensor], training: bool = False
-    ) -> Tensor:
-        """Returns what `logits` takes, `(batch, target_length, hidden_dim)`."""
+    def hidden(self, inputs: Tensors, training: bool = False) -> Tensor:
         encoder_segments = _segments(inputs, "encoder")
         keys = self._keys(training)
-        return self._decode(
-            inputs["decoder_token_ids"],
-            _segments(inputs, "decoder"),
-            self._encode(inputs["encoder_token_ids"], encoder_segments, keys),
-            encoder_segments,
-            keys,
-        )
+        segments = _segments(inputs, "decoder")
+        token_ids = inputs["encoder_token_ids"]
+        encoded = self.encode(token_ids, encoder_segments, keys)
+        token_ids = inputs["decoder_token_ids"]
+        return self.decode(token_ids, segments, encoded, encoder_segments, keys)
 
     def encode(
-        self, token_ids: Tensor, segment_ids: Tensor, training: bool = False
+        self,
+        token_ids: Tensor,
+        segment_ids: Tensor,
+        keys: Tensor | None = None,
     ) -> Tensor:
         """Returns the encoder's output, `(batch, input_length, hidden_dim)`.
 
         Args:
             token_ids: int `(batch, input_length)`.
             segment_ids: int `(batch, input_length)`; 0 at padding.
-            training: Whether dropout is on.
+            keys: Of dropout; `None` drops nothing.
         """
-        return self._encode(token_ids, segment_ids, self._keys(training))
+        mask = same_segment(segment_ids, segment_ids)
+
+        def block(layer: Any, x: Tensor, drop: Dropout, bias: Tensor) -> Tensor:
+            own = Seen(mask, bias, drop, self.query_chunk)
+            return encoder_layer(layer, x, own)
+
+        bias = self.distance_bias("encoder", ops.shape(token_ids)[1])
+        return self._run("encoder", block, token_ids, keys, bias)
 
     def decode(
         self,
@@ -219,7 +225,7 @@ class T5(LanguageModel):
         segment_ids: Tensor,
         encoded: Tensor,
         encoder_segments: Tensor,
-        training: bool = False,
+        keys: Tensor | None = None,
     ) -> Tensor:
         """Returns the decoder's output, `(batch, target_length, hidden_dim)`.
 
@@ -229,51 +235,18 @@ class T5(LanguageModel):
             segment_ids: int `(batch, target_length)`; 0 at padding.
             encoded: The output of `encode`.
             encoder_segments: int `(batch, input_length)`.
-            training: Whether dropout is on.
+            keys: As for `encode`.
         """
-        return self._decode(
-            token_ids,
-            segment_ids,
-            encoded,
-            encoder_segments,
-            self._keys(training),
-        )
-
-    def _encode(
-        self, token_ids: Tensor, segment_ids: Tensor, keys: Tensor | None
-    ) -> Tensor:
-        mask = same_segment(segment_ids, segment_ids)
-
-        def block(layer, x, drop, bias):
-            return encoder_layer(layer, x, mask, bias, drop, self.query_chunk)
-
-        bias = self.distance_bias("encoder", ops.shape(token_ids)[1])
-        return self._run("encoder", block, token_ids, keys, bias)
-
-    def _decode(
-        self,
-        token_ids: Tensor,
-        segment_ids: Tensor,
-        encoded: Tensor,
-        encoder_segments: Tensor,
-        keys: Tensor | None,
-    ) -> Tensor:
         position = ops.arange(ops.shape(token_ids)[1])
         causal = position[:, None] >= position[None, :]
         mask = ops.logical_and(same_segment(segment_ids, segment_ids), causal)
         cross_mask = same_segment(segment_ids, encoder_segments)
 
-        def block(layer, x, drop, bias, encoded):
-            return decoder_layer(
-                layer,
-                x,
-                mask,
-                bias,
-                encoded,
-                cross_mask,
-                drop,
-                self.query_chunk,
-            )
+        def block(
+            layer: Any, x: Tensor, drop: Dropout, bias: Tensor, encoded: Tensor
+        ) -> Tensor:
+            own = Seen(mask, bias, drop, self.query_chunk)
+            return decoder_layer(layer, x, own, encoded, cross_mask)
 
         bias = self.distance_bias("decoder", ops.shape(token_ids)[1])
         return self._run("decoder", block, token_ids, keys, bias, encoded)
@@ -298,26 +271,25 @@ class T5(LanguageModel):
         """
         backbone, rate = self.backbone, self.backbone.dropout
         if keys is None:
-            rate, keys = (
-                0.0,
-                ops.zeros((2, backbone.num_layers + 2, 2), "int32"),
-            )
+            rate = 0.0
+            keys = ops.zeros((2, backbone.num_layers + 2, 2), "int32")
         keys = keys[0 if side == "encoder" else 1]
         first, last = keys[-2], keys[-1]
 
-        def step(x, layer, key, *shared):
+        def step(x: Tensor, layer: Any, key: Tensor, *shared: Tensor) -> Tensor:
             return block(layer, x, Dropout(rate, key), *shared)
 
         x = constrain(backbone.token_embedding(token_ids), "residual")
         x = Dropout(rate, first)(x, 0)
         if self.scan:
-            stack = getattr(backbone, side)
-            x = self._scan(stack, step, x, keys, shared)
+            x = self._scan(getattr(backbone, side), step, x, keys, shared)
         else:
             layers = getattr(backbone, f"{side}_transformer_layers")
             for number, layer in enumerate(layers):
 
-                def one(x, key, *shared, layer=layer):
+                def one(
+                    x: Tensor, key: Tensor, *shared: Tensor, layer: Any = layer
+                ) -> Tensor:
                     return step(x, layer, key, *shared)
 
                 one = rematerialise(one, self.remat)
@@ -326,14 +298,9 @@ class T5(LanguageModel):
         return Dropout(rate, last)(x, 0)
 
     def _scan(
-        self,
-        stack: T5Stack,
-        step: Callable[..., Tensor],
-        x: Tensor,
-        keys: Tensor,
-        shared: tuple[Tensor, ...],
+        self, stack: T5Stack, step: Callable, x: Tensor, keys: Any, shared: Any
     ) -> Tensor:
-        def one(x, tensors, key, *shared):
+        def one(x: Tensor, tensors: Any, key: Tensor, *shared: Any) -> Tensor:
             return step(x, stack.view(tensors), key, *shared)
 
         one = rematerialise(one, self.remat)
@@ -431,7 +398,7 @@ def _draw_embeddings(backbone: Any) -> None:
         layer.reverse_embeddings.assign(normal(layer.reverse_embeddings.shape))
 
 
-def _segments(inputs: dict[str, Tensor], side: Side) -> Tensor:
+def _segments(inputs: Tensors, side: Side) -> Tensor:
     """Segment ids of `side`; a padding mask is one segment a row."""
     segments = inputs.get(f"{side}_segment_ids")
     if segments is None:

@@ -1,26 +1,22 @@
 """A T5 whose layers are one stack of weights, run by one scan."""
 
+from collections.abc import Callable, Iterator
 from operator import attrgetter
 from types import SimpleNamespace
+from typing import Any
 
 import keras
 from keras import ops, tree
 
 from keras_flan.models.stacking import StackedKernel
 from keras_flan.runtime.keras_hub import keras_hub
+from keras_flan.tensors import Tensor, Tensors
 
 _SIZES = (
-    "vocabulary_size",
-    "num_layers",
-    "num_heads",
-    "hidden_dim",
-    "intermediate_dim",
-    "key_value_dim",
-    "dropout",
-    "use_gated_activation",
-    "layer_norm_epsilon",
-    "tie_embedding_weights",
-)
+    "vocabulary_size", "num_layers", "num_heads", "hidden_dim",
+    "intermediate_dim", "key_value_dim", "dropout", "use_gated_activation",
+    "layer_norm_epsilon", "tie_embedding_weights",
+)  # fmt: skip
 
 
 @keras.saving.register_keras_serializable(package="keras_flan")
@@ -45,18 +41,18 @@ class StackedT5Backbone(keras.layers.Layer):
 
     def __init__(
         self,
-        vocabulary_size,
-        num_layers,
-        num_heads,
-        hidden_dim,
-        intermediate_dim,
-        key_value_dim=None,
-        dropout=0.1,
-        activation="relu",
-        use_gated_activation=True,
-        layer_norm_epsilon=1e-6,
-        tie_embedding_weights=True,
-        **kwargs,
+        vocabulary_size: int,
+        num_layers: int,
+        num_heads: int,
+        hidden_dim: int,
+        intermediate_dim: int,
+        key_value_dim: int | None = None,
+        dropout: float = 0.1,
+        activation: Any = "relu",
+        use_gated_activation: bool = True,
+        layer_norm_epsilon: float = 1e-6,
+        tie_embedding_weights: bool = True,
+        **kwargs: Any,
     ):
         super().__init__(**kwargs)
         self.vocabulary_size = vocabulary_size
@@ -96,7 +92,7 @@ class StackedT5Backbone(keras.layers.Layer):
             setattr(self, f"{side}_layer_norm", norm)
         self.build()
 
-    def build(self, input_shape=None):
+    def build(self, input_shape: Any = None) -> None:
         self.token_embedding.build((None,))
         for side in (self.encoder, self.decoder):
             side.build()
@@ -104,17 +100,17 @@ class StackedT5Backbone(keras.layers.Layer):
             norm.build()
 
     @property
-    def encoder_transformer_layers(self):
+    def encoder_transformer_layers(self) -> list[SimpleNamespace]:
         """A view of each layer of the encoder; see `T5Stack.view`."""
         return self.encoder.views()
 
     @property
-    def decoder_transformer_layers(self):
+    def decoder_transformer_layers(self) -> list[SimpleNamespace]:
         """A view of each layer of the decoder; see `T5Stack.view`."""
         return self.decoder.views()
 
     @classmethod
-    def from_hub(cls, hub):
+    def from_hub(cls, hub: Any) -> "StackedT5Backbone":
         """Returns a copy of a `keras_hub.models.T5Backbone`."""
         config = {name: getattr(hub, name) for name in _SIZES}
         backbone = cls(
@@ -127,7 +123,7 @@ class StackedT5Backbone(keras.layers.Layer):
                 ours.assign(ops.stack([part.value for part in parts]))
         return backbone
 
-    def to_hub(self):
+    def to_hub(self) -> Any:
         """Returns a copy as a `keras_hub.models.T5Backbone`."""
         config = {name: getattr(self, name) for name in _SIZES}
         hub = keras_hub.models.T5Backbone(
@@ -138,7 +134,7 @@ class StackedT5Backbone(keras.layers.Layer):
                 part.assign(ours if ours.shape == part.shape else ours[i])
         return hub
 
-    def _weights_in(self, hub):
+    def _weights_in(self, hub: Any) -> Iterator[tuple[Any, list[Any]]]:
         """Yields each weight here, and those of keras-hub that it stacks."""
         embedding = self.token_embedding
         yield embedding.embeddings, [hub.token_embedding.embeddings]
@@ -156,7 +152,7 @@ class StackedT5Backbone(keras.layers.Layer):
             norm = f"{side}_layer_norm"
             yield getattr(self, norm).weight, [getattr(hub, norm).weight]
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {
             **super().get_config(),
             **{name: getattr(self, name) for name in _SIZES},
@@ -168,11 +164,14 @@ class T5Stack(keras.layers.Layer):
     """All layers of an encoder or a decoder.
 
     Args:
-        sizes: A `StackedT5Backbone`, whose sizes are taken.
-        is_decoder: bool.
+        sizes: The backbone, whose sizes are taken.
+        is_decoder: Whether there is cross attention.
+        **kwargs: As for `keras.layers.Layer`.
     """
 
-    def __init__(self, sizes, is_decoder, **kwargs):
+    def __init__(
+        self, sizes: StackedT5Backbone, is_decoder: bool, **kwargs: Any
+    ):
         super().__init__(**kwargs)
         self.num_layers = sizes.num_layers
         self.is_decoder = is_decoder
@@ -181,23 +180,15 @@ class T5Stack(keras.layers.Layer):
         shape = (sizes.num_layers, sizes.hidden_dim)
         policy = {"dtype": self.dtype_policy}
 
-        def norm(name):
+        def norm(name: str) -> None:
             # keras-hub's name for all of them.
-            layer = _Norm(
-                shape,
-                sizes.layer_norm_epsilon,
-                name="t5_layer_norm",
-                **policy,
-            )
+            epsilon = sizes.layer_norm_epsilon
+            layer = _Norm(shape, epsilon, name="t5_layer_norm", **policy)
             setattr(self, name, layer)
 
-        def kernel(name, inputs, outputs):
-            layer = StackedKernel(
-                (sizes.num_layers, inputs, outputs),
-                "btd,de->bte",
-                name=name,
-                **policy,
-            )
+        def kernel(name: str, inputs: int, outputs: int) -> None:
+            kernels = (sizes.num_layers, inputs, outputs)
+            layer = StackedKernel(kernels, "btd,de->bte", name=name, **policy)
             setattr(self, name, layer)
 
         self.self_attention = _Attention(
@@ -215,16 +206,16 @@ class T5Stack(keras.layers.Layer):
         kernel("output_projector", sizes.intermediate_dim, sizes.hidden_dim)
         norm("layer_norm")
 
-    def build(self, input_shape=None):
+    def build(self, input_shape: Any = None) -> None:
         for _, layer in self._parts():
             layer.build()
 
     @property
-    def bias_table(self):
+    def bias_table(self) -> Any:
         """The weight of the relative bias, `(buckets, heads)`."""
         return self.self_attention.relative_attention_bias
 
-    def tensors(self):
+    def tensors(self) -> Tensors:
         """Returns the weights by the names of their layers, to be scanned."""
         found = {}
         for name, layer in self._parts():
@@ -237,7 +228,7 @@ class T5Stack(keras.layers.Layer):
                 found[name] = layer.tensors()
         return found
 
-    def view(self, tensors):
+    def view(self, tensors: Tensors) -> SimpleNamespace:
         """Returns a layer for `keras_flan.models.t5.layers`.
 
         Args:
@@ -245,6 +236,7 @@ class T5Stack(keras.layers.Layer):
         """
         view = SimpleNamespace(use_gated_activation=self.use_gated_activation)
         for name, layer in self._parts():
+            part: Any
             if isinstance(layer, _Attention):
                 part = SimpleNamespace(
                     num_heads=layer.num_heads,
@@ -266,7 +258,7 @@ class T5Stack(keras.layers.Layer):
             setattr(view, name, part)
         return view
 
-    def views(self):
+    def views(self) -> list[SimpleNamespace]:
         """Returns a view of each layer."""
         tensors = self.tensors()
         return [
@@ -274,7 +266,7 @@ class T5Stack(keras.layers.Layer):
             for i in range(self.num_layers)
         ]
 
-    def weights_by_name(self):
+    def weights_by_name(self) -> Iterator[tuple[str, Any]]:
         """Yields the path of each weight in a keras-hub layer, and it."""
         for name, layer in self._parts():
             if isinstance(layer, _Attention):
@@ -288,7 +280,7 @@ class T5Stack(keras.layers.Layer):
             else:
                 yield f"{name}.kernel", layer.kernel
 
-    def _parts(self):
+    def _parts(self) -> list[tuple[str, Any]]:
         names = ["self_attention", "self_attention_layer_norm"]
         if self.is_decoder:
             names += ["cross_attention", "cross_attention_layer_norm"]
@@ -302,7 +294,7 @@ class T5Stack(keras.layers.Layer):
 class _Attention(keras.layers.Layer):
     """The attention of all layers."""
 
-    def __init__(self, sizes, has_bias, **kwargs):
+    def __init__(self, sizes: StackedT5Backbone, has_bias: bool, **kwargs: Any):
         super().__init__(**kwargs)
         self.num_heads = sizes.num_heads
         self.key_value_dim = width = sizes.key_value_dim
@@ -324,13 +316,13 @@ class _Attention(keras.layers.Layer):
             )
             setattr(self, name, kernel)
 
-    def kernels(self):
+    def kernels(self) -> Iterator[tuple[str, StackedKernel]]:
         """Yields the kernels with their names."""
         for kind in ("query", "key", "value", "output"):
             name = f"{kind}_projector"
             yield name, getattr(self, name)
 
-    def build(self, input_shape=None):
+    def build(self, input_shape: Any = None) -> None:
         for _, kernel in self.kernels():
             kernel.build()
         if self.has_bias:
@@ -348,12 +340,12 @@ class _Attention(keras.layers.Layer):
 class _Norm(keras.layers.Layer):
     """The scale of one norm, or of the same norm of all layers."""
 
-    def __init__(self, shape, epsilon, **kwargs):
+    def __init__(self, shape: tuple[int, ...], epsilon: float, **kwargs: Any):
         super().__init__(**kwargs)
         self.shape = shape
         self.epsilon = epsilon
 
-    def build(self, input_shape=None):
+    def build(self, input_shape: Any = None) -> None:
         self.weight = self.add_weight(
             name="weight", shape=self.shape, initializer="ones", autocast=False
         )
@@ -362,7 +354,7 @@ class _Norm(keras.layers.Layer):
 class _Embedding(keras.layers.ReversibleEmbedding):
     """An embedding whose own projection back is drawn by its inputs."""
 
-    def add_weight(self, *args, **kwargs):
+    def add_weight(self, *args: Any, **kwargs: Any) -> Any:
         if kwargs.get("name") == "reverse_embeddings":
             kwargs["initializer"] = keras.initializers.RandomNormal(
                 stddev=self.output_dim**-0.5
@@ -370,10 +362,12 @@ class _Embedding(keras.layers.ReversibleEmbedding):
         return super().add_weight(*args, **kwargs)
 
 
-def _projector(kernel, tensors, activation=None):
+def _projector(
+    kernel: StackedKernel, tensors: Any, activation: Callable | None = None
+) -> Callable[[Tensor], Tensor]:
     """A function of inputs, as keras-hub's dense layers are."""
 
-    def project(x):
+    def project(x: Tensor) -> Tensor:
         output = kernel.project(x, tensors)
         return output if activation is None else activation(output)
 

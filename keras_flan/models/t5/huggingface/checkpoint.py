@@ -3,6 +3,7 @@
 import contextlib
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import ml_dtypes
 import numpy as np
@@ -57,11 +58,13 @@ class Checkpoint(contextlib.ExitStack):
             self.push(stack.pop_all())
 
     @property
-    def names(self):
+    def names(self) -> Iterable[str]:
         """The names of all tensors."""
         return self._files.keys()
 
-    def read(self, name: str, shape: tuple[int, ...] | None = None):
+    def read(
+        self, name: str, shape: tuple[int, ...] | None = None
+    ) -> np.ndarray:
         """Returns a tensor as a numpy array in its own dtype.
 
         Args:
@@ -124,7 +127,8 @@ def write_checkpoint(
     from safetensors.numpy import save_file
 
     item = DTYPES[dtype].itemsize
-    shards, used = [[]], 0
+    shards: list[list[Tensor]] = [[]]
+    used = 0
     for tensor in tensors:
         size = item * int(np.prod(tensor.shape))
         if shards[-1] and used + size > shard_bytes:
@@ -158,7 +162,7 @@ def _array(tensor: Tensor, dtype: str) -> np.ndarray:
     return np.ascontiguousarray(array.T if tensor.transposed else array)
 
 
-def _open(path: Path):
+def _open(path: Path) -> Any:
     try:
         from safetensors import SafetensorError, safe_open
     except ImportError:

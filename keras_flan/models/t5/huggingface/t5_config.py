@@ -1,5 +1,7 @@
 """The `config.json` of a T5: read into keras-hub's terms, and written."""
 
+from typing import Any
+
 import keras
 
 from keras_flan.data.vocabularies.sentencepiece import Vocabulary
@@ -35,7 +37,7 @@ _SIZES = {
 }
 
 
-def read_config(values: dict, place: str) -> dict:
+def read_config(values: dict[str, Any], place: str) -> dict[str, Any]:
     """Returns the arguments of `keras_hub.models.T5Backbone`.
 
     Args:
@@ -87,7 +89,7 @@ def read_config(values: dict, place: str) -> dict:
     }
 
 
-def write_config(backbone, dtype: str) -> dict:
+def write_config(backbone: Any, dtype: str) -> dict[str, Any]:
     """Returns the `config.json` of a `keras_hub.models.T5Backbone`.
 
     Raises:
@@ -113,7 +115,7 @@ def write_config(backbone, dtype: str) -> dict:
     }
 
 
-def write_generation_config() -> dict:
+def write_generation_config() -> dict[str, int]:
     """Returns the ids that begin, end and pad a decoded text."""
     return {
         "decoder_start_token_id": Vocabulary.pad_id,
@@ -122,7 +124,13 @@ def write_generation_config() -> dict:
     }
 
 
-def _number(values, place, key, kind, default=None):
+def _number(
+    values: dict[str, Any],
+    place: str,
+    key: str,
+    kind: type[int] | type[float],
+    default: float | None = None,
+) -> float:
     """Returns a number of the config; the sizes (int) are above 0."""
     value = values.get(key, default)
     if (
@@ -137,7 +145,7 @@ def _number(values, place, key, kind, default=None):
     return kind(value)
 
 
-def _scales_outputs(values: dict) -> bool:
+def _scales_outputs(values: dict[str, Any]) -> bool:
     """Whether the decoder's output is scaled by `d_model ** -0.5` (v1.0).
 
     That goes with a projection that is the embedding. Since version 5
@@ -148,13 +156,13 @@ def _scales_outputs(values: dict) -> bool:
     return bool(values.get("scale_decoder_outputs", tied))
 
 
-def _activation(name: str):
+def _activation(name: str) -> Any:
     if ">" in name:
         return keras.saving.get_registered_object(name)
     return name
 
 
-def _feed_forward(backbone) -> str:
+def _feed_forward(backbone: Any) -> str:
     wanted = backbone.activation, bool(backbone.use_gated_activation)
     for name, (activation, gated) in _FEED_FORWARDS.items():
         known = keras.activations.get(_activation(activation))

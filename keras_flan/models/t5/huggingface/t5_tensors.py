@@ -40,7 +40,7 @@ class Tensor:
         return shape[::-1] if self.transposed else shape
 
 
-def t5_tensors(backbone) -> Iterator[Tensor]:
+def t5_tensors(backbone: Any) -> Iterator[Tensor]:
     """Yields every weight of a `keras_hub.models.T5Backbone`.
 
     The variables are found through the layers: their paths in keras-hub are
@@ -57,7 +57,7 @@ def t5_tensors(backbone) -> Iterator[Tensor]:
         yield Tensor(HEAD, backbone.token_embedding.reverse_embeddings, True)
 
 
-def _layer(prefix, layer):
+def _layer(prefix: str, layer: Any) -> Iterator[Tensor]:
     yield from _attention(f"{prefix}.0.SelfAttention", layer.self_attention)
     norm = layer.self_attention_layer_norm
     yield Tensor(f"{prefix}.0.layer_norm.weight", norm.weight)
@@ -79,7 +79,7 @@ def _layer(prefix, layer):
     yield Tensor(f"{prefix}.{last}.layer_norm.weight", layer.layer_norm.weight)
 
 
-def _attention(prefix, attention):
+def _attention(prefix: str, attention: Any) -> Iterator[Tensor]:
     for name in ("query", "key", "value", "output"):
         projector = getattr(attention, f"{name}_projector")
         yield _kernel(f"{prefix}.{name[0]}", projector)
@@ -90,5 +90,5 @@ def _attention(prefix, attention):
         )
 
 
-def _kernel(name, dense):
+def _kernel(name: str, dense: Any) -> Tensor:
     return Tensor(f"{name}.weight", dense.kernel, transposed=True)

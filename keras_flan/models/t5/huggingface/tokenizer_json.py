@@ -8,12 +8,16 @@ normaliser, so one can be made from the other.
 import base64
 import binascii
 import re
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from keras_flan.data.vocabularies.sentencepiece import Vocabulary
 from keras_flan.errors import InputError
 from keras_flan.files import read_json
 
+# A part of a `tokenizer.json`.
+Part = dict[str, Any]
 FILE = "tokenizer.json"
 CONFIG_FILE = "tokenizer_config.json"
 # T5's sentinels. They follow the pieces, counting down, and have rows of the
@@ -71,17 +75,21 @@ def to_sentencepiece(path: Path) -> bytes:
     trainer.bos_id = -1
     trainer.byte_fallback = bool(model.get("byte_fallback", False))
     normalizer.name = "identity"
-    normalizer.add_dummy_prefix = any(
-        map(_prepends, [*normalizers, *splitters])
-    )
-    normalizer.remove_extra_whitespaces = any(
-        map(_joins_blanks, [*normalizers, *splitters])
-    )
+    parts = [*normalizers, *splitters]
+    normalizer.add_dummy_prefix = any(map(_prepends, parts))
+    normalizer.remove_extra_whitespaces = any(map(_joins_blanks, parts))
     for part in normalizers:
         if part["type"] == "Precompiled":
             normalizer.name = "precompiled"
             normalizer.precompiled_charsmap = _charsmap(path, part)
-    kind = spm.ModelProto.SentencePiece
+    _add_pieces(path, proto, pieces)
+    return proto.SerializeToString()
+
+
+def _add_pieces(
+    path: Path, proto: Any, pieces: list[tuple[str, float]]
+) -> None:
+    kind = proto.SentencePiece
     for index, (piece, score) in enumerate(pieces):
         if _SPECIALS.get(index, piece) != piece:
             raise InputError(
@@ -93,10 +101,9 @@ def to_sentencepiece(path: Path) -> bytes:
             type_ = kind.UNKNOWN
         elif index in _SPECIALS:
             type_ = kind.CONTROL
-        elif trainer.byte_fallback and _BYTE.fullmatch(piece):
+        elif proto.trainer_spec.byte_fallback and _BYTE.fullmatch(piece):
             type_ = kind.BYTE
         proto.pieces.add(piece=piece, score=score, type=type_)
-    return proto.SerializeToString()
 
 
 def from_sentencepiece(model: bytes, rows: int) -> tuple[dict, dict]:
@@ -120,31 +127,11 @@ def from_sentencepiece(model: bytes, rows: int) -> tuple[dict, dict]:
             f"vocabulary: found a SentencePiece model of the kind {name}, "
             "expected UNIGRAM, the only one that a T5 tokenizer.json holds"
         )
-    size = len(proto.pieces)
-    sentinels = min(_SENTINELS, rows - size)
-    added = {
-        **_SPECIALS,
-        **{
-            size + i: f"<extra_id_{sentinels - 1 - i}>"
-            for i in range(sentinels)
-        },
-    }
     tokenizer = {
         "version": "1.0",
         "truncation": None,
         "padding": None,
-        "added_tokens": [
-            {
-                "id": index,
-                "content": content,
-                "single_word": False,
-                "lstrip": False,
-                "rstrip": False,
-                "normalized": False,
-                "special": True,
-            }
-            for index, content in added.items()
-        ],
+        "added_tokens": _added_tokens(len(proto.pieces), rows),
         "normalizer": {
             "type": "Sequence",
             "normalizers": list(_normalizers(proto.normalizer_spec)),
@@ -173,7 +160,18 @@ def from_sentencepiece(model: bytes, rows: int) -> tuple[dict, dict]:
     return tokenizer, config
 
 
-def _normalizers(spec):
+def _added_tokens(size: int, rows: int) -> list[Part]:
+    count = min(_SENTINELS, rows - size)
+    sentinels = {size + i: f"<extra_id_{count - 1 - i}>" for i in range(count)}
+    names = ("single_word", "lstrip", "rstrip", "normalized")
+    flags = dict.fromkeys(names, False)
+    return [
+        {"id": index, "content": content, **flags, "special": True}
+        for index, content in {**_SPECIALS, **sentinels}.items()
+    ]
+
+
+def _normalizers(spec: Any) -> Iterator[Part]:
     if spec.precompiled_charsmap:
         charsmap = base64.b64encode(spec.precompiled_charsmap).decode("ascii")
         yield {"type": "Precompiled", "precompiled_charsmap": charsmap}
@@ -185,7 +183,7 @@ def _normalizers(spec):
     yield _replace({"String": " "}, _BLANK)
 
 
-def _decoders(spec):
+def _decoders(spec: Any) -> Iterator[Part]:
     yield _replace({"String": _BLANK}, " ")
     yield {"type": "ByteFallback"}
     yield {"type": "Fuse"}
@@ -193,14 +191,14 @@ def _decoders(spec):
         yield {"type": "Strip", "content": " ", "start": 1, "stop": 0}
 
 
-def _replace(pattern, content):
+def _replace(pattern: Part, content: str) -> Part:
     return {"type": "Replace", "pattern": pattern, "content": content}
 
 
-def _ends_with(token):
+def _ends_with(token: str) -> Part:
     end = {"SpecialToken": {"id": token, "type_id": 0}}
 
-    def sequence(name):
+    def sequence(name: str) -> Part:
         return {"Sequence": {"id": name, "type_id": 0}}
 
     return {
@@ -217,7 +215,7 @@ def _ends_with(token):
     }
 
 
-def _flatten(part, key):
+def _flatten(part: Part | None, key: str) -> list[Part]:
     """The parts of a normaliser or pre-tokeniser, sequences unfolded."""
     if part is None:
         return []
@@ -226,7 +224,9 @@ def _flatten(part, key):
     return [part]
 
 
-def _check_parts(path, where, parts, known):
+def _check_parts(
+    path: Path, where: str, parts: list[Part], known: set[str]
+) -> None:
     for part in parts:
         if part.get("type") not in known:
             raise InputError(
@@ -235,7 +235,7 @@ def _check_parts(path, where, parts, known):
             )
 
 
-def _prepends(part):
+def _prepends(part: Part) -> bool:
     if part["type"] == "Metaspace":
         # The older key is a flag.
         scheme = part.get("prepend_scheme", "always")
@@ -243,13 +243,13 @@ def _prepends(part):
     return part["type"] == "Prepend"
 
 
-def _joins_blanks(part):
+def _joins_blanks(part: Part) -> bool:
     if part["type"] == "Replace":
         return "{2,}" in part.get("pattern", {}).get("Regex", "")
     return part["type"] == "WhitespaceSplit"
 
 
-def _charsmap(path, part):
+def _charsmap(path: Path, part: Part) -> bytes:
     try:
         return base64.b64decode(part["precompiled_charsmap"], validate=True)
     except (binascii.Error, KeyError, TypeError):
