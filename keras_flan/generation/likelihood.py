@@ -11,7 +11,6 @@ from keras_flan.generation.compiling import compiled
 from keras_flan.generation.outputs import Likelihood
 from keras_flan.models.decoding import Rows
 from keras_flan.models.language_model import LanguageModel
-from keras_flan.models.language_model import LanguageModel
 from keras_flan.progress import track
 
 # Lengths are padded to a power of two from here on, so that few programs are
