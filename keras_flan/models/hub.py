@@ -42,7 +42,7 @@ def local_folder(source: str | os.PathLike) -> Path:
             )
         )
     except (OSError, ValueError) as error:
-        # Its HTTP errors are OSErrors, of many lines; the first says it.
+        # Its HTTP errors are OSErrors of many lines, the first of which tells.
         reason = str(error).strip().split("\n")[0]
         raise InputError(
             f"{source}: cannot be downloaded ({reason}); check the name and "

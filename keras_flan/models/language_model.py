@@ -81,8 +81,8 @@ class LanguageModel(keras.Model):
                 `max_new_tokens`, `temperature` and `samples`.
 
         Returns:
-            A text for a prompt, a list for several. With `samples` the place
-            of each text is taken by a list of so many.
+            A text for a prompt, a list for several; with `samples` a list of
+            texts in the place of each.
         """
         generate = borrowed("keras_flan.generation.engine", "generate_texts")
         return generate(self, inputs, **settings)
@@ -141,10 +141,13 @@ class LanguageModel(keras.Model):
         if settings.get("scan") is False:
             backbone = self.hub_backbone()
         kept |= settings
-        changed = {"dtype": kept["dtype"]}
-        if "dropout" in kept:
-            changed["dropout"] = kept.pop("dropout")
-        return type(self)(copy_backbone(backbone, **changed), **kept)
+        kept.pop("dropout", None)
+        of_backbone = {
+            name: settings[name]
+            for name in ("dropout", "dtype")
+            if name in settings
+        }
+        return type(self)(copy_backbone(backbone, **of_backbone), **kept)
 
     def hub_backbone(self) -> Any:
         """Returns the weights as a backbone of keras-hub's own class."""

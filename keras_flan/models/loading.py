@@ -161,7 +161,7 @@ def _source(path: str | os.PathLike, folder: Path) -> _Source:
 
 
 def _is_name(path: str | os.PathLike) -> bool:
-    """Whether a path that does not exist may be a name of keras-hub's."""
+    """Whether a path that does not exist may be one of keras-hub's names."""
     return "://" in str(path) or (
         not os.path.isabs(path) and len(Path(path).parts) == 1
     )

@@ -96,7 +96,7 @@ class Roles:
                 axes of a weight that holds all layers.
 
         Raises:
-            InputError: If the path is known but not with so many axes.
+            InputError: If the path is known, but has another number of axes.
         """
         shape = tuple(shape)
         names = [_NUMBER.sub("", name) for name in path.split("/")]

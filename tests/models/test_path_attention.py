@@ -57,7 +57,7 @@ def test_a_path_sees_its_prompt_and_its_own_past(
         query, past, new, ages, clock = tree.map_structure(
             convert_to_tensor, given
         )
-        written = write_past(past[0], *new, clock)
+        written = write_past(past[0], new, clock)
         made = attend_paths(
             query,
             past if behind_a_prompt else [written, *past[1:]],

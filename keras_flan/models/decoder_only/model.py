@@ -64,7 +64,7 @@ class DecoderOnly(LanguageModel):
             at padding, or, for unpacked batches, `padding_mask`;
             `prefix_mask`, 1 at the inputs of each example, needed if
             `bidirectional_prefix`; and optionally `positions`.
-        training: bool. Whether dropout is on.
+        training: Whether dropout is on.
 
     Returns:
         float32 logits `(batch, length, vocabulary_size)`.
@@ -252,11 +252,11 @@ def _note_tied_embeddings(backbone: Any, path: Path) -> None:
 
 
 def _segments(inputs: Tensors) -> Tensor:
-    """Segment ids; a padding mask is one segment a row."""
+    """Segment ids; a padding mask is one segment per row."""
     segments = inputs.get("segment_ids", inputs.get("padding_mask"))
     if segments is None:
         raise ValueError(
             "Expected 'segment_ids' (packed) or 'padding_mask' (one example "
-            f"a row) among the inputs. Received: {sorted(inputs)}"
+            f"per row) among the inputs. Received: {sorted(inputs)}"
         )
     return ops.cast(segments, "int32")

@@ -1,6 +1,6 @@
 """The layers of a T5 as functions, for any that have keras-hub's parts.
 
-A layer is a keras-hub `T5TransformerLayer`, or what `t5_stacked.T5Stack.view`
+A layer is a keras-hub `T5TransformerLayer`, or what `stacked.T5Stack.view`
 makes of one layer's tensors: projectors to call, and norms with a `weight`.
 """
 

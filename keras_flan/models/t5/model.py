@@ -53,7 +53,7 @@ class T5(LanguageModel):
             `scan`).
         vocabulary: A `keras_flan.data.Vocabulary`, or `None`. Needed for text
             in and out (`generate`, `save_to_preset`), not for training.
-        scan: bool. Whether the weights of all layers are stacked and the
+        scan: Whether the weights of all layers are stacked and the
             layers run by one scan on JAX, so that a deep model compiles as
             fast as a shallow one. The weights are copied into
             `keras_flan.models.t5.stacked.StackedT5Backbone`, and back by
@@ -62,7 +62,7 @@ class T5(LanguageModel):
             computes the rest again: much less memory, about a third more
             time. `"products"`, on JAX, also keeps the results of products
             with weights: half of that time for a part of the memory.
-        query_chunk: int or `None`. How many queries attend at a time, so
+        query_chunk: How many queries attend at a time, so
             that the attention weights of a long row never exist together,
             `(batch, heads, queries, keys)`. Also computed again.
 
@@ -73,7 +73,7 @@ class T5(LanguageModel):
             `(batch, target_length)`. Segment ids count the examples of a row
             from 1, and are 0 at padding; an unpacked batch may give
             `encoder_padding_mask` and `decoder_padding_mask` instead.
-        training: bool. Whether dropout is on.
+        training: Whether dropout is on.
 
     Returns:
         float32 logits of shape `(batch, target_length, vocabulary_size)`.
@@ -399,14 +399,14 @@ def _draw_embeddings(backbone: Any) -> None:
 
 
 def _segments(inputs: Tensors, side: Side) -> Tensor:
-    """Segment ids of `side`; a padding mask is one segment a row."""
+    """Segment ids of `side`; a padding mask is one segment per row."""
     segments = inputs.get(f"{side}_segment_ids")
     if segments is None:
         segments = inputs.get(f"{side}_padding_mask")
     if segments is None:
         raise ValueError(
             f"Expected '{side}_segment_ids' (packed) or "
-            f"'{side}_padding_mask' (one example a row) among the inputs. "
+            f"'{side}_padding_mask' (one example per row) among the inputs. "
             f"Received: {sorted(inputs)}"
         )
     return ops.cast(segments, "int32")

@@ -160,7 +160,46 @@ class StackedT5Backbone(keras.layers.Layer):
         }
 
 
-class T5Stack(keras.layers.Layer):
+class _Group(keras.layers.Layer):
+    """Layers by their names in keras-hub, which a scan takes apart at once.
+
+    A member is a group again, a `_Kernel` or a `_Norm`.
+    """
+
+    def __init__(self, **kwargs: Any):
+        super().__init__(**kwargs)
+        self.members: list[str] = []
+
+    def _add(self, name: str, layer: Any) -> None:
+        setattr(self, name, layer)
+        self.members.append(name)
+
+    def build(self, input_shape: Any = None) -> None:
+        for name in self.members:
+            getattr(self, name).build()
+
+    def tensors(self) -> Tensors:
+        """Returns the weights by the names of their layers, to be scanned."""
+        return {name: getattr(self, name).tensors() for name in self.members}
+
+    def view(self, tensors: Tensors) -> SimpleNamespace:
+        """Returns what `keras_flan.models.t5.layers` runs.
+
+        Args:
+            tensors: One layer's part of `tensors()`.
+        """
+        return SimpleNamespace(
+            **{n: getattr(self, n).view(tensors[n]) for n in self.members}
+        )
+
+    def weights_by_name(self) -> Iterator[tuple[str, Any]]:
+        """Yields the path of each weight in a keras-hub layer, and it."""
+        for name in self.members:
+            for inner, weight in getattr(self, name).weights_by_name():
+                yield f"{name}.{inner}", weight
+
+
+class T5Stack(_Group):
     """All layers of an encoder or a decoder.
 
     Args:
@@ -174,88 +213,40 @@ class T5Stack(keras.layers.Layer):
     ):
         super().__init__(**kwargs)
         self.num_layers = sizes.num_layers
-        self.is_decoder = is_decoder
-        self.activation = sizes.activation
         self.use_gated_activation = sizes.use_gated_activation
-        shape = (sizes.num_layers, sizes.hidden_dim)
+        outer, inner = sizes.hidden_dim, sizes.intermediate_dim
         policy = {"dtype": self.dtype_policy}
 
         def norm(name: str) -> None:
-            # keras-hub's name for all of them.
+            shape = (sizes.num_layers, sizes.hidden_dim)
             epsilon = sizes.layer_norm_epsilon
+            # keras-hub's name for all of them.
             layer = _Norm(shape, epsilon, name="t5_layer_norm", **policy)
-            setattr(self, name, layer)
+            self._add(name, layer)
 
-        def kernel(name: str, inputs: int, outputs: int) -> None:
-            kernels = (sizes.num_layers, inputs, outputs)
-            layer = StackedKernel(kernels, "btd,de->bte", name=name, **policy)
-            setattr(self, name, layer)
+        def kernel(name: str, *shape: int, **settings: Any) -> None:
+            shape = (sizes.num_layers, *shape)
+            layer = _Kernel(shape, name=name, **settings, **policy)
+            self._add(name, layer)
 
-        self.self_attention = _Attention(
-            sizes, has_bias=True, name="self_attention", **policy
-        )
-        norm("self_attention_layer_norm")
-        if is_decoder:
-            self.cross_attention = _Attention(
-                sizes, has_bias=False, name="cross_attention", **policy
-            )
-            norm("cross_attention_layer_norm")
-        kernel("input_projector", sizes.hidden_dim, sizes.intermediate_dim)
+        for name in ("self_attention", "cross_attention")[: 1 + is_decoder]:
+            own = name == "self_attention"
+            self._add(name, _Attention(sizes, own, name=name, **policy))
+            norm(f"{name}_layer_norm")
+        kernel("input_projector", outer, inner, activation=sizes.activation)
         if self.use_gated_activation:
-            kernel("gate_projector", sizes.hidden_dim, sizes.intermediate_dim)
-        kernel("output_projector", sizes.intermediate_dim, sizes.hidden_dim)
+            kernel("gate_projector", outer, inner)
+        kernel("output_projector", inner, outer)
         norm("layer_norm")
-
-    def build(self, input_shape: Any = None) -> None:
-        for _, layer in self._parts():
-            layer.build()
 
     @property
     def bias_table(self) -> Any:
         """The weight of the relative bias, `(buckets, heads)`."""
         return self.self_attention.relative_attention_bias
 
-    def tensors(self) -> Tensors:
-        """Returns the weights by the names of their layers, to be scanned."""
-        found = {}
-        for name, layer in self._parts():
-            if isinstance(layer, _Attention):
-                for inner, kernel in layer.kernels():
-                    found[f"{name}.{inner}"] = kernel.tensors()
-            elif isinstance(layer, _Norm):
-                found[name] = ops.convert_to_tensor(layer.weight)
-            else:
-                found[name] = layer.tensors()
-        return found
-
     def view(self, tensors: Tensors) -> SimpleNamespace:
-        """Returns a layer for `keras_flan.models.t5.layers`.
-
-        Args:
-            tensors: One layer's part of `tensors()`.
-        """
-        view = SimpleNamespace(use_gated_activation=self.use_gated_activation)
-        for name, layer in self._parts():
-            part: Any
-            if isinstance(layer, _Attention):
-                part = SimpleNamespace(
-                    num_heads=layer.num_heads,
-                    key_value_dim=layer.key_value_dim,
-                    **{
-                        inner: _projector(kernel, tensors[f"{name}.{inner}"])
-                        for inner, kernel in layer.kernels()
-                    },
-                )
-            elif isinstance(layer, _Norm):
-                part = SimpleNamespace(
-                    weight=tensors[name], epsilon=layer.epsilon
-                )
-            else:
-                activation = None
-                if name == "input_projector":
-                    activation = self.activation
-                part = _projector(layer, tensors[name], activation)
-            setattr(view, name, part)
+        view = super().view(tensors)
+        view.use_gated_activation = self.use_gated_activation
         return view
 
     def views(self) -> list[SimpleNamespace]:
@@ -266,32 +257,8 @@ class T5Stack(keras.layers.Layer):
             for i in range(self.num_layers)
         ]
 
-    def weights_by_name(self) -> Iterator[tuple[str, Any]]:
-        """Yields the path of each weight in a keras-hub layer, and it."""
-        for name, layer in self._parts():
-            if isinstance(layer, _Attention):
-                for inner, kernel in layer.kernels():
-                    yield f"{name}.{inner}.kernel", kernel.kernel
-                if layer.has_bias:
-                    bias = "relative_attention_bias"
-                    yield f"{name}.{bias}", getattr(layer, bias)
-            elif isinstance(layer, _Norm):
-                yield f"{name}.weight", layer.weight
-            else:
-                yield f"{name}.kernel", layer.kernel
 
-    def _parts(self) -> list[tuple[str, Any]]:
-        names = ["self_attention", "self_attention_layer_norm"]
-        if self.is_decoder:
-            names += ["cross_attention", "cross_attention_layer_norm"]
-        names += ["input_projector"]
-        if self.use_gated_activation:
-            names += ["gate_projector"]
-        names += ["output_projector", "layer_norm"]
-        return [(name, getattr(self, name)) for name in names]
-
-
-class _Attention(keras.layers.Layer):
+class _Attention(_Group):
     """The attention of all layers."""
 
     def __init__(self, sizes: StackedT5Backbone, has_bias: bool, **kwargs: Any):
@@ -307,24 +274,12 @@ class _Attention(keras.layers.Layer):
             ("value_projector", outer, inner, 1.0),
             ("output_projector", inner, outer, 1.0),
         ):
-            kernel = StackedKernel(
-                (sizes.num_layers, inputs, outputs),
-                "btd,de->bte",
-                gain,
-                dtype=self.dtype_policy,
-                name=name,
-            )
-            setattr(self, name, kernel)
-
-    def kernels(self) -> Iterator[tuple[str, StackedKernel]]:
-        """Yields the kernels with their names."""
-        for kind in ("query", "key", "value", "output"):
-            name = f"{kind}_projector"
-            yield name, getattr(self, name)
+            shape = (sizes.num_layers, inputs, outputs)
+            policy = self.dtype_policy
+            self._add(name, _Kernel(shape, gain, dtype=policy, name=name))
 
     def build(self, input_shape: Any = None) -> None:
-        for _, kernel in self.kernels():
-            kernel.build()
+        super().build()
         if self.has_bias:
             # keras-hub's name; one table serves all layers.
             self.relative_attention_bias = self.add_weight(
@@ -335,6 +290,40 @@ class _Attention(keras.layers.Layer):
                 ),
                 autocast=False,
             )
+
+    def view(self, tensors: Tensors) -> SimpleNamespace:
+        view = super().view(tensors)
+        view.num_heads, view.key_value_dim = self.num_heads, self.key_value_dim
+        return view
+
+    def weights_by_name(self) -> Iterator[tuple[str, Any]]:
+        yield from super().weights_by_name()
+        if self.has_bias:
+            yield "relative_attention_bias", self.relative_attention_bias
+
+
+class _Kernel(StackedKernel):
+    """The kernels of one dense layer of keras-hub's, with its activation."""
+
+    def __init__(
+        self,
+        shape: tuple[int, ...],
+        gain: float = 1.0,
+        activation: Callable[[Tensor], Tensor] | None = None,
+        **kwargs: Any,
+    ):
+        super().__init__(shape, "btd,de->bte", gain, **kwargs)
+        self.activation = activation
+
+    def view(self, tensors: Any) -> Callable[[Tensor], Tensor]:
+        def project(x: Tensor) -> Tensor:
+            output = self.project(x, tensors)
+            return self.activation(output) if self.activation else output
+
+        return project
+
+    def weights_by_name(self) -> Iterator[tuple[str, Any]]:
+        yield "kernel", self.kernel
 
 
 class _Norm(keras.layers.Layer):
@@ -350,6 +339,15 @@ class _Norm(keras.layers.Layer):
             name="weight", shape=self.shape, initializer="ones", autocast=False
         )
 
+    def tensors(self) -> Tensor:
+        return ops.convert_to_tensor(self.weight)
+
+    def view(self, tensors: Tensor) -> SimpleNamespace:
+        return SimpleNamespace(weight=tensors, epsilon=self.epsilon)
+
+    def weights_by_name(self) -> Iterator[tuple[str, Any]]:
+        yield "weight", self.weight
+
 
 class _Embedding(keras.layers.ReversibleEmbedding):
     """An embedding whose own projection back is drawn by its inputs."""
@@ -360,15 +358,3 @@ class _Embedding(keras.layers.ReversibleEmbedding):
                 stddev=self.output_dim**-0.5
             )
         return super().add_weight(*args, **kwargs)
-
-
-def _projector(
-    kernel: StackedKernel, tensors: Any, activation: Callable | None = None
-) -> Callable[[Tensor], Tensor]:
-    """A function of inputs, as keras-hub's dense layers are."""
-
-    def project(x: Tensor) -> Tensor:
-        output = kernel.project(x, tensors)
-        return output if activation is None else activation(output)
-
-    return project
