@@ -10,6 +10,7 @@ from keras_flan.data.pipeline.feature_converters import (
     EncoderDecoderRows,
 )
 from keras_flan.generation.engine import generate
+from keras_flan.models.decoding import Rows
 from keras_flan.models.language_model import LanguageModel
 from keras_flan.runtime.tensorflow import tf
 
@@ -111,7 +112,7 @@ def _check_decoding(model: LanguageModel, tolerance: float) -> None:
     lengths, places = np.array([[len(read)], [first]], "int32")
     targets = np.array([[target]], "int32")
     mask = np.ones(targets.shape, "float32")
-    scored = model.decoding.score(ids, lengths, places, targets, mask)
+    scored = model.decoding.score(Rows(ids, lengths, places, targets, mask))
     found = float(keras.ops.convert_to_numpy(scored)[0, 0])
     assert abs(found - path.log_probability) < tolerance * len(target), (
         f"a decoded path has the log-probability {path.log_probability}, its "
