@@ -48,7 +48,7 @@ def check_contamination(
     Args:
         mixture: The mixture; all records of its tasks are compared.
         against: The benchmark, see `benchmark_texts.read_benchmark`.
-        ngram: So many words in a row make an overlap.
+        ngram: How many words in a row make an overlap.
         alike: Texts of at least 8 words that share this part of their runs
             of 3 words (Jaccard similarity) are near-duplicates. Of the pairs
             of similarity 0.8, 1 of 5,000 is missed.
@@ -77,22 +77,7 @@ def check_contamination(
     if not 0 < alike <= 1:
         raise InputError(f"alike: expected 0 < alike <= 1, found {alike}")
     benchmark = _Benchmark(against, ngram, alike)
-    tasks = []
-    # A task may be in several stages.
-    parts = {
-        part.task.name: part for stage in mixture.stages for part in stage.tasks
-    }
-    for part in track(
-        parts.values(),
-        mixture.name,
-        total=len(parts),
-        unit="tasks",
-        enabled=progress and sys.stderr.isatty(),
-    ):
-        counts = Counter()
-        for first, examples in _chunks(part.task):
-            counts.update(benchmark.compare(part.task, first, examples))
-        tasks.append({"name": part.task.name, "group": part.group, **counts})
+    tasks = list(_compare_tasks(benchmark, mixture, progress))
     kinds = ("examples", "overlapping", "near_duplicates")
     return {
         "name": mixture.name,
@@ -108,6 +93,27 @@ def check_contamination(
     }
 
 
+def _compare_tasks(
+    benchmark: "_Benchmark", mixture: Mixture, progress: bool
+) -> Iterator[dict]:
+    """Yields the name, group and counts of each task."""
+    # A task may be in several stages.
+    parts = {
+        part.task.name: part for stage in mixture.stages for part in stage.tasks
+    }
+    for part in track(
+        parts.values(),
+        mixture.name,
+        total=len(parts),
+        unit="tasks",
+        enabled=progress and sys.stderr.isatty(),
+    ):
+        counts: Counter[str] = Counter()
+        for first, examples in _chunks(part.task):
+            counts.update(benchmark.compare(part.task, first, examples))
+        yield {"name": part.task.name, "group": part.group, **counts}
+
+
 def _chunks(task: Task) -> Iterator[tuple[int, list[Example]]]:
     """Yields chunks of a task's examples and where each begins."""
     examples, first = task.read(), 0
@@ -121,14 +127,14 @@ class _Texts:
 
     def __init__(self, examples: Sequence[Sequence[str]]):
         numbers: dict[str, int] = {}
-        pairs = [
+        owned = [
             (numbers.setdefault(text, len(numbers)), owner)
             for owner, texts in enumerate(examples)
             for text in texts
         ]
         self.texts = list(numbers)
         self.words = Words.of(self.texts)
-        pairs = np.array(pairs, np.int64).reshape(-1, 2)
+        pairs = np.array(owned, np.int64).reshape(-1, 2)
         pairs = pairs[np.argsort(pairs[:, 0], kind="stable")]
         self._owners = pairs[:, 1]
         self._starts = np.searchsorted(
@@ -145,7 +151,7 @@ class _Texts:
         one = Words(self.words.hashes[start:end], np.array([0, end - start]))
         return one.ngrams(SHINGLE)[0]
 
-    def signatures(self):
+    def signatures(self) -> tuple[np.ndarray, np.ndarray]:
         """Returns the signatures of long texts, and their numbers."""
         bands, numbers = signatures(self.words)
         long = np.diff(self.words.starts)[numbers] >= _FEWEST_WORDS

@@ -22,9 +22,9 @@ _NO_BLANKS = re.compile(
     "\u3005-\u3007\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff"
     "\U00020000-\U0003ffff])"
 )
-# Hashes of so many words are kept; then they are made anew.
+# The most words whose hashes are kept; then they are made anew.
 _MOST_WORDS = 1 << 20
-# Of SplitMix64, as in `stateless`.
+# Of SplitMix64, as in `data.templates.draws`.
 _STEP = np.uint64(0x9E3779B97F4A7C15)
 _MULTIPLIERS = (
     (np.uint64(30), np.uint64(0xBF58476D1CE4E5B9)),
@@ -32,7 +32,7 @@ _MULTIPLIERS = (
 )
 _LAST_SHIFT = np.uint64(31)
 
-# Near-duplicates share most of their runs of so many words.
+# Near-duplicates share most of their runs of this many words.
 SHINGLE = 3
 # Bands of minima: a pair of similarity 0.8 is found with a probability of
 # 1 - (1 - 0.8^4)^16 = 0.9998.
@@ -145,7 +145,7 @@ def signatures(words: Words) -> tuple[np.ndarray, np.ndarray]:
     bands = np.zeros([len(numbers), _BANDS], np.uint64)
     for i in range(_BANDS * _BAND):
         # Another order of the n-grams each time, of which the first counts.
-        order = _mix(grams ^ _mix(np.uint64([i + 1])))
+        order = _mix(grams ^ _mix(np.array([i + 1], np.uint64)))
         band = bands[:, i // _BAND]
         band[:] = _mix(band ^ np.minimum.reduceat(order, first))
     return bands, numbers

@@ -1,8 +1,9 @@
 """Looking at prompts and mixtures before anything is trained."""
 
+import dataclasses
 import os
 import random
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from keras_flan.data.mixtures.mixture import Mixture
@@ -60,34 +61,51 @@ def inspect(
     else:
         _check_folder(source)
         draws = _draw_task(Task.from_directory(source), n, shots, cot, rng)
-    wanted = [
-        (task, format, index, _exemplars(task, format, index, shots, rng))
-        for task, format, index in draws
+    shown = [draw.exemplars(shots, rng) for draw in draws]
+    examples = _read(draws, shown)
+    return [
+        draw.row(examples[draw.task.name], others, seed)
+        for draw, others in zip(draws, shown, strict=True)
     ]
-    examples = _read(wanted)
-    rows = []
-    for task, format, index, others in wanted:
-        found = examples[task.name]
+
+
+@dataclasses.dataclass(frozen=True)
+class _Draw:
+    """An example of a task, and the format in which it is asked."""
+
+    task: Task
+    format: Format
+    index: int
+
+    def exemplars(self, shots: int, rng: random.Random) -> list[int]:
+        """Draws examples of the task other than the one that is asked."""
+        if not self.format.few_shot:
+            return []
+        number = self.task.num_examples - 1
+        others = rng.sample(range(number), min(shots, number))
+        return [i + (i >= self.index) for i in others]
+
+    def row(
+        self, examples: Mapping[int, Example], others: Sequence[int], seed: int
+    ) -> dict:
+        """Returns what `inspect` says about the draw."""
         prompt = render_prompt(
-            task,
-            found[index],
-            format,
-            index,
-            [found[i] for i in others],
+            self.task,
+            examples[self.index],
+            self.format,
+            self.index,
+            [examples[i] for i in others],
             seed=seed,
         )
-        rows.append(
-            {
-                "task": task.name,
-                "index": index,
-                "format": format.value,
-                "template": prompt.template,
-                "shots": prompt.shots,
-                "inputs": prompt.inputs,
-                "targets": prompt.targets,
-            }
-        )
-    return rows
+        return {
+            "task": self.task.name,
+            "index": self.index,
+            "format": self.format.value,
+            "template": prompt.template,
+            "shots": prompt.shots,
+            "inputs": prompt.inputs,
+            "targets": prompt.targets,
+        }
 
 
 def _check_folder(source: Path) -> None:
@@ -106,14 +124,16 @@ def _check_folder(source: Path) -> None:
         )
 
 
-def _draw_task(task: Task, n: int, shots: int, cot, rng: random.Random):
+def _draw_task(
+    task: Task, n: int, shots: int, cot: bool | None, rng: random.Random
+) -> list[_Draw]:
     if cot is None:
         cot = _format(shots, True) in task.formats
     format = _format(shots, cot)
     task.require(format)
     usable = task.usable(format)
     indices = rng.sample(range(usable), min(n, usable))
-    return [(task, format, index) for index in indices]
+    return [_Draw(task, format, index) for index in indices]
 
 
 def _format(shots: int, cot: bool) -> Format:
@@ -126,10 +146,10 @@ def _draw_mixture(
     mixture: Mixture,
     n: int,
     shots: int,
-    cot,
+    cot: bool | None,
     rng: random.Random,
     group: str | None,
-):
+) -> list[_Draw]:
     choices = [
         (part, format)
         for part in mixture.tasks
@@ -146,30 +166,21 @@ def _draw_mixture(
         )
     weights = [part.rate * part.formats[format] for part, format in choices]
     return [
-        (part.task, format, rng.randrange(part.task.usable(format)))
+        _Draw(part.task, format, rng.randrange(part.task.usable(format)))
         for part, format in rng.choices(choices, weights, k=n)
     ]
 
 
-def _exemplars(
-    task: Task, format: Format, index: int, shots: int, rng: random.Random
-) -> list[int]:
-    """Draws examples of the task other than the one that is asked."""
-    if not format.few_shot:
-        return []
-    others = rng.sample(
-        range(task.num_examples - 1), min(shots, task.num_examples - 1)
-    )
-    return [i + (i >= index) for i in others]
-
-
-def _read(wanted: Sequence[tuple]) -> dict[str, dict[int, Example]]:
+def _read(
+    draws: Sequence[_Draw], shown: Sequence[Sequence[int]]
+) -> dict[str, dict[int, Example]]:
     """Reads the examples that are needed, each task once."""
     tasks: dict[str, Task] = {}
     indices: dict[str, set[int]] = {}
-    for task, _, index, others in wanted:
-        tasks[task.name] = task
-        indices.setdefault(task.name, set()).update([index, *others])
+    for draw, others in zip(draws, shown, strict=True):
+        name = draw.task.name
+        tasks[name] = draw.task
+        indices.setdefault(name, set()).update([draw.index, *others])
     return {
         name: {
             i: example
