@@ -41,7 +41,7 @@ class Bucket:
         slots: Prompts that are held at a time.
         lanes: Paths of each prompt at a time.
         input_length: Places for a prompt.
-        length: Places for what a path says.
+        length: Places for the tokens of a path.
     """
 
     slots: int
@@ -61,7 +61,7 @@ class Grid:
         lengths: int32 `(slots)`, tokens of the prompt in each slot.
         tokens: int32 `(slots, lanes)`, what each path is fed first.
         ages: int32 `(slots, lanes)`, tokens that it was fed before.
-        left: int32 `(slots, lanes)`, tokens it may still say; 0: no path.
+        left: int32 `(slots, lanes)`, tokens that are still to come; 0: no path.
         uniform: float32 `(slots, lanes, length)`, numbers for its tokens.
         clock: int32, steps since the caches were empty.
         steps: int32, the most steps of this round.
@@ -277,18 +277,11 @@ def _round(
     newest, *older = state["past"]
 
     def unfinished(step: Tensor, *carried: Any) -> Tensor:
-        left = carried[3]
+        _, _, _, left, _, _ = carried
         return ops.logical_and(step < grid["steps"], ops.any(left > 0))
 
-    def advance(
-        step: Tensor,
-        newest: Any,
-        tokens: Tensor,
-        ages: Tensor,
-        left: Tensor,
-        made: Tensor,
-        gains: Tensor,
-    ) -> tuple[Any, ...]:
+    def advance(step: Tensor, *carried: Any) -> tuple[Any, ...]:
+        newest, tokens, ages, left, made, gains = carried
         logits, newest = decoding.step(
             {"memory": memory, "past": [newest, *older]},
             prepared,
@@ -304,15 +297,9 @@ def _round(
         gains = ops.slice_update(gains, where, gain[..., None])
         running = left > 0
         goes_on = ops.logical_and(running, tokens != grid["end"])
-        return (
-            step + 1,
-            newest,
-            tokens,
-            ages + ops.cast(running, "int32"),
-            ops.where(goes_on, left - 1, 0),
-            made,
-            gains,
-        )
+        ages = ages + ops.cast(running, "int32")
+        left = ops.where(goes_on, left - 1, 0)
+        return step + 1, newest, tokens, ages, left, made, gains
 
     shape = (bucket.slots, bucket.lanes, bucket.length)
     steps, newest, _, _, _, made, gains = ops.while_loop(

@@ -74,17 +74,9 @@ class Sampling:
         top_k: int = VOTING_TOP_K,
         **settings: Any,
     ) -> "Sampling":
-        """Returns the paper's setting for votes; one path alone is greedy.
+        """Returns the paper's setting for votes.
 
-        Args:
-            samples: Paths per prompt.
-            temperature: Default: 0 for one path, 0.7 for several.
-            top_k: As for the class.
-            **settings: The other fields.
-
-        Example:
-            >>> Sampling.for_votes(8).temperature, Sampling.for_votes(1).top_k
-            (0.7, 40)
+        Without a temperature one path is greedy; several are drawn at 0.7.
         """
         if temperature is None:
             temperature = VOTING_TEMPERATURE if samples > 1 else 0.0
@@ -92,12 +84,8 @@ class Sampling:
 
     def to_dict(self) -> dict[str, Any]:
         """Returns the fields; `top_p` and `stop` only where they limit."""
-        idle = {"top_p": 1.0, "stop": ()}
-        return {
-            name: value
-            for name, value in vars(self).items()
-            if name not in idle or value != idle[name]
-        }
+        idle = [("top_p", 1.0), ("stop", ())]
+        return {k: v for k, v in vars(self).items() if (k, v) not in idle}
 
 
 def sampling_of(
@@ -130,7 +118,6 @@ def sampling_of(
         return default(**settings)
     if settings:
         raise InputError(
-            f"give sampling, or {', '.join(settings)}, which it says too, not "
-            "both"
+            f"give sampling or {', '.join(settings)}, which it says too"
         )
     return sampling

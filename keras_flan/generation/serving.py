@@ -65,7 +65,11 @@ class Question(Strict):
 
 
 class Queue:
-    """Lets one at a time through, in order of arrival."""
+    """Lets one at a time through, in order of arrival.
+
+    Args:
+        most: The most that may wait.
+    """
 
     def __init__(self, most: int):
         self._most = most
@@ -73,8 +77,11 @@ class Queue:
         self._changed = threading.Condition()
 
     @contextlib.contextmanager
-    def place(self) -> Iterator["_Place"]:
+    def place(self) -> Iterator[Iterator[int]]:
         """Takes a place at the end.
+
+        Yields:
+            The number ahead, once per second, until it is our turn.
 
         Raises:
             QueueFull: If there is none.
@@ -85,11 +92,22 @@ class Queue:
                 raise QueueFull
             self._waiting.append(ticket)
         try:
-            yield _Place(self, ticket)
+            yield self._ahead(ticket)
         finally:
             with self._changed:
                 self._waiting.remove(ticket)
                 self._changed.notify_all()
+
+    def _ahead(self, ticket: object) -> Iterator[int]:
+        while True:
+            with self._changed:
+                number = self._waiting.index(ticket)
+            if not number:
+                return
+            yield number
+            with self._changed:
+                if self._waiting[0] is not ticket:
+                    self._changed.wait(1.0)
 
 
 class QueueFull(Exception):
@@ -98,24 +116,6 @@ class QueueFull(Exception):
 
 class _Refused(Exception):
     """A request that gets a status and a message."""
-
-
-class _Place:
-    def __init__(self, queue: Queue, ticket: object):
-        self._queue, self._ticket = queue, ticket
-
-    def ahead(self) -> Iterator[int]:
-        """Yields the number ahead, once per second, until it is our turn."""
-        queue = self._queue
-        while True:
-            with queue._changed:
-                number = queue._waiting.index(self._ticket)
-            if not number:
-                return
-            yield number
-            with queue._changed:
-                if queue._waiting[0] is not self._ticket:
-                    queue._changed.wait(1.0)
 
 
 class Server(ThreadingHTTPServer):
@@ -181,8 +181,8 @@ class _Handler(BaseHTTPRequestHandler):
                 raise _Refused(HTTPStatus.NOT_FOUND, _PLACES)
             question = validate(Question, self._body(), "request")
             asking = question.asking()
-            with self.server.queue.place() as place:
-                self._answer(question.question, asking, place)
+            with self.server.queue.place() as ahead:
+                self._answer(question.question, asking, ahead)
         except _Refused as refused:
             self._refuse(*refused.args)
         except InputError as error:
@@ -220,11 +220,13 @@ class _Handler(BaseHTTPRequestHandler):
         except ValueError:
             raise InputError("request: not JSON") from None
 
-    def _answer(self, question: str, asking: Asking, place: _Place) -> None:
+    def _answer(
+        self, question: str, asking: Asking, ahead: Iterator[int]
+    ) -> None:
         """Streams JSON lines: the state, with votes and paths as HTML."""
         self._head(HTTPStatus.OK, "application/x-ndjson")
         try:
-            for number in place.ahead():
+            for number in ahead:
                 self._event({"state": "waiting", "ahead": number})
             self._event({"state": "running"})
             model = self.server.model

@@ -45,7 +45,7 @@ def test_unknown_names_and_two_ways_of_saying_are_refused():
     for function in (ask, generate):
         with pytest.raises(InputError, match="Did you mean 'top_k'"):
             function(None, ["a"], topk=3)
-        with pytest.raises(InputError, match="or seed, which it says too"):
+        with pytest.raises(InputError, match="sampling or seed, which it says"):
             function(None, ["a"], sampling=Sampling(), seed=3)
     with pytest.raises(InputError, match="Did you mean 'adaptive'"):
         sampling_of(None, {"adaptve": 0.9}, ask)

@@ -207,12 +207,12 @@ def test_one_generation_at_a_time():
 def test_the_queue_is_in_order_and_bounded():
     queue = Queue(2)
     with queue.place() as first, queue.place() as second:
-        assert list(first.ahead()) == []
-        assert next(second.ahead()) == 1
+        assert list(first) == []
+        assert next(second) == 1
         with pytest.raises(QueueFull), queue.place():
             pass
     with queue.place() as third:
-        assert list(third.ahead()) == []
+        assert list(third) == []
 
 
 def test_a_full_queue_refuses(monkeypatch):

@@ -68,18 +68,13 @@ class Run:
         output: str | os.PathLike,
         **settings: Any,
     ) -> "Run":
-        """Returns a run by the other fields, and those of its `Sampling`.
+        """Returns a run by further fields, and those of its sampling.
 
-        Args:
-            benchmark: As for the class.
-            data: As for the class.
-            output: As for the class.
-            **settings: Other fields; `sampling` whole, or the arguments of
-                `Sampling.for_votes` by name. Default: one greedy path of at
-                most 256 tokens.
+        `settings` may have the arguments of `Sampling.for_votes` in place of
+        a whole `sampling`. Default: one greedy path of at most 256 tokens.
 
         Raises:
-            InputError: If a name is unknown or a value cannot be.
+            InputError: If a name is unknown or a value is out of range.
         """
         own = {field.name for field in dataclasses.fields(cls)}
         given = {name: settings.pop(name) for name in own & settings.keys()}

@@ -56,30 +56,25 @@ def plan(
     votes = any(Way(way).votes for way in ways)
     runs = []
     for name, way in dict.fromkeys(pairs):
-        splits = load_protocol(name).splits  # says if there is none
+        number = samples
         if Way(way).votes:
             number = samples if samples > 1 else _VOTES
-        else:
-            number = 1 if votes or way == "rank" else samples
-        folder = Path(output)
-        if len(pairs) > 1:
-            folder = folder / f"{name}-{way}"
-        runs.append(
-            Run.of(
-                name,
-                places[name],
-                folder,
-                mode=Way(way).mode,
-                split=split if split in splits else None,
-                samples=number,
-                **settings,
-            )
+        elif votes or way == "rank":
+            number = 1
+        run = Run.of(
+            name,
+            places[name],
+            Path(output, f"{name}-{way}" if len(pairs) > 1 else ""),
+            mode=Way(way).mode,
+            split=split if split in load_protocol(name).splits else None,
+            samples=number,
+            **settings,
         )
+        runs.append(run)
     if split is not None and not any(run.split for run in runs):
-        found = {s for name in benchmarks for s in load_protocol(name).splits}
-        raise InputError(
-            f"split: found {split!r}." + did_you_mean(split, found)
-        )
+        splits = {s for name in benchmarks for s in load_protocol(name).splits}
+        hint = did_you_mean(split, splits)
+        raise InputError(f"split: found {split!r}.{hint}")
     return runs
 
 
