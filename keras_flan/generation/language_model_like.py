@@ -59,7 +59,7 @@ class DecodedModel:
 
 
 class StandIn:
-    """A callable, or another class with `generate`; its lists are checked.
+    """A callable, or what has `generate`; the lists it returns are checked.
 
     Args:
         model: The callable, or the object.
@@ -102,7 +102,7 @@ class StandIn:
         """Returns those of its own.
 
         Raises:
-            InputError: If it has no such method.
+            InputError: If it has no such method, or of a prompt too few.
         """
         if not hasattr(self._model, "log_likelihoods"):
             raise InputError(
@@ -110,7 +110,14 @@ class StandIn:
                 f"log_likelihoods, found {type(self._model).__name__}; give "
                 "the mode 'direct' or 'cot'"
             )
-        return self._model.log_likelihoods(prompts, continuations)
+        found = self._model.log_likelihoods(prompts, continuations)
+        expected, numbers = list(map(len, continuations)), list(map(len, found))
+        if numbers != expected:
+            raise InputError(
+                f"{self._name}: expected likelihoods for each prompt: "
+                f"{expected!s:.60}; found {numbers!s:.60}"
+            )
+        return found
 
     def _check_call(self, prompts: Sequence[str], settings: dict) -> None:
         try:
@@ -204,26 +211,12 @@ class Recorded:
         self, prompts: Sequence[str], continuations: Sequence[Sequence[str]]
     ) -> list[list[Likelihood]]:
         """Returns the likelihoods that were logged, in their order."""
-        made = []
-        for row, texts in zip(
-            map(self._row, prompts), continuations, strict=True
-        ):
-            ranking = row.get("ranking", {})
-            scores = [
-                Likelihood(*score)
-                for score in zip(
-                    ranking.get("log_probabilities", ()),
-                    ranking.get("token_counts", ()),
-                    strict=True,
-                )
-            ]
-            if len(scores) != len(texts):
-                raise InputError(
-                    f"prompt {row['prompt']!r:.60}: the log ranks "
-                    f"{_count(len(scores), 'choice')}, not {len(texts)}"
-                )
-            made.append(scores)
-        return made
+        found = [self._row(prompt).get("ranking", {}) for prompt in prompts]
+        keys = ("log_probabilities", "token_counts")
+        return [
+            [Likelihood(*score) for score in zip(*pair, strict=True)]
+            for pair in ([row.get(key, ()) for key in keys] for row in found)
+        ]
 
     def _row(self, prompt: str) -> Mapping[str, Any]:
         if prompt not in self._rows:

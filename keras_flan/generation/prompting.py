@@ -4,7 +4,7 @@ import dataclasses
 import functools
 import math
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from typing import Any, TypeAlias
 
 from keras_flan.answers import KINDS, Answer, extract_answer
 from keras_flan.answers.voting import Vote, stopping_point, vote
@@ -20,6 +20,9 @@ from keras_flan.generation.styles import ANSWER_TOKENS, PromptStyle, cue
 
 # Paths of a question at a time, where a few may be enough.
 _ADAPTIVE_PATHS = 8
+
+# Paths by their numbers, each with its answer.
+Made: TypeAlias = dict[int, tuple[Path, Answer | None]]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -104,22 +107,16 @@ class Asking:
 
     def __post_init__(self) -> None:
         if self.kind not in KINDS:
-            raise InputError(
-                f"no answer kind {self.kind!r}."
-                + did_you_mean(self.kind, KINDS)
-            )
+            hint = did_you_mean(self.kind, KINDS)
+            raise InputError(f"no answer kind {self.kind!r}.{hint}")
+        twice = self.style is not None and self.style.two_passes
         if self.adaptive is not None and (
-            self.two_passes or not 0.5 <= self.adaptive <= 1
+            twice or not 0.5 <= self.adaptive <= 1
         ):
             raise InputError(
                 "adaptive: expected a posterior from 0.5 to 1, and one pass, "
-                f"found {self.adaptive}{' with two passes' * self.two_passes}"
+                f"found {self.adaptive}{' with two passes' * twice}"
             )
-
-    @property
-    def two_passes(self) -> bool:
-        """Whether the answer is asked for once more, after the reasoning."""
-        return self.style is not None and self.style.two_passes
 
 
 def ask(
@@ -198,10 +195,11 @@ def stream_answers(
     """
     style, asked = asking.style, as_language_model(model)
     prompts = [style.render(q) if style else q for q in questions]
-    drawn = [_Drawn(prompt, asking) for prompt in prompts]
     settings: dict[str, Any] = {"progress": progress}
+    made: list[Made] = [{} for _ in prompts]
+    done: set[int] = set()
     if asking.adaptive is not None:
-        settings["enough"] = lambda row: drawn[row].answered.done
+        settings["enough"] = done.__contains__
         settings["prompt_paths"] = _ADAPTIVE_PATHS
     paths = asked.stream(prompts, sampling=asking.sampling, **settings)
     if style is not None and style.two_passes:
@@ -209,41 +207,29 @@ def stream_answers(
             asked, prompts, list(paths), style, asking.kind, progress
         )
     for row, number, path in paths:
-        if not drawn[row].answered.done:
-            drawn[row].add(number, path)
-            yield row, drawn[row].answered
+        if row not in done:
+            made[row][number] = path, extract_answer(path.text, asking.kind)
+            answered = _answered(prompts[row], made[row], asking)
+            if answered.done:
+                done.add(row)
+            yield row, answered
 
 
-class _Drawn:
-    """The paths of a question so far, and what they say together."""
-
-    def __init__(self, prompt: str, asking: Asking):
-        samples = asking.sampling.samples
-        self.answered = Answered(prompt, samples, [], [], [], False)
-        self._asking = asking
-        self._made: dict[int, tuple[Path, Answer | None]] = {}
-
-    def add(self, number: int, path: Path) -> None:
-        """Takes a path; sets `answered` anew."""
-        self._made[number] = path, extract_answer(path.text, self._asking.kind)
-        numbers, samples = sorted(self._made), self.answered.samples
-        done = len(numbers) == samples
-        if self._asking.adaptive is not None:
-            # Short paths are done first: those that count have no gap.
-            first = [n for at, n in enumerate(numbers) if n == at]
-            found = [self._made[n][1] for n in first]
-            values = [answer.value if answer else None for answer in found]
-            point = stopping_point(values, self._asking.adaptive, samples)
-            if point is not None:
-                numbers, done = first[:point], True
-        made = [self._made[n] for n in numbers]
-        self.answered = dataclasses.replace(
-            self.answered,
-            numbers=numbers,
-            paths=[path for path, _ in made],
-            found=[answer for _, answer in made],
-            done=done,
-        )
+def _answered(prompt: str, made: Made, asking: Asking) -> Answered:
+    """Returns the paths of a question so far, those that count."""
+    numbers, samples = sorted(made), asking.sampling.samples
+    done = len(numbers) == samples
+    if asking.adaptive is not None:
+        # Short paths are done first: those that count have no gap.
+        first = [n for at, n in enumerate(numbers) if n == at]
+        answers = [made[n][1] for n in first]
+        values = [answer.value if answer else None for answer in answers]
+        point = stopping_point(values, asking.adaptive, samples)
+        if point is not None:
+            numbers, done = first[:point], True
+    paths = [made[number][0] for number in numbers]
+    found = [made[number][1] for number in numbers]
+    return Answered(prompt, samples, numbers, paths, found, done)
 
 
 def _second_pass(
@@ -258,15 +244,12 @@ def _second_pass(
 
     Greedily: the paths differ by their rationales.
     """
+    greedy = Sampling(max_new_tokens=ANSWER_TOKENS)
     seconds = [
         style.second(prompts[row], path.text, kind)
         for row, _, path in rationales
     ]
-    made = asked.stream(
-        seconds,
-        sampling=Sampling(max_new_tokens=ANSWER_TOKENS),
-        progress=progress,
-    )
+    made = asked.stream(seconds, sampling=greedy, progress=progress)
     for index, _, answer in made:
         row, number, path = rationales[index]
         whole = Path(

@@ -9,6 +9,7 @@ from keras_flan.data.templates.families import Format
 from keras_flan.data.templates.library import load_family
 from keras_flan.data.templates.prompts import render_prompt
 from keras_flan.errors import InputError
+from keras_flan.files import read_json, read_jsonl, read_text
 
 # What asks for the answer after a rationale; the extractors know them.
 _CUE = "Therefore, the answer is"
@@ -131,8 +132,6 @@ def read_exemplars(path: str | os.PathLike) -> list[dict]:
     Raises:
         InputError: If the file is missing or of another form.
     """
-    from keras_flan.files import read_json, read_jsonl, read_text
-
     is_list = read_text(path).lstrip().startswith("[")
     rows = read_json(path) if is_list else read_jsonl(path)
     if not rows or not all(isinstance(row, dict) for row in rows):

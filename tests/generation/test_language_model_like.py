@@ -91,8 +91,8 @@ def test_a_log_answers_as_the_model_did(gsm8k, tmp_path):
     assert ask(short, ["a"])[0].paths[0].text == "b"
     with pytest.raises(InputError, match="of 2 texts; found"):
         ask(short, ["a"], samples=2)
-    with pytest.raises(InputError, match="ranks 0 choices, not 2"):
-        short.log_likelihoods(["a"], [["b", "c"]])
+    with pytest.raises(InputError, match=r"each prompt: \[2\]; found \[0\]"):
+        as_language_model(short).log_likelihoods(["a"], [["b", "c"]])
     with pytest.raises(InputError, match="row 1 of the log has no prompt"):
         Recorded([{"output": "b"}])
 
