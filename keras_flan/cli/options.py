@@ -5,6 +5,7 @@ from typing import Annotated
 from typer import Option
 
 from keras_flan.errors import InputError
+from keras_flan.generation.sampling_settings import VOTING_TEMPERATURE
 
 Json = Annotated[bool, Option("--json", help="Print only JSON on stdout.")]
 Quiet = Annotated[bool, Option("--quiet", help="No progress bars.")]
@@ -13,7 +14,8 @@ Model = Annotated[
     str, Option(help="A model folder, hf://NAME or kaggle://NAME.")
 ]
 Temperature = Annotated[
-    float | None, Option(min=0, help="Default: 0 for one path, else 0.7.")
+    float | None,
+    Option(min=0, help=f"Default: 0 for one path, else {VOTING_TEMPERATURE}."),
 ]
 TopK = Annotated[int, Option(min=0, help="0 keeps the whole vocabulary.")]
 NewTokens = Annotated[int, Option(min=1, help="Longest output, in tokens.")]
