@@ -102,7 +102,7 @@ class StandIn:
         """Returns those of its own.
 
         Raises:
-            InputError: If it has no such method, or of a prompt too few.
+            InputError: If it has no such method, or one is missing.
         """
         if not hasattr(self._model, "log_likelihoods"):
             raise InputError(
@@ -193,7 +193,7 @@ class Recorded:
 
     @property
     def digest(self) -> bytes:
-        """Changes when the answers do."""
+        """Differs where the answers do."""
         text = json.dumps(list(self._rows.values()), default=str)
         return hashlib.sha256(text.encode()).digest()
 

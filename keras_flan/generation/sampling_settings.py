@@ -16,8 +16,8 @@ VOTING_TEMPERATURE, VOTING_TOP_K = 0.7, 40
 class Sampling:
     """How to sample paths.
 
-    A path depends only on the model, its prompt, its number and what is
-    said here, but not on `samples`.
+    A path depends on the model, its prompt, its number and these settings,
+    but not on `samples`.
 
     Args:
         samples: Paths per prompt, k. The self-consistency paper draws 40.

@@ -5,12 +5,12 @@ import importlib
 import inspect
 import os
 import sys
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
 from keras_flan.errors import InputError
+from keras_flan.generation.language_model_like import Recorded
 
 
 def model_hash(model: Any) -> str:
@@ -18,8 +18,8 @@ def model_hash(model: Any) -> str:
 
     Of a Keras model these are a SHA-256 of its weights, in order, with their
     shapes and dtypes; of a callable, one of its name and of the source file
-    that defines it. What a callable reads elsewhere is not covered, but what
-    it gives as its `digest`.
+    that defines it, but not of what it reads elsewhere; of recorded outputs,
+    one of these.
 
     Args:
         model: A Keras model, or a callable.
@@ -30,14 +30,19 @@ def model_hash(model: Any) -> str:
     """
     digest = hashlib.sha256()
     if hasattr(model, "weights"):
+        import keras
+
         digest.update(type(model).__name__.encode())
         # Not `variables`: those of seeds differ each time a model is loaded.
         for variable in model.weights:
             digest.update(f"{variable.shape} {variable.dtype};".encode())
-            value = np.ascontiguousarray(_as_numpy(variable))
+            value = keras.ops.convert_to_numpy(variable.value)
+            # bfloat16 is no dtype of NumPy's own; a scalar has no last axis.
+            value = np.ascontiguousarray(np.atleast_1d(value))
             digest.update(value.view(np.uint8).data)
     else:
-        digest.update(getattr(model, "digest", b""))
+        if isinstance(model, Recorded):
+            digest.update(model.digest)
         kind = model if hasattr(model, "__qualname__") else type(model)
         digest.update(f"{kind.__module__}:{kind.__qualname__}".encode())
         try:
@@ -48,14 +53,6 @@ def model_hash(model: Any) -> str:
             with open(source, "rb") as f:
                 digest.update(f.read())
     return digest.hexdigest()[:16]
-
-
-def _as_numpy(variable) -> np.ndarray:
-    from keras import ops
-
-    value = ops.convert_to_numpy(variable.value)
-    # bfloat16 is no dtype of NumPy's own; a scalar has no last axis to view.
-    return np.atleast_1d(value)
 
 
 def is_callable_name(name: str) -> bool:
@@ -70,8 +67,8 @@ def is_callable_name(name: str) -> bool:
     return bool(colon) and all(part.isidentifier() for part in parts)
 
 
-def load_callable(name: str) -> Callable:
-    """Imports a callable that is named as `module:function`.
+def load_callable(name: str) -> Any:
+    """Imports what is named as `module:function`: it, or its `generate`.
 
     Modules are also looked for in the working directory.
 
@@ -92,7 +89,7 @@ def load_callable(name: str) -> Callable:
         if not hasattr(found, part):
             raise InputError(f"{name}: {module} has no {function!r}")
         found = getattr(found, part)
-    if not callable(found):
+    if not (callable(found) or hasattr(found, "generate")):
         raise InputError(
             f"{name}: expected a callable, found a {type(found).__name__}"
         )

@@ -16,7 +16,7 @@ JOURNAL_FILE = "journal.jsonl"
 class Journal:
     """A file of finished examples that only grows.
 
-    The first line says what run it is; then comes a line an example. Lines
+    The first line says what run it is; then comes a line per example. Lines
     are on disk (fsync) before `add` returns. After a crash the last line may
     be torn: it is cut off, and its example is generated again.
 
