@@ -5,10 +5,11 @@ table row or line is an example, and all strings in it are its texts.
 """
 
 import csv
+import functools
 import io
 import itertools
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from keras_flan.files import json_fault, parse_json, read_json, read_text
 
 # An example: where it is, such as "test.jsonl:7", and its texts.
 Found = tuple[str, list[str]]
+_Numbered = Iterator[tuple[int, list[str]]]
 
 
 def read_benchmark(path: str | os.PathLike) -> Iterator[Found]:
@@ -43,30 +45,34 @@ def read_benchmark(path: str | os.PathLike) -> Iterator[Found]:
         raise InputError(f"{path}: no such file or folder")
     root = path if path.is_dir() else path.parent
     files = sorted(path.rglob("*")) if path.is_dir() else [path]
-    known = [file for file in files if file.is_file() and _reader(file)]
+    known = [
+        (file, reader)
+        for file in files
+        if file.is_file() and (reader := _reader(file))
+    ]
     if not known:
         raise InputError(
             f"{path}: nothing to compare with; expected record sets or files "
             f"that end in {', '.join(_READERS)} (.gz too)"
         )
-    for file in known:
+    for file, reader in known:
         name = file.relative_to(root)
-        for number, texts in _reader(file)(file):
+        for number, texts in reader(file):
             yield f"{name}:{number}", texts
 
 
-def _reader(file: Path):
+def _reader(file: Path) -> Callable[[Path], _Numbered] | None:
     if file.name == INFO_FILE:
         return _read_records
     return _READERS.get(Path(file.name.removesuffix(".gz")).suffix)
 
 
-def _read_records(file: Path):
+def _read_records(file: Path) -> _Numbered:
     for number, example in enumerate(read_records(file.parent)):
         yield number, list(example.fields.values())
 
 
-def _read_json(file: Path):
+def _read_json(file: Path) -> _Numbered:
     # Public files of JSON lines are often called .json.
     if _holds_lines(file):
         yield from _read_json_lines(file)
@@ -89,7 +95,7 @@ def _holds_lines(file: Path) -> bool:
     return True
 
 
-def _read_json_lines(file: Path):
+def _read_json_lines(file: Path) -> _Numbered:
     for number, line in read_lines(file):
         try:
             value = parse_json(line, allow_nan=True)
@@ -101,7 +107,7 @@ def _read_json_lines(file: Path):
         yield number, [text for one in _objects(value) for text in one]
 
 
-def _read_table(file: Path, **dialect):
+def _read_table(file: Path, **dialect: Any) -> _Numbered:
     rows = csv.reader(io.StringIO(read_text(file), newline="\n"), **dialect)
     try:
         yield from enumerate(rows, 1)
@@ -109,15 +115,7 @@ def _read_table(file: Path, **dialect):
         raise InputError(f"{file}: not a table ({error})") from None
 
 
-def _read_csv(file: Path):
-    return _read_table(file)
-
-
-def _read_tsv(file: Path):
-    return _read_table(file, delimiter="\t", quoting=csv.QUOTE_NONE)
-
-
-def _read_lines(file: Path):
+def _read_lines(file: Path) -> _Numbered:
     for number, line in read_lines(file):
         yield number, [line]
 
@@ -142,11 +140,13 @@ def _objects(value: Any) -> Iterator[list[str]]:
         yield from _objects(one)
 
 
-_READERS = {
+_READERS: dict[str, Callable[[Path], _Numbered]] = {
     ".json": _read_json,
     ".jsonl": _read_json_lines,
     ".jsonlines": _read_json_lines,
-    ".csv": _read_csv,
-    ".tsv": _read_tsv,
+    ".csv": _read_table,
+    ".tsv": functools.partial(
+        _read_table, delimiter="\t", quoting=csv.QUOTE_NONE
+    ),
     ".txt": _read_lines,
 }

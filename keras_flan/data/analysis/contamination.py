@@ -263,7 +263,7 @@ class _Benchmark:
             compared[self._texts.owners(text)] = True
         for text in np.unique(self._gram_texts[hit]):
             overlapping[self._texts.owners(text)] = True
-        for text in np.flatnonzero(self._alike_texts):
+        for text in np.flatnonzero(self._alike_texts).tolist():
             near[self._texts.owners(text)] = True
         files: dict[str, np.ndarray] = {}
         counts = np.stack([np.ones(number), compared, overlapping, near], 1)

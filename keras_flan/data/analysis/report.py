@@ -1,7 +1,7 @@
 """One offline HTML page that shows what a mixture holds."""
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from keras_flan.data.analysis.contamination import check_contamination
 from keras_flan.data.analysis.statistics import measure_mixture
@@ -62,13 +62,6 @@ def write_mixture_report(
         )
         for stage in mixture.stages
     ]
-    settings = {"seed": seed, "shots": mixture.shots}
-    if vocabulary:
-        settings |= {
-            "input length": f"{input_length:,} tokens",
-            "target length": f"{target_length:,} tokens",
-            "vocabulary": f"{vocabulary.path}, {vocabulary.size:,} pieces",
-        }
     parts = [
         part
         for stage, found in zip(mixture.stages, stages, strict=True)
@@ -79,12 +72,27 @@ def write_mixture_report(
         leaks = check_contamination(mixture, against)
         realised["contamination"] = leaks
         parts.append(page.card("Contamination", _contamination(leaks)))
-    parts.append(page.card("Settings", page.pairs(settings)))
+    parts.append(_settings(mixture, stages[0], vocabulary))
     page.write(path, mixture.name, parts)
     return realised
 
 
-def _stage(mixture: Mixture, found: dict, samples: int, seed: int):
+def _settings(
+    mixture: Mixture, found: dict, vocabulary: Vocabulary | None
+) -> str:
+    settings = {"seed": found["seed"], "shots": mixture.shots}
+    if vocabulary:
+        for side in ("input", "target"):
+            limit = found["lengths"][f"{side}s"]["limit"]
+            settings[f"{side} length"] = f"{limit:,} tokens"
+        known = f"{vocabulary.path}, {vocabulary.size:,} pieces"
+        settings["vocabulary"] = known
+    return page.card("Settings", page.pairs(settings))
+
+
+def _stage(
+    mixture: Mixture, found: dict, samples: int, seed: int
+) -> Iterator[str]:
     """Yields the parts of the page about one stage of the mixture."""
     yield page.heading(mixture.name, _lead(found))
     yield page.tiles(_tiles(found))
@@ -125,7 +133,7 @@ def _lead(found: dict) -> str:
     )
 
 
-def _tiles(found: dict):
+def _tiles(found: dict) -> Iterator[tuple[str, str, str]]:
     right = _within(found["groups"])
     yield (
         "Proportions",
@@ -198,7 +206,7 @@ def _skipped(mixture: Mixture) -> str:
     return page.table(header, cells)
 
 
-def _languages(languages: Sequence[Mapping], scripts: Sequence[Mapping]):
+def _languages(languages: Sequence[Mapping], scripts: Sequence[Mapping]) -> str:
     """What the tasks state, and what the letters of the texts show."""
     stated = page.table(("Stated", "Draws"), map(_share, languages))
     looked = page.table(("Script", "Examples"), map(_share, scripts))
