@@ -28,6 +28,8 @@ from keras_flan.runtime.start import prepare_process
 _VOCABULARY = Path("assets") / "tokenizer" / "vocabulary.spm"
 _SMOLLM2 = "smollm2_135m"
 _ADAPTER = ".safetensors"
+# Of a model's class: the backbone and the others by name.
+Arguments = tuple[Any, dict[str, Any]]
 
 
 def load(path: str | os.PathLike, **settings: Any) -> LanguageModel:
@@ -117,16 +119,10 @@ def _adapted(wanted: type[M], path: Path, settings: dict[str, Any]) -> M:
 
 
 class _Source(NamedTuple):
-    """Where a model comes from.
-
-    Args:
-        model: Its class.
-        read: A function of a dtype (or `None`) to its backbone and the other
-            arguments of its class.
-    """
+    """A model's class, and what makes its arguments for a dtype or `None`."""
 
     model: type[Any]
-    read: Callable[[Any], tuple[Any, dict[str, Any]]]
+    read: Callable[[Any], Arguments]
 
 
 def _source(path: str | os.PathLike, folder: Path) -> _Source:
@@ -191,14 +187,14 @@ def _named(name: str) -> _Source:
 
 
 def _decoder_only(source: str) -> _Source:
-    def read(dtype: Any) -> tuple[Any, dict[str, Any]]:
+    def read(dtype: Any) -> Arguments:
         with _naming(source):
             return decoder_only.read_preset(source, dtype)
 
     return _Source(decoder_only.DecoderOnly, read)
 
 
-def _read_t5(source: str, dtype: Any) -> tuple[Any, dict[str, Any]]:
+def _read_t5(source: str, dtype: Any) -> Arguments:
     with _naming(source), quiet_masks():
         backbone = keras_hub.models.T5Backbone.from_preset(source, dtype=dtype)
     if (Path(source) / _VOCABULARY).is_file():
@@ -211,12 +207,12 @@ def _read_t5(source: str, dtype: Any) -> tuple[Any, dict[str, Any]]:
     return backbone, {"vocabulary": vocabulary}
 
 
-def _read_shipped(name: str, dtype: Any) -> tuple[Any, dict[str, Any]]:
+def _read_shipped(name: str, dtype: Any) -> Arguments:
     model = read_preset(shipped_folder(name), dtype)
     return model.backbone, {"vocabulary": model.vocabulary}
 
 
-def _read_smollm2(dtype: Any) -> tuple[Any, dict[str, Any]]:
+def _read_smollm2(dtype: Any) -> Arguments:
     hub = smollm2(dtype=dtype)
     # It goes on with a prompt as it is, like other pretrained models.
     vocabulary = HubVocabulary(hub.preprocessor)

@@ -155,8 +155,8 @@ class Adapters(keras.layers.Layer):
             for variable in part.trainable_variables
         }
         for name, norm in self._norms.value.items():
-            variables = [norm] if _is_variable(norm) else norm.variables
-            for variable in variables:
+            alone = isinstance(norm, keras.Variable)
+            for variable in [norm] if alone else norm.variables:
                 state[f"{name}.{variable.name}"] = variable
         return state
 
@@ -264,10 +264,6 @@ def required(model: LanguageModel) -> Adapters:
             "add_houlsby or load_adapter first"
         )
     return adapter
-
-
-def _is_variable(value: object) -> bool:
-    return isinstance(value, keras.Variable)
 
 
 def _equation(layer: Any) -> str:

@@ -13,11 +13,7 @@ from safetensors.numpy import load, save
 from keras_flan.errors import InputError
 from keras_flan.files import atomic_write, parse_json
 from keras_flan.models.adapters import targets as adapter_targets
-from keras_flan.models.adapters.base import (
-    Adapter,
-    remove_adapter,
-    required,
-)
+from keras_flan.models.adapters.base import Adapter, remove_adapter, required
 from keras_flan.models.adapters.houlsby import Houlsby
 from keras_flan.models.adapters.lora import LoRA
 from keras_flan.models.language_model import LanguageModel

@@ -198,10 +198,7 @@ class T5(LanguageModel):
         return self.decode(token_ids, segments, encoded, encoder_segments, keys)
 
     def encode(
-        self,
-        token_ids: Tensor,
-        segment_ids: Tensor,
-        keys: Tensor | None = None,
+        self, token_ids: Tensor, segment_ids: Tensor, keys: Tensor | None = None
     ) -> Tensor:
         """Returns the encoder's output, `(batch, input_length, hidden_dim)`.
 

@@ -206,11 +206,7 @@ def _ends_with(token: str) -> Part:
         "single": [sequence("A"), end],
         "pair": [sequence("A"), end, sequence("B"), end],
         "special_tokens": {
-            token: {
-                "id": token,
-                "ids": [Vocabulary.eos_id],
-                "tokens": [token],
-            }
+            token: {"id": token, "ids": [Vocabulary.eos_id], "tokens": [token]}
         },
     }
 
