@@ -22,7 +22,7 @@ from keras_flan.files import atomic_write
 from keras_flan.planning.programs import (
     SETTINGS,
     decode_program,
-    rows_on,
+    packed_rows,
     topology_mesh,
     train_program,
     verdict,
@@ -127,22 +127,8 @@ def programs(name, topology):
     model.jit_compile = False  # Compiled here.
     mesh = topology_mesh(topology, space["MESH"])
     distribution = ModelParallel(Layouts(mesh, space["PRESET"]).check(model))
-    inputs, targets = space["INPUT_LENGTH"], space["TARGET_LENGTH"]
-
-    def rows(length, dtype="int32"):
-        return rows_on((space["BATCH_SIZE"], length), dtype, distribution)
-
-    if hasattr(model.backbone, "encoder_transformer_layers"):
-        x = {
-            f"{side}_{kind}": rows(length)
-            for side, length in (("encoder", inputs), ("decoder", targets))
-            for kind in ("token_ids", "segment_ids")
-        }
-        length = targets
-    else:
-        length = inputs + targets
-        x = {"token_ids": rows(length), "segment_ids": rows(length)}
-    batch = x, rows(length), rows(length, "float32")
+    shape = space["BATCH_SIZE"], space["INPUT_LENGTH"], space["TARGET_LENGTH"]
+    batch = packed_rows(model, *shape, distribution)
     yield "train", train_program(model, batch, distribution)
     yield (
         "decode",

@@ -106,7 +106,8 @@ def measure(name, part, before):
         others = {k: before[k] for k in PARTS[1:] if k in before}
         return compiled(plan(preset, *JOBS[name])) | others
     if part == "decode":
-        made = plan(preset, *JOBS[name], side="decode", batch=PROMPTS)
+        rows = {"batch_size": PROMPTS}
+        made = plan(preset, *JOBS[name], side="decode", data=rows)
         return {**before, part: compiled(made)}
     if name not in SMALLER:
         return {k: v for k, v in before.items() if k != part}
@@ -142,11 +143,13 @@ def row(values):
         verdict = "fits" if less["compiler"]["fits"] else "refused"
         estimate = less["bytes_per_device"]["total"]
         smaller = (
-            f"{less['job']['topology']}, {less['job']['mesh']}: {verdict} "
+            f"{less['job']['topology']}, "
+            f"{less['job']['distribution']['mesh']}: {verdict} "
             f"(estimate {estimate / GIB:.1f} GiB)"
         )
     return (
-        f"| {values['preset']} | {job['topology']} | {job['mesh']} | "
+        f"| {values['preset']} | {job['topology']} | "
+        f"{job['distribution']['mesh']} | "
         f"{'yes' if said['fits'] else 'no'} | {both(values)} | "
         f"{values['total_flops']:.2g} | {published['finetuning_flops']:.2g} | "
         f"{values['seconds_per_step']:.2f} | {values['hours']:.1f}"
@@ -159,8 +162,9 @@ def decode_row(values):
     """Returns a line of the table of decoding."""
     job, said = values["job"], values["compiler"]
     return (
-        f"| {values['preset']} | {job['topology']} | {job['mesh']} | "
-        f"{job['batch']} x {job['paths']} | "
+        f"| {values['preset']} | {job['topology']} | "
+        f"{job['distribution']['mesh']} | "
+        f"{job['data']['batch_size']} x {job['paths']} | "
         f"{'yes' if said['fits'] else 'no'} | {both(values)} | "
         f"{values['bytes_per_device']['cache'] / GIB:.2f} | {cost(said)} |"
     )
@@ -209,7 +213,8 @@ def check(values):
             )
     if "smaller" in values and values["smaller"]["compiler"]["fits"]:
         job = values["smaller"]["job"]
-        yield f"{name}: fits {job['topology']}, {job['mesh']} too"
+        mesh = job["distribution"]["mesh"]
+        yield f"{name}: fits {job['topology']}, {mesh} too"
 
 
 def main():

@@ -72,10 +72,10 @@ def train(
     if json_:
         print_json(result)
     else:
-        first, *_, last = [*result["loss"], result["loss"][-1]]
-        change = f"{first:.4f} -> " if len(result["loss"]) > 1 else ""
+        loss = result["loss"]
+        change = f"{loss[0]:.4f} -> " if len(loss) > 1 else ""
         print(
-            f"{result['steps']} steps, loss {change}{last:.4f}, "
+            f"{result['steps']} steps, loss {change}{loss[-1]:.4f}, "
             f"model in {result['model']}"
         )
 

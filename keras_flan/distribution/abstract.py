@@ -1,11 +1,15 @@
 """Building a model of any size without its weights."""
 
 import concurrent.futures
+from collections.abc import Callable
+from typing import TypeVar
 
 import keras
 
+Built = TypeVar("Built", bound=keras.layers.Layer)
 
-def build_abstract(build):
+
+def build_abstract(build: Callable[[], Built]) -> Built:
     """Returns what `build()` makes, without making any weights.
 
     Its variables have paths, shapes and dtypes, and no values: a model of
@@ -23,7 +27,7 @@ def build_abstract(build):
     """
     policy = keras.config.dtype_policy()
 
-    def run():
+    def run() -> Built:
         keras.config.set_dtype_policy(policy)
         with keras.StatelessScope(initialize_variables=False):
             return _without_values(build)
@@ -35,13 +39,13 @@ def build_abstract(build):
         return pool.submit(run).result()
 
 
-def _without_values(build):
+def _without_values(build: Callable[[], Built]) -> Built:
     """Calls `build` so that what it computes is not computed."""
     if keras.backend.backend() != "jax":
         return build()
     import jax
 
-    built = []
+    built: list[Built] = []
     # A T5 draws its embeddings anew after Keras.
     jax.eval_shape(lambda: built.append(build()))
     return built[0]

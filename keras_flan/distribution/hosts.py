@@ -4,8 +4,15 @@ import contextlib
 import os
 import sys
 import traceback
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 from keras_flan.errors import InputError
+
+if TYPE_CHECKING:
+    import keras
+
+    from keras_flan.models.language_model import LanguageModel
 
 # What users of `keras.distribution.initialize` set.
 _ADDRESSES = "KERAS_DISTRIBUTION_JOB_ADDRESSES"
@@ -44,9 +51,13 @@ def join_hosts(
     environment, but lets you say when a host counts as gone.
 
     Args:
-        addresses: As for `setup`; `None` on a TPU slice.
-        processes: As for `setup`; `None` on a TPU slice.
-        process: As for `setup`; `None` on a TPU slice.
+        addresses: `"10.0.0.1:1234"`, of process 0; also read from
+            `KERAS_DISTRIBUTION_JOB_ADDRESSES`. Not needed on a TPU slice, nor
+            are the next two.
+        processes: How many there are; also read from
+            `KERAS_DISTRIBUTION_NUM_PROCESSES`.
+        process: The number of this one; also read from
+            `KERAS_DISTRIBUTION_PROCESS_ID`.
         patience: Seconds after which a silent host counts as gone.
 
     Raises:
@@ -87,7 +98,7 @@ def _number(name: str, value: int | None) -> int | None:
     return value
 
 
-def data_part(mesh) -> tuple[int, int]:
+def data_part(mesh: "keras.distribution.DeviceMesh") -> tuple[int, int]:
     """Returns which part of a batch this process makes, and how many.
 
     Args:
@@ -116,7 +127,7 @@ def data_part(mesh) -> tuple[int, int]:
 
 
 @contextlib.contextmanager
-def ending_together(process: int, processes: int):
+def ending_together(process: int, processes: int) -> Iterator[None]:
     """Ends this process at once when it fails, or another one has.
 
     A process that ends with an exception would wait for the others, which
@@ -170,7 +181,7 @@ def agreed(value: bool) -> bool:
     return bool(multihost_utils.broadcast_one_to_all(int(value)))
 
 
-def gathered(model):
+def gathered(model: "LanguageModel") -> "LanguageModel | None":
     """Returns a copy of a model in the memory of process 0, to be saved.
 
     Every process has to call it, as each has a part of the weights; process 0

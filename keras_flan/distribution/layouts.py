@@ -2,12 +2,12 @@
 
 import dataclasses
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 import keras
 
 from keras_flan.distribution.abstract import build_abstract
-from keras_flan.distribution.mesh import BATCH, MODEL, PRESETS, Mesh
+from keras_flan.distribution.mesh import BATCH, MODEL, PRESETS, Axes, Mesh
 from keras_flan.errors import InputError, did_you_mean
 from keras_flan.models.roles import Roles
 
@@ -34,7 +34,7 @@ _ACTIVATIONS = {
 
 
 @dataclasses.dataclass(frozen=True)
-class Layout:
+class WeightLayout:
     """Where one weight lies.
 
     Attributes:
@@ -83,11 +83,17 @@ class Layouts(keras.distribution.LayoutMap):
     Attributes:
         mesh: The `Mesh`.
         preset: The preset's name.
-        found: Path to `Layout`, of all weights that were looked up.
+        found: Path to `WeightLayout`, of all weights that were looked up.
         unknown: Path to shape, of weights that `check` found no role for.
     """
 
-    def __init__(self, mesh, preset="fsdp", family=None, sequence=False):
+    def __init__(
+        self,
+        mesh: Axes,
+        preset: str = "fsdp",
+        family: str | None = None,
+        sequence: bool = False,
+    ):
         real = isinstance(mesh, keras.distribution.DeviceMesh)
         super().__init__(mesh if real else None)
         self.mesh = Mesh(mesh)
@@ -97,7 +103,7 @@ class Layouts(keras.distribution.LayoutMap):
                 f"{did_you_mean(preset, PRESETS)}"
             )
         self.preset = preset
-        self.found: dict[str, Layout] = {}
+        self.found: dict[str, WeightLayout] = {}
         self.unknown: dict[str, tuple[int, ...]] = {}
         self._roles = Roles(family)
         # Axes of the mesh that don't exist split nothing.
@@ -107,8 +113,8 @@ class Layouts(keras.distribution.LayoutMap):
             if over in self.mesh
         }
         batch = BATCH if BATCH in self.mesh else None
-        for name, axes in _ACTIVATIONS.items():
-            axes = tuple(self._split.get(axis) for axis in axes)
+        for name, named in _ACTIVATIONS.items():
+            axes = tuple(axis and self._split.get(axis) for axis in named)
             by_length = name == "one_key_queries" or (
                 name == "residual" and sequence
             )
@@ -129,8 +135,10 @@ class Layouts(keras.distribution.LayoutMap):
         """
         return self[f"activations/{name}"].axes
 
-    def layout_of(self, path: str, shape: Iterable[int], dtype="float32"):
-        """Returns the `Layout` of a weight; `None` if its role is unknown.
+    def layout_of(
+        self, path: str, shape: Iterable[int], dtype: str = "float32"
+    ) -> WeightLayout | None:
+        """Returns where a weight lies; `None` if its role is unknown.
 
         Args:
             path: The variable's `path`.
@@ -143,17 +151,19 @@ class Layouts(keras.distribution.LayoutMap):
         shape = tuple(shape)
         given = super().__getitem__(path)
         if given is not None:
-            layout = Layout(path, shape, dtype, given.axes, "given")
+            layout = WeightLayout(path, shape, dtype, given.axes, "given")
         else:
             axes = self._roles.axes(path, shape)
             if axes is None:
                 return None
-            layout = Layout(path, shape, dtype, *self._place(axes, shape))
+            layout = WeightLayout(path, shape, dtype, *self._place(axes, shape))
         # T5 has two weights of one path; they also share a layout.
         self.found[path] = layout
         return layout
 
-    def _place(self, axes, shape):
+    def _place(
+        self, axes: Iterable[str], shape: tuple[int, ...]
+    ) -> tuple[tuple[str | None, ...], str]:
         """Returns the mesh axes of a weight, and what couldn't be split."""
         sizes = dict(zip(axes, shape, strict=True))
         split, notes = {}, []
@@ -173,7 +183,7 @@ class Layouts(keras.distribution.LayoutMap):
             notes.append(note)
         return tuple(split.get(axis) for axis in axes), "; ".join(notes)
 
-    def __getitem__(self, path):
+    def __getitem__(self, path: str) -> keras.distribution.TensorLayout:
         given = super().__getitem__(path)
         if given is not None or path not in self.found:
             return given
@@ -181,7 +191,7 @@ class Layouts(keras.distribution.LayoutMap):
             self.found[path].axes, self.device_mesh
         )
 
-    def check(self, model) -> "Layouts":
+    def check(self, model: keras.layers.Layer) -> "Layouts":
         """Looks up every weight of a model; returns itself.
 
         Args:
@@ -210,7 +220,11 @@ class Layouts(keras.distribution.LayoutMap):
 
 
 def layout_map(
-    model, mesh, preset: str = "fsdp", *, sequence: bool = False
+    model: keras.layers.Layer | Callable[[], keras.layers.Layer] | str,
+    mesh: Axes,
+    preset: str = "fsdp",
+    *,
+    sequence: bool = False,
 ) -> Layouts:
     """Returns where the weights of a model lie on a mesh.
 
@@ -261,7 +275,7 @@ def layout_map(
     return Layouts(mesh, preset, sequence=sequence).check(model)
 
 
-def _is_weight(variable) -> bool:
+def _is_weight(variable: keras.Variable) -> bool:
     """Whether it is no counter or seed, which are on every device."""
     return keras.backend.is_float_dtype(variable.dtype) and (
         len(variable.shape) > 0

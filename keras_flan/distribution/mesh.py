@@ -2,9 +2,17 @@
 
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any
 
 from keras_flan.errors import InputError
+
+if TYPE_CHECKING:
+    import jax
+    import keras
+
+# What `Mesh` takes; the last stands for a `keras.distribution.DeviceMesh`.
+Axes = str | Mapping[str, int] | Any
 
 BATCH, MODEL = "batch", "model"
 
@@ -40,7 +48,7 @@ class Mesh(dict):
         1
     """
 
-    def __init__(self, axes, devices: int | None = None):
+    def __init__(self, axes: Axes, devices: int | None = None):
         if isinstance(axes, str):
             sizes = _parse(axes)
         elif isinstance(axes, Mapping):
@@ -89,7 +97,7 @@ class Mesh(dict):
         """Returns the size of an axis; 1 for one that is left out."""
         return self.get(axis, 1)
 
-    def __str__(self):
+    def __str__(self) -> str:
         return ",".join(f"{name}={size}" for name, size in self.items())
 
     def _error(self, problem: str) -> InputError:
@@ -109,7 +117,14 @@ def _parse(text: str) -> dict[str, int]:
     return sizes
 
 
-def device_mesh(axes="batch=-1", devices=None):
+def default_preset(mesh: Mesh) -> str:
+    """Returns the preset of a mesh for which none is named."""
+    return "fsdp+model" if MODEL in mesh else "data"
+
+
+def device_mesh(
+    axes: Axes = "batch=-1", devices: "Iterable[jax.Device] | None" = None
+) -> "keras.distribution.DeviceMesh":
     """Returns a `keras.distribution.DeviceMesh` over real devices.
 
     On a TPU, neighbours along an axis are neighbours in the chip's network

@@ -27,7 +27,7 @@ class ModelParallel(keras.distribution.ModelParallel):
     ```
     """
 
-    def __init__(self, layouts: Layouts, auto_shard_dataset=False):
+    def __init__(self, layouts: Layouts, auto_shard_dataset: bool = False):
         if layouts.device_mesh is None:
             raise InputError(
                 f"mesh '{layouts.mesh}': these layouts have no devices; make "
@@ -40,6 +40,8 @@ class ModelParallel(keras.distribution.ModelParallel):
         )
         self.layouts = layouts
 
-    def get_variable_layout(self, variable):
+    def get_variable_layout(
+        self, variable: keras.Variable
+    ) -> keras.distribution.TensorLayout:
         self.layouts.layout_of(variable.path, variable.shape, variable.dtype)
         return super().get_variable_layout(variable)

@@ -7,7 +7,13 @@ from typing import Any
 
 from keras_flan.distribution.hosts import data_part, is_many, join_hosts
 from keras_flan.distribution.layouts import Layouts
-from keras_flan.distribution.mesh import MODEL, Mesh, device_mesh
+from keras_flan.distribution.mesh import (
+    MODEL,
+    Axes,
+    Mesh,
+    default_preset,
+    device_mesh,
+)
 from keras_flan.distribution.parallel import ModelParallel
 from keras_flan.errors import InputError
 from keras_flan.runtime.start import prepare_process
@@ -25,6 +31,18 @@ class Setup:
         host: Which part of each batch this process makes, from 0.
         hosts: How many parts there are. Processes that hold parts of one
             copy of the model make the same part.
+
+    Example:
+
+    ```python
+    run = keras_flan.distribution.setup("batch=4,model=2", "fsdp+model")
+    model = keras_flan.models.load("flan_t5_small")
+    dataset = build_dataset(
+        mixture, model.vocabulary, input_length=512, target_length=256,
+        **run.pipeline_settings(batch_size=64),
+    )
+    model.fit(dataset, steps_per_epoch=1000)
+    ```
     """
 
     distribution: Any = None
@@ -58,7 +76,7 @@ class Setup:
             )
         return whole // self.hosts
 
-    def pipeline_settings(self, batch_size: int) -> dict[str, int]:
+    def pipeline_settings(self, batch_size: int) -> dict[str, Any]:
         """Returns `batch_size`, `host` and `hosts` for `build_dataset`.
 
         Args:
@@ -72,7 +90,7 @@ class Setup:
 
 
 def setup(
-    mesh="batch=-1",
+    mesh: Axes = "batch=-1",
     preset: str | None = None,
     *,
     sequence: bool = False,
@@ -86,9 +104,9 @@ def setup(
 ) -> Setup:
     """Readies this process; call it once, before anything is built.
 
-    The same script runs on every host. The model is built as usual
-    afterwards, its weights straight onto their devices. TensorFlow is kept
-    off the accelerators.
+    The same script runs on every host, see `Setup`. The model is built as
+    usual afterwards, its weights straight onto their devices. TensorFlow is
+    kept off the accelerators.
 
     Args:
         mesh: Over the devices of all hosts, as in `"batch=64,model=8"`; see
@@ -100,37 +118,44 @@ def setup(
         multi_host: Whether this is one of many processes. Default: if
             `addresses` or the environment say so. On a TPU slice with
             several hosts say `True`, and nothing else is needed.
-        addresses: `"10.0.0.1:1234"`, of process 0; also read from
-            `KERAS_DISTRIBUTION_JOB_ADDRESSES`.
-        processes: How many there are; also read from
-            `KERAS_DISTRIBUTION_NUM_PROCESSES`.
-        process: The number of this one; also read from
-            `KERAS_DISTRIBUTION_PROCESS_ID`.
-        patience: Seconds after which a silent host counts as gone.
+        addresses: See `join_hosts`.
+        processes: See `join_hosts`.
+        process: See `join_hosts`.
+        patience: See `join_hosts`.
         cache: A folder for compiled programs, so that a restart need not
             compile again. May be `gs://`.
         seed: Seeds Keras, the same on every host.
 
-    Returns:
-        A `Setup`.
-
     Raises:
         InputError: If the mesh doesn't fit the devices, or the backend is
             not JAX.
-
-    Example:
-
-    ```python
-    run = keras_flan.distribution.setup("batch=4,model=2", "fsdp+model")
-    model = keras_flan.models.load("flan_t5_small")
-    dataset = build_dataset(
-        mixture, model.vocabulary, input_length=512, target_length=256,
-        **run.pipeline_settings(batch_size=64),
-    )
-    model.fit(dataset, steps_per_epoch=1000)
-    ```
     """
     prepare_process()
+    _start_jax(cache)
+    if is_many(addresses) if multi_host is None else multi_host:
+        join_hosts(addresses, processes, process, patience)
+    import jax
+    import keras
+
+    keras.utils.set_random_seed(seed)
+    devices = device_mesh(mesh)
+    preset = preset or default_preset(Mesh(devices))
+    if preset == "data" and MODEL not in Mesh(devices):
+        layouts = None
+        distribution = keras.distribution.DataParallel(
+            device_mesh=devices, auto_shard_dataset=False
+        )
+    else:
+        # Weights of any family are looked up as they are made.
+        layouts = Layouts(devices, preset, sequence=sequence)
+        distribution = ModelParallel(layouts)
+    keras.distribution.set_distribution(distribution)
+    own = jax.process_index(), jax.process_count()
+    return Setup(distribution, layouts, *own, *data_part(devices))
+
+
+def _start_jax(cache: str | os.PathLike | None) -> None:
+    """Starts TensorFlow and JAX, which keeps what it compiles in `cache`."""
     import keras
 
     if keras.backend.backend() != "jax":
@@ -148,28 +173,3 @@ def setup(
         if "://" not in cache:
             Path(cache).mkdir(parents=True, exist_ok=True)
         jax.config.update("jax_compilation_cache_dir", cache)
-    if is_many(addresses) if multi_host is None else multi_host:
-        join_hosts(addresses, processes, process, patience)
-    keras.utils.set_random_seed(seed)
-    devices = device_mesh(mesh)
-    if preset is None:
-        preset = "fsdp+model" if MODEL in Mesh(devices) else "data"
-    if preset == "data" and MODEL not in Mesh(devices):
-        layouts = None
-        distribution = keras.distribution.DataParallel(
-            device_mesh=devices, auto_shard_dataset=False
-        )
-    else:
-        # Weights of any family are looked up as they are made.
-        layouts = Layouts(devices, preset, sequence=sequence)
-        distribution = ModelParallel(layouts)
-    keras.distribution.set_distribution(distribution)
-    host, hosts = data_part(devices)
-    return Setup(
-        distribution,
-        layouts,
-        jax.process_index(),
-        jax.process_count(),
-        host,
-        hosts,
-    )

@@ -2,13 +2,17 @@
 
 import re
 import sys
+from typing import TYPE_CHECKING, TextIO
 
 from keras_flan.distribution.layouts import Layouts
+
+if TYPE_CHECKING:
+    from rich.table import Table
 
 _NUMBER = re.compile(r"\d+")
 
 
-def layout_table(layouts: Layouts):
+def layout_table(layouts: Layouts) -> "Table":
     """Returns the layouts that were looked up, as a `rich.table.Table`.
 
     Weights whose paths differ in numbers only are one row, with their count.
@@ -46,7 +50,7 @@ def layout_table(layouts: Layouts):
     return table
 
 
-def print_layouts(layouts: Layouts, file=None) -> None:
+def print_layouts(layouts: Layouts, file: TextIO | None = None) -> None:
     """Prints `layout_table`.
 
     Args:

@@ -139,7 +139,8 @@ def _run(
 ) -> "tuple[dict[str, dict], dict, Answered]":
     """Returns the evaluations, what `train` returns, and the question's."""
     from keras_flan.training.config import TrainConfig
-    from keras_flan.training.run import start_model, train
+    from keras_flan.training.run import train
+    from keras_flan.training.start import start_model
 
     with clock.stage("records"):
         records = _records(output / "records", sizes)

@@ -7,9 +7,10 @@ import subprocess
 import sys
 import threading
 import time
+from typing import Any
 
 from keras_flan.errors import InputError
-from keras_flan.planning.jobs import Job
+from keras_flan.planning.jobs import PlannedJob
 from keras_flan.planning.programs import SETTINGS
 
 # Compiling took at most 4 GiB for the jobs of the paper.
@@ -23,13 +24,13 @@ def have_compiler() -> bool:
 
 
 def compile_job(
-    job: Job, *, seconds: float = SECONDS, host_bytes: int = HOST_BYTES
-) -> dict:
+    job: PlannedJob, *, seconds: float = SECONDS, host_bytes: int = HOST_BYTES
+) -> dict[str, Any]:
     """Compiles a job's real program for its slice, in a process of its own.
 
     The program is the training step that `fit` runs, of the package's own
     model, optimizer and loss, on weights that don't exist; or the reading of
-    prompts and the saying of one token.
+    prompts and the generation of one token.
 
     Args:
         job: The job.
@@ -52,9 +53,28 @@ def compile_job(
             "pip install 'keras_flan[tpu]'"
         )
     begin = time.monotonic()
-    command = [sys.executable, "-m", "keras_flan.planning.worker"]
+    programs, taken = _ask(job, seconds, host_bytes)
+    largest = max(
+        programs,
+        key=lambda p: (not p["fits"], p["bytes_per_device"]["total"] or 0),
+    )
+    return {
+        "fits": all(p["fits"] for p in programs),
+        "bytes_per_device": largest["bytes_per_device"],
+        "seconds": round(time.monotonic() - begin, 1),
+        "cpu_seconds": round(sum(p["cpu_seconds"] for p in programs), 1),
+        "host_bytes": taken,
+        "message": largest["message"],
+        "programs": programs,
+    }
+
+
+def _ask(
+    job: PlannedJob, seconds: float, host_bytes: int
+) -> tuple[list[dict[str, Any]], int]:
+    """Returns what the compiling process says, and the memory it took."""
     with subprocess.Popen(
-        command,
+        [sys.executable, "-m", "keras_flan.planning.worker"],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -71,31 +91,20 @@ def compile_job(
         raise RuntimeError(
             "the compiling process failed: " + "\n".join(lines[-30:])
         )
-    programs = json.loads(out.splitlines()[-1])
-    largest = max(
-        programs,
-        key=lambda p: (not p["fits"], p["bytes_per_device"]["total"] or 0),
-    )
-    return {
-        "fits": all(p["fits"] for p in programs),
-        "bytes_per_device": largest["bytes_per_device"],
-        "seconds": round(time.monotonic() - begin, 1),
-        "cpu_seconds": round(sum(p["cpu_seconds"] for p in programs), 1),
-        "host_bytes": watch.largest,
-        "message": largest["message"],
-        "programs": programs,
-    }
+    return json.loads(out.splitlines()[-1]), watch.largest
 
 
 class _Watch(threading.Thread):
     """Ends a process that takes too long or too much memory."""
 
-    def __init__(self, process, seconds, host_bytes):
+    def __init__(
+        self, process: subprocess.Popen, seconds: float, host_bytes: int
+    ):
         super().__init__(daemon=True)
         self.process, self.largest, self.problem = process, 0, ""
         self._seconds, self._host_bytes = seconds, host_bytes
 
-    def run(self):
+    def run(self) -> None:
         begin = time.monotonic()
         while self.process.poll() is None:
             self.largest = max(self.largest, _memory(self.process.pid))

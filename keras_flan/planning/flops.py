@@ -6,7 +6,7 @@ product, split by what it is for. They differ by what the rule leaves out
 are inputs); the second is what a chip has to do.
 """
 
-from keras_flan.planning.jobs import Job, Model, Size
+from keras_flan.planning.jobs import ModelSize, PlannedJob
 from keras_flan.planning.weights import weights
 
 # How each part grows with the length n of a row and the width d of a model
@@ -25,7 +25,7 @@ TRAIN = 3
 def rule_flops(family: str, numbers: float, tokens: float) -> float:
     """Returns the paper's count for training on tokens.
 
-    6 N a token; 3 N for an encoder-decoder, where a token crosses about half
+    6 N per token; 3 N for an encoder-decoder, where a token crosses about half
     of the weights.
 
     Args:
@@ -38,15 +38,8 @@ def rule_flops(family: str, numbers: float, tokens: float) -> float:
     return (3 if family == "t5" else 6) * numbers * tokens
 
 
-def pretraining_flops(model: Model) -> float | None:
-    """Returns the paper's count of a model's pretraining, if it is known."""
-    if model.pretraining_tokens is None or model.nominal is None:
-        return None
-    return rule_flops(model.family, model.nominal, model.pretraining_tokens)
-
-
 def forward_flops(
-    family: str, size: Size, inputs: int, targets: int
+    family: str, size: ModelSize, inputs: int, targets: int
 ) -> dict[str, float]:
     """Returns the operations of one row's forward pass, by what they are for.
 
@@ -62,7 +55,7 @@ def forward_flops(
     layers = size.num_layers
     if family == "palm":
         length = inputs + targets
-        projections = 2 * length * width * (2 * heads + 2 * size.head_dim)
+        projections = 2 * length * width * (2 * heads + 2 * size.key_value_dim)
         products = 4 * length**2 * heads
         feedforward = 2 * length * 3 * width * size.intermediate_dim
         logits = 2 * length * width * size.vocabulary_size
@@ -84,25 +77,26 @@ def forward_flops(
     }
 
 
-def step_flops(job: Job) -> dict[str, float]:
+def step_flops(job: PlannedJob) -> dict[str, float]:
     """Returns the operations of one training step, by what they are for."""
+    data = job.data
     row = forward_flops(
-        job.family, job.size, job.input_length, job.target_length
+        job.family, job.size, data.input_length, data.target_length
     )
-    return {part: TRAIN * job.batch * flops for part, flops in row.items()}
+    return {part: TRAIN * data.batch_size * n for part, n in row.items()}
 
 
-def done_flops(job: Job) -> float:
+def done_flops(job: PlannedJob) -> float:
     """Returns what the chips do in a step, with what is computed twice."""
     parts = step_flops(job)
     done = sum(parts.values())
-    if job.remat:
+    if job.model.remat:
         done += (done - parts["logits"]) / TRAIN
-    if job.loss_chunk:
+    if job.optimizer.loss_chunk:
         done += parts["logits"] / TRAIN
     return done
 
 
-def parameters(family: str, size: Size) -> int:
+def parameters(family: str, size: ModelSize) -> int:
     """Returns the number of parameters."""
     return sum(weight.numbers for weight in weights(family, size))

@@ -2,21 +2,40 @@
 
 import functools
 import math
+import operator
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import pydantic
 
-from keras_flan.distribution.mesh import Mesh
+from keras_flan.distribution.mesh import PRESETS, Mesh, default_preset
 from keras_flan.errors import InputError, did_you_mean
+from keras_flan.models.sizes import palm_sizes, t5_sizes
 from keras_flan.schema import Strict, read_yaml, validate
+from keras_flan.training.config import (
+    DataConfig,
+    DistributionConfig,
+    ModelSettings,
+    OptimizerConfig,
+    merged,
+)
+from keras_flan.training.recipe_table import Recipe
 
-_JOBS = Path(__file__).with_name("paper_models.yaml")
 _CHIPS = Path(__file__).with_name("chips.yaml")
+# What is planned where nothing else is said: the paper's rows, and all that
+# saves memory.
+_DEFAULTS = {
+    "model": {"scan": True, "remat": True, "query_chunk": 256},
+    "data": {"input_length": 2048, "target_length": 512, "batch_size": 32},
+    "optimizer": {"loss_chunk": 256},
+    "distribution": {"preset": "fsdp+model", "sequence": True},
+}
+_SECTIONS = tuple(_DEFAULTS)
 
 
-class Size(Strict):
-    """The size of a T5 v1.1 or a PaLM; the names are those of the backbones.
+class ModelSize(Strict):
+    """The size of a T5 v1.1 or a PaLM.
 
     Attributes:
         vocabulary_size: Rows of the embedding.
@@ -24,7 +43,7 @@ class Size(Strict):
         num_heads: Query heads.
         hidden_dim: Width of the model.
         intermediate_dim: Width inside the feed-forward block.
-        head_dim: Width of a head.
+        key_value_dim: Width of a head.
     """
 
     vocabulary_size: pydantic.PositiveInt
@@ -32,56 +51,12 @@ class Size(Strict):
     num_heads: pydantic.PositiveInt
     hidden_dim: pydantic.PositiveInt
     intermediate_dim: pydantic.PositiveInt
-    head_dim: pydantic.PositiveInt
+    key_value_dim: pydantic.PositiveInt
 
     @property
     def attention_dim(self) -> int:
         """Width of all query heads together."""
-        return self.num_heads * self.head_dim
-
-
-class Published(Strict):
-    """What the paper prints about a model (tables 2 and 22, section 2.2)."""
-
-    pretraining_flops: float
-    finetuning_flops: float
-    percent: float
-    chips: int | None = None
-    hours: float | None = None
-
-
-class Misprint(Strict):
-    """What the paper should have printed, and the steps of what it did."""
-
-    finetuning_flops: float
-    pretraining_flops: float
-    steps_printed: int
-
-
-class Model(Strict):
-    """A model and how the paper finetunes it.
-
-    Attributes:
-        family: `t5` or `palm`.
-        size: Its size.
-        nominal: The paper's N, the parameters in its name.
-        batch: Rows a step.
-        dropout: Its rate.
-        steps: Steps of finetuning.
-        pretraining_tokens: Tokens that its initialisation has seen.
-        published: What the paper prints of it.
-        misprint: If that is wrong, what it should be.
-    """
-
-    family: Literal["t5", "palm"]
-    size: Size
-    nominal: float | None = None
-    batch: pydantic.PositiveInt = 32
-    dropout: float = 0.05
-    steps: pydantic.PositiveInt = 10000
-    pretraining_tokens: float | None = None
-    published: Published | None = None
-    misprint: Misprint | None = None
+        return self.num_heads * self.key_value_dim
 
 
 class Chip(Strict):
@@ -98,28 +73,6 @@ class Chip(Strict):
     def memory_per_device(self) -> int:
         """Bytes of one device."""
         return self.memory // self.devices
-
-
-@functools.cache
-def models() -> dict[str, Model]:
-    """Returns the ten models of the paper by name."""
-    return {
-        name: validate(Model, values, f"{_JOBS.name}: {name}")
-        for name, values in read_yaml(_JOBS).items()
-    }
-
-
-def model_preset(name: str) -> Model:
-    """Returns a model of the paper.
-
-    Raises:
-        InputError: If there is none of that name.
-    """
-    if name not in models():
-        raise InputError(
-            f"preset {name!r} is not known.{did_you_mean(name, models())}"
-        )
-    return models()[name]
 
 
 @functools.cache
@@ -166,56 +119,45 @@ class Topology:
         self.chips = math.prod(map(int, parts))
         self.devices = self.chips * self.chip.devices
 
-    def __str__(self):
+    def __str__(self) -> str:
         return f"{self.name}:{self.shape}"
 
-    def __eq__(self, other):
+    def __eq__(self, other: object) -> bool:
         return isinstance(other, Topology) and str(self) == str(other)
 
-    def __hash__(self):
+    def __hash__(self) -> int:
         return hash(str(self))
 
 
-class Job(Strict):
+class PlannedJob(Strict):
     """One program on one slice.
+
+    `model`, `data`, `optimizer` and `distribution` are the sections of a
+    training run's YAML, so that `train` takes what was planned.
 
     Attributes:
         family: `t5` or `palm`.
-        size: The model's size.
-        side: `train`, a step of training, or `decode`, a prompt read and
-            one token of each path said.
+        size: The model's size, which `model.init` only names.
+        side: `train`, a step of training, or `decode`, a prompt read and one
+            token generated on each path.
         topology: Such as `v4:8x8x8`.
-        mesh: Such as `batch=32,model=32`.
-        layout: A preset of `keras_flan.distribution.layout_map`.
-        sequence: Whether what goes from layer to layer is split over the
-            mesh axis `model` along the length.
-        remat: Whether a layer's activations are computed again in the
-            backward pass.
-        loss_chunk: Positions of a row whose logits are held at a time;
-            0 for all.
-        attention_chunk: Queries whose scores are held at a time; 0 for all.
-        batch: Rows (training) or prompts (decoding), on all devices.
-        input_length: Tokens of inputs in a row, or of a prompt.
-        target_length: Tokens of targets in a row, or of an answer.
-        paths: Answers a prompt, when decoding.
-        dropout: Its rate.
+        model: See `ModelSettings`.
+        data: See `DataConfig`; rows are prompts when decoding, and their
+            lengths those of a prompt and an answer.
+        optimizer: See `OptimizerConfig`.
+        distribution: See `DistributionConfig`.
+        paths: Answers per prompt, when decoding.
     """
 
     family: Literal["t5", "palm"]
-    size: Size
+    size: ModelSize
     side: Literal["train", "decode"] = "train"
     topology: str
-    mesh: str
-    layout: Literal["data", "fsdp", "model", "fsdp+model"] = "fsdp+model"
-    sequence: bool = True
-    remat: bool = True
-    loss_chunk: pydantic.NonNegativeInt = 256
-    attention_chunk: pydantic.NonNegativeInt = 256
-    batch: pydantic.PositiveInt = 32
-    input_length: pydantic.PositiveInt = 2048
-    target_length: pydantic.PositiveInt = 512
+    model: ModelSettings
+    data: DataConfig
+    optimizer: OptimizerConfig
+    distribution: DistributionConfig
     paths: pydantic.PositiveInt = 8
-    dropout: float = 0.05
 
     @property
     def slice(self) -> Topology:
@@ -229,9 +171,94 @@ class Job(Strict):
         Raises:
             InputError: If it has more or fewer devices than the slice.
         """
-        return Mesh(self.mesh, devices=self.slice.devices)
+        return Mesh(self.distribution.mesh, devices=self.slice.devices)
+
+    @property
+    def split(self) -> dict[str, str]:
+        """Which axes of weights are split, over which axis of the mesh."""
+        preset = self.distribution.preset or default_preset(self.axes)
+        return PRESETS[preset]
 
     @property
     def tokens(self) -> int:
         """Tokens of a step, inputs and targets, padding counted."""
-        return self.batch * (self.input_length + self.target_length)
+        data = self.data
+        return data.batch_size * (data.input_length + data.target_length)
+
+    def value(self, key: str) -> object:
+        """Returns a value by its dotted name, `"data.batch_size"`."""
+        return operator.attrgetter(key)(self)
+
+    def changed(self, change: Mapping[str, object]) -> "PlannedJob":
+        """Returns the job with other values, by their dotted names."""
+        values = self.model_dump()
+        for key, value in change.items():
+            *parents, last = key.split(".")
+            functools.reduce(operator.getitem, parents, values)[last] = value
+        return PlannedJob.model_validate(values)
+
+    def overrides(self, recipe: Recipe | None = None) -> list[str]:
+        """Returns the job as overrides of `keras-flan train`.
+
+        Args:
+            recipe: A recipe that `train` is given too.
+        """
+        own = {name: getattr(self, name) for name in _SECTIONS}
+        known = merged(
+            {name: type(part)().model_dump() for name, part in own.items()},
+            recipe.settings() if recipe else {},
+        )
+        return ["precision=mixed_bfloat16"] + [
+            override(f"{name}.{key}", value)
+            for name, part in own.items()
+            for key, value in part.model_dump().items()
+            if value != known[name][key]
+        ]
+
+
+def override(key: str, value: object) -> str:
+    """Returns a setting as `keras-flan train` takes it."""
+    if isinstance(value, bool):
+        value = str(value).lower()
+    return f"{key}={'null' if value is None else value}"
+
+
+def make_job(
+    recipe: Recipe | None,
+    topology: str,
+    mesh: str | None,
+    settings: Mapping[str, Any],
+) -> PlannedJob:
+    """Returns a job of the paper, or one of your own.
+
+    Args:
+        recipe: The paper's, or `None` with `family` and `size` among the
+            settings.
+        topology: The slice, such as `"v4:8x8x8"`.
+        mesh: Such as `"batch=32,model=32"`; default: all devices along
+            `batch`.
+        settings: Fields of `PlannedJob` to use instead of the recipe's.
+    """
+    values: dict[str, Any] = {}
+    if recipe is not None:
+        sizes = {**t5_sizes(), **palm_sizes()}[recipe.size]
+        values = {
+            **{key: recipe.settings()[key] for key in _SECTIONS[:3]},
+            "family": "palm" if recipe.decoder_only else "t5",
+            # keras-hub calls it otherwise in each family.
+            "size": {
+                k.replace("head_", "key_value_"): v for k, v in sizes.items()
+            },
+        }
+    place = {"topology": topology, "distribution": {"mesh": mesh or "batch=-1"}}
+    values = merged(_DEFAULTS, values, place, settings)
+    if values.get("family") == "palm":
+        # Its layers always run by a scan, and all queries attend at once.
+        values["model"] |= {"scan": None, "query_chunk": None}
+    job = validate(PlannedJob, values, "plan")
+    if job.optimizer.accumulate > 1 or job.optimizer.name != "adafactor":
+        raise InputError(
+            "plan: optimizer: only Adafactor, with a batch in one part, can "
+            "be planned; leave out accumulate and name"
+        )
+    return job

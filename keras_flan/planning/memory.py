@@ -9,8 +9,8 @@ before any gradient is there.
 
 import dataclasses
 
-from keras_flan.distribution.mesh import BATCH, MODEL, PRESETS
-from keras_flan.planning.jobs import Chip, Job
+from keras_flan.distribution.mesh import BATCH, MODEL
+from keras_flan.planning.jobs import Chip, PlannedJob
 from keras_flan.planning.weights import (
     BFLOAT16,
     FLOAT32,
@@ -81,22 +81,22 @@ def usable(chip: Chip) -> float:
     return chip.memory_per_device - 3 * 2**28
 
 
-def job_memory(job: Job) -> Memory:
+def job_memory(job: PlannedJob) -> Memory:
     """Returns the bytes that a job takes on each device.
 
     Args:
         job: The job; rows that can't be divided count as the largest part.
     """
-    mesh, size, split = job.axes, job.size, PRESETS[job.layout]
-    rows = -(-job.batch // mesh.size(BATCH))
+    mesh, size, split = job.axes, job.size, job.split
+    rows = -(-job.data.batch_size // mesh.size(BATCH))
     parts = mesh.size(MODEL) if MODEL in split.values() else 1
-    held = optimizer = 0
+    held = optimizer = 0.0
     for weight in weights(job.family, size):
         held += numbers_per_device(weight, split, mesh)
         optimizer += moments_per_device(weight, split, mesh)
     gathered = _gathered(job, parts)
     if job.side == "decode":
-        width = size.head_dim
+        width = size.key_value_dim
         memory, past = _caches(job, rows, parts)
         return Memory(
             weights=BFLOAT16 * held,
@@ -115,7 +115,7 @@ def job_memory(job: Job) -> Memory:
         for length, keys in _stacks(job)
     ]
     kept = sum(inputs for inputs, _ in stacks)
-    if not job.remat:
+    if job.model.remat is not True:
         # All that a layer computes is kept of each.
         kept += size.num_layers * sum(layer for _, layer in stacks)
     return Memory(
@@ -130,23 +130,25 @@ def job_memory(job: Job) -> Memory:
     )
 
 
-def _stacks(job: Job) -> list[tuple[int, tuple[int, ...]]]:
+def _stacks(job: PlannedJob) -> list[tuple[int, tuple[int, ...]]]:
     """Returns the length of each stack of layers, and of what it sees."""
-    inputs, targets = job.input_length, job.target_length
+    inputs, targets = job.data.input_length, job.data.target_length
     if job.family == "palm":
         length = inputs + (targets if job.side == "train" else 0)
         return [(length, (length,))]
     return [(inputs, (inputs,)), (targets, (targets, inputs))]
 
 
-def _kept(job: Job, rows: int, parts: int, length: int) -> float:
+def _kept(job: PlannedJob, rows: int, parts: int, length: int) -> float:
     """Returns the bytes of the inputs of a stack's layers."""
-    along = parts if job.sequence and length % parts == 0 else 1
+    along = parts if job.distribution.sequence and length % parts == 0 else 1
     tokens = rows * length / along
     return BFLOAT16 * job.size.num_layers * tokens * job.size.hidden_dim
 
 
-def _layer(job: Job, rows: int, parts: int, length: int, keys) -> float:
+def _layer(
+    job: PlannedJob, rows: int, parts: int, length: int, keys: tuple[int, ...]
+) -> float:
     """Returns the bytes of the largest moment of a layer's backward pass.
 
     Its normalised input and the gradient of its output are there, and then
@@ -157,9 +159,7 @@ def _layer(job: Job, rows: int, parts: int, length: int, keys) -> float:
     size, tokens = job.size, rows * length
     inner = size.intermediate_dim / parts
     heads = size.attention_dim / parts
-    chunk = length
-    if job.family == "t5" and job.attention_chunk:
-        chunk = min(job.attention_chunk, length)
+    chunk = min(job.model.query_chunk or length, length)
     scores = rows * chunk * max(keys) * size.num_heads / parts
     # PaLM's keys and values are one head's.
     tensors = 4 if job.family == "palm" else 8
@@ -169,40 +169,39 @@ def _layer(job: Job, rows: int, parts: int, length: int, keys) -> float:
     )
 
 
-def _gathered(job: Job, parts: int) -> float:
+def _gathered(job: PlannedJob, parts: int) -> float:
     """Returns the bytes of a layer's kernels, brought together.
 
     Two at a time, while the next is on its way, and a gradient.
     """
-    spread = "embed" in PRESETS[job.layout]
-    if not spread or job.axes.size(BATCH) == 1:
+    if "embed" not in job.split or job.axes.size(BATCH) == 1:
         return 0.0
     kernel = job.size.hidden_dim * job.size.intermediate_dim / parts
     return 3 * BFLOAT16 * kernel
 
 
-def _loss(job: Job, rows: int, parts: int) -> float:
+def _loss(job: PlannedJob, rows: int, parts: int) -> float:
     """Returns the bytes of the loss, see `Memory`."""
-    size = job.size
-    length = job.target_length
+    size, data = job.size, job.data
+    length = data.target_length
     if job.family == "palm":
-        length += job.input_length
-    some = min(job.loss_chunk or length, length)
+        length += data.input_length
+    some = min(job.optimizer.loss_chunk or length, length)
     logits = 2 * FLOAT32 * rows * some * size.vocabulary_size / parts
     head = (FLOAT32 + BFLOAT16) * size.vocabulary_size * size.hidden_dim / parts
     return logits + head
 
 
-def _caches(job: Job, rows: int, parts: int) -> tuple[float, float]:
+def _caches(job: PlannedJob, rows: int, parts: int) -> tuple[float, float]:
     """Returns the bytes of keys and values of prompts, and of paths.
 
     Those of a prompt are there once for all its paths. PaLM has one head of
     them, which isn't split.
     """
-    size, width = job.size, job.size.head_dim
+    size, width = job.size, float(job.size.key_value_dim)
     if job.family == "t5":
         whole = size.num_heads % parts == 0
         width = size.attention_dim / (parts if whole else 1)
     token = BFLOAT16 * 2 * size.num_layers * width
-    said = job.paths * job.target_length
-    return rows * job.input_length * token, rows * said * token
+    said = job.paths * job.data.target_length
+    return rows * job.data.input_length * token, rows * said * token

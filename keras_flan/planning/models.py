@@ -1,43 +1,24 @@
 """The real models of a job."""
 
-from keras_flan.planning.jobs import Job
+from typing import TYPE_CHECKING
+
+from keras_flan.planning.jobs import PlannedJob
+
+if TYPE_CHECKING:
+    from keras_flan.models.language_model import LanguageModel
 
 
-def build(job: Job, dtype: str):
+def build(job: PlannedJob, dtype: str) -> "LanguageModel":
     """Returns the model that a job is about, as this package trains it.
 
     Args:
         job: The job.
         dtype: A dtype or the name of a dtype policy.
     """
-    size = job.size
-    if job.family == "palm":
-        from keras_flan.models import DecoderOnly, PaLMBackbone
+    from keras_flan.models import T5, DecoderOnly, PaLMBackbone
 
-        backbone = PaLMBackbone(
-            vocabulary_size=size.vocabulary_size,
-            num_layers=size.num_layers,
-            num_heads=size.num_heads,
-            hidden_dim=size.hidden_dim,
-            intermediate_dim=size.intermediate_dim,
-            head_dim=size.head_dim,
-            dropout=job.dropout,
-            remat=job.remat,
-            dtype=dtype,
-        )
-        return DecoderOnly(backbone)
-    from keras_flan.models import T5
-
-    return T5.from_config_values(
-        vocabulary_size=size.vocabulary_size,
-        num_layers=size.num_layers,
-        num_heads=size.num_heads,
-        hidden_dim=size.hidden_dim,
-        intermediate_dim=size.intermediate_dim,
-        key_value_dim=size.head_dim,
-        dropout=job.dropout,
-        scan=True,
-        remat=job.remat,
-        query_chunk=job.attention_chunk or None,
-        dtype=dtype,
-    )
+    settings = {**job.size.model_dump(), **job.model.settings()}
+    if job.family == "t5":
+        return T5.from_config_values(**settings, dtype=dtype)
+    settings["head_dim"] = settings.pop("key_value_dim")
+    return DecoderOnly(PaLMBackbone(**settings, dtype=dtype))

@@ -3,15 +3,16 @@
 import dataclasses
 from typing import Any
 
+from keras_flan.errors import InputError, did_you_mean
 from keras_flan.planning.flops import (
     GROWTH,
     parameters,
-    pretraining_flops,
     rule_flops,
     step_flops,
 )
-from keras_flan.planning.jobs import Job, Model, model_preset
+from keras_flan.planning.jobs import PlannedJob, chips, make_job
 from keras_flan.planning.memory import Memory, job_memory, usable
+from keras_flan.planning.search import Advice, advise, best_mesh, suggest
 from keras_flan.planning.seconds import (
     Time,
     collective_bytes,
@@ -19,18 +20,20 @@ from keras_flan.planning.seconds import (
     step_time,
     token_flops,
 )
+from keras_flan.training.recipe_table import Recipe, recipes
 
 
 @dataclasses.dataclass(frozen=True)
-class Plan:
+class JobPlan:
     """What a job takes.
 
     Attributes:
         job: The job.
         name: The preset's name, or the family's.
+        recipe: The preset's recipe, or `None`.
         steps: Steps of the whole run.
         parameters: Of the model.
-        flops_per_step: By the paper's rule, 6 N (T5: 3 N) a token.
+        flops_per_step: By the paper's rule, 6 N (T5: 3 N) per token.
         total_flops: The same, of all steps.
         percent_of_pretraining: `total_flops` in percent of what the
             initialisation took; `None` if nobody knows.
@@ -40,13 +43,13 @@ class Plan:
         collectives: Bytes that each device receives in a step.
         time: Seconds of a step.
         prefill: Seconds of reading the prompts, when decoding.
-        published: What the paper prints, and a misprint.
         advice: What to change so that it fits; empty if it does.
         compiler: What the TPU's compiler said, if it was asked.
     """
 
-    job: Job
+    job: PlannedJob
     name: str
+    recipe: Recipe | None
     steps: int
     parameters: int
     flops_per_step: float
@@ -58,14 +61,21 @@ class Plan:
     collectives: dict[str, float]
     time: Time
     prefill: float
-    published: dict[str, Any] | None = None
-    advice: tuple = ()
+    advice: tuple[Advice, ...] = ()
     compiler: dict[str, Any] | None = None
 
     @property
     def problem(self) -> str:
         """Why it can't run, in one line; empty if it can."""
-        return _problem(self.job, self.memory, self.limit)
+        rows, parts = self.job.data.batch_size, self.job.axes.size("batch")
+        if rows % parts:
+            return f"{rows} rows can't be divided by batch={parts}"
+        if self.memory.total > self.limit:
+            return (
+                f"{self.memory.total / 2**30:.1f} GiB on a device that has "
+                f"{self.limit / 2**30:.1f}"
+            )
+        return ""
 
     @property
     def fits(self) -> bool:
@@ -82,6 +92,24 @@ class Plan:
     def chip_hours(self) -> float:
         """Hours times chips."""
         return self.hours * self.job.slice.chips
+
+    @property
+    def published(self) -> dict[str, Any] | None:
+        """What the paper prints of the training, and a misprint."""
+        if self.recipe is None or self.job.side != "train":
+            return None
+        values = self.recipe.published.model_dump(exclude_none=True)
+        if self.recipe.misprint:
+            values["misprint"] = self.recipe.misprint.model_dump()
+        return values
+
+    @property
+    def training(self) -> str:
+        """The step as options and overrides of `train`; empty in decoding."""
+        if self.job.side != "train":
+            return ""
+        given = [f"--recipe {self.name}"] if self.recipe else []
+        return " ".join(given + self.job.overrides(self.recipe))
 
     def as_dict(self) -> dict[str, Any]:
         """Returns the plan for `--json`; all bytes are of one device."""
@@ -139,8 +167,8 @@ def plan(
     *,
     compile: bool = False,
     steps: int | None = None,
-    **settings,
-) -> Plan:
+    **settings: Any,
+) -> JobPlan:
     """Plans a job of the paper, or one of your own.
 
     Args:
@@ -152,8 +180,10 @@ def plan(
         mesh: Such as `"batch=32,model=32"`; default: the one that fits, and
             is fastest, by the estimate.
         compile: Ask the TPU's compiler too (extra `[tpu]`); takes minutes.
-        steps: Steps of the run; default the paper's.
-        **settings: Fields of `Job` to use instead of the preset's.
+        steps: Steps of the run; default the paper's, or 1.
+        **settings: Fields of `PlannedJob` to use instead of the preset's:
+            `side`, `paths`, and sections as in the YAML of a training run,
+            such as `data={"batch_size": 16}`.
 
     Raises:
         InputError: If preset, topology, mesh or a setting are wrong.
@@ -163,126 +193,75 @@ def plan(
         >>> made.fits, f"{made.total_flops:.2g}"
         (True, '5.6e+21')
     """
-    from keras_flan.planning.search import best_mesh
-
-    model = _model(preset, settings)
-    values = {
-        "family": model.family,
-        "size": model.size,
-        "batch": model.batch,
-        "dropout": model.dropout,
-        "topology": topology,
-        **settings,
-    }
+    recipe = _recipe(preset)
+    job = make_job(recipe, topology, mesh, settings)
     if mesh is None:
-        job = best_mesh(_job({**values, "mesh": "batch=-1"}))
-    else:
-        job = _job({**values, "mesh": mesh})
-    return plan_job(job, preset, model, steps=steps, compile=compile)
+        job = best_mesh(job)
+    return plan_job(job, preset, steps=steps, compile=compile)
 
 
 def plan_job(
-    job: Job,
-    name: str | None = None,
-    model: Model | None = None,
+    job: PlannedJob,
+    preset: str | None = None,
     *,
     steps: int | None = None,
     compile: bool = False,
-    advise: bool = True,
-) -> Plan:
+) -> JobPlan:
     """Plans a job; see `plan`.
 
     Args:
         job: The job.
-        name: What to call it.
-        model: The model, for its name's N, steps and published numbers.
-        steps: Steps of the run; default the model's, or 1.
+        preset: The model of the paper that it is about, for its name's N,
+            steps and published numbers.
+        steps: Steps of the run; default the paper's, or 1.
         compile: Ask the TPU's compiler too.
-        advise: Whether to look for what to change if it doesn't fit.
     """
     job.axes  # noqa: B018  A mesh that isn't the slice's raises.
-    train = job.side == "train"
-    if steps is None:
-        steps = model.steps if model and train else 1
-    numbers = parameters(job.family, job.size)
-    nominal = (model and model.nominal) or numbers
+    train, recipe = job.side == "train", _recipe(preset)
+    numbers, percent = parameters(job.family, job.size), None
     memory = job_memory(job)
-    if train:
-        flops = rule_flops(job.family, nominal, job.tokens)
+    if not train:
+        flops, steps = token_flops(job), job.data.target_length
     else:
-        flops = token_flops(job)
-        steps = job.target_length
-    whole = pretraining_flops(model) if model and train else None
-    made = Plan(
+        steps = steps or (recipe.steps if recipe else 1)
+        nominal = recipe.nominal if recipe else numbers
+        flops = rule_flops(job.family, nominal, job.tokens)
+        if recipe:
+            before = rule_flops(
+                job.family, recipe.nominal, recipe.pretraining_tokens
+            )
+            percent = 100 * flops * steps / before
+    made = JobPlan(
         job=job,
-        name=name or job.family,
+        name=preset or job.family,
+        recipe=recipe,
         steps=steps,
         parameters=numbers,
         flops_per_step=flops,
         total_flops=flops * steps,
-        percent_of_pretraining=whole and 100 * flops * steps / whole,
+        percent_of_pretraining=percent,
         counted_flops=step_flops(job) if train else {},
         memory=memory,
         limit=usable(job.slice.chip),
         collectives=collective_bytes(job),
         time=step_time(job, memory),
         prefill=0.0 if train else prefill_seconds(job),
-        published=_published(model) if train else None,
     )
     if compile:
         from keras_flan.planning.compiler import compile_job
 
         made = dataclasses.replace(made, compiler=compile_job(job))
-    if advise and not made.fits:
-        from keras_flan.planning.search import advise as search
-
-        made = dataclasses.replace(made, advice=tuple(search(job)))
+    if not made.fits:
+        made = dataclasses.replace(made, advice=tuple(advise(job)))
     return made
 
 
-def _problem(job: Job, memory: Memory, limit: float) -> str:
-    mesh = job.axes
-    if job.batch % mesh.size("batch"):
-        return (
-            f"{job.batch} rows can't be divided by batch={mesh.size('batch')}"
-        )
-    if memory.total > limit:
-        return (
-            f"{memory.total / 2**30:.1f} GiB on a device that has "
-            f"{limit / 2**30:.1f}"
-        )
-    return ""
-
-
-def _model(preset: str | None, settings: dict[str, Any]) -> Model:
-    if preset is not None:
-        return model_preset(preset)
-    from keras_flan.schema import validate
-
-    given = {
-        name: settings[name]
-        for name in ("family", "size", "batch", "dropout")
-        if name in settings
-    }
-    return validate(Model, given, "plan")
-
-
-def _job(values: dict[str, Any]) -> Job:
-    from keras_flan.schema import validate
-
-    size = values["size"]
-    if not isinstance(size, dict):
-        values = {**values, "size": size.model_dump()}
-    return validate(Job, values, "plan")
-
-
-def _published(model: Model | None) -> dict[str, Any] | None:
-    if model is None or model.published is None:
-        return None
-    values = model.published.model_dump(exclude_none=True)
-    if model.misprint:
-        values["misprint"] = model.misprint.model_dump()
-    return values
+def _recipe(preset: str | None) -> Recipe | None:
+    if preset is None or preset in recipes():
+        return recipes()[preset] if preset else None
+    raise InputError(
+        f"preset {preset!r} is not known.{did_you_mean(preset, recipes())}"
+    )
 
 
 def suggest_plans(
@@ -292,8 +271,8 @@ def suggest_plans(
     max_chips: int = 512,
     compile: bool = False,
     steps: int | None = None,
-    **settings,
-) -> dict[str, Plan | None]:
+    **settings: Any,
+) -> dict[str, JobPlan | None]:
     """Searches slices, meshes and remat; see `plan` for the arguments.
 
     Args:
@@ -308,30 +287,12 @@ def suggest_plans(
         `smallest`: the fastest plan on the smallest slice that fits;
         `fastest`: the fastest plan of all; `None` if nothing fits.
     """
-    from keras_flan.planning.jobs import Topology
-    from keras_flan.planning.search import suggest
-
-    model = _model(preset, settings)
-    first = Topology(f"{chip}:" + _first_slice(chip))
-    job = _job(
-        {
-            "family": model.family,
-            "size": model.size,
-            "batch": model.batch,
-            "dropout": model.dropout,
-            **settings,
-            "topology": str(first),
-            "mesh": "batch=-1",
-        }
-    )
+    first = chips()[chip].slices[0] if chip in chips() else ""
+    job = make_job(_recipe(preset), f"{chip}:{first}", None, settings)
+    job.slice  # noqa: B018  An unknown chip raises.
     return {
-        name: found
-        and plan_job(found, preset, model, steps=steps, compile=compile)
+        name: plan_job(found, preset, steps=steps, compile=compile)
+        if found
+        else None
         for name, found in suggest(job, max_chips).items()
     }
-
-
-def _first_slice(chip: str) -> str:
-    from keras_flan.planning.jobs import chips
-
-    return chips()[chip].slices[0] if chip in chips() else ""

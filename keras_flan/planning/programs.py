@@ -9,7 +9,18 @@ For the TPU's compiler the process has to be started with `SETTINGS`, see
 import os
 import re
 import time
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
 
+if TYPE_CHECKING:
+    import jax
+    import keras
+
+    from keras_flan.distribution.mesh import Axes
+    from keras_flan.models.language_model import LanguageModel
+
+# A function of `jax.jit`, and its arguments or their shapes and places.
+JitCall = tuple[Any, tuple]
 # Before JAX: no TPU is here, none shall be looked for, and several such
 # processes may run.
 SETTINGS = {
@@ -28,7 +39,9 @@ _OPTIONS = {
 }
 
 
-def topology_mesh(topology: str, mesh):
+def topology_mesh(
+    topology: str, mesh: "Axes"
+) -> "keras.distribution.DeviceMesh":
     """Returns a `keras.distribution.DeviceMesh` of a slice's devices.
 
     Args:
@@ -48,7 +61,10 @@ def topology_mesh(topology: str, mesh):
     )
 
 
-def variables_on(variables, distribution) -> list:
+def variables_on(
+    variables: "Iterable[keras.Variable]",
+    distribution: "keras.distribution.Distribution",
+) -> "list[jax.ShapeDtypeStruct]":
     """Returns shapes of variables, and where a distribution lays them.
 
     Args:
@@ -68,20 +84,55 @@ def variables_on(variables, distribution) -> list:
     ]
 
 
-def rows_on(shape, dtype, distribution):
-    """Returns the shape of a batch, and where a distribution lays it."""
+def packed_rows(
+    model: "LanguageModel",
+    batch_size: int,
+    input_length: int,
+    target_length: int,
+    distribution: "keras.distribution.Distribution",
+) -> tuple:
+    """Returns shapes of a packed batch, and where a distribution lays it.
+
+    Args:
+        model: The model that it is for.
+        batch_size: Rows over all devices.
+        input_length: Tokens of inputs per row.
+        target_length: Tokens of targets per row.
+        distribution: A `keras.distribution.Distribution`.
+
+    Returns:
+        `(x, y, sample_weight)`.
+    """
     import jax
 
-    layout = distribution.get_data_layout(shape)
-    return jax.ShapeDtypeStruct(shape, dtype, sharding=layout.backend_layout)
+    def rows(length: int, dtype: str = "int32") -> jax.ShapeDtypeStruct:
+        shape = (batch_size, length)
+        place = distribution.get_data_layout(shape).backend_layout
+        return jax.ShapeDtypeStruct(shape, dtype, sharding=place)
+
+    lengths = {"encoder_": input_length, "decoder_": target_length}
+    length = target_length
+    if model.decoder_only:
+        length += input_length
+        lengths = {"": length}
+    x = {
+        f"{side}{name}": rows(length)
+        for side, length in lengths.items()
+        for name in ("token_ids", "segment_ids")
+    }
+    return x, rows(length), rows(length, "float32")
 
 
-def train_program(model, batch, distribution):
+def train_program(
+    model: "LanguageModel",
+    batch: tuple,
+    distribution: "keras.distribution.Distribution",
+) -> JitCall:
     """Returns the training step that `fit` runs, and its arguments.
 
     Args:
         model: A compiled model without weights.
-        batch: `(x, y, sample_weight)`, of `rows_on`.
+        batch: `(x, y, sample_weight)`, of `packed_rows`.
         distribution: The `keras.distribution.Distribution`; it becomes the
             one in use. Optimizers and metrics have real counters, which have
             to be made before.
@@ -109,7 +160,14 @@ def train_program(model, batch, distribution):
     return step, (state, batch)
 
 
-def decode_program(model, slots, lanes, input_length, length, distribution):
+def decode_program(
+    model: "LanguageModel",
+    slots: int,
+    lanes: int,
+    input_length: int,
+    length: int,
+    distribution: "keras.distribution.Distribution",
+) -> JitCall:
     """Returns the round of decoding that `generate` runs, and its arguments.
 
     It reads prompts, and then feeds and chooses tokens of all paths.
@@ -119,7 +177,7 @@ def decode_program(model, slots, lanes, input_length, length, distribution):
         slots: Prompts at a time.
         lanes: Paths of each.
         input_length: Places for a prompt.
-        length: Places for what a path says.
+        length: Places for the generated tokens of a path.
         distribution: As for `train_program`.
     """
     import jax
@@ -134,7 +192,9 @@ def decode_program(model, slots, lanes, input_length, length, distribution):
     bucket = Bucket(slots, lanes, input_length, length)
     program = DecodingProgram(model, bucket)
 
-    def cache(name, shape, dtype):
+    def cache(
+        name: str, shape: tuple[int, ...], dtype: str
+    ) -> jax.ShapeDtypeStruct:
         layout = activation_layout(shape, name)
         where = layout and layout.backend_layout
         return jax.ShapeDtypeStruct(shape, dtype, sharding=where)
@@ -145,7 +205,7 @@ def decode_program(model, slots, lanes, input_length, length, distribution):
     return run, (variables_on(model.variables, distribution), state, grid)
 
 
-def verdict(name: str, function, arguments) -> dict:
+def verdict(name: str, function: Any, arguments: tuple) -> dict[str, Any]:
     """Compiles a program; returns the compiler's word.
 
     Args:
@@ -159,7 +219,7 @@ def verdict(name: str, function, arguments) -> dict:
         `keras_flan.planning.compiler.compile_job`.
     """
     begin, spent = time.monotonic(), time.process_time()
-    result = {"program": name, "fits": False, "message": ""}
+    result: dict[str, Any] = {"program": name, "fits": False, "message": ""}
     try:
         lowered = function.lower(*arguments)
         result["lowering_seconds"] = round(time.monotonic() - begin, 1)
@@ -198,7 +258,7 @@ _USED = re.compile(r"(?:Used |temporaries \()([\d.]+)([KMGT])")
 _UNITS = {"K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
 
 
-def _wanted(message):
+def _wanted(message: str) -> int | None:
     """Returns the bytes that a program that didn't fit would have taken."""
     found = _USED.search(message)
     return round(float(found[1]) * _UNITS[found[2]]) if found else None

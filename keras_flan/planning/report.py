@@ -1,23 +1,27 @@
 """A plan as a person reads it."""
 
+from collections.abc import Iterator
+from typing import Any
+
 from keras_flan.planning.flops import GROWTH
-from keras_flan.planning.planner import Plan
+from keras_flan.planning.planner import JobPlan
 
 
-def plan_text(plan: Plan) -> str:
+def plan_text(plan: JobPlan) -> str:
     """Returns what is to be said about a plan, without a last line's end."""
     return "\n".join(_lines(plan))
 
 
-def _lines(plan):
-    job, slice = plan.job, plan.job.slice
+def _lines(plan: JobPlan) -> Iterator[str]:
+    job, slice, data = plan.job, plan.job.slice, plan.job.data
     yield (
         f"{plan.name}, {job.side}: {plan.parameters:,} parameters on "
-        f"{slice} ({slice.chips} chips, {slice.devices} devices), {job.mesh}, "
-        f"layout {job.layout}"
+        f"{slice} ({slice.chips} chips, {slice.devices} devices), "
+        f"{job.distribution.mesh}, layout {job.distribution.preset}"
     )
     yield (
-        f"{job.batch} rows of {job.input_length} + {job.target_length} tokens"
+        f"{data.batch_size} rows of {data.input_length} + "
+        f"{data.target_length} tokens"
         + ("" if job.side == "train" else f", {job.paths} paths each")
     )
     yield ""
@@ -29,18 +33,23 @@ def _lines(plan):
         if number == 1:
             yield ""
             yield "to make it fit:"
-        yield (
-            f"  {number}. {step.text}: {' '.join(step.options)}"
-            f"  ({_gib(step.bytes_per_device)}"
-            + (", fits)" if step.fits else ")")
+        yield f"  {number}. {step.text}: " + " ".join(
+            [
+                *(step.overrides or step.options),
+                f" ({_gib(step.bytes_per_device)}"
+                + (", fits)" if step.fits else ")"),
+            ]
         )
+    if plan.fits and plan.training:
+        yield ""
+        yield f"train it with: {plan.training}"
     if plan.compiler is not None:
         yield ""
-        yield from _compiler(plan)
+        yield from _compiler(plan.compiler)
 
 
-def _flops(plan):
-    yield f"operations a step, by the paper's rule: {plan.flops_per_step:.3g}"
+def _flops(plan: JobPlan) -> Iterator[str]:
+    yield f"operations per step, by the paper's rule: {plan.flops_per_step:.3g}"
     if plan.counted_flops:
         whole = sum(plan.counted_flops.values())
         yield f"  each product counted: {whole:.3g}, of which"
@@ -48,10 +57,10 @@ def _flops(plan):
             yield f"  {part:22} {flops:10.3g}  grows with {GROWTH[part]}"
 
 
-def _memory(plan):
+def _memory(plan: JobPlan) -> Iterator[str]:
     memory = plan.memory
     yield ""
-    yield "bytes on a device:"
+    yield "bytes per device:"
     for name in (
         "weights",
         "optimizer",
@@ -73,7 +82,7 @@ def _memory(plan):
     )
 
 
-def _time(plan):
+def _time(plan: JobPlan) -> Iterator[str]:
     time, published = plan.time, plan.published or {}
     yield (
         f"a step takes {_seconds(time.step)} (products {_seconds(time.compute)}"
@@ -94,7 +103,7 @@ def _time(plan):
         f"{plan.steps:,} steps take {plan.hours:.1f} h, "
         f"{plan.chip_hours:,.0f} chip-hours{beside}"
     )
-    if plan.percent_of_pretraining is not None:
+    if published:
         yield (
             f"{plan.total_flops:.2g} operations, "
             f"{plan.percent_of_pretraining:.1f}% of pretraining (the paper: "
@@ -109,12 +118,11 @@ def _time(plan):
         )
 
 
-def _compiler(plan):
-    said = plan.compiler
+def _compiler(said: dict[str, Any]) -> Iterator[str]:
     total = said["bytes_per_device"]["total"]
     yield (
         f"the TPU's compiler: {'fits' if said['fits'] else 'does not fit'}, "
-        + (f"{_gib(total)} on a device" if total else "bytes unknown")
+        + (f"{_gib(total)} per device" if total else "bytes unknown")
         + f" ({said['seconds']:.0f} s, {_gib(said['host_bytes'])} of this "
         "machine's memory)"
     )
@@ -122,9 +130,9 @@ def _compiler(plan):
         yield "  " + said["message"].splitlines()[0][:200]
 
 
-def _gib(value):
+def _gib(value: float) -> str:
     return f"{value / 2**30:.2f} GiB"
 
 
-def _seconds(value):
+def _seconds(value: float) -> str:
     return f"{value:.2f} s" if value >= 0.1 else f"{1000 * value:.2f} ms"

@@ -3,7 +3,7 @@
 import dataclasses
 from collections.abc import Iterator
 
-from keras_flan.planning.jobs import Job, Topology
+from keras_flan.planning.jobs import PlannedJob, Topology, override
 from keras_flan.planning.memory import job_memory, usable
 from keras_flan.planning.seconds import step_time
 
@@ -11,6 +11,19 @@ from keras_flan.planning.seconds import step_time
 _LARGEST_MODEL_AXIS = 64
 # As many chips as the paper had.
 MAX_CHIPS = 512
+# What advice changes, by the names of a training run's YAML, and the options
+# of `keras-flan plan`. A slice is not the YAML's business.
+OPTIONS = {
+    "topology": "--topology",
+    "distribution.mesh": "--mesh",
+    "distribution.preset": "--layout",
+    "distribution.sequence": "--sequence",
+    "model.remat": "--remat",
+    "model.query_chunk": "--attention-chunk",
+    "data.batch_size": "--batch",
+    "optimizer.loss_chunk": "--loss-chunk",
+}
+Change = dict[str, object]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -19,38 +32,39 @@ class Advice:
 
     Attributes:
         text: What to do and why.
+        overrides: The same for `keras-flan train`, but for the slice; none
+            when decoding.
         options: The same for `keras-flan plan`.
-        change: Fields of `Job`.
         bytes_per_device: The estimate after it.
         fits: Whether the job fits then.
     """
 
     text: str
+    overrides: list[str]
     options: list[str]
-    change: dict[str, object]
     bytes_per_device: int
     fits: bool
 
 
-def fits(job: Job) -> bool:
+def fits(job: PlannedJob) -> bool:
     """Whether a job can run, by the estimate."""
-    if job.batch % job.axes.size("batch"):
+    if job.data.batch_size % job.axes.size("batch"):
         return False
     return job_memory(job).total <= usable(job.slice.chip)
 
 
-def meshes(job: Job) -> Iterator[Job]:
+def meshes(job: PlannedJob) -> Iterator[PlannedJob]:
     """Yields the job on every mesh of its slice that divides its rows."""
     devices, model = job.slice.devices, 1
     while model <= min(devices, _LARGEST_MODEL_AXIS):
         batch = devices // model
-        if devices % model == 0 and job.batch % batch == 0:
+        if devices % model == 0 and job.data.batch_size % batch == 0:
             mesh = f"batch={batch}" + (f",model={model}" if model > 1 else "")
-            yield job.model_copy(update={"mesh": mesh})
+            yield job.changed({"distribution.mesh": mesh})
         model *= 2
 
 
-def best_mesh(job: Job) -> Job:
+def best_mesh(job: PlannedJob) -> PlannedJob:
     """Returns the job on the fastest mesh that fits, or else the leanest.
 
     If no mesh divides the rows, the job as it is, with all devices along
@@ -58,14 +72,16 @@ def best_mesh(job: Job) -> Job:
     """
     found = list(meshes(job))
     if not found:
-        return job.model_copy(update={"mesh": f"batch={job.slice.devices}"})
+        return job.changed({"distribution.mesh": f"batch={job.slice.devices}"})
     fitting = [other for other in found if fits(other)]
     if fitting:
         return min(fitting, key=_seconds)
     return min(found, key=lambda other: job_memory(other).total)
 
 
-def suggest(job: Job, max_chips: int = MAX_CHIPS) -> dict[str, Job | None]:
+def suggest(
+    job: PlannedJob, max_chips: int = MAX_CHIPS
+) -> dict[str, PlannedJob | None]:
     """Searches slices, meshes and remat.
 
     Args:
@@ -79,9 +95,9 @@ def suggest(job: Job, max_chips: int = MAX_CHIPS) -> dict[str, Job | None]:
     smallest = fastest = None
     for topology in _slices(job, max_chips):
         candidates = [
-            other.model_copy(update={"remat": remat})
+            other.changed({"model.remat": remat})
             for remat in (True, False)
-            for other in meshes(job.model_copy(update={"topology": topology}))
+            for other in meshes(job.changed({"topology": topology}))
         ]
         fitting = [other for other in candidates if fits(other)]
         if not fitting:
@@ -93,7 +109,7 @@ def suggest(job: Job, max_chips: int = MAX_CHIPS) -> dict[str, Job | None]:
     return {"smallest": smallest, "fastest": fastest}
 
 
-def advise(job: Job) -> list[Advice]:
+def advise(job: PlannedJob) -> list[Advice]:
     """Returns changes that, made one after the other, let a job fit.
 
     What costs nothing comes first, then time, then chips, and fewer rows at
@@ -101,78 +117,102 @@ def advise(job: Job) -> list[Advice]:
     """
     advice: list[Advice] = []
     for text, change in _changes(job):
-        change = {
-            name: value
-            for name, value in change.items()
-            if getattr(job, name) != value
-        }
+        change = {k: v for k, v in change.items() if job.value(k) != v}
         if not change:
             continue
-        changed = job.model_copy(update=change)
+        changed = job.changed(change)
         before, after = job_memory(job).total, job_memory(changed).total
-        whole = job.batch % job.axes.size("batch") == 0
+        whole = job.data.batch_size % job.axes.size("batch") == 0
         if after >= before and whole:
             continue
         job = changed
+        settings = {k: v for k, v in change.items() if k != "topology"}
         advice.append(
-            Advice(text, _options(change), change, round(after), fits(job))
+            Advice(
+                text,
+                [override(*setting) for setting in settings.items()]
+                if job.side == "train"
+                else [],
+                _options(change),
+                round(after),
+                fits(job),
+            )
         )
         if advice[-1].fits:
             return advice
     return advice
 
 
-def _changes(job: Job) -> Iterator[tuple[str, dict[str, object]]]:
+def _changes(job: PlannedJob) -> Iterator[tuple[str, Change]]:
     """Yields changes, each to the job as those before it have left it."""
     train = job.side == "train"
-    settings: dict[str, object] = {}
-    steps = []
+    settings: Change = {}
+    steps: list[tuple[str, str, object]] = []
     if train:
         steps = [
-            ("take the loss in chunks of 256 positions", {"loss_chunk": 256}),
-            ("attend in chunks of 256 queries", {"attention_chunk": 256}),
+            (
+                "take the loss in chunks of 256 positions",
+                "optimizer.loss_chunk",
+                256,
+            ),
+            ("attend in chunks of 256 queries", "model.query_chunk", 256),
             (
                 "split what goes from layer to layer over the model axis",
-                {"sequence": True},
+                "distribution.sequence",
+                True,
             ),
         ]
-    steps.append(("split weights over all devices", {"layout": "fsdp+model"}))
+    steps.append(
+        (
+            "split weights over all devices",
+            "distribution.preset",
+            "fsdp+model",
+        )
+    )
     if train:
         steps.append(
-            ("compute activations again, a third more time", {"remat": True})
+            (
+                "compute activations again, a third more time",
+                "model.remat",
+                True,
+            )
         )
-    for text, change in steps:
-        settings |= change
-        yield text, change
-    leanest = job.model_copy(update=settings)
+    for text, key, value in steps:
+        if job.family == "palm" and key == "model.query_chunk":
+            continue  # All its queries attend at once.
+        settings[key] = value
+        yield text, {key: value}
+    leanest = job.changed(settings)
     for topology in [job.topology, *_slices(job, 2**12)]:
-        other = best_mesh(leanest.model_copy(update={"topology": topology}))
+        other = best_mesh(leanest.changed({"topology": topology}))
         larger = other.slice.chips > job.slice.chips
         if topology != job.topology and not larger:
             continue
         if topology == job.topology or fits(other):
+            mesh = other.distribution.mesh
             what = f"take the slice {topology}" if larger else "change the mesh"
             # With all of the above: some saves only on another mesh.
-            change = {**settings, "mesh": other.mesh}
+            change = {**settings, "distribution.mesh": mesh}
             if larger:
                 change["topology"] = topology
-            yield f"{what}, as {other.mesh}", change
-    batch = job.batch
+            yield f"{what}, as {mesh}", change
+    batch = job.data.batch_size
     while batch > 1:
         batch //= 2
-        other = best_mesh(leanest.model_copy(update={"batch": batch}))
+        other = best_mesh(leanest.changed({"data.batch_size": batch}))
         if fits(other):
-            yield (
-                f"take {batch} rows a step",
-                {**settings, "batch": batch, "mesh": other.mesh},
-            )
+            rows = {
+                "data.batch_size": batch,
+                "distribution.mesh": other.distribution.mesh,
+            }
+            yield f"take {batch} rows per step", settings | rows
 
 
-def _options(change: dict[str, object]) -> list[str]:
+def _options(change: Change) -> list[str]:
     """Returns a change as options of `keras-flan plan`."""
-    options = []
+    options: list[str] = []
     for name, value in change.items():
-        option = "--" + name.replace("_", "-")
+        option = OPTIONS[name]
         if isinstance(value, bool):
             options.append(option if value else "--no-" + option[2:])
         else:
@@ -180,11 +220,11 @@ def _options(change: dict[str, object]) -> list[str]:
     return options
 
 
-def _slices(job: Job, max_chips: int) -> list[str]:
+def _slices(job: PlannedJob, max_chips: int) -> list[str]:
     name = job.slice.name
     found = [f"{name}:{shape}" for shape in job.slice.chip.slices]
     return [text for text in found if Topology(text).chips <= max_chips]
 
 
-def _seconds(job: Job) -> float:
+def _seconds(job: PlannedJob) -> float:
     return step_time(job, job_memory(job)).step

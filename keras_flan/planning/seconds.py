@@ -2,9 +2,9 @@
 
 import dataclasses
 
-from keras_flan.distribution.mesh import BATCH, MODEL, PRESETS
+from keras_flan.distribution.mesh import BATCH, MODEL
 from keras_flan.planning.flops import done_flops, forward_flops, parameters
-from keras_flan.planning.jobs import Job
+from keras_flan.planning.jobs import PlannedJob
 from keras_flan.planning.memory import BFLOAT16, Memory
 
 # Of the peak, what PaLM 540B reached with all it computed, on 6,144 chips of
@@ -36,10 +36,10 @@ class Time:
     def bound(self) -> str:
         """What a step waits for: `compute`, `network` or `memory`."""
         needs = dataclasses.asdict(self)
-        return max(needs, key=needs.get)
+        return max(needs, key=needs.__getitem__)
 
 
-def collective_bytes(job: Job) -> dict[str, float]:
+def collective_bytes(job: PlannedJob) -> dict[str, float]:
     """Returns what each device receives in a step, by what it is.
 
     Weights that lie on several devices along `batch` are brought together for
@@ -51,9 +51,9 @@ def collective_bytes(job: Job) -> dict[str, float]:
     Args:
         job: A training job, or a decoding one, for one token of each path.
     """
-    mesh, size = job.axes, job.size
+    mesh, size, data = job.axes, job.size, job.data
     batches, parts = mesh.size(BATCH), mesh.size(MODEL)
-    split = PRESETS[job.layout]
+    split = job.split
     if MODEL not in split.values():
         parts = 1
     train = job.side == "train"
@@ -62,25 +62,25 @@ def collective_bytes(job: Job) -> dict[str, float]:
     # A gather takes each byte once; a sum of what all have, twice.
     gathers = (2 if train else 1) if "embed" in split else 0
     gradients = (1 if gathers else 2) if train else 0
-    rows = job.batch / batches
-    # Blocks a layer, each with a gather and a sum: the PaLM block has one,
+    rows = data.batch_size / batches
+    # Blocks per layer, each with a gather and a sum: the PaLM block has one,
     # T5's encoder two, its decoder three and the encoded inputs.
     if not train:
         tokens = rows * job.paths
         blocks = 1 if job.family == "palm" else 3
         crossings = size.num_layers * tokens * 2 * blocks
     elif job.family == "palm":
-        tokens = rows * (job.input_length + job.target_length)
+        tokens = rows * (data.input_length + data.target_length)
         crossings = size.num_layers * tokens * 2
     else:
         crossings = (
             size.num_layers
             * rows
-            * (4 * job.input_length + 6 * job.target_length + job.input_length)
+            * (5 * data.input_length + 6 * data.target_length)
         )
     if train:
-        crossings *= 3 if job.remat else 2
-    if not job.sequence:
+        crossings *= 3 if job.model.remat else 2
+    if not job.distribution.sequence:
         crossings *= 2
     return {
         "weights": gathers * BFLOAT16 * numbers * others,
@@ -93,7 +93,7 @@ def collective_bytes(job: Job) -> dict[str, float]:
     }
 
 
-def step_time(job: Job, memory: Memory) -> Time:
+def step_time(job: PlannedJob, memory: Memory) -> Time:
     """Returns the seconds of a step (decoding: of a token of each path).
 
     Args:
@@ -117,17 +117,17 @@ def step_time(job: Job, memory: Memory) -> Time:
     )
 
 
-def token_flops(job: Job) -> float:
-    """Returns the operations of saying one token on each path."""
-    row = forward_flops(job.family, job.size, job.input_length, 1)
-    before = forward_flops(job.family, job.size, job.input_length, 0)
+def token_flops(job: PlannedJob) -> float:
+    """Returns the operations of generating one token on each path."""
+    row = forward_flops(job.family, job.size, job.data.input_length, 1)
+    before = forward_flops(job.family, job.size, job.data.input_length, 0)
     one = sum(row.values()) - sum(before.values())
-    return job.batch * job.paths * one
+    return job.data.batch_size * job.paths * one
 
 
-def prefill_seconds(job: Job) -> float:
+def prefill_seconds(job: PlannedJob) -> float:
     """Returns the seconds of reading the prompts."""
-    row = forward_flops(job.family, job.size, job.input_length, 0)
+    row = forward_flops(job.family, job.size, job.data.input_length, 0)
     chip = job.slice.chip
-    flops = job.batch * (sum(row.values()) - row["logits"])
+    flops = job.data.batch_size * (sum(row.values()) - row["logits"])
     return flops / (job.slice.chips * chip.flops * UTILIZATION)

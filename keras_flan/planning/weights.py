@@ -2,13 +2,14 @@
 
 import dataclasses
 import math
+from collections.abc import Sequence
 
 from keras_flan.distribution.mesh import Mesh
-from keras_flan.planning.jobs import Size
+from keras_flan.planning.jobs import ModelSize
 
 # Weights are kept in float32 for training, in bfloat16 for decoding.
 FLOAT32, BFLOAT16 = 4, 2
-# T5's distances: 32 buckets a head, one table for the encoder, one for the
+# T5's distances: 32 buckets per head, one table for the encoder, one for the
 # decoder.
 _BUCKETS = 32
 # Adafactor keeps all of a second moment if there are fewer rows or columns.
@@ -38,7 +39,7 @@ class Weight:
         return self.count * math.prod(self.shape)
 
 
-def weights(family: str, size: Size) -> list[Weight]:
+def weights(family: str, size: ModelSize) -> list[Weight]:
     """Returns all weights of a model.
 
     Args:
@@ -52,11 +53,17 @@ def weights(family: str, size: Size) -> list[Weight]:
     return {"palm": _palm, "t5": _t5}[family](size)
 
 
-def _palm(size):
+def _palm(size: ModelSize) -> list[Weight]:
     layers, width = size.num_layers, size.hidden_dim
-    heads, head, inner = size.num_heads, size.head_dim, size.intermediate_dim
+    heads, head, inner = (
+        size.num_heads,
+        size.key_value_dim,
+        size.intermediate_dim,
+    )
 
-    def stacked(part, shape, axes, count=1):
+    def stacked(
+        part: str, shape: tuple[int, ...], axes: tuple[str, ...], count: int = 1
+    ) -> Weight:
         return Weight(part, (layers, *shape), ("layers", *axes), count)
 
     return [
@@ -71,7 +78,7 @@ def _palm(size):
     ]
 
 
-def _t5(size):
+def _t5(size: ModelSize) -> list[Weight]:
     layers, width = size.num_layers, size.hidden_dim
     heads, inner = size.attention_dim, size.intermediate_dim
     # Self attention in both stacks, cross attention in the decoder.
@@ -88,7 +95,9 @@ def _t5(size):
     ]
 
 
-def placed(weight: Weight, split: dict[str, str], mesh: Mesh):
+def placed(
+    weight: Weight, split: dict[str, str], mesh: Mesh
+) -> tuple[str | None, ...]:
     """Returns the mesh axis of each axis of a weight, or `None`.
 
     As `keras_flan.distribution.Layouts` does: an axis that can't be divided
@@ -112,16 +121,20 @@ def placed(weight: Weight, split: dict[str, str], mesh: Mesh):
     return tuple(found.get(axis) for axis in weight.axes)
 
 
-def numbers_per_device(weight: Weight, split: dict[str, str], mesh: Mesh):
+def numbers_per_device(
+    weight: Weight, split: dict[str, str], mesh: Mesh
+) -> int:
     """Returns how many numbers of a weight a device holds."""
     over = placed(weight, split, mesh)
     return weight.numbers // math.prod(mesh.size(axis) for axis in over if axis)
 
 
-def moments_per_device(weight: Weight, split: dict[str, str], mesh: Mesh):
+def moments_per_device(
+    weight: Weight, split: dict[str, str], mesh: Mesh
+) -> int:
     """Returns how many numbers Adafactor keeps for a weight on a device.
 
-    One a row and one a column of the matrix that it is, as `Adafactor` has
+    One per row and one per column of the matrix that it is, as `Adafactor` has
     it: the model's width is the rows, all other axes together the columns,
     and stacked layers are apart. They lie as the weight does.
     """
@@ -136,7 +149,7 @@ def moments_per_device(weight: Weight, split: dict[str, str], mesh: Mesh):
     rows = [i for i in inner if weight.axes[i] == "embed"] or inner[:1]
     sides = rows, [i for i in inner if i not in rows]
 
-    def numbers(lengths, of):
+    def numbers(lengths: Sequence[int], of: list[int]) -> int:
         return math.prod(lengths[i] for i in of)
 
     if min(numbers(weight.shape, side) for side in sides) < _SHORTEST:

@@ -6,40 +6,52 @@ be stopped, and JAX must be told of the platform before it starts. See
 `keras_flan.planning.compiler`.
 """
 
+from __future__ import annotations
+
 import json
 import os
 import sys
+from typing import TYPE_CHECKING
 
 from keras_flan.planning.programs import (
     SETTINGS,
+    JitCall,
     decode_program,
-    rows_on,
+    packed_rows,
     topology_mesh,
     train_program,
     verdict,
 )
 
+if TYPE_CHECKING:
+    from keras_flan.distribution.parallel import ModelParallel
+    from keras_flan.models.language_model import LanguageModel
+    from keras_flan.planning.jobs import PlannedJob
 
-def main():
+
+def main() -> None:
     """Compiles the program of a job."""
-    from keras_flan.planning.jobs import Job
+    from keras_flan.planning.jobs import PlannedJob
 
-    job = Job.model_validate_json(sys.stdin.read())
+    job = PlannedJob.model_validate_json(sys.stdin.read())
     program = _train(job) if job.side == "train" else _decode(job)
     print(json.dumps([verdict(job.side, *program)]))
 
 
-def _setting(job):
+def _setting(job: PlannedJob) -> ModelParallel:
     """Returns the distribution of a job, on devices that aren't there."""
     from keras_flan.distribution.layouts import layout_map
+    from keras_flan.distribution.mesh import default_preset
     from keras_flan.distribution.parallel import ModelParallel
 
     mesh = topology_mesh(job.topology, job.axes)
-    layouts = layout_map(job.family, mesh, job.layout, sequence=job.sequence)
+    place = job.distribution
+    preset = place.preset or default_preset(job.axes)
+    layouts = layout_map(job.family, mesh, preset, sequence=place.sequence)
     return ModelParallel(layouts)
 
 
-def _model(job, dtype):
+def _model(job: PlannedJob, dtype: str) -> LanguageModel:
     """Returns the model of a job, without weights."""
     import keras
 
@@ -49,44 +61,29 @@ def _model(job, dtype):
         return build(job, dtype)
 
 
-def _train(job):
+def _train(job: PlannedJob) -> JitCall:
     from keras_flan.training import Adafactor, TokenCrossentropy
 
     # Its counters and rates are real, so it comes before the devices that
     # aren't.
     optimizer = Adafactor(1e-3)
-    loss = TokenCrossentropy(chunk=job.loss_chunk or None)
+    loss = TokenCrossentropy(chunk=job.optimizer.loss_chunk)
     model = _model(job, "mixed_bfloat16")
     model.compile(optimizer=optimizer, loss=loss, jit_compile=False)
     distribution = _setting(job)
-
-    def rows(length, dtype="int32"):
-        return rows_on((job.batch, length), dtype, distribution)
-
-    if job.family == "palm":
-        length = job.input_length + job.target_length
-        x = {"token_ids": rows(length), "segment_ids": rows(length)}
-        y, weight = rows(length), rows(length, "float32")
-    else:
-        x = {
-            f"{side}_{name}": rows(length)
-            for side, length in (
-                ("encoder", job.input_length),
-                ("decoder", job.target_length),
-            )
-            for name in ("token_ids", "segment_ids")
-        }
-        y, weight = rows(job.target_length), rows(job.target_length, "float32")
-    return train_program(model, (x, y, weight), distribution)
+    data = job.data
+    lengths = data.input_length, data.target_length
+    batch = packed_rows(model, data.batch_size, *lengths, distribution)
+    return train_program(model, batch, distribution)
 
 
-def _decode(job):
+def _decode(job: PlannedJob) -> JitCall:
     return decode_program(
         _model(job, "bfloat16"),
-        job.batch,
+        job.data.batch_size,
         job.paths,
-        job.input_length,
-        job.target_length,
+        job.data.input_length,
+        job.data.target_length,
         _setting(job),
     )
 

@@ -2,16 +2,24 @@
 
 import dataclasses
 import math
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any
 
 import keras
 from keras import ops
 
 from keras_flan.errors import InputError
+from keras_flan.tensors import Tensor
 from keras_flan.training.optimizers import GradientNorm
+
+if TYPE_CHECKING:
+    from keras_flan.models.roles import Roles
+
+Axes = tuple[int, ...]
 
 
 @keras.saving.register_keras_serializable(package="keras_flan")
-class Adafactor(GradientNorm, keras.optimizers.Optimizer):
+class Adafactor(GradientNorm):
     """Adafactor with factored second moments and no full-size slots.
 
     For a matrix of shape `(n, m)` it keeps a row and a column statistic,
@@ -58,17 +66,18 @@ class Adafactor(GradientNorm, keras.optimizers.Optimizer):
 
     def __init__(
         self,
-        learning_rate=1e-3,
-        decay_rate=0.8,
-        step_offset=0,
-        clip_threshold=1.0,
-        scale_by_parameter=True,
-        min_dim_to_factor=128,
-        momentum=None,
-        epsilon1=1e-30,
-        epsilon2=1e-3,
-        name="adafactor",
-        **kwargs,
+        learning_rate: float
+        | keras.optimizers.schedules.LearningRateSchedule = 1e-3,
+        decay_rate: float = 0.8,
+        step_offset: int = 0,
+        clip_threshold: float = 1.0,
+        scale_by_parameter: bool = True,
+        min_dim_to_factor: int = 128,
+        momentum: float | None = None,
+        epsilon1: float = 1e-30,
+        epsilon2: float = 1e-3,
+        name: str = "adafactor",
+        **kwargs: Any,
     ):
         super().__init__(learning_rate=learning_rate, name=name, **kwargs)
         self.decay_rate = decay_rate
@@ -80,30 +89,32 @@ class Adafactor(GradientNorm, keras.optimizers.Optimizer):
         self.epsilon1 = epsilon1
         self.epsilon2 = epsilon2
 
-    def build(self, variables):
+    def build(self, variables: Sequence[keras.Variable]) -> None:
         if self.built:
             return
         super().build(variables)
         self._factoring = factorings(variables, self.min_dim_to_factor)
-        self._moments = []
-        self._first_moments = []
+        self._moments: list[tuple[keras.Variable, ...]] = []
+        self._first_moments: list[keras.Variable | None] = []
         for variable, factoring in zip(variables, self._factoring, strict=True):
+            slots: dict[str, Axes] = {"second_moment": ()}
             if factoring.rows:
-                rows, columns = factoring.rows, factoring.columns
-                moments = (
-                    self._slot(variable, "row_moment", lost=columns),
-                    self._slot(variable, "column_moment", lost=rows),
-                )
-            else:
-                moments = (self._slot(variable, "second_moment"),)
-            self._moments.append(moments)
+                slots = {
+                    "row_moment": factoring.columns,
+                    "column_moment": factoring.rows,
+                }
+            self._moments.append(
+                tuple(self._slot(variable, *slot) for slot in slots.items())
+            )
             self._first_moments.append(
                 None
                 if self.momentum is None
                 else self._slot(variable, "first_moment")
             )
 
-    def _slot(self, variable, name, lost=()):
+    def _slot(
+        self, variable: keras.Variable, name: str, lost: Axes = ()
+    ) -> keras.Variable:
         """Makes a slot without the axes `lost`, on its variable's devices."""
         path = variable.path.replace("/", "_")
         layout = _layout(variable)
@@ -118,7 +129,9 @@ class Adafactor(GradientNorm, keras.optimizers.Optimizer):
             layout=layout,
         )
 
-    def update_step(self, gradient, variable, learning_rate):
+    def update_step(
+        self, gradient: Tensor, variable: keras.Variable, learning_rate: Tensor
+    ) -> None:
         index = self._get_variable_index(variable)
         gradient = ops.cast(gradient, "float32")
         weight = ops.cast(variable, "float32")
@@ -140,16 +153,22 @@ class Adafactor(GradientNorm, keras.optimizers.Optimizer):
             scale = scale * ops.maximum(size, self.epsilon2)
         update = scale * update
         first = self._first_moments[index]
-        if first is not None:
+        if first is not None and self.momentum is not None:
             update = self.momentum * first + (1.0 - self.momentum) * update
             self.assign(first, update)
         self.assign_sub(variable, ops.cast(update, variable.dtype))
 
-    def _inverse_root(self, moments, squared, beta2, factoring):
+    def _inverse_root(
+        self,
+        moments: tuple[keras.Variable, ...],
+        squared: Tensor,
+        beta2: Tensor,
+        factoring: "Factoring",
+    ) -> Tensor:
         """Updates the second moment; returns its inverse square root."""
         shape = tuple(squared.shape)
 
-        def decay(moment, mean_over):
+        def decay(moment: keras.Variable, mean_over: Axes) -> Tensor:
             """The new statistic, with axes of one where it is a mean."""
             new = squared
             if mean_over:
@@ -168,21 +187,14 @@ class Adafactor(GradientNorm, keras.optimizers.Optimizer):
         mean = ops.mean(row, axis=factoring.rows, keepdims=True)
         return ops.rsqrt(row / mean) * ops.rsqrt(column)
 
-    def get_config(self):
-        config = super().get_config()
-        config.update(
-            {
-                "decay_rate": self.decay_rate,
-                "step_offset": self.step_offset,
-                "clip_threshold": self.clip_threshold,
-                "scale_by_parameter": self.scale_by_parameter,
-                "min_dim_to_factor": self.min_dim_to_factor,
-                "momentum": self.momentum,
-                "epsilon1": self.epsilon1,
-                "epsilon2": self.epsilon2,
-            }
-        )
-        return config
+    def get_config(self) -> dict[str, Any]:
+        names = (
+            "decay_rate", "step_offset", "clip_threshold",
+            "scale_by_parameter", "min_dim_to_factor", "momentum", "epsilon1",
+            "epsilon2",
+        )  # fmt: skip
+        own = {name: getattr(self, name) for name in names}
+        return {**super().get_config(), **own}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -197,12 +209,14 @@ class Factoring:
             own.
     """
 
-    rows: tuple[int, ...] = ()
-    columns: tuple[int, ...] = ()
-    layers: tuple[int, ...] = ()
+    rows: Axes = ()
+    columns: Axes = ()
+    layers: Axes = ()
 
 
-def factorings(variables, least: int) -> list[Factoring]:
+def factorings(
+    variables: Iterable[keras.Variable], least: int
+) -> list[Factoring]:
     """Returns how the second moments of variables are factored.
 
     The axis of the model's width is the rows, all others together are the
@@ -225,31 +239,31 @@ def factorings(variables, least: int) -> list[Factoring]:
     return [_factoring(roles, variable, least) for variable in variables]
 
 
-def _factoring(roles, variable, least) -> Factoring:
+def _factoring(
+    roles: "Roles", variable: keras.Variable, least: int
+) -> Factoring:
     shape = tuple(variable.shape)
     try:
         names = roles.axes(variable.path, shape)
     except InputError:
         names = None  # another model's, of a like name
-    layers = ()
     if names is None:
         longest = sorted(range(len(shape)), key=lambda i: shape[i])[-2:]
-        rows, columns = tuple(longest[1:]), tuple(longest[:1])
+        found = Factoring(tuple(longest[1:]), tuple(longest[:1]))
     else:
         layers = tuple(i for i, n in enumerate(names) if n == "layers")
-        inner = [i for i in range(len(shape)) if i not in layers]
-        rows = [i for i in inner if names[i] == "embed"] or inner[:1]
+        inner = tuple(i for i in range(len(shape)) if i not in layers)
+        rows = tuple(i for i in inner if names[i] == "embed") or inner[:1]
         columns = tuple(i for i in inner if i not in rows)
-        rows = tuple(rows)
-    if not (rows and columns):
-        return Factoring(layers=layers)
-    sizes = [math.prod(shape[i] for i in axes) for axes in (rows, columns)]
-    if min(sizes) < least:
-        return Factoring(layers=layers)
-    return Factoring(rows, columns, layers)
+        found = Factoring(rows, columns, layers)
+    sides = found.rows, found.columns
+    lengths = [math.prod(shape[i] for i in axes) for axes in sides]
+    if not all(sides) or min(lengths) < least:
+        return Factoring(layers=found.layers)
+    return found
 
 
-def _layout(variable):
+def _layout(variable: keras.Variable) -> keras.distribution.TensorLayout | None:
     """Returns the layout of a variable, if there is a distribution."""
     distribution = keras.distribution.distribution()
     if distribution is None:
@@ -260,11 +274,11 @@ def _layout(variable):
     return layout if is_axes else None
 
 
-def _without(shape, lost):
+def _without(shape: Sequence, lost: Axes) -> tuple:
     return tuple(n for i, n in enumerate(shape) if i not in lost)
 
 
-def _rms(x, layers):
+def _rms(x: Tensor, layers: Axes) -> Tensor:
     """The root of the mean square; of each layer, if there are any."""
     axes = tuple(i for i in range(len(x.shape)) if i not in layers)
     return ops.sqrt(ops.mean(ops.square(x), axis=axes, keepdims=True))

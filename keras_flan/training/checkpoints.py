@@ -2,19 +2,29 @@
 
 import dataclasses
 import os
+from collections.abc import Mapping
 from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
 
 import keras
 import numpy as np
 
 from keras_flan.data.pipeline.position import Position
 from keras_flan.errors import InputError
+from keras_flan.tensors import Tensor
+from keras_flan.training.callbacks import Logs, StepCallback
+
+if TYPE_CHECKING:
+    from keras_flan.data.pipeline.pipeline import Pipeline
 
 _GROUPS = ("model", "optimizer", "metrics")
+# Variables by the names of `_GROUPS`.
+Groups = dict[str, list[keras.Variable]]
 
 
-class TrainingCheckpoint(keras.callbacks.Callback):
-    """Saves all that a training needs to go on, every so many steps.
+class TrainingCheckpoint(StepCallback):
+    """Saves all that a training needs to go on, at some of its steps.
 
     A checkpoint holds the weights, the states of optimizer, dropout and
     metrics, where the data stand, and what other callbacks ask to keep. It
@@ -30,13 +40,14 @@ class TrainingCheckpoint(keras.callbacks.Callback):
             several hosts all of them need to see the same.
         pipeline: The `keras_flan.data.Pipeline` whose `dataset(...)` is
             trained on, or `None` for other data.
-        every: int. Steps (calls of the training step) between two.
-        keep: int. How many of the latest stay.
+        every: Steps between two.
+        keep: How many of the latest stay.
         states: Dictionary of other objects with `state()`, which returns
             something JSON-able, and `set_state(value)`.
+        accumulate: Calls of the training step per step.
 
     Attributes:
-        step: int. Steps trained so far.
+        step: Steps trained so far.
         position: Where the data stood at the restored checkpoint, or the
             beginning.
 
@@ -56,18 +67,22 @@ class TrainingCheckpoint(keras.callbacks.Callback):
     ```
     """
 
-    # The weights are read at some steps, which waits for the device.
-    async_safe = False
-
-    def __init__(self, directory, pipeline=None, every=1000, keep=2, states=()):
-        super().__init__()
+    def __init__(
+        self,
+        directory: str | os.PathLike,
+        pipeline: "Pipeline | None" = None,
+        every: int = 1000,
+        keep: int = 2,
+        states: Mapping[str, Any] | None = None,
+        accumulate: int = 1,
+    ):
+        super().__init__(every, accumulate)
         self.directory = _absolute(directory)
-        self.every = every
-        self.step = self._begun = 0
         self.position = Position()
+        self._begun = 0
         self._pipeline = pipeline
-        self._states = dict(states)
-        self._metrics = None
+        self._states = dict(states or {})
+        self._metrics: list[np.ndarray] | None = None
         ocp = _orbax()
         self._checkpointer = ocp.training.Checkpointer(
             self.directory,
@@ -79,7 +94,7 @@ class TrainingCheckpoint(keras.callbacks.Callback):
             ),
         )
 
-    def restore(self, model) -> int:
+    def restore(self, model: keras.Model) -> int:
         """Gives a compiled model the latest state, if there is one.
 
         Args:
@@ -118,14 +133,14 @@ class TrainingCheckpoint(keras.callbacks.Callback):
                 variable.assign(_native(state[group][_key(i)]))
         # `fit` sets the metrics to zero at its begin.
         self._metrics = [np.asarray(v) for v in groups["metrics"]]
-        self.step = self._begun = run["step"]
+        self._calls = self._begun = run["step"]
         self.position = _own_position(place, run["positions"])
         for name, value in run["states"].items():
             if name in self._states:
                 self._states[name].set_state(value)
         return self.step
 
-    def on_epoch_begin(self, epoch, logs=None):
+    def on_epoch_begin(self, epoch: int, logs: Logs = None) -> None:
         if self._metrics is None:
             return
         variables = self.model.metrics_variables
@@ -133,22 +148,21 @@ class TrainingCheckpoint(keras.callbacks.Callback):
             variable.assign(value)
         self._metrics = None
 
-    def on_train_batch_end(self, batch, logs=None):
-        self.step += 1
-        if self.step % self.every == 0:
+    def on_train_batch_end(self, batch: int, logs: Logs = None) -> None:
+        if self._count():
             self.save()
 
-    def on_train_end(self, logs=None):
+    def on_train_end(self, logs: Logs = None) -> None:
         self._checkpointer.close()
 
     def save(self) -> None:
         """Writes a checkpoint of the current step."""
-        position = Position(batch=self.step)
+        position = Position(batch=self._calls)
         if self._pipeline is not None:
-            position = self._pipeline.position(self.step - self._begun)
+            position = self._pipeline.position(self._calls - self._begun)
         groups = _variables(self.model)
         run = {
-            "step": self.step,
+            "step": self._calls,
             "positions": _all_positions(position),
             "states": {k: v.state() for k, v in self._states.items()},
             "shapes": _shapes(groups),
@@ -156,11 +170,11 @@ class TrainingCheckpoint(keras.callbacks.Callback):
         # Not in the background: the next step takes over the buffers that
         # would still be written.
         self._checkpointer.save_checkpointables(
-            self.step, {"pytree": _values(groups), "run": run}, overwrite=True
+            self._calls, {"pytree": _values(groups), "run": run}, overwrite=True
         )
 
 
-def _orbax():
+def _orbax() -> ModuleType:
     try:
         from orbax.checkpoint import v1
     except ImportError as error:
@@ -171,7 +185,7 @@ def _orbax():
     return v1
 
 
-def _variables(model) -> dict[str, list]:
+def _variables(model: keras.Model) -> Groups:
     return {
         "model": model.variables,
         "optimizer": model.optimizer.variables,
@@ -179,7 +193,7 @@ def _variables(model) -> dict[str, list]:
     }
 
 
-def _absolute(directory):
+def _absolute(directory: str | os.PathLike) -> Any:
     """A path as Orbax wants it: absolute, or a bucket's."""
     if "://" not in os.fspath(directory):
         return Path(os.path.abspath(directory))
@@ -200,7 +214,7 @@ def _all_positions(position: Position) -> list[dict[str, int]]:
     return [Position(*numbers).to_dict() for numbers in found]
 
 
-def _own_position(place, positions) -> Position:
+def _own_position(place: Path, positions: list) -> Position:
     number, count = 0, 1
     if keras.backend.backend() == "jax":
         import jax
@@ -219,14 +233,14 @@ def _key(number: int) -> str:
     return f"{number:05}"
 
 
-def _shapes(groups) -> dict[str, list]:
+def _shapes(groups: Groups) -> dict[str, list[list[int]]]:
     return {
         name: [list(v.shape) for v in variables]
         for name, variables in groups.items()
     }
 
 
-def _values(groups):
+def _values(groups: Groups) -> dict[str, dict[str, Tensor]]:
     # On JAX as they are, sharded or not; Orbax knows no other tensors.
     as_is = keras.backend.backend() == "jax"
     return {
@@ -238,13 +252,13 @@ def _values(groups):
     }
 
 
-def _abstract(groups):
+def _abstract(groups: Groups) -> dict[str, dict[str, Any]]:
     """What to restore: shapes, dtypes, and the devices of the variables."""
     import jax
 
     here = jax.sharding.SingleDeviceSharding(jax.devices()[0])
 
-    def describe(variable):
+    def describe(variable: keras.Variable) -> Any:
         if keras.backend.backend() == "jax":
             here_ = variable.value.sharding
         else:
@@ -260,11 +274,11 @@ def _abstract(groups):
     }
 
 
-def _native(value):
+def _native(value: Tensor) -> Tensor:
     return value if keras.backend.backend() == "jax" else np.asarray(value)
 
 
-def _check(place, found, groups) -> None:
+def _check(place: Path, found: dict[str, list], groups: Groups) -> None:
     expected = _shapes(groups)
     for name in _GROUPS:
         if found.get(name) != expected[name]:

@@ -1,7 +1,13 @@
-"""The settings of a training run, read from YAML."""
+"""The settings of a training run, read from YAML.
 
+The sections `model`, `data`, `optimizer` and `distribution` describe a
+training job; `keras_flan.planning` plans with the same ones.
+"""
+
+import os
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import pydantic
 import yaml
@@ -10,42 +16,67 @@ from keras_flan.data.mixtures.files import Missing, is_library_name
 from keras_flan.data.mixtures.task_registry import DEFAULT_RECORDS
 from keras_flan.errors import InputError
 from keras_flan.schema import Strict, read_yaml, validate
+from keras_flan.training.steps import Accumulation
 
 Positive = Annotated[int, pydantic.Field(gt=0)]
 Fraction = Annotated[float, pydantic.Field(ge=0, lt=1)]
 
 
-class ModelConfig(Strict):
-    """Which model to start from.
+class ModelSettings(Strict):
+    """Which model to start from, and how it is run.
 
     Attributes:
         init: What to finetune, as `keras_flan.models.load` takes it: a model
             folder, `hf://...`, `smollm2_135m`; or `palm_8b` and so on for a
-            random PaLM; `None` starts from a random T5 of the sizes below.
+            random PaLM; `None` starts from a random T5 of the sizes of
+            `ModelConfig`.
+        dropout: Dropout rate; the paper finetunes with 0.05.
+        scan: Whether the layers of a T5 are stacked and run by one scan, so
+            that a deep model compiles as fast as a shallow one.
+        remat: Whether activations are computed again in the backward pass,
+            `true`, or in part, `products`; see `keras_flan.models.T5`.
+            Default: as the model says.
+        query_chunk: How many queries of a T5 attend at a time; default: all.
+    """
+
+    init: str | None = None
+    dropout: Fraction = 0.05
+    scan: bool | None = None
+    remat: bool | Literal["products"] | None = None
+    query_chunk: Positive | None = None
+
+    def settings(self) -> dict[str, Any]:
+        """Returns what `keras_flan.models.load` takes beside a name."""
+        values = self.model_dump(include=set(ModelSettings.model_fields))
+        del values["init"]
+        return {k: value for k, value in values.items() if value is not None}
+
+
+class ModelConfig(ModelSettings):
+    """`ModelSettings`, and the sizes of a random T5.
+
+    Attributes:
         num_layers: Layers of the encoder, and of the decoder.
         num_heads: Attention heads.
         hidden_dim: Width of the model.
         intermediate_dim: Width inside the feed-forward block.
         key_value_dim: Width of a head; default `hidden_dim // num_heads`.
-        dropout: Dropout rate; the paper finetunes with 0.05.
     """
 
-    init: str | None = None
     num_layers: Positive = 2
     num_heads: Positive = 4
     hidden_dim: Positive = 128
     intermediate_dim: Positive = 256
     key_value_dim: Positive | None = None
-    dropout: Fraction = 0.05
 
 
 class DataConfig(Strict):
     """Shapes of a batch.
 
     Attributes:
-        input_length: Encoder tokens a row (the paper: 2,048).
-        target_length: Decoder tokens a row (the paper: 512).
-        batch_size: Packed rows an optimizer step (the paper: 64 for T5, 32
+        input_length: Encoder tokens per row (the paper: 2,048).
+        target_length: Decoder tokens per row (the paper: 512).
+        batch_size: Packed rows per optimizer step (the paper: 64 for T5, 32
             for PaLM).
         pack: Whether several examples share a row.
     """
@@ -69,8 +100,8 @@ class OptimizerConfig(Strict):
         z_loss: Weight of the z-loss.
         accumulate: In how many parts a batch is computed; their gradients
             are averaged. Saves memory.
-        loss_chunk: Positions whose logits are in memory at a time; see
-            `TokenCrossentropy`.
+        loss_chunk: Positions per row whose logits are in memory at a time;
+            see `TokenCrossentropy`.
         clip_norm: Largest norm of the gradients, or `None`.
     """
 
@@ -81,6 +112,11 @@ class OptimizerConfig(Strict):
     accumulate: Positive = 1
     loss_chunk: Positive | None = None
     clip_norm: Annotated[float, pydantic.Field(gt=0)] | None = None
+
+    @property
+    def accumulation(self) -> Accumulation:
+        """How `fit` makes an optimizer step of `accumulate` parts."""
+        return Accumulation(self.accumulate)
 
 
 class AdapterConfig(Strict):
@@ -197,7 +233,10 @@ class TrainConfig(Strict):
 
     @classmethod
     def from_yaml(
-        cls, path, overrides: list[str] = (), recipe: str | None = None
+        cls,
+        path: str | os.PathLike,
+        overrides: Sequence[str] = (),
+        recipe: str | None = None,
     ) -> "TrainConfig":
         """Reads a config file.
 
@@ -221,16 +260,7 @@ class TrainConfig(Strict):
         if recipe is not None and isinstance(given, dict):
             given = {**given, "recipe": recipe}
         config = validate(cls, _with_recipe(given), str(path))
-        values = config.model_dump()
-        folder = path.parent
-        for key in ("mixture", "records", "vocabulary"):
-            if values[key] is not None and not _is_name(key, values[key]):
-                values[key] = folder / values[key]
-        if values["held_out"] and not is_library_name(config.held_out.mixture):
-            values["held_out"]["mixture"] = folder / config.held_out.mixture
-        init = values["model"]["init"]
-        if init is not None and (folder / init).exists():
-            values["model"]["init"] = str(folder / init)
+        values = config._beside(path.parent)
         for text in overrides:
             _override(values, text)
         place = f"{path} with {' '.join(overrides)}" if overrides else path
@@ -253,6 +283,20 @@ class TrainConfig(Strict):
                 "model.init"
             )
         return config
+
+    def _beside(self, folder: Path) -> dict[str, Any]:
+        """Returns all values, with paths relative to a file's folder."""
+        values = self.model_dump()
+        for key in ("mixture", "records", "vocabulary"):
+            if values[key] is not None and not _is_name(key, values[key]):
+                values[key] = folder / values[key]
+        held_out = values["held_out"]
+        if held_out and not is_library_name(held_out["mixture"]):
+            held_out["mixture"] = folder / held_out["mixture"]
+        init = self.model.init
+        if init is not None and (folder / init).exists():
+            values["model"]["init"] = str(folder / init)
+        return values
 
     @property
     def brings_no_vocabulary(self) -> bool:
@@ -281,16 +325,26 @@ class TrainConfig(Strict):
         return yaml.safe_dump(values, sort_keys=False)
 
 
-def _with_recipe(given):
+def merged(*settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns nested settings as one; what comes later wins, key by key."""
+    values: dict[str, Any] = {}
+    for given in settings:
+        for key, value in given.items():
+            if isinstance(value, Mapping):
+                before = values.get(key)
+                before = before if isinstance(before, Mapping) else {}
+                value = merged(before, value)
+            values[key] = value
+    return values
+
+
+def _with_recipe(given: Any) -> Any:
     """Fills in what a recipe says and a file does not."""
+    from keras_flan.training.recipe_table import recipe
+
     if not isinstance(given, dict) or not given.get("recipe"):
         return given
-    values = dict(given)
-    for key, value in recipe_settings(str(given["recipe"])).items():
-        if not isinstance(value, dict):
-            values.setdefault(key, value)
-        elif isinstance(values.setdefault(key, {}), dict):
-            values[key] = {**value, **values[key]}
+    values = merged(recipe(str(given["recipe"])).settings(), given)
     own = given.get("model") or {}
     if "init" not in own and "hidden_dim" in own:
         # Sizes of its own need no checkpoint.
@@ -298,26 +352,21 @@ def _with_recipe(given):
     return values
 
 
-def recipe_settings(name: str) -> dict:
-    """Returns the settings of a recipe; see `keras_flan.training.recipe`."""
-    from keras_flan.training.recipe_table import recipe
-
-    return recipe(name).settings()
-
-
 def _is_name(key: str, path: Path) -> bool:
     """Whether this is the name of a mixture, not a path."""
     return key == "mixture" and is_library_name(path)
 
 
-def _override(values: dict, text: str) -> None:
+def _override(values: dict[str, Any], text: str) -> None:
     """Applies `key.sub=value` to nested dictionaries, in place."""
     key, equals, value = text.partition("=")
     if not equals or not key:
         raise InputError(f"found {text!r}, expected key=value")
     *parents, last = key.split(".")
     for parent in parents:
-        values = values.setdefault(parent, {})
+        if values.get(parent) is None:
+            values[parent] = {}
+        values = values[parent]
         if not isinstance(values, dict):
             raise InputError(f"{text!r}: {parent!r} has no keys below it")
     try:

@@ -1,10 +1,15 @@
 """The loss on held-out examples, during training and after."""
 
+from collections.abc import Callable, Iterable
+from typing import Any
+
 import keras
 import numpy as np
 
+from keras_flan.training.callbacks import Logs, StepCallback
 
-def held_out_loss(model, dataset) -> float:
+
+def held_out_loss(model: keras.Model, dataset: Iterable[tuple]) -> float:
     """Returns the mean loss over all target tokens of a dataset.
 
     Unlike `model.evaluate`, every token counts the same, however the batches
@@ -12,8 +17,8 @@ def held_out_loss(model, dataset) -> float:
 
     Args:
         model: A compiled model.
-        dataset: Batches `(x, y, sample_weight)`, finitely many, such as
-            those of `build_dataset(..., repeat=False)`.
+        dataset: Batches `(x, y, sample_weight)` with an end, such as those
+            of `build_dataset(..., repeat=False)`.
 
     Example:
         >>> held_out_loss(model, build_dataset(..., repeat=False))
@@ -33,17 +38,17 @@ def held_out_loss(model, dataset) -> float:
     return total / max(tokens, 1.0)
 
 
-class HeldOutLoss(keras.callbacks.Callback):
-    """Measures the held-out loss every so many steps.
+class HeldOutLoss(StepCallback):
+    """Measures the held-out loss in the course of a training.
 
     Args:
         dataset: See `held_out_loss`.
-        every: int. Steps between two measurements; the last step of the
-            training is measured too.
+        every: Steps between two measurements; the last step of the training
+            is measured too.
         on_best: A function of the step and the loss, called when the loss is
             lower than ever, such as one that saves the model. The paper
             keeps the checkpoint that is best on held-out tasks.
-        start: int. Steps that were trained before.
+        accumulate: Calls of the training step per step.
 
     Attributes:
         steps: list of int.
@@ -59,44 +64,49 @@ class HeldOutLoss(keras.callbacks.Callback):
     model.fit(dataset, steps_per_epoch=10_000, callbacks=[held_out])
     ```
 
-    Source: arXiv:2210.11416, section 2.2 (one checkpoint a model, by
+    Source: arXiv:2210.11416, section 2.2 (one checkpoint per model, by
     periodic evaluation every 2k to 10k steps).
     """
 
-    # Reading the weights at every step would wait for the device.
-    async_safe = False
-
-    def __init__(self, dataset, every, on_best=None, start=0):
-        super().__init__()
+    def __init__(
+        self,
+        dataset: Iterable[tuple],
+        every: int,
+        on_best: Callable[[int, float], None] | None = None,
+        accumulate: int = 1,
+    ):
+        super().__init__(every, accumulate)
         self.dataset = dataset
-        self.every = every
         self.on_best = on_best
-        self.steps = []
-        self.loss = []
-        self._step = start
+        self.steps: list[int] = []
+        self.loss: list[float] = []
 
-    def state(self) -> dict:
+    @property
+    def best(self) -> int:
+        """The step of the lowest loss."""
+        return self.steps[self.loss.index(min(self.loss))]
+
+    def state(self) -> dict[str, Any]:
         """Returns what a checkpoint keeps."""
-        return {"step": self._step, "steps": self.steps, "loss": self.loss}
+        return {"step": self._calls, "steps": self.steps, "loss": self.loss}
 
-    def set_state(self, state: dict) -> None:
+    def set_state(self, state: dict[str, Any]) -> None:
         """Goes on from `state()`."""
-        self._step = state["step"]
+        self._calls = state["step"]
         self.steps, self.loss = list(state["steps"]), list(state["loss"])
 
-    def on_train_batch_end(self, batch, logs=None):
-        self._step += 1
-        if self._step % self.every == 0:
+    def on_train_batch_end(self, batch: int, logs: Logs = None) -> None:
+        if self._count():
             self._measure()
 
-    def on_train_end(self, logs=None):
-        if self._step and self.steps[-1:] != [self._step]:
+    def on_train_end(self, logs: Logs = None) -> None:
+        if self.step and self.steps[-1:] != [self.step]:
             self._measure()
 
-    def _measure(self):
+    def _measure(self) -> None:
         loss = held_out_loss(self.model, self.dataset)
         best = not self.loss or loss < min(self.loss)
-        self.steps.append(self._step)
+        self.steps.append(self.step)
         self.loss.append(loss)
         if best and self.on_best is not None:
-            self.on_best(self._step, loss)
+            self.on_best(self.step, loss)

@@ -1,10 +1,14 @@
 """The loss of sequence models, averaged over real target tokens."""
 
+from collections.abc import Callable
+from typing import Any
+
 import keras
 from keras import ops
 
 from keras_flan.errors import InputError
 from keras_flan.models.stacking import scan_layers
+from keras_flan.tensors import Tensor
 
 
 @keras.saving.register_keras_serializable(package="keras_flan")
@@ -17,9 +21,9 @@ class TokenCrossentropy(keras.losses.Loss):
     examples have the same loss.
 
     Args:
-        z_loss: float. Weight of `log(Z) ** 2`, which keeps the logits from
+        z_loss: Weight of `log(Z) ** 2`, which keeps the logits from
             drifting; T5X and PaLM use 1e-4.
-        chunk: int or `None`. How many positions of each row are projected
+        chunk: How many positions of each row are projected
             at a time. The logits of a batch, `(batch, length,
             vocabulary_size)`, are the largest tensor of a training step;
             with a chunk, the models of `keras_flan.models` never hold more
@@ -43,17 +47,17 @@ class TokenCrossentropy(keras.losses.Loss):
 
     def __init__(
         self,
-        z_loss=0.0,
-        chunk=None,
-        reduction="mean_with_sample_weight",
-        name="token_crossentropy",
-        **kwargs,
+        z_loss: float = 0.0,
+        chunk: int | None = None,
+        reduction: str = "mean_with_sample_weight",
+        name: str = "token_crossentropy",
+        **kwargs: Any,
     ):
         super().__init__(name=name, reduction=reduction, **kwargs)
         self.z_loss = z_loss
         self.chunk = chunk
 
-    def call(self, y_true, y_pred):
+    def call(self, y_true: Tensor, y_pred: Tensor) -> Tensor:
         if len(y_pred.shape) == len(y_true.shape):
             return y_pred
         logits = ops.cast(y_pred, "float32")
@@ -65,7 +69,12 @@ class TokenCrossentropy(keras.losses.Loss):
             loss = loss + self.z_loss * ops.square(log_z)
         return loss
 
-    def by_chunks(self, y_true, hidden, project):
+    def by_chunks(
+        self,
+        y_true: Tensor,
+        hidden: Tensor,
+        project: Callable[[Tensor], Tensor],
+    ) -> Tensor:
         """Returns the loss of each position, its logits made by chunks.
 
         Args:
@@ -76,6 +85,8 @@ class TokenCrossentropy(keras.losses.Loss):
         Returns:
             float32 `(batch, length)`, to be given to the loss as `y_pred`.
         """
+        if self.chunk is None:
+            return self.call(y_true, project(hidden))
         # Remat: the backward pass makes a chunk's logits again.
         losses = keras.remat(lambda x, y: self.call(y, project(x)))
         y_true = ops.convert_to_tensor(y_true)
@@ -89,7 +100,7 @@ class TokenCrossentropy(keras.losses.Loss):
         count = length // self.chunk
         scanned = count * self.chunk
 
-        def split(x):
+        def split(x: Tensor) -> Tensor:
             """`(batch, length, ...)` to `(count, batch, chunk, ...)`."""
             shape = (batch, count, self.chunk, *ops.shape(x)[2:])
             return ops.moveaxis(ops.reshape(x[:, :scanned], shape), 1, 0)
@@ -108,7 +119,7 @@ class TokenCrossentropy(keras.losses.Loss):
             parts.append(losses(hidden[:, scanned:], y_true[:, scanned:]))
         return ops.concatenate(parts, axis=1)
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {
             **super().get_config(),
             "z_loss": self.z_loss,

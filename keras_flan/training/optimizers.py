@@ -1,34 +1,42 @@
 """Optimizers that measure the norm of the gradients; a rate that falls."""
 
+from collections.abc import Iterable, Sequence
+from typing import Any
+
 import keras
 from keras import ops
 
+from keras_flan.tensors import Tensor
 
-class GradientNorm:
-    """Makes an optimizer measure the norm of all gradients at each step.
 
-    Goes before a `keras.optimizers.Optimizer` among the base classes. The
-    norm is that before any clipping, and with gradient accumulation that of
-    the latest part of the batch.
+class GradientNorm(keras.optimizers.Optimizer):
+    """An optimizer that measures the norm of all gradients at each step.
+
+    Goes before another optimizer among the base classes. The norm is that
+    before any clipping, and with gradient accumulation that of the latest
+    part of the batch.
 
     Attributes:
         gradient_norm: A float32 variable, or `None` before the first step.
     """
 
-    gradient_norm = None
+    gradient_norm: keras.Variable | None = None
 
-    def build(self, variables):
+    def build(self, variables: Sequence[keras.Variable]) -> None:
         if not self.built:
             super().build(variables)
             self.gradient_norm = self.add_variable(
                 shape=(), dtype="float32", name="gradient_norm"
             )
 
-    def apply(self, grads, trainable_variables=None):
-        grads = list(grads)
-        if not self.built:
-            self.build(trainable_variables)
+    def apply(
+        self,
+        grads: Iterable[Tensor | None],
+        trainable_variables: Sequence[keras.Variable] | None = None,
+    ) -> None:
         variables = trainable_variables or self._trainable_variables
+        if not self.built:
+            self.build(variables)
         grads = list(map(_dense, grads, variables))
         squares = [
             ops.sum(ops.square(ops.cast(g, "float32")))
@@ -36,10 +44,10 @@ class GradientNorm:
             if g is not None
         ]
         self.assign(self.gradient_norm, ops.sqrt(sum(squares)))
-        return super().apply(grads, trainable_variables)
+        super().apply(grads, trainable_variables)
 
 
-def _dense(gradient, variable):
+def _dense(gradient: Tensor | None, variable: keras.Variable) -> Tensor | None:
     """Returns a gradient with the variable's shape.
 
     TensorFlow gives the embedding's as slices, or of unknown shape.
@@ -64,10 +72,10 @@ class Warmdown(keras.optimizers.schedules.LearningRateSchedule):
     an end in small steps.
 
     Args:
-        learning_rate: float. The rate before it falls.
-        steps: int. Steps in all (of the optimizer's `iterations`, which with
+        learning_rate: The rate before it falls.
+        steps: Steps in all (of the optimizer's `iterations`, which with
             gradient accumulation count each part of a batch).
-        share: float. Share of the steps in which it falls, above 0.
+        share: Share of the steps in which it falls, above 0.
 
     Raises:
         ValueError: If `steps` or `share` is not above 0.
@@ -82,7 +90,7 @@ class Warmdown(keras.optimizers.schedules.LearningRateSchedule):
     section 4, without its warmup.
     """
 
-    def __init__(self, learning_rate, steps, share=0.25):
+    def __init__(self, learning_rate: float, steps: int, share: float = 0.25):
         if steps <= 0 or share <= 0:
             raise ValueError(
                 f"Warmdown: expected steps and share above 0, found {steps} "
@@ -92,13 +100,13 @@ class Warmdown(keras.optimizers.schedules.LearningRateSchedule):
         self.steps = steps
         self.share = share
 
-    def __call__(self, step):
+    def __call__(self, step: Tensor) -> Tensor:
         left = 1.0 - ops.cast(step, "float32") / self.steps
         return self.learning_rate * (
             0.1 + 0.9 * ops.clip(left / self.share, 0.0, 1.0)
         )
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {
             "learning_rate": self.learning_rate,
             "steps": self.steps,

@@ -1,11 +1,14 @@
 """What a model's training step needs, and what the devices can do at most."""
 
 import functools
+import math
 import time
 
 import keras
 import numpy as np
 from keras import ops
+
+from keras_flan.models.language_model import LanguageModel
 
 # FLOP/s in bfloat16 of a chip, by what JAX calls it. Source: the pages of
 # https://cloud.google.com/tpu/docs/system-architecture-tpu-vm.
@@ -17,15 +20,15 @@ CHIPS = {
     "TPU v5": 459e12,
     "TPU v6 lite": 918e12,
 }
-# JAX sees the two cores of these chips as devices of their own.
+# Two cores per chip, which JAX shows as devices of their own.
 _TWO_CORES = ("TPU v2", "TPU v3")
 _SIDE = 1536
 
 
-def model_flops(model, inputs: float, targets: float) -> float:
+def model_flops(model: LanguageModel, inputs: float, targets: float) -> float:
     """Returns the operations of training a model on tokens.
 
-    Two for each weight of a matrix product and token in the forward pass,
+    Two per token for each weight of a matrix product in the forward pass,
     two in the backward pass, and two more for weights that are trained;
     attention's own products are left out.
 
@@ -40,12 +43,15 @@ def model_flops(model, inputs: float, targets: float) -> float:
     return sum(encoder) * inputs + sum(decoder) * targets
 
 
-def _weights(model):
-    """Operations a token of each kernel, of encoder and decoder."""
+def _weights(
+    model: LanguageModel,
+) -> tuple[list[float] | None, list[float]]:
+    """Operations per token of each kernel, of encoder and decoder."""
     backbone = model.backbone
     encoder_layers = getattr(backbone, "encoder_transformer_layers", None)
     inside = {id(v) for layer in encoder_layers or () for v in layer.variables}
-    encoder, decoder = [], []
+    encoder: list[float] = []
+    decoder: list[float] = []
     for variable in model.variables:
         shape = tuple(variable.shape)
         if len(shape) < 2 or "relative" in variable.path:
@@ -56,12 +62,12 @@ def _weights(model):
         )
         if is_embedding and not is_head:
             continue
-        cost = np.prod(shape) * (6 if variable.trainable else 4)
+        cost = math.prod(shape) * (6 if variable.trainable else 4)
         (encoder if id(variable) in inside else decoder).append(cost)
     return (encoder if encoder_layers else None), decoder
 
 
-def _tied(backbone) -> bool:
+def _tied(backbone: keras.Model) -> bool:
     for name in ("tie_embedding_weights", "tie_word_embeddings"):
         if hasattr(backbone, name):
             return getattr(backbone, name)

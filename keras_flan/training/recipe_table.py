@@ -2,11 +2,42 @@
 
 import functools
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from keras_flan.errors import InputError, did_you_mean
 from keras_flan.schema import Strict, read_yaml, validate
 
+if TYPE_CHECKING:
+    from keras_flan.training.adafactor import Adafactor
+    from keras_flan.training.losses import TokenCrossentropy
+
 _TABLE = Path(__file__).with_name("recipes.yaml")
+
+
+class PublishedRun(Strict):
+    """What the paper prints about a model (tables 2 and 22, section 2.2).
+
+    Attributes:
+        pretraining_flops: Operations of the pretraining.
+        finetuning_flops: Operations of the finetuning.
+        percent: The second in percent of the first.
+        chips: TPU chips, where it says so.
+        hours: Hours on these.
+    """
+
+    pretraining_flops: float
+    finetuning_flops: float
+    percent: float
+    chips: int | None = None
+    hours: float | None = None
+
+
+class Misprint(Strict):
+    """What the paper should have printed, and the steps of what it did."""
+
+    finetuning_flops: float
+    pretraining_flops: float
+    steps_printed: int
 
 
 class Recipe(Strict):
@@ -14,23 +45,28 @@ class Recipe(Strict):
 
     Attributes:
         title: The model's name in the paper.
+        size: The name of its size, see `keras_flan.models.sizes`.
+        nominal: The paper's N, the parameters in the model's name.
         init: What it starts from, as `keras_flan.models.load` takes it; for
             PaLM the name of a size, whose weights were never published.
-        batch_size: Packed rows a step.
+        batch_size: Packed rows per step.
         dropout: Dropout rate.
         learning_rate: Constant rate of Adafactor.
         steps: Steps to the checkpoint that was best on held-out tasks.
-        input_length: Tokens of inputs a row.
-        target_length: Tokens of targets a row.
+        input_length: Tokens of inputs per row.
+        target_length: Tokens of targets per row.
         z_loss: Weight of the z-loss.
         decoder_only: Whether inputs and targets share a row.
-        pretrain_flops: Of the pretraining.
-        finetune_flops: Of the finetuning.
+        pretraining_tokens: Tokens that the initialisation has seen.
+        published: What the paper prints.
+        misprint: If that is wrong, what it should be.
 
     Source: arXiv:2210.11416, tables 2 and 22.
     """
 
     title: str
+    size: str
+    nominal: float
     init: str
     batch_size: int
     dropout: float
@@ -40,22 +76,23 @@ class Recipe(Strict):
     target_length: int
     z_loss: float
     decoder_only: bool
-    pretrain_flops: float
-    finetune_flops: float
+    pretraining_tokens: float
+    published: PublishedRun
+    misprint: Misprint | None = None
 
-    def optimizer(self):
+    def optimizer(self) -> "Adafactor":
         """Returns the optimizer, an `Adafactor`."""
         from keras_flan.training.adafactor import Adafactor
 
         return Adafactor(self.learning_rate)
 
-    def loss(self):
+    def loss(self) -> "TokenCrossentropy":
         """Returns the loss, a `TokenCrossentropy`."""
         from keras_flan.training.losses import TokenCrossentropy
 
         return TokenCrossentropy(z_loss=self.z_loss)
 
-    def settings(self) -> dict:
+    def settings(self) -> dict[str, Any]:
         """Returns it as keys of a `TrainConfig`."""
         return {
             "steps": self.steps,

@@ -1,20 +1,46 @@
 """A training run from a config: data, model, `fit`, files."""
 
+from __future__ import annotations
+
 import contextlib
-import functools
-import inspect
+import dataclasses
 import sys
 import time
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING, Any
 
+from keras_flan.distribution.hosts import agreed, ending_together, gathered
 from keras_flan.errors import InputError
-from keras_flan.files import atomic_write, write_json
-from keras_flan.training.config import TrainConfig
-from keras_flan.training.run_folder import CHECKPOINTS, close_run, open_run
+from keras_flan.runtime.start import prepare_process
+from keras_flan.training.config import HeldOutConfig, TrainConfig
+from keras_flan.training.run_folder import (
+    CHECKPOINTS,
+    close_run,
+    open_run,
+    save_trained,
+    write_metrics,
+)
+from keras_flan.training.start import start_devices, start_model
 
-ADAPTER = "adapter.safetensors"
+if TYPE_CHECKING:
+    import keras
+
+    from keras_flan.data.mixtures.mixture import Mixture
+    from keras_flan.data.pipeline.pipeline import Pipeline
+    from keras_flan.distribution.start import Setup
+    from keras_flan.models.language_model import LanguageModel
+    from keras_flan.training.callbacks import StepLog
+    from keras_flan.training.checkpoints import TrainingCheckpoint
+    from keras_flan.training.held_out import HeldOutLoss
+    from keras_flan.training.telemetry import Telemetry
 
 
-def train(config: TrainConfig, *, model=None, quiet: bool = False) -> dict:
+def train(
+    config: TrainConfig,
+    *,
+    model: LanguageModel | None = None,
+    quiet: bool = False,
+) -> dict[str, Any]:
     """Finetunes a model as `config` says and writes it.
 
     A run that was killed goes on from its latest checkpoint, and has the
@@ -49,24 +75,24 @@ def train(config: TrainConfig, *, model=None, quiet: bool = False) -> dict:
         >>> train(TrainConfig.from_yaml("train.yaml", ["steps=100"]))["loss"]
         [6.91, 5.3, 4.8, 4.4, 4.1]
     """
-    from keras_flan.distribution.hosts import ending_together
-
+    prepare_process()
     run = start_devices(config)
     with ending_together(run.process, run.processes):
         return _train(config, run, model, quiet)
 
 
-def _train(config: TrainConfig, run, model, quiet: bool) -> dict:
+def _train(
+    config: TrainConfig,
+    run: Setup,
+    model: LanguageModel | None,
+    quiet: bool,
+) -> dict[str, Any]:
     """Does what `train` promises, as one of the processes of `run`."""
     from keras_flan.data.mixtures.mixture import Mixture
-    from keras_flan.distribution.hosts import agreed, gathered
     from keras_flan.distribution.table import print_layouts
-    from keras_flan.training.callbacks import CutsNote, StepLog
-    from keras_flan.training.telemetry import Telemetry
 
     begin = time.monotonic()
-    alone = run.processes == 1
-    if not alone and (config.adapter or config.held_out):
+    if run.processes > 1 and (config.adapter or config.held_out):
         raise InputError(
             "adapter, held_out: not with many processes; start one process, "
             "or leave them out"
@@ -75,179 +101,170 @@ def _train(config: TrainConfig, run, model, quiet: bool) -> dict:
     stopped = agreed(run.writes and open_run(config, mixture))
     if model is None:
         model = start_model(config)
-    # A step of `fit` is a part of a batch.
-    parts = config.optimizer.accumulate
-    shape = run.pipeline_settings(config.data.batch_size // parts)
-    pipeline = _pipeline(config, mixture, model, **shape)
+    pipeline = _pipeline(config, run, mixture, model)
     _compile(config, model)
     quiet = quiet or not run.writes
     if not quiet and run.layouts is not None:
         print_layouts(run.layouts.check(model), file=sys.stderr)
-
-    output = config.output
-    log = StepLog(
-        config.log_every * parts,
-        total=config.steps * parts,
-        progress=not quiet,
-        reset=True,
-    )
-    telemetry = Telemetry(
-        config.log_every * parts,
-        csv=output / "telemetry.csv",
-        tensorboard=output / "tensorboard" if config.tensorboard else None,
-        quiet=True,
-    )
-    watched = {"log": log}
-    if alone:
-        watched["telemetry"] = telemetry
-    held_out = _held_out(config, model, parts, shape)
-    if held_out is not None:
-        watched["held_out"] = held_out
-    done, dataset, callbacks = 0, pipeline.dataset, [*watched.values()]
-    if not quiet:
-        data = config.data
-        callbacks.append(
-            CutsNote(pipeline, data.input_length, data.target_length)
-        )
-    if config.checkpoint_every and alone:
-        from keras_flan.training.checkpoints import TrainingCheckpoint
-
-        checkpoint = TrainingCheckpoint(
-            output / CHECKPOINTS,
-            pipeline,
-            every=config.checkpoint_every * parts,
-            states=watched,
-        )
-        callbacks.append(checkpoint)
-        if stopped:
-            done = checkpoint.restore(model)
-            dataset = functools.partial(dataset, checkpoint.position)
+    watch = _watch(config, run, model, pipeline, quiet)
     fit_begin = time.monotonic()
-    left = config.steps * parts - done
-    if left > 0:
-        with _named_damage(mixture):
-            model.fit(
-                telemetry.watch(dataset()) if alone else dataset(),
-                steps_per_epoch=left,
-                shuffle=False,
-                callbacks=callbacks,
-                verbose=0,
-            )
+    with _named_damage(mixture):
+        _fit(config, model, pipeline, watch, stopped)
     seconds = time.monotonic() - fit_begin
-    metrics = {
+    metrics: dict[str, Any] = {
         "steps": config.steps,
-        "loss": log.loss,
-        "loss_steps": [step // parts for step in log.steps],
-        "gradient_norm": log.gradient_norm,
-        "speed": telemetry.summary() if alone else {},
+        "loss": watch.log.loss,
+        "loss_steps": watch.log.steps,
+        "gradient_norm": watch.log.gradient_norm,
+        "speed": watch.telemetry.summary() if watch.telemetry else {},
         "parameters": model.count_params(),
         "seconds": {"fit": seconds, "total": time.monotonic() - begin},
-        "model": str(output / "model"),
+        "model": str(config.output / "model"),
     }
-    if held_out is not None:
-        best = min(range(len(held_out.loss)), key=held_out.loss.__getitem__)
+    if watch.held_out is not None:
         metrics["held_out"] = {
-            "steps": [step // parts for step in held_out.steps],
-            "loss": held_out.loss,
-            "best": held_out.steps[best] // parts,
+            "steps": watch.held_out.steps,
+            "loss": watch.held_out.loss,
+            "best": watch.held_out.best,
         }
     whole = gathered(model)
-    if run.writes:
-        metrics["model"] = str(_save(config, whole, output / "model"))
-        _write(config, metrics)
+    if whole is not None:
+        trained = save_trained(config, whole, config.output / "model")
+        metrics["model"] = str(trained)
+        write_metrics(config, metrics)
         close_run(config)
     return metrics
 
 
-def start_devices(config: TrainConfig):
-    """Returns the `keras_flan.distribution.Setup` that a run asks for.
+@dataclasses.dataclass
+class _Watch:
+    """What looks on as `fit` trains; `None` is not there."""
 
-    To be called before the model is made; without `distribution` in the
-    config it is that of one device.
-    """
-    from keras_flan.distribution.start import Setup, setup
+    log: StepLog
+    telemetry: Telemetry | None
+    held_out: HeldOutLoss | None
+    cuts: keras.callbacks.Callback | None
+    checkpoint: TrainingCheckpoint | None
 
-    if config.distribution is None:
-        return Setup()
-    return setup(**config.distribution.model_dump(), seed=config.seed)
-
-
-def start_model(config: TrainConfig):
-    """Returns the model that a run starts from, with its vocabulary.
-
-    Also seeds Keras, for the weights and for dropout.
-    """
-    import keras
-
-    keras.utils.set_random_seed(config.seed)
-    before = keras.config.dtype_policy()
-    keras.config.set_dtype_policy(config.precision)
-    try:
-        model = _start(config)
-    finally:
-        keras.config.set_dtype_policy(before)
-    adapter = config.adapter
-    if adapter is not None:
-        from keras_flan.models.adapters.saving import KINDS
-
-        add = KINDS[adapter.kind].add
-        known = inspect.signature(add).parameters
-        settings = adapter.model_dump(include=set(known))
-        add(model, **settings)
-    return model
+    def callbacks(self) -> list[keras.callbacks.Callback]:
+        """Returns all that are there, the checkpoint last."""
+        found = [getattr(self, f.name) for f in dataclasses.fields(self)]
+        return [callback for callback in found if callback is not None]
 
 
-def _start(config):
-    from keras_flan.data.vocabularies.sentencepiece import Vocabulary
-    from keras_flan.models.loading import load
-    from keras_flan.models.t5.model import T5
+def _watch(
+    config: TrainConfig,
+    run: Setup,
+    model: LanguageModel,
+    pipeline: Pipeline,
+    quiet: bool,
+) -> _Watch:
+    """Makes the callbacks of a run."""
+    from keras_flan.training.callbacks import CutsNote, StepLog
+    from keras_flan.training.telemetry import Telemetry
 
-    init, dropout = config.model.init, config.model.dropout
-    if not config.brings_no_vocabulary:
-        return load(init, dropout=dropout)
-    vocabulary = Vocabulary(config.vocabulary)
-    if init is not None:
-        from keras_flan.models.decoder_only.model import DecoderOnly
-        from keras_flan.models.decoder_only.palm import PaLMBackbone
-
-        backbone = PaLMBackbone.from_preset(
-            init, load_weights=False, dropout=dropout
+    alone, output, data = run.processes == 1, config.output, config.data
+    accumulate = config.optimizer.accumulate
+    watch = _Watch(
+        log=StepLog(
+            config.log_every,
+            total=config.steps,
+            progress=not quiet,
+            reset=True,
+            accumulate=accumulate,
+        ),
+        telemetry=Telemetry(
+            config.log_every,
+            csv=output / "telemetry.csv",
+            tensorboard=output / "tensorboard" if config.tensorboard else None,
+            quiet=True,
+            accumulate=accumulate,
         )
-        return DecoderOnly(backbone, vocabulary)
-    sizes = config.model.model_dump(exclude={"init"})
-    # Rows are padded, as T5's are: products are faster in round sizes.
-    rows = -(-vocabulary.size // 128) * 128
-    return T5.from_config_values(
-        vocabulary_size=rows, vocabulary=vocabulary, **sizes
+        if alone
+        else None,
+        held_out=_held_out(config, config.held_out, run, model)
+        if config.held_out
+        else None,
+        cuts=CutsNote(pipeline, data.input_length, data.target_length)
+        if not quiet
+        else None,
+        checkpoint=None,
+    )
+    if config.checkpoint_every and alone:
+        from keras_flan.training.checkpoints import TrainingCheckpoint
+
+        kept = ("log", "telemetry", "held_out")
+        states = {name: getattr(watch, name) for name in kept}
+        watch.checkpoint = TrainingCheckpoint(
+            output / CHECKPOINTS,
+            pipeline,
+            every=config.checkpoint_every,
+            states={name: v for name, v in states.items() if v is not None},
+            accumulate=accumulate,
+        )
+    return watch
+
+
+def _fit(
+    config: TrainConfig,
+    model: LanguageModel,
+    pipeline: Pipeline,
+    watch: _Watch,
+    stopped: bool,
+) -> None:
+    """Trains to the last step, from the first or where a run was stopped."""
+    from keras_flan.data.pipeline.position import Position
+
+    done, position = 0, Position()
+    if watch.checkpoint is not None and stopped:
+        done = watch.checkpoint.restore(model)
+        position = watch.checkpoint.position
+    if done >= config.steps:
+        return
+    batches: Iterable[tuple] = pipeline.dataset(position)
+    if watch.telemetry is not None:
+        batches = watch.telemetry.watch(batches)
+    model.fit(
+        batches,
+        steps_per_epoch=config.optimizer.accumulation.calls(
+            config.steps - done
+        ),
+        shuffle=False,
+        callbacks=watch.callbacks(),
+        verbose=0,
     )
 
 
-def _pipeline(config, mixture, model, **settings):
+def _pipeline(
+    config: TrainConfig, run: Setup, mixture: Mixture, model: LanguageModel
+) -> Pipeline:
     from keras_flan.data.pipeline.pipeline import Pipeline
 
+    data = config.data
+    rows = config.optimizer.accumulation.rows(data.batch_size)
     return Pipeline(
         mixture,
         model.vocabulary,
-        input_length=config.data.input_length,
-        target_length=config.data.target_length,
-        pack=config.data.pack,
+        input_length=data.input_length,
+        target_length=data.target_length,
+        pack=data.pack,
         seed=config.seed,
         decoder_only=model.decoder_only,
-        **settings,
+        **run.pipeline_settings(rows),
     )
 
 
-def _compile(config, model):
+def _compile(config: TrainConfig, model: LanguageModel) -> None:
     from keras_flan.training.adafactor import Adafactor
     from keras_flan.training.losses import TokenCrossentropy
     from keras_flan.training.optimizers import Adam, Warmdown
 
     settings = config.optimizer
     optimizer = {"adafactor": Adafactor, "adam": Adam}[settings.name]
-    parts = settings.accumulate
-    rate = settings.learning_rate
+    parts, rate = settings.accumulate, settings.learning_rate
     if settings.warmdown:
-        rate = Warmdown(rate, config.steps * parts, settings.warmdown)
+        calls = settings.accumulation.calls(config.steps)
+        rate = Warmdown(rate, calls, settings.warmdown)
     model.compile(
         optimizer=optimizer(
             rate,
@@ -260,48 +277,34 @@ def _compile(config, model):
     )
 
 
-def _held_out(config, model, parts, shape):
-    if config.held_out is None:
-        return None
+def _held_out(
+    config: TrainConfig,
+    settings: HeldOutConfig,
+    run: Setup,
+    model: LanguageModel,
+) -> HeldOutLoss:
     from keras_flan.data.mixtures.mixture import Mixture
     from keras_flan.training.held_out import HeldOutLoss
 
     mixture = Mixture.from_yaml(
-        config.held_out.mixture, config.records, config.missing
+        settings.mixture, config.records, config.missing
     )
-    batches = _pipeline(config, mixture, model, **shape).dataset()
+    batches = _pipeline(config, run, mixture, model).dataset()
 
-    def keep(step, loss):
-        _save(config, model, config.output / "best")
+    def keep(step: int, loss: float) -> None:
+        save_trained(config, model, config.output / "best")
 
     return HeldOutLoss(
         # The same batches every time.
-        list(batches.take(config.held_out.batches).as_numpy_iterator()),
-        every=config.held_out.every * parts,
+        list(batches.take(settings.batches).as_numpy_iterator()),
+        every=settings.every,
         on_best=keep,
+        accumulate=config.optimizer.accumulate,
     )
 
 
-def _save(config, model, folder):
-    """Writes what was trained; returns what `load` takes."""
-    from keras_flan.models.adapters.saving import KINDS, save_adapter
-    from keras_flan.models.loading import save
-
-    if config.adapter is None:
-        save(model, folder)
-        return folder
-    # `best/` has an adapter of its own.
-    name = "" if folder.name == "model" else f"{folder.name}_"
-    path = folder.parent / f"{name}{ADAPTER}"
-    save_adapter(model, path, base=config.model.init)
-    if not KINDS[config.adapter.kind].mergeable:
-        return path
-    save(model, folder)
-    return folder
-
-
 @contextlib.contextmanager
-def _named_damage(mixture):
+def _named_damage(mixture: Mixture) -> Iterator[None]:
     """Turns TensorFlow's word of a corrupt record into one with its place."""
     from keras_flan.data.records.shards import verify_records
     from keras_flan.runtime.tensorflow import tf
@@ -313,23 +316,3 @@ def _named_damage(mixture):
             for part in stage.tasks:
                 verify_records(part.task.directory)
         raise
-
-
-def _write(config: TrainConfig, metrics: dict) -> None:
-    """Writes what a run leaves beside the model."""
-    curves = {"loss": metrics["loss"]}
-    if metrics["gradient_norm"]:
-        curves["gradient_norm"] = metrics["gradient_norm"]
-    for name, values in curves.items():
-        _write_curve(config, name, name, metrics["loss_steps"], values)
-    if "held_out" in metrics:
-        curve = metrics["held_out"]
-        _write_curve(config, "held_out", "loss", curve["steps"], curve["loss"])
-    write_json(config.output / "metrics.json", metrics)
-
-
-def _write_curve(config, file: str, name: str, steps, values) -> None:
-    with atomic_write(config.output / f"{file}.csv") as f:
-        f.write(f"step,{name}\n")
-        for step, value in zip(steps, values, strict=True):
-            f.write(f"{step},{value:.6f}\n")

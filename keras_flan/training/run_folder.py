@@ -5,23 +5,31 @@ import importlib.metadata
 import os
 import platform
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import yaml
 
 from keras_flan.errors import InputError
-from keras_flan.files import atomic_write, read_json, read_text, write_json
+from keras_flan.files import atomic_write, read_json, write_json
+from keras_flan.schema import read_yaml, validate
 from keras_flan.training.config import TrainConfig
+
+if TYPE_CHECKING:
+    from keras_flan.data.mixtures.mixture import Mixture
+    from keras_flan.models.language_model import LanguageModel
 
 _RUN = "run.json"
 _CONFIG = "config.yaml"
 CHECKPOINTS = "checkpoints"
+ADAPTER = "adapter.safetensors"
 # What may change between the parts of a run that was stopped.
 _FREE = ("output", "steps", "checkpoint_every", "tensorboard")
 _PACKAGES = ("keras_flan", "keras", "keras-hub", "jax", "tensorflow", "numpy")
 
 
-def open_run(config: TrainConfig, mixture) -> bool:
+def open_run(config: TrainConfig, mixture: "Mixture") -> bool:
     """Begins a run's folder, or finds one that was stopped.
 
     The folder gets `config.yaml`, from which the run can be made again, and
@@ -64,11 +72,67 @@ def close_run(config: TrainConfig) -> None:
     folder = config.output
     with atomic_write(folder / _CONFIG) as f:
         f.write(config.to_yaml())
-    write_json(folder / _RUN, {**_read(folder / _RUN), "finished": True})
+    run = _read(folder / _RUN) or {}
+    write_json(folder / _RUN, {**run, "finished": True})
     shutil.rmtree(folder / CHECKPOINTS, ignore_errors=True)
 
 
-def data_checksums(mixture) -> dict[str, str]:
+def save_trained(
+    config: TrainConfig, model: "LanguageModel", folder: Path
+) -> Path:
+    """Writes what was trained, a model or an adapter.
+
+    Args:
+        config: The settings.
+        model: The model.
+        folder: `model` or `best` in the run's folder.
+
+    Returns:
+        What `keras_flan.models.load` takes.
+    """
+    from keras_flan.models.adapters.saving import KINDS, save_adapter
+    from keras_flan.models.loading import save
+
+    if config.adapter is None:
+        save(model, folder)
+        return folder
+    # `best/` has an adapter of its own.
+    name = "" if folder.name == "model" else f"{folder.name}_"
+    path = folder.parent / f"{name}{ADAPTER}"
+    save_adapter(model, path, base=config.model.init)
+    if not KINDS[config.adapter.kind].mergeable:
+        return path
+    save(model, folder)
+    return folder
+
+
+def write_metrics(config: TrainConfig, metrics: dict[str, Any]) -> None:
+    """Writes `metrics.json`, and its curves as tables."""
+    curves = {"loss": metrics["loss"]}
+    if metrics["gradient_norm"]:
+        curves["gradient_norm"] = metrics["gradient_norm"]
+    for name, values in curves.items():
+        _write_curve(config, name, name, metrics["loss_steps"], values)
+    if "held_out" in metrics:
+        curve = metrics["held_out"]
+        _write_curve(config, "held_out", "loss", curve["steps"], curve["loss"])
+    write_json(config.output / "metrics.json", metrics)
+
+
+def _write_curve(
+    config: TrainConfig,
+    file: str,
+    name: str,
+    steps: Sequence[int],
+    values: Sequence[float],
+) -> None:
+    with atomic_write(config.output / f"{file}.csv") as f:
+        f.write(f"step,{name}\n")
+        for step, value in zip(steps, values, strict=True):
+            f.write(f"{step},{value:.6f}\n")
+
+
+def data_checksums(mixture: "Mixture") -> dict[str, str]:
     """Returns a SHA-256 of the shards of each task of a mixture."""
     from keras_flan.data.records.info import read_info
 
@@ -83,12 +147,19 @@ def data_checksums(mixture) -> dict[str, str]:
     return checksums
 
 
-def _check_same(folder: Path, config: TrainConfig, before, run) -> None:
+def _check_same(
+    folder: Path,
+    config: TrainConfig,
+    before: dict[str, Any],
+    run: dict[str, Any],
+) -> None:
     advice = (
         f"give another output, or remove its {CHECKPOINTS} folder to begin anew"
     )
-    old = yaml.safe_load(read_text(folder / _CONFIG))
-    new = yaml.safe_load(config.to_yaml())
+    # Settings that came later than the run are at their defaults.
+    written = folder / _CONFIG
+    earlier = validate(TrainConfig, read_yaml(written), str(written))
+    old, new = (yaml.safe_load(c.to_yaml()) for c in (earlier, config))
     for key in sorted(old.keys() | new.keys()):
         if key not in _FREE and old.get(key) != new.get(key):
             raise InputError(
@@ -107,7 +178,7 @@ def _check_same(folder: Path, config: TrainConfig, before, run) -> None:
         )
 
 
-def _read(path: Path) -> dict | None:
+def _read(path: Path) -> dict[str, Any] | None:
     if not path.is_file():
         return None
     remedy = "give another output"
@@ -122,7 +193,7 @@ def _read(path: Path) -> dict | None:
 
 
 def _versions() -> dict[str, str | None]:
-    versions = {"python": platform.python_version()}
+    versions: dict[str, str | None] = {"python": platform.python_version()}
     for package in _PACKAGES:
         try:
             versions[package] = importlib.metadata.version(package)

@@ -1,13 +1,18 @@
 """How fast a training is, and what it spends its time on."""
 
+import math
+import os
 import resource
 import sys
 import time
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
 
 import keras
 import numpy as np
 
 from keras_flan.files import atomic_write
+from keras_flan.training.callbacks import Logs, StepCallback
 from keras_flan.training.peak import model_flops, peak_flops
 
 COLUMNS = (
@@ -22,8 +27,8 @@ COLUMNS = (
 )
 
 
-class Telemetry(keras.callbacks.Callback):
-    """Measures real tokens a second, and why there are not more.
+class Telemetry(StepCallback):
+    """Measures real tokens per second, and why there are not more.
 
     Each row of `rows` and of the CSV file is a stretch of steps:
 
@@ -43,17 +48,17 @@ class Telemetry(keras.callbacks.Callback):
     `first_step`, apart from the rest.
 
     Args:
-        every: int. Steps of a stretch.
+        every: Steps of a stretch.
         csv: A file, or `None`.
         tensorboard: A folder for TensorBoard's event files, or `None`.
-        peak: float. FLOP/s of all devices at best; default: known for a
-            TPU, else measured by a large matrix product.
-        quiet: bool. Whether to print nothing.
-        start: int. Steps that were trained before.
+        peak: FLOP/s of all devices at best; default: known for a TPU, else
+            measured by a large matrix product.
+        quiet: Whether to print nothing.
+        accumulate: Calls of the training step per step.
 
     Attributes:
         rows: list of dict.
-        first_step: float, seconds to the end of the first step.
+        first_step: Seconds to the end of the first call.
 
     Example:
 
@@ -66,31 +71,27 @@ class Telemetry(keras.callbacks.Callback):
     Source: the utilisation is that of arXiv:2204.02311, appendix B.
     """
 
-    # Waits for the device at the end of a stretch only.
-    async_safe = False
-
     def __init__(
         self,
-        every=50,
-        csv=None,
-        tensorboard=None,
-        peak=None,
-        quiet=False,
-        start=0,
+        every: int = 50,
+        csv: str | os.PathLike | None = None,
+        tensorboard: str | os.PathLike | None = None,
+        peak: float | None = None,
+        quiet: bool = False,
+        accumulate: int = 1,
     ):
-        super().__init__()
-        self.every = every
-        self.rows = []
-        self.first_step = None
+        super().__init__(every, accumulate)
+        self.rows: list[dict[str, float]] = []
+        self.first_step: float | None = None
         self._csv = csv
         self._events = Events(tensorboard) if tensorboard else None
         self._peak = peak
         self._quiet = quiet
-        self._step = self._begun_at = start
-        self._batches = []
+        # Inputs, targets and places of the batches that were made.
+        self._batches: list[tuple[int, int, int]] = []
         self._wait = 0.0
 
-    def watch(self, dataset):
+    def watch(self, dataset: Iterable[tuple]) -> Iterator[tuple]:
         """Yields the batches of a dataset, and notes what is in them."""
         source = iter(dataset)
         while True:
@@ -103,37 +104,36 @@ class Telemetry(keras.callbacks.Callback):
             self._batches.append(count_tokens(batch))
             yield batch
 
-    def state(self) -> dict:
+    def state(self) -> dict[str, Any]:
         """Returns what a checkpoint keeps."""
-        return {"step": self._step, "rows": self.rows}
+        return {"step": self._calls, "rows": self.rows}
 
-    def set_state(self, state: dict) -> None:
+    def set_state(self, state: dict[str, Any]) -> None:
         """Goes on from `state()`."""
-        self._step = self._begun_at = state["step"]
+        self._calls = state["step"]
         self.rows = list(state["rows"])
 
-    def on_train_begin(self, logs=None):
+    def on_train_begin(self, logs: Logs = None) -> None:
         if self._peak is None:
             self._peak = peak_flops(self.model.compute_dtype)
-        self._used = 0
         self._restart()
 
-    def on_train_batch_end(self, batch, logs=None):
-        self._step += 1
+    def on_train_batch_end(self, batch: int, logs: Logs = None) -> None:
+        due = self._count()
         if self.first_step is None:
             self._wait_for_device(logs)
             self.first_step = time.monotonic() - self._begin
-            self._count(self._take(1))
+            self._take(1)
             if not self._quiet:
                 _print(f"first step after {self.first_step:.1f} s")
             self._restart()
-        elif (self._step - self._begun_at) % self.every == 0:
+        elif due:
             loss = self._wait_for_device(logs)
             self._stretch()
             self._log({"loss": loss})
 
-    def on_train_end(self, logs=None):
-        if self._step > self._last:
+    def on_train_end(self, logs: Logs = None) -> None:
+        if self._calls > self._last:
             self._stretch()
         if self._csv is not None:
             with atomic_write(self._csv) as f:
@@ -143,51 +143,47 @@ class Telemetry(keras.callbacks.Callback):
         if self._events is not None:
             self._events.close()
 
-    def summary(self) -> dict:
+    def summary(self) -> dict[str, float | None]:
         """Returns the whole training in one row, without the first step."""
         seconds = sum(row["seconds"] for row in self.rows)
-        summary = {"first_step": self.first_step}
+        summary: dict[str, float | None] = {"first_step": self.first_step}
         for name in COLUMNS[2:-1] if self.rows else ():
             total = sum(row[name] * row["seconds"] for row in self.rows)
             summary[name] = total / seconds
         summary["peak_memory_gib"] = peak_memory() / 2**30
         return summary
 
-    def _restart(self):
+    def _restart(self) -> None:
         self._begin = time.monotonic()
         self._wait = 0.0
-        self._last = self._step
+        self._last = self._calls
 
-    def _take(self, count):
+    def _take(self, count: int) -> tuple[int, int, int]:
+        """Returns inputs, targets and places of the next batches."""
         # Batches are made ahead; those in use are the oldest.
         taken = self._batches[:count]
         del self._batches[:count]
-        return taken
+        return tuple(np.sum(taken, axis=0)) if taken else (0, 0, 0)
 
-    def _count(self, batches):
-        return tuple(np.sum(batches, axis=0)) if batches else (0, 0, 0)
-
-    def _wait_for_device(self, logs):
+    def _wait_for_device(self, logs: Logs) -> float:
         return float(logs["loss"]) if logs else float("nan")
 
-    def _log(self, values):
+    def _log(self, values: Mapping[str, float]) -> None:
         if self._events is not None:
-            self._events.add(self._step, values)
+            self._events.add(self.step, values)
 
-    def _stretch(self):
+    def _stretch(self) -> None:
         seconds = time.monotonic() - self._begin
-        inputs, targets, places = self._count(
-            self._take(self._step - self._last)
-        )
+        inputs, targets, places = self._take(self._calls - self._last)
         flops = model_flops(self.model, inputs, targets) / seconds
         row = {
-            "step": self._step,
+            "step": self.step,
             "seconds": seconds,
             "tokens_per_second": (inputs + targets) / seconds,
             "fill": (inputs + targets) / max(places, 1),
             "input_wait": min(self._wait / seconds, 1.0),
             "flops_per_second": flops,
-            "utilisation": flops / self._peak,
+            "utilisation": flops / (self._peak or math.nan),
             "peak_memory_gib": peak_memory() / 2**30,
         }
         self.rows.append(row)
@@ -197,7 +193,7 @@ class Telemetry(keras.callbacks.Callback):
         self._restart()
 
 
-def describe(row: dict) -> str:
+def describe(row: Mapping[str, float]) -> str:
     """Returns a row of telemetry in words."""
     return (
         f"step {row['step']:,}: {row['tokens_per_second']:,.0f} tokens/s, "
@@ -208,7 +204,7 @@ def describe(row: dict) -> str:
     )
 
 
-def count_tokens(batch) -> tuple[int, int, int]:
+def count_tokens(batch: tuple) -> tuple[int, int, int]:
     """Returns input tokens, target tokens and places of a batch."""
     x, _, weight = batch
     places = inputs = 0
@@ -218,15 +214,15 @@ def count_tokens(batch) -> tuple[int, int, int]:
             places += segments.size
             inputs += int((segments > 0).sum()) if name == "encoder" else 0
     targets = int((np.asarray(weight) > 0).sum())
-    if not places:
+    segments = _segments(x, "")
+    if segments is not None:
         # One row holds inputs and targets.
-        segments = _segments(x, "")
         places = segments.size
         inputs = int((segments > 0).sum()) - targets
     return inputs, targets, places
 
 
-def _segments(x, prefix):
+def _segments(x: Mapping[str, Any], prefix: str) -> np.ndarray | None:
     for name in ("segment_ids", "padding_mask"):
         if f"{prefix}{name}" in x:
             return np.asarray(x[f"{prefix}{name}"])
@@ -247,15 +243,13 @@ def peak_memory() -> float:
 
 
 class Events:
-    """A log for TensorBoard, which this needs not.
+    """A log that TensorBoard reads; it need not be installed.
 
     Args:
         folder: Where the event file goes.
     """
 
-    def __init__(self, folder):
-        import os
-
+    def __init__(self, folder: str | os.PathLike):
         from keras_flan.runtime.tensorflow import tf
 
         os.makedirs(folder, exist_ok=True)
@@ -264,7 +258,7 @@ class Events:
         self._writer = tf().io.TFRecordWriter(os.path.join(folder, name))
         self._write(self._v1.Event(file_version="brain.Event:2"))
 
-    def add(self, step: int, values: dict) -> None:
+    def add(self, step: int, values: Mapping[str, float]) -> None:
         """Adds scalars of a step."""
         summary = self._v1.Summary()
         for tag, value in values.items():
@@ -276,7 +270,7 @@ class Events:
         """Ends the file."""
         self._writer.close()
 
-    def _write(self, event):
+    def _write(self, event: Any) -> None:
         event.wall_time = time.time()
         self._writer.write(event.SerializeToString())
 

@@ -19,14 +19,12 @@ TINY = {
     "num_heads": 6,
     "hidden_dim": 256,
     "intermediate_dim": 512,
-    "head_dim": 64,
+    "key_value_dim": 64,
 }
 SHORT = {
-    "batch": 8,
-    "input_length": 256,
-    "target_length": 128,
-    "loss_chunk": 64,
-    "attention_chunk": 64,
+    "data": {"batch_size": 8, "input_length": 256, "target_length": 128},
+    "optimizer": {"loss_chunk": 64},
+    "model": {"query_chunk": 64},
 }
 
 
@@ -86,7 +84,7 @@ def test_both_sides_of_both_families_compile(family, side):
 def test_what_does_not_fit_is_refused_by_the_compiler():
     """A wide model: the weights alone are more than a core has."""
     wide = {**TINY, "hidden_dim": 16384, "intermediate_dim": 65536}
-    said = compile_job(tiny("palm", size=wide, layout="data"))
+    said = compile_job(tiny("palm", size=wide, distribution={"preset": "data"}))
     assert not said["fits"]
     assert "RESOURCE_EXHAUSTED" in said["message"]
     assert said["bytes_per_device"]["total"] > 16 * 2**30

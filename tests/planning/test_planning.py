@@ -10,18 +10,16 @@ from keras_flan.cli import app
 from keras_flan.distribution import plan, suggest_plans
 from keras_flan.distribution.mesh import PRESETS, Mesh
 from keras_flan.errors import InputError
-from keras_flan.planning.flops import (
-    forward_flops,
-    pretraining_flops,
-    rule_flops,
-)
-from keras_flan.planning.jobs import Job, Size, Topology, models
+from keras_flan.planning.flops import forward_flops, rule_flops
+from keras_flan.planning.jobs import ModelSize, PlannedJob, Topology
 from keras_flan.planning.planner import plan_job
+from keras_flan.planning.search import OPTIONS
 from keras_flan.planning.weights import (
     moments_per_device,
     numbers_per_device,
     weights,
 )
+from keras_flan.training import TrainConfig, recipe, recipes
 
 # What benchmarks/tpu_plans.py wrote.
 COMPILED = json.loads(
@@ -33,8 +31,12 @@ TINY = {
     "num_heads": 6,
     "hidden_dim": 256,
     "intermediate_dim": 384,
-    "head_dim": 16,
+    "key_value_dim": 16,
 }
+
+
+WHOLE = {"model": {"remat": False}}
+DATA = {"distribution": {"preset": "data"}}
 
 
 def command(*arguments):
@@ -48,14 +50,17 @@ def command(*arguments):
     return json.loads(result.stdout)
 
 
-@pytest.mark.parametrize("name", list(models()))
+@pytest.mark.parametrize("name", list(recipes()))
 def test_operations_are_those_of_the_paper(name):
     """Tables 2 and 22, within 3%; the last row is a misprint."""
-    model, made = models()[name], plan(name)
-    published = model.published
-    if model.misprint is None:
-        steps, expected = model.steps, published.finetuning_flops
-        assert pretraining_flops(model) == pytest.approx(
+    its, made = recipe(name), plan(name)
+    published, misprint = its.published, its.misprint
+    pretraining = rule_flops(
+        made.job.family, its.nominal, its.pretraining_tokens
+    )
+    if misprint is None:
+        steps, expected = its.steps, published.finetuning_flops
+        assert pretraining == pytest.approx(
             published.pretraining_flops, rel=0.03
         )
         assert made.percent_of_pretraining == pytest.approx(
@@ -64,19 +69,19 @@ def test_operations_are_those_of_the_paper(name):
     else:
         # It repeats the row above it, of fewer steps, and forgets a zero.
         assert name == "flan_u_palm_540b"
-        steps = model.misprint.steps_printed
-        assert steps == models()["flan_palm_540b"].steps
+        steps = misprint.steps_printed
+        assert steps == recipe("flan_palm_540b").steps
         assert made.total_flops == pytest.approx(
-            model.misprint.finetuning_flops, rel=0.03
+            misprint.finetuning_flops, rel=0.03
         )
-        assert pretraining_flops(model) > 9 * published.pretraining_flops
+        assert pretraining > 9 * published.pretraining_flops
         expected = published.finetuning_flops
-    tokens = steps * model.batch * 2560
-    assert rule_flops(model.family, model.nominal, tokens) == pytest.approx(
+    tokens = steps * its.batch_size * 2560
+    assert rule_flops(made.job.family, its.nominal, tokens) == pytest.approx(
         expected, rel=0.03
     )
-    assert made.total_flops == made.flops_per_step * model.steps
-    assert ("misprint" in made.as_dict()["published"]) == bool(model.misprint)
+    assert made.total_flops == made.flops_per_step * its.steps
+    assert ("misprint" in made.as_dict()["published"]) == bool(misprint)
 
 
 @pytest.mark.parametrize(
@@ -98,7 +103,7 @@ def test_parameters_are_those_of_the_checkpoints(name, parameters):
 
 def test_counted_operations_by_hand_and_their_growth():
     """A forward pass of PaLM is two operations a weight, and attention."""
-    size = Size(**TINY)
+    size = ModelSize(**TINY)
     parts = forward_flops("palm", size, 48, 16)
     kernels = sum(
         w.numbers
@@ -129,10 +134,12 @@ def test_bytes_of_weights_are_those_of_the_layouts(preset):
     from keras_flan.training.adafactor import factorings
 
     mesh = Mesh("batch=4,model=8")
-    model = build_abstract(lambda: PaLMBackbone(**TINY))
+    sizes = {**TINY, "head_dim": 16}
+    del sizes["key_value_dim"]
+    model = build_abstract(lambda: PaLMBackbone(**sizes))
     layouts = layout_map(lambda: model, mesh, preset)
     found = layouts.found.values()
-    size = Size(**TINY)
+    size = ModelSize(**TINY)
     assert sum(v.bytes_per_device(mesh) for v in found) == 4 * sum(
         numbers_per_device(w, PRESETS[preset], mesh)
         for w in weights("palm", size)
@@ -160,27 +167,32 @@ def test_what_splits_what():
     base = plan("flan_palm_8b", "v4:2x2x4", "batch=8,model=4").memory
     wide = plan("flan_palm_8b", "v4:2x2x4", "batch=4,model=8").memory
     assert wide.weights == pytest.approx(base.weights, rel=0.1)
-    whole = plan("flan_palm_8b", "v4:2x2x4", "batch=8,model=4", remat=False)
+    whole = plan("flan_palm_8b", "v4:2x2x4", "batch=8,model=4", **WHOLE)
     assert whole.memory.activations > 5 * base.activations
-    data = plan("flan_palm_8b", "v4:2x2x4", "batch=32", layout="data")
+    data = plan("flan_palm_8b", "v4:2x2x4", "batch=32", **DATA)
     assert data.memory.weights == 4 * data.parameters
     assert not data.collectives["activations"]
 
 
-@pytest.mark.parametrize(
-    "arguments",
-    [
-        "flan_palm_540b --topology v4:4x4x4",
-        "flan_palm_62b --mesh batch=2,model=4",
-        "flan_t5_xxl --topology v5e:2x4 --no-remat",
-        "flan_t5_xl --mesh batch=8 --layout data",
-        # More parts than rows.
-        "flan_palm_8b --topology v4:4x4x4 --mesh batch=128",
-        # Everything against it.
-        "flan_palm_62b --layout data --topology v4:4x4x4 --no-remat "
-        "--mesh batch=32,model=4 --loss-chunk 0 --attention-chunk 0",
-    ],
+# Jobs that do not fit.
+TOO_LARGE = (
+    "flan_palm_540b --topology v4:4x4x4",
+    "flan_palm_62b --mesh batch=2,model=4",
+    "flan_t5_xxl --topology v5e:2x4 --no-remat",
+    "flan_t5_xl --mesh batch=8 --layout data",
+    # More parts than rows.
+    "flan_palm_8b --topology v4:4x4x4 --mesh batch=128",
+    # Everything against it.
+    "flan_palm_62b --layout data --topology v4:4x4x4 --no-remat "
+    "--mesh batch=32,model=4 --loss-chunk 0",
+    "flan_t5_xxl --layout model --no-remat --no-sequence "
+    "--mesh batch=2,model=4 --loss-chunk 0 --attention-chunk 0 --batch 512",
+    # On the largest slice.
+    "flan_palm_62b --topology v5e:16x16 --batch 8192",
 )
+
+
+@pytest.mark.parametrize("arguments", TOO_LARGE)
 def test_advice_that_is_followed_fits(arguments):
     arguments = ["--preset", *arguments.split()]
     made = command(*arguments)
@@ -198,6 +210,45 @@ def test_advice_that_is_followed_fits(arguments):
     )
 
 
+def test_advice_is_taken_by_train_for_every_key(tmp_path):
+    """Also where the YAML has no section `distribution`."""
+    path = tmp_path / "x.yaml"
+    path.write_text("output: run\nmixture: cot_only\nvocabulary: v.model\n")
+    seen = set()
+    for arguments in TOO_LARGE:
+        made = command("--preset", *arguments.split())
+        pasted = [o for step in made["advice"] for o in step["overrides"]]
+        config = TrainConfig.from_yaml(path, pasted)
+        # Of a key that is given twice the last one counts.
+        for key, value in dict(o.split("=", 1) for o in pasted).items():
+            seen.add(key)
+            section, name = key.split(".")
+            taken = getattr(getattr(config, section), name)
+            assert str(taken).lower() == value, key
+    # The slice is what is asked for, not a setting of the run.
+    assert seen == set(OPTIONS) - {"topology"}
+
+
+@pytest.mark.parametrize("preset", ["flan_t5_xl", "flan_palm_8b"])
+def test_what_is_planned_is_what_train_takes(preset, tmp_path):
+    made = plan(preset, "v4:2x2x4", data={"batch_size": 16})
+    path = tmp_path / "x.yaml"
+    path.write_text("output: run\nmixture: cot_only\nvocabulary: v.model\n")
+    option, name, *overrides = made.training.split()
+    assert option == "--recipe"
+    config = TrainConfig.from_yaml(path, overrides, name)
+    assert config.precision == "mixed_bfloat16"
+    for section in ("data", "optimizer", "distribution"):
+        assert getattr(config, section) == getattr(made.job, section)
+    assert config.model.settings() == made.job.model.settings()
+    assert config.model.init == made.job.model.init
+
+
+def test_what_the_planner_does_not_know_is_refused():
+    with pytest.raises(InputError, match="only Adafactor, with a batch in one"):
+        plan("flan_t5_small", optimizer={"accumulate": 4})
+
+
 @pytest.mark.parametrize("name", COMPILED)
 def test_estimates_are_near_what_the_compiler_said(name):
     """Within 20% of the compiler; a smaller slice is too small."""
@@ -205,13 +256,13 @@ def test_estimates_are_near_what_the_compiler_said(name):
     for values in (written, written.get("decode")):
         if values is None:  # Not compiled yet.
             continue
-        made = plan_job(Job.model_validate(values["job"]))
+        made = plan_job(PlannedJob.model_validate(values["job"]))
         held = values["compiler"]["bytes_per_device"]["total"]
         assert made.fits and values["compiler"]["fits"]
         assert made.memory.total == pytest.approx(held, rel=0.2)
     if "smaller" in written:
         values = written["smaller"]
-        assert not plan_job(Job.model_validate(values["job"])).fits
+        assert not plan_job(PlannedJob.model_validate(values["job"])).fits
         assert not values["compiler"]["fits"]
         assert Topology(values["job"]["topology"]).chips < made.job.slice.chips
     elif name != "flan_palm_540b":  # The paper's own slice.

@@ -16,17 +16,6 @@ TABLE = {
     "flan_cont_palm_62b": (32, 0.05, 3e-3, 60_000),
     "flan_u_palm_540b": (32, 0.1, 1e-3, 30_000),
 }
-# Nominal parameters, as the paper counts FLOPs.
-NOMINAL = {
-    "small": 60e6,
-    "base": 220e6,
-    "large": 770e6,
-    "xl": 3e9,
-    "xxl": 11e9,
-    "8b": 8e9,
-    "62b": 62e9,
-    "540b": 540e9,
-}
 
 
 def test_all_ten_are_those_of_the_paper():
@@ -34,17 +23,6 @@ def test_all_ten_are_those_of_the_paper():
         name: (r.batch_size, r.dropout, r.learning_rate, r.steps)
         for name, r in recipes().items()
     } == TABLE
-
-
-def test_lengths_and_steps_give_the_papers_flops():
-    """Within 3%, by 6 N (decoder-only) or 3 N a token (T5)."""
-    for name, r in recipes().items():
-        if name == "flan_u_palm_540b":
-            continue  # printed with the 21k steps of Flan-PaLM
-        numbers = NOMINAL[name.rsplit("_", 1)[-1]]
-        tokens = r.steps * r.batch_size * (r.input_length + r.target_length)
-        flops = (6 if r.decoder_only else 3) * numbers * tokens
-        assert abs(flops / r.finetune_flops - 1) < 0.03, name
 
 
 def test_optimizer_and_loss():

@@ -77,7 +77,7 @@ from keras_flan.training.callbacks import StepLog
 
 ours = StepLog.on_train_batch_end
 def step(self, batch, logs=None):
-    if self._step == int(sys.argv[2]):
+    if self.step == int(sys.argv[2]):
         os.kill(os.getpid(), signal.SIGKILL)
     ours(self, batch, logs)
 StepLog.on_train_batch_end = step

@@ -1,7 +1,5 @@
 """PaLM as a keras-hub backbone, its layers stacked and run by one scan."""
 
-import functools
-from pathlib import Path
 from typing import Any
 
 import keras
@@ -13,27 +11,17 @@ from keras_flan.models.attention import attend, block_causal
 from keras_flan.models.decoder_only.families import Pass
 from keras_flan.models.dropout import seed_generator
 from keras_flan.models.remat import Remat, check_remat, rematerialise
+from keras_flan.models.sizes import palm_sizes
 from keras_flan.models.stacking import StackedKernel, scan_layers
 from keras_flan.runtime.keras_hub import keras_hub
 from keras_flan.runtime.start import prepare_process
-from keras_flan.schema import read_yaml
 from keras_flan.tensors import Tensor, Tensors
 
-_SIZES = Path(__file__).with_name("palm_sizes.yaml")
 _EPSILON = 1e-6
 _ARGUMENTS = (
     "vocabulary_size", "num_layers", "num_heads", "hidden_dim",
     "intermediate_dim", "head_dim", "dropout", "rope_max_wavelength", "remat",
 )  # fmt: skip
-
-
-@functools.cache
-def palm_sizes() -> dict[str, dict[str, int]]:
-    """Returns the arguments of `PaLMBackbone` for each named size.
-
-    Source: arXiv:2204.02311, table 1.
-    """
-    return read_yaml(_SIZES)
 
 
 @keras.saving.register_keras_serializable(package="keras_flan")
