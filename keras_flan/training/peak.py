@@ -23,6 +23,9 @@ CHIPS = {
 # Two cores per chip, which JAX shows as devices of their own.
 _TWO_CORES = ("TPU v2", "TPU v3")
 _SIDE = 1536
+# Weights that may have two axes, and take part in no matrix product: T5's
+# distances, norms of stacked layers, and biases.
+_NO_KERNELS = ("self_attention/embeddings", "norm/weight", "/scale", "/bias")
 
 
 def model_flops(model: LanguageModel, inputs: float, targets: float) -> float:
@@ -38,33 +41,30 @@ def model_flops(model: LanguageModel, inputs: float, targets: float) -> float:
         targets: Real target tokens.
     """
     encoder, decoder = _weights(model)
-    if encoder is None:
+    if model.decoder_only:
         return sum(decoder) * (inputs + targets)
     return sum(encoder) * inputs + sum(decoder) * targets
 
 
-def _weights(
-    model: LanguageModel,
-) -> tuple[list[float] | None, list[float]]:
+def _weights(model: LanguageModel) -> tuple[list[float], list[float]]:
     """Operations per token of each kernel, of encoder and decoder."""
-    backbone = model.backbone
-    encoder_layers = getattr(backbone, "encoder_transformer_layers", None)
-    inside = {id(v) for layer in encoder_layers or () for v in layer.variables}
     encoder: list[float] = []
     decoder: list[float] = []
     for variable in model.variables:
         shape = tuple(variable.shape)
-        if len(shape) < 2 or "relative" in variable.path:
+        if len(shape) < 2 or variable.path.endswith(_NO_KERNELS):
             continue
         is_embedding = "embedding" in variable.path
         is_head = "reverse" in variable.path or (
-            is_embedding and _tied(backbone)
+            is_embedding and _tied(model.backbone)
         )
         if is_embedding and not is_head:
             continue
         cost = math.prod(shape) * (6 if variable.trainable else 4)
-        (encoder if id(variable) in inside else decoder).append(cost)
-    return (encoder if encoder_layers else None), decoder
+        # The name of T5's layers, one by one or stacked.
+        inside = "transformer_encoder_layer" in variable.path
+        (encoder if inside else decoder).append(cost)
+    return encoder, decoder
 
 
 def _tied(backbone: keras.Model) -> bool:

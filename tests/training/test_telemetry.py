@@ -2,8 +2,11 @@
 
 import keras
 import numpy as np
+import pytest
 
+from keras_flan.models import T5
 from keras_flan.training.held_out import held_out_loss
+from keras_flan.training.peak import model_flops
 from keras_flan.training.telemetry import count_tokens, describe
 
 
@@ -37,6 +40,27 @@ def test_a_row_in_words():
         "step 1,200: 3,457 tokens/s, fill 91%, input wait 2%, "
         "81.0 GFLOP/s (54% of peak), 3.2 GiB"
     )
+
+
+@pytest.mark.parametrize("tied", [False, True])
+def test_operations_are_the_same_however_layers_are_stored(tied):
+    sizes = {
+        "vocabulary_size": 300,
+        "num_layers": 3,
+        "num_heads": 2,
+        "hidden_dim": 16,
+        "intermediate_dim": 24,
+        "tie_embedding_weights": tied,
+    }
+    one, all_at_once = (
+        model_flops(T5.from_config_values(**sizes, scan=scan), 10, 7)
+        for scan in (False, True)
+    )
+    # Six per token and weight: four of attention, three of feed-forward.
+    attention, feedforward = 4 * 16 * 16, 3 * 16 * 24
+    encoder = 3 * (attention + feedforward)
+    decoder = 3 * (2 * attention + feedforward) + 300 * 16
+    assert one == all_at_once == 6 * (10 * encoder + 7 * decoder)
 
 
 class Fake:

@@ -164,7 +164,10 @@ def test_an_adapter_on_a_run(files, tmp_path):
         precision="mixed_bfloat16",
     )
     metrics = run(config)
+    # Parts of a batch are no steps.
     assert metrics["loss_steps"] == [3, 6, 9, 12]
+    rows = (tmp_path / "r" / "telemetry.csv").read_text().splitlines()[1:]
+    assert [row.split(",")[0] for row in rows] == ["3", "6", "9", "12"]
     one = load(tmp_path / "r" / "model")
     other = load(tmp_path / "r" / "adapter.safetensors")
     assert len(other.trainable_variables) < len(one.trainable_variables)
@@ -177,6 +180,26 @@ def test_an_adapter_on_a_run(files, tmp_path):
     np.testing.assert_allclose(
         np.asarray(one(x)), np.asarray(other(x)), atol=1e-3
     )
+
+
+def test_what_saves_memory_reaches_the_model_and_changes_no_loss(
+    files, tmp_path
+):
+    from keras_flan.training.start import start_model
+
+    config = write(files, tmp_path / "r", steps=2, log_every=1)
+    advice = ("model.remat=true", "model.query_chunk=8", "model.scan=true")
+    chunk = "optimizer.loss_chunk=5"
+    lean = TrainConfig.from_yaml(config, [*advice, chunk])
+    model = start_model(lean)
+    assert (model.remat, model.query_chunk, model.scan) == (True, 8, True)
+    # The weights are drawn otherwise for a scan.
+    losses = [
+        run(config, *some, f"output={tmp_path / str(len(some))}")["loss"]
+        for some in ((), (*advice[:2], chunk))
+    ]
+    np.testing.assert_allclose(*losses, rtol=1e-5)
+    assert len(train(lean, model=model, quiet=True)["loss"]) == 2
 
 
 def test_it_says_when_many_examples_are_trimmed(files, tmp_path, capsys):

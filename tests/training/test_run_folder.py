@@ -1,0 +1,29 @@
+"""A run that was stopped is gone on with, if it is the same."""
+
+from types import SimpleNamespace
+
+import pytest
+import yaml
+
+from keras_flan.errors import InputError
+from keras_flan.training import TrainConfig
+from keras_flan.training.run_folder import CHECKPOINTS, open_run
+
+
+def test_settings_that_came_later_do_not_stop_a_stopped_run(tmp_path):
+    path = tmp_path / "x.yaml"
+    path.write_text(
+        f"output: {tmp_path / 'run'}\nmixture: cot_only\n"
+        "model: {init: flan_nano}\n"
+    )
+    config, mixture = TrainConfig.from_yaml(path), SimpleNamespace(stages=[])
+    assert not open_run(config, mixture)
+    (config.output / CHECKPOINTS).mkdir()
+    written = config.output / "config.yaml"
+    values = yaml.safe_load(written.read_text())
+    del values["model"]["remat"], values["model"]["scan"]
+    written.write_text(yaml.safe_dump(values))
+    assert open_run(config, mixture)
+    other = TrainConfig.from_yaml(path, ["model.remat=true"])
+    with pytest.raises(InputError, match=r"a stopped run had model: .*None"):
+        open_run(other, mixture)
