@@ -50,12 +50,13 @@ class HubVocabulary:
             tokenizer = tokenizer.tokenizer
         self.tokenizer = tokenizer
         self.size = tokenizer.vocabulary_size()
-        self.eos_id = getattr(tokenizer, "end_token_id", None)
-        if self.eos_id is None:
+        end: int | None = getattr(tokenizer, "end_token_id", None)
+        if end is None:
             raise InputError(
                 f"{type(tokenizer).__name__}: has no end token, which ends "
                 "inputs and targets; use the tokenizer of a causal model"
             )
+        self.eos_id = end
         self.bos_id = getattr(tokenizer, "start_token_id", None)
         if start is False:
             self.bos_id = None
