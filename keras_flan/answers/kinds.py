@@ -32,14 +32,20 @@ class Answer:
 
 @dataclasses.dataclass(frozen=True)
 class Kind:
-    """A kind of answer: how it is found in a text, and made canonical."""
+    """A kind of answer.
 
-    find: Callable[[str, Choices], Found | None]
+    Args:
+        find: A text, or a text and the choices, to the answer in it.
+        normalise: An answer to its canonical form.
+        chooses: Whether `find` takes the choices.
+    """
+
+    find: Callable[..., Found | None]
     normalise: Callable[[str], str | None]
-    summary: str
+    chooses: bool = False
 
 
-def _find_program(text: str, choices: Choices) -> Found | None:
+def _find_program(text: str) -> Found | None:
     # Programs read answers too: the import waits until one is met.
     from keras_flan.answers import programs
 
@@ -53,66 +59,25 @@ def _normalise_program(value: str) -> str | None:
 
 
 KINDS = {
-    "number": Kind(
-        lambda text, choices: numbers.find_number(text),
-        numbers.normalise_number,
-        "separators, currency, percent, fractions, digits of any script",
-    ),
-    "option": Kind(
-        options.find_option,
-        options.normalise_option,
-        "the letter of an option, or its text",
-    ),
-    "yes_no": Kind(
-        lambda text, choices: words.find_yes_no(text),
-        words.normalise_yes_no,
-        "yes or no; true and false count too",
-    ),
-    "validity": Kind(
-        lambda text, choices: words.find_validity(text),
-        words.normalise_validity,
-        "valid or invalid",
-    ),
-    "text": Kind(
-        lambda text, choices: words.find_text(text),
-        words.normalise_text,
-        "free text up to the end of the line",
-    ),
-    "coin": Kind(
-        lambda text, choices: words.find_coin(text),
-        words.normalise_yes_no,
-        "yes or no, or the side of a coin",
-    ),
-    "letters": Kind(
-        lambda text, choices: words.find_letters(text),
-        words.normalise_letters,
-        "joined letters",
-    ),
-    "list": Kind(
-        lambda text, choices: words.find_list(text),
-        words.normalise_list,
-        "words in order",
-    ),
-    "brackets": Kind(
-        lambda text, choices: words.find_brackets(text),
-        words.normalise_brackets,
-        "a string of brackets",
-    ),
-    "span": Kind(
-        lambda text, choices: spans.find_span(text),
-        spans.canonical_span,
-        "a line, compared as SQuAD does",
-    ),
-    "whole": Kind(
-        lambda text, choices: spans.find_whole(text),
-        spans.canonical_whole,
-        "all of the text",
-    ),
-    "program": Kind(
-        _find_program,
-        _normalise_program,
-        "what a program prints or returns, run in a sandbox",
-    ),
+    # Separators, currency, percent, fractions, digits of any script.
+    "number": Kind(numbers.find_number, numbers.normalise_number),
+    # The letter of an option, or its text.
+    "option": Kind(options.find_option, options.normalise_option, True),
+    # Yes or no; true and false count too.
+    "yes_no": Kind(words.find_yes_no, words.normalise_yes_no),
+    "validity": Kind(words.find_validity, words.normalise_validity),
+    # Free text up to the end of the line.
+    "text": Kind(words.find_text, words.normalise_text),
+    # Yes or no, or the side of a coin.
+    "coin": Kind(words.find_coin, words.normalise_yes_no),
+    "letters": Kind(words.find_letters, words.normalise_letters),
+    "list": Kind(words.find_list, words.normalise_list),
+    "brackets": Kind(words.find_brackets, words.normalise_brackets),
+    # A line, compared as SQuAD does.
+    "span": Kind(spans.find_span, spans.canonical_span),
+    "whole": Kind(spans.find_whole, spans.canonical_whole),
+    # What a program prints or returns, run in a sandbox.
+    "program": Kind(_find_program, _normalise_program),
 }
 
 
@@ -148,13 +113,15 @@ def extract_answer(
 
     Source: Flan (arXiv:2210.11416), self-consistency (arXiv:2203.11171).
     """
-    find, special = kind_named(kind).find, rule_set(rules)
+    found: Found | None
+    asked, special = kind_named(kind), rule_set(rules)
     if special and special.find:
         offset = max(0, len(text) - WINDOW)
         found = special.find(text[offset:], kind, choices)
     else:
         clipped, offset = clip(text)
-        found = find(clipped, choices)
+        given = (clipped, choices) if asked.chooses else (clipped,)
+        found = asked.find(*given)
     value, start, end, rule = found or (None, 0, 0, "")
     if not value:
         return None

@@ -23,15 +23,11 @@ class RuleSet:
         normalise: `(value, kind)` to what answers and targets are compared
             as; None stands for the default.
         equal: Whether an answer counts as a target, both normalised.
-        summary: What is peculiar about it.
-        source: Where the outputs and their scores were published.
     """
 
     version: int
     find: Callable[[str, str, Choices], Found | None] | None
     normalise: Callable[[str, str], str] | None
-    summary: str
-    source: str
     equal: Callable[[str, str], bool] = lambda answer, target: answer == target
 
 
@@ -108,44 +104,21 @@ def _up_to_percent(answer: str, target: str) -> bool:
 
 
 RULE_SETS = {
-    "bbh": RuleSet(
-        1,
-        _bbh,
-        _verbatim,
-        "the text after the last 'the answer is ', compared as a string",
-        "suzgunmirac/BIG-Bench-Hard",
-    ),
-    "zero_shot_cot": RuleSet(
-        1,
-        _zero_shot_cot,
-        _verbatim,
-        "the first match after the answer trigger, compared as a string",
-        "kojima-takeshi188/zero_shot_cot",
-    ),
-    "mot_cascade": RuleSet(
-        1,
-        _mot_cascade,
-        _mot_value,
-        "the text after 'A:' or 'ans =', else the whole text; never abstains",
-        "MurongYue/LLM_MoT_cascade",
-    ),
-    "early_stopping": RuleSet(
-        1,
-        _early_stopping,
-        _verbatim,
-        "only 'the answer is yes' and 'the answer is no'",
-        "Yiwei98/ESC",
-    ),
-    "tora": RuleSet(
-        1,
-        None,
-        None,
-        "a number counts if it is right up to a factor of 100 (percent)",
-        "microsoft/ToRA",
-        _up_to_percent,
-    ),
+    # suzgunmirac/BIG-Bench-Hard: the text after the last "the answer is ",
+    # compared as a string.
+    "bbh": RuleSet(1, _bbh, _verbatim),
+    # kojima-takeshi188/zero_shot_cot: the first match after the answer
+    # trigger, compared as a string.
+    "zero_shot_cot": RuleSet(1, _zero_shot_cot, _verbatim),
+    # MurongYue/LLM_MoT_cascade: the text after "A:" or "ans =", else the whole
+    # text; it never abstains.
+    "mot_cascade": RuleSet(1, _mot_cascade, _mot_value),
+    # Yiwei98/ESC: only "the answer is yes" and "the answer is no".
+    "early_stopping": RuleSet(1, _early_stopping, _verbatim),
+    # microsoft/ToRA: a number counts if it is right up to a factor of 100.
+    "tora": RuleSet(1, None, None, _up_to_percent),
 }
 
 
-def _span(match: re.Match, offset: int) -> tuple[int, int]:
+def _span(match: re.Match[str], offset: int) -> tuple[int, int]:
     return match.start() + offset, match.end() + offset

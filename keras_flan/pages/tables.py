@@ -1,7 +1,7 @@
 """Tables as HTML, Markdown and LaTeX, from one form."""
 
 import dataclasses
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from keras_flan.pages import html as page
 
@@ -38,6 +38,14 @@ class Table:
     rows: Sequence[Sequence[str]]
     ours: frozenset[int] = frozenset()
     note: str = ""
+
+    @classmethod
+    def of(
+        cls, title: str, rows: Sequence[Mapping[str, str]], note: str = ""
+    ) -> "Table":
+        """Returns a table of rows that name their columns."""
+        cells = [tuple(row.values()) for row in rows]
+        return cls(title, tuple(rows[0]), cells, note=note)
 
     def html(self) -> str:
         """Returns the table as a part of a page."""

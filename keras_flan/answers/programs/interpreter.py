@@ -45,16 +45,13 @@ class _Leave(Exception):
         self.value = value
 
 
-class _Return(_Leave):
-    pass
+class _Return(_Leave): ...
 
 
-class _Break(_Leave):
-    pass
+class _Break(_Leave): ...
 
 
-class _Continue(_Leave):
-    pass
+class _Continue(_Leave): ...
 
 
 class Interpreter:

@@ -167,6 +167,11 @@ class PromptProtocol(Strict):
         kinds = set(map(infer_kind, targets))
         return kinds.pop() if len(kinds) == 1 else "text"
 
+    def headline_of(self, tasks: Iterable[str]) -> list[str]:
+        """Returns those of some tasks that the headline score is of."""
+        tasks = list(tasks)
+        return [task for task in self.headline if task in tasks] or tasks
+
     def baseline_of(self, task: str) -> float:
         """What guessing scores on a task, in percent."""
         return self.baselines.get(task, self.baseline)

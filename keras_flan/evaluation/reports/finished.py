@@ -13,10 +13,7 @@ from keras_flan.evaluation.benchmarks.protocols import load_protocol
 from keras_flan.evaluation.benchmarks.ways import MODES
 from keras_flan.evaluation.runs.evaluate import METRICS_FILE
 from keras_flan.evaluation.scores.judging import Judgement, judge
-from keras_flan.evaluation.scores.paper import (
-    mean_normalised,
-    normalised_average,
-)
+from keras_flan.evaluation.scores.paper import normalised_average
 from keras_flan.evaluation.scores.predictions import (
     PREDICTIONS_FILE,
     Prediction,
@@ -210,16 +207,6 @@ def _average(cells: dict, chosen: dict[str, FinishedRun]) -> float | None:
         tydiqa=cells["tydiqa"]["score"],
         mgsm=cells["mgsm"]["score"],
         **subtasks,
-    )
-
-
-def normalised(run: FinishedRun) -> float:
-    """Returns the mean normalised score of the headline tasks, in percent."""
-    tasks = run.metrics["tasks"]
-    headline = [t for t in load_protocol(run.benchmark).headline if t in tasks]
-    return mean_normalised(
-        run.benchmark,
-        {t: 100 * tasks[t]["accuracy"] for t in headline or tasks},
     )
 
 

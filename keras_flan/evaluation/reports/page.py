@@ -12,7 +12,6 @@ from keras_flan.evaluation.reports.figures import Plot, plots
 from keras_flan.evaluation.reports.finished import (
     FinishedRun,
     load_runs,
-    normalised,
     sureness,
     worst_examples,
 )
@@ -151,7 +150,10 @@ def _tiles(runs: Sequence[FinishedRun]) -> list[tuple[str, str, str]]:
         (
             page.text(f"{name}, best way"),
             page.percent(run.metrics["accuracy"]),
-            page.text(f"{run.way}; {round(normalised(run)) + 0:d} normalised"),
+            page.text(
+                f"{run.way}; {round(100 * run.metrics['normalised']) + 0:d} "
+                "normalised"
+            ),
         )
         for name, run in list(best.items())[:4]
     ]
@@ -180,27 +182,19 @@ def _significance(runs: Sequence[FinishedRun]) -> Table | None:
             except InputError:
                 continue  # other questions: not to be paired
             low, high = found["interval"]
+            ways = f"{first.benchmark}: {first.way} → {second.way}"
             rows.append(
-                (
-                    f"{first.benchmark}: {first.way} → {second.way}",
-                    f"{100 * found['difference']:+.1f}",
-                    f"{100 * low:+.1f} to {100 * high:+.1f}",
-                    str(found["gained"]),
-                    str(found["lost"]),
-                    f"{found['mcnemar']:.3f}",
-                )
+                {
+                    "Same questions": ways,
+                    "Points": f"{100 * found['difference']:+.1f}",
+                    "95% interval": f"{100 * low:+.1f} to {100 * high:+.1f}",
+                    "Gained": str(found["gained"]),
+                    "Lost": str(found["lost"]),
+                    "McNemar p": f"{found['mcnemar']:.3f}",
+                }
             )
-    header = (
-        "Same questions",
-        "Points",
-        "95% interval",
-        "Gained",
-        "Lost",
-        "McNemar p",
-    )
-    if not rows:
-        return None
-    return Table("Is the difference more than chance?", header, rows)
+    title = "Is the difference more than chance?"
+    return Table.of(title, rows) if rows else None
 
 
 def _read_overlap(path: Path) -> dict[str, Any]:
@@ -215,26 +209,20 @@ def _read_overlap(path: Path) -> dict[str, Any]:
 def _contamination(overlaps: Sequence[Mapping[str, Any]]) -> str:
     if not overlaps:
         return ""
-    rows = []
-    for found in overlaps:
-        side = found["benchmark"]
-        rows.append(
-            (
-                Path(found["against"]).name,
-                f"{side['examples']:,}",
-                f"{side['compared']:,}",
-                f"{side['overlapping']:,}",
-                f"{side['near_duplicates']:,}",
-            )
-        )
     ngram = overlaps[0]["ngram"]
-    header = (
-        "Benchmark",
-        "Examples",
-        f"With {ngram} words",
-        "Overlapping",
-        "Near-duplicates",
-    )
+    columns = {
+        "Examples": "examples",
+        f"With {ngram} words": "compared",
+        "Overlapping": "overlapping",
+        "Near-duplicates": "near_duplicates",
+    }
+    rows = [
+        {
+            "Benchmark": Path(found["against"]).name,
+            **{k: f"{found['benchmark'][v]:,}" for k, v in columns.items()},
+        }
+        for found in overlaps
+    ]
     shown = "".join(
         page.folded(
             page.text(f"{pair['task']} ~ {pair['benchmark']}"),
@@ -246,7 +234,7 @@ def _contamination(overlaps: Sequence[Mapping[str, Any]]) -> str:
     names = ", ".join(dict.fromkeys(found["name"] for found in overlaps))
     return page.card(
         "Contamination of the training mixture",
-        Table("", header, rows).html()
+        Table.of("", rows).html()
         + page.note(
             f"Mixture: {page.text(names)}. Overlapping: a run of {ngram} words "
             "is in the mixture too."

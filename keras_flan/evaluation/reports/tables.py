@@ -1,10 +1,10 @@
 """The tables of a report on finished runs."""
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from keras_flan.evaluation.reports.finished import (
     FinishedRun,
-    normalised,
     paper_row,
 )
 from keras_flan.evaluation.scores.paper import COLUMNS, published_results
@@ -36,41 +36,34 @@ _PUBLISHED_NOTE = (
 
 
 def scores_table(runs: Sequence[FinishedRun]) -> Table:
-    """Returns a row a run: accuracy, interval, failures, above guessing."""
-    rows: list[Sequence[str]] = []
+    """Returns a row per run: accuracy, interval, failures, above guessing."""
+    with_f1 = any("f1" in run.metrics for run in runs)
+    rows = []
     for run in runs:
-        found = run.metrics
-        low, high = found["interval"]
-        f1 = found.get("f1")
-        rows.append(
-            (
-                run.benchmark,
-                run.way,
-                str(run.settings.get("shots", 0)),
-                str(len(found["tasks"])),
-                f"{found['n']:,}",
-                f"{100 * found['accuracy']:.1f}",
-                f"{100 * low:.1f}\u2013{100 * high:.1f}",
-                f"{100 * found['unparsed'] / found['n']:.1f}",
-                _signed(normalised(run)),
-                "" if f1 is None else f"{100 * f1:.1f}",
-            )
-        )
-    header: Sequence[str] = (
-        "Benchmark",
-        "Way",
-        "Shots",
-        "Tasks",
-        "Examples",
-        "Accuracy %",
-        "95% interval",
-        "No answer %",
-        "Normalised %",
-        "F1 %",
-    )
-    if not any(row[-1] for row in rows):
-        header, rows = header[:-1], [row[:-1] for row in rows]
-    return Table("Scores", header, rows, note=_SCORES_NOTE)
+        row = {
+            "Benchmark": run.benchmark,
+            "Way": run.way,
+            "Shots": str(run.settings.get("shots", 0)),
+            "Tasks": str(len(run.metrics["tasks"])),
+            **_level(run.metrics),
+            "Normalised %": _signed(100 * run.metrics["normalised"]),
+        }
+        if with_f1:
+            f1 = run.metrics.get("f1")
+            row["F1 %"] = "" if f1 is None else f"{100 * f1:.1f}"
+        rows.append(row)
+    return Table.of("Scores", rows, _SCORES_NOTE)
+
+
+def _level(found: Mapping[str, Any]) -> dict[str, str]:
+    """What is said of a run, and of a group of its tasks."""
+    low, high = found["interval"]
+    return {
+        "Examples": f"{found['n']:,}",
+        "Accuracy %": f"{100 * found['accuracy']:.1f}",
+        "95% interval": f"{100 * low:.1f}\u2013{100 * high:.1f}",
+        "No answer %": f"{100 * found['unparsed'] / found['n']:.1f}",
+    }
 
 
 def _signed(value: float) -> str:
@@ -137,26 +130,13 @@ def _departures(name: str, cells: Mapping[str, Mapping]) -> list[str]:
 
 def groups_table(runs: Sequence[FinishedRun]) -> Table | None:
     """Returns the groups of the benchmarks that have some."""
-    rows = []
-    for run in runs:
-        for group, found in run.metrics.get("groups", {}).items():
-            low, high = found["interval"]
-            rows.append(
-                (
-                    f"{run.benchmark}: {group}",
-                    run.way,
-                    f"{found['n']:,}",
-                    f"{100 * found['accuracy']:.1f}",
-                    f"{100 * low:.1f}\u2013{100 * high:.1f}",
-                    f"{100 * found['unparsed'] / found['n']:.1f}",
-                )
-            )
-    header = (
-        "Group",
-        "Way",
-        "Examples",
-        "Accuracy %",
-        "95% interval",
-        "No answer %",
-    )
-    return Table("Groups of tasks", header, rows) if rows else None
+    rows = [
+        {
+            "Group": f"{run.benchmark}: {group}",
+            "Way": run.way,
+            **_level(found),
+        }
+        for run in runs
+        for group, found in run.metrics.get("groups", {}).items()
+    ]
+    return Table.of("Groups of tasks", rows) if rows else None

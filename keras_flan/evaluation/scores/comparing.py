@@ -74,8 +74,8 @@ def _by_task(
         found = tasks.setdefault(row.task or benchmark, {})
         key = row.id if row.id and row.id not in found else f"#{number}"
         found[key] = row.logged.correct
-    headline = [t for t in load_protocol(benchmark).headline if t in tasks]
-    return {task: tasks[task] for task in headline or tasks}
+    headline = load_protocol(benchmark).headline_of(tasks)
+    return {task: tasks[task] for task in headline}
 
 
 def _mean_over_tasks(tasks: Mapping[str, Sequence[float]]) -> float:

@@ -172,7 +172,7 @@ def summarise(
     summaries = {
         name: _summary(found, several) for name, found in tasks.items()
     }
-    headline = [t for t in protocol.headline if t in tasks] or list(tasks)
+    headline = protocol.headline_of(tasks)
     metrics = {
         "benchmark": protocol.name,
         **_level(headline, tasks, summaries),
