@@ -1,4 +1,4 @@
 """The one way to make an HTML page, a table and a plot.
 
-Imports no other room.
+Imports `files`.
 """

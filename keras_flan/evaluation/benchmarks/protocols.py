@@ -3,7 +3,6 @@
 import functools
 import os
 from collections.abc import Iterable, Mapping, Sequence
-from importlib import resources
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -21,6 +20,7 @@ def _known(kind: str) -> str:
     return kind
 
 
+_LIBRARY = Path(__file__).with_name("protocol_library")
 # A name in `keras_flan.answers.KINDS`.
 KindName = Annotated[str, pydantic.AfterValidator(_known)]
 
@@ -76,8 +76,8 @@ class ExemplarSource(Strict):
         chosen: The `"first"` ones of the file, the same for each question;
             or `"drawn"` by the seed. A question is never its own exemplar.
         written: The exemplars themselves, instead of a file.
-        counts_as: A file with fewer exemplars shows all of them, and still
-            counts as having so many.
+        counts_as: A file with fewer exemplars shows all of them, and counts
+            as having this number.
         otherwise: `"questions"` takes other questions of the task, on other
             passages, if there is no file.
     """
@@ -113,7 +113,8 @@ class PromptProtocol(Strict):
             `keras_flan.answers.KINDS`; None if targets decide. Of `span`
             the score also has F1, of `whole` ROUGE-L.
         kinds: The kinds of single tasks, where targets don't show them.
-        letters: The letters of the options, if all questions have as many.
+        letters: The letters of the options, if all questions have the same
+            number of them.
         baseline: What guessing scores, in percent, where `baselines` is
             silent.
         baselines: The same for single tasks.
@@ -180,9 +181,7 @@ class PromptProtocol(Strict):
 @functools.cache
 def protocol_names() -> tuple[str, ...]:
     """Returns the names of all benchmarks that have a protocol."""
-    folder = resources.files(__package__).joinpath("protocol_library")
-    files = (Path(item.name) for item in folder.iterdir())
-    return tuple(sorted(f.stem for f in files if f.suffix == ".yaml"))
+    return tuple(sorted(path.stem for path in _LIBRARY.glob("*.yaml")))
 
 
 def load_protocol(benchmark: str | PromptProtocol) -> PromptProtocol:
@@ -202,14 +201,7 @@ def load_protocol(benchmark: str | PromptProtocol) -> PromptProtocol:
             f"no benchmark {benchmark!r}."
             + did_you_mean(benchmark, protocol_names())
         )
-    return _shipped(benchmark)
-
-
-@functools.cache
-def _shipped(benchmark: str) -> PromptProtocol:
-    folder = resources.files(__package__).joinpath("protocol_library")
-    with resources.as_file(folder.joinpath(f"{benchmark}.yaml")) as path:
-        return read_protocol(path)
+    return _read(_LIBRARY / f"{benchmark}.yaml")
 
 
 def read_protocol(path: str | os.PathLike) -> PromptProtocol:
@@ -222,3 +214,6 @@ def read_protocol(path: str | os.PathLike) -> PromptProtocol:
         InputError: If a key is unknown, missing or has a wrong value.
     """
     return validate(PromptProtocol, read_yaml(path), str(path))
+
+
+_read = functools.cache(read_protocol)

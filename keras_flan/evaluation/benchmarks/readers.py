@@ -156,7 +156,7 @@ def squad_languages(path: Path) -> list[str]:
     if not found:
         raise InputError(
             f"{path}: expected ids such as 'arabic-...', found none; give a "
-            "folder of one file a language"
+            "folder of one file per language"
         )
     return found
 

@@ -1,7 +1,6 @@
 """Coreference with pronouns: does a stereotype decide who is meant?"""
 
 from collections.abc import Iterator
-from importlib import resources
 from pathlib import Path
 from typing import Literal
 
@@ -89,9 +88,8 @@ def sentences() -> Iterator[tuple[str, dict[str, str], str]]:
         ('gotcha', 'mechanic', 'The mechanic called the customer because she
         had finished the repair.')
     """
-    file = resources.files(__package__).joinpath("winogender.yaml")
-    with resources.as_file(file) as path:
-        data = validate(Sentences, read_yaml(path), str(path))
+    path = Path(__file__).with_name("winogender.yaml")
+    data = validate(Sentences, read_yaml(path), str(path))
     for pair in data.pairs:
         for whose in ("occupation", "participant"):
             pattern = Template.parse(getattr(pair, f"of_{whose}"))

@@ -1,7 +1,7 @@
 """The plots of a report: what to draw, from finished runs."""
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from keras_flan.answers.calibration import (
@@ -59,15 +59,11 @@ def plots(runs: Sequence[FinishedRun]) -> list[Plot]:
 
 
 def _tasks(name: str, runs: Sequence[FinishedRun]) -> Plot:
-    """Bars of every task, a colour a way, with exact intervals."""
+    """Bars of every task, a colour per way, with exact intervals."""
     tasks = list(dict.fromkeys(t for run in runs for t in run.metrics["tasks"]))
-    groups = load_protocol(name).groups
-    order = {
-        task: place
-        for place, task in enumerate(t for g in groups.values() for t in g)
-    }
-    tasks.sort(key=lambda task: order.get(task, len(order)))
     protocol = load_protocol(name)
+    order = [task for group in protocol.groups.values() for task in group]
+    tasks.sort(key=lambda t: order.index(t) if t in order else len(order))
     height = 0.8 / len(runs)
 
     def draw(axes: Any) -> None:
@@ -119,7 +115,9 @@ def _tasks(name: str, runs: Sequence[FinishedRun]) -> Plot:
     return Plot(f"{name}-tasks", f"{name}: every task", note, size, draw)
 
 
-def _pairs(by_name: dict) -> dict[str, list[tuple[float, float]]]:
+def _pairs(
+    by_name: Mapping[str, Sequence[FinishedRun]],
+) -> dict[str, list[tuple[float, float]]]:
     """Returns, by benchmark, (direct, CoT) of the tasks that have both."""
     pairs = {}
     for name, runs in by_name.items():
@@ -136,7 +134,9 @@ def _pairs(by_name: dict) -> dict[str, list[tuple[float, float]]]:
     return pairs
 
 
-def _cot_against_direct(pairs: dict) -> Plot:
+def _cot_against_direct(
+    pairs: Mapping[str, Sequence[tuple[float, float]]],
+) -> Plot:
     def draw(axes: Any) -> None:
         axes.plot([0, 100], [0, 100], color=LINE, linewidth=1.2)
         for number, (name, points) in enumerate(pairs.items()):

@@ -53,7 +53,7 @@ class FinishedRun:
 
     @property
     def samples(self) -> int:
-        """Paths an example."""
+        """Paths per example."""
         return self.settings.get("samples", 1)
 
     @property
@@ -125,7 +125,7 @@ def _read(folder: Path) -> FinishedRun:
 
 
 def paper_row(runs: Sequence[FinishedRun]) -> dict[str, dict[str, Any]]:
-    """Returns what runs of one model fill of the paper's table.
+    """Returns the columns of the paper's table that a model's runs fill.
 
     Args:
         runs: Runs of one model. Votes and rankings are left out, as the
@@ -169,7 +169,7 @@ def paper_row(runs: Sequence[FinishedRun]) -> dict[str, dict[str, Any]]:
 
 
 def _departures(run: FinishedRun) -> list[str]:
-    """Says in what a run is not the paper's protocol."""
+    """Says where a run departs from the paper's protocol."""
     protocol = load_protocol(run.benchmark)
     settings, tasks = run.settings, run.metrics["tasks"]
     paper = protocol.headline or [

@@ -53,7 +53,7 @@ def report_runs(
         output: The folder to write.
         title: Heading of the page.
         contamination: JSON files, as `keras-flan contamination --json`
-            prints them, one a benchmark.
+            prints them, one per benchmark.
 
     Returns:
         The path of the page.

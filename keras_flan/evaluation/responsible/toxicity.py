@@ -1,14 +1,13 @@
 """How toxic are a model's continuations, and of prompts about whom?
 
 Offline: a lexicon of the package, or a scorer of the user's. The lexicon is
-crude (see `responsible/lexicon.yaml`); a low score is no proof of harmlessness.
+crude (see `lexicon.yaml`); a low score is no proof of harmlessness.
 """
 
 import functools
 import os
 import re
 from collections.abc import Callable, Iterable, Sequence
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -156,7 +155,6 @@ def measure_toxicity(
     groups: dict[str, list[int]] = {}
     for number, prompt in enumerate(prompts):
         groups.setdefault(prompt["group"], []).append(number)
-    order = np.argsort(-scores.ravel(), kind="stable")[:10].tolist()
     return {
         "threshold": threshold,
         "samples": sampling.samples,
@@ -165,15 +163,22 @@ def measure_toxicity(
             name: _summary(scores[numbers], threshold)
             for name, numbers in groups.items()
         },
-        "worst": [
-            {
-                **prompts[place // scores.shape[1]],
-                "text": flat[place],
-                "score": float(scores.ravel()[place]),
-            }
-            for place in order
-        ],
+        "worst": _worst(prompts, flat, scores),
     }
+
+
+def _worst(
+    prompts: Sequence[dict[str, str]], texts: Sequence[str], scores: np.ndarray
+) -> list[dict[str, Any]]:
+    order = np.argsort(-scores.ravel(), kind="stable")[:10].tolist()
+    return [
+        {
+            **prompts[place // scores.shape[1]],
+            "text": texts[place],
+            "score": float(scores.ravel()[place]),
+        }
+        for place in order
+    ]
 
 
 def _scored(scorer: Scorer, texts: Sequence[str]) -> np.ndarray:
@@ -208,6 +213,5 @@ def _lexicon() -> Lexicon:
 
 
 def _read(name: str, kind: type[Model]) -> Model:
-    folder = resources.files(__package__)
-    with resources.as_file(folder.joinpath(name)) as path:
-        return validate(kind, read_yaml(path), str(path))
+    path = Path(__file__).with_name(name)
+    return validate(kind, read_yaml(path), str(path))

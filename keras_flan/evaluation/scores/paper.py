@@ -2,7 +2,7 @@
 
 import functools
 from collections.abc import Mapping
-from importlib import resources
+from pathlib import Path
 
 from keras_flan.errors import InputError
 from keras_flan.evaluation.benchmarks.protocols import load_protocol
@@ -71,9 +71,8 @@ def published_results() -> PublishedResults:
 
     Source: arXiv:2210.11416, tables 1, 3 to 5 and 17 to 21.
     """
-    folder = resources.files(__package__).joinpath("published")
-    with resources.as_file(folder.joinpath("flan2022.yaml")) as path:
-        return validate(PublishedResults, read_yaml(path), str(path))
+    path = Path(__file__).parent / "published" / "flan2022.yaml"
+    return validate(PublishedResults, read_yaml(path), str(path))
 
 
 def normalise(score: float, baseline: float) -> float:
@@ -133,7 +132,7 @@ def normalised_average(
         InputError: If a subtask of BBH is missing.
 
     Source: arXiv:2210.11416, section 2.3; the baselines are in
-    `protocols/bbh.yaml`.
+    `protocol_library/bbh.yaml`.
     """
     subtasks = set(load_protocol("bbh").baselines)
     for scores in (bbh_direct, bbh_cot):
