@@ -5,10 +5,13 @@ or Keras, so each package lists its public names and where they live.
 """
 
 import importlib
+from collections.abc import Callable
 from typing import Any
 
 
-def attach(package: str, names: dict[str, str]):
+def attach(
+    package: str, names: dict[str, str]
+) -> tuple[Callable[[str], Any], Callable[[], list[str]], list[str]]:
     """Returns `__getattr__`, `__dir__` and `__all__` for a package.
 
     Args:
@@ -22,7 +25,7 @@ def attach(package: str, names: dict[str, str]):
         ... )
     """
 
-    def __getattr__(name):
+    def __getattr__(name: str) -> Any:
         if name not in names:
             raise AttributeError(
                 f"module {package!r} has no attribute {name!r}"
@@ -31,7 +34,7 @@ def attach(package: str, names: dict[str, str]):
         loaded = importlib.import_module(module, package)
         return getattr(loaded, name) if names[name] else loaded
 
-    def __dir__():
+    def __dir__() -> list[str]:
         return sorted(names)
 
     return __getattr__, __dir__, sorted(names)

@@ -55,7 +55,9 @@ REVERSE = (
 )
 
 
-def _ask(draws: Draws, texts: tuple[str, ...], items, **fields: str) -> str:
+def _ask(
+    draws: Draws, texts: tuple[str, ...], items: list[str], **fields: str
+) -> str:
     return draws.pick(texts).format(
         items=", ".join(items), name=draws.pick(NAMES), **fields
     )

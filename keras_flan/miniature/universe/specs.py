@@ -28,7 +28,7 @@ class Draws:
         >>> draws.pick(["Monday", "Tuesday"]), draws.between(1, 6)
     """
 
-    def __init__(self, seed: str):
+    def __init__(self, seed: str) -> None:
         self._uniform = random.Random(seed).random
 
     def below(self, n: int) -> int:
