@@ -193,20 +193,28 @@ class T5(LanguageModel):
         keys = self._keys(training)
         segments = _segments(inputs, "decoder")
         token_ids = inputs["encoder_token_ids"]
-        encoded = self.encode(token_ids, encoder_segments, keys)
+        encoded = self.encode(token_ids, encoder_segments, keys=keys)
         token_ids = inputs["decoder_token_ids"]
-        return self.decode(token_ids, segments, encoded, encoder_segments, keys)
+        return self.decode(
+            token_ids, segments, encoded, encoder_segments, keys=keys
+        )
 
     def encode(
-        self, token_ids: Tensor, segment_ids: Tensor, keys: Tensor | None = None
+        self,
+        token_ids: Tensor,
+        segment_ids: Tensor,
+        training: bool = False,
+        keys: Tensor | None = None,
     ) -> Tensor:
         """Returns the encoder's output, `(batch, input_length, hidden_dim)`.
 
         Args:
             token_ids: int `(batch, input_length)`.
             segment_ids: int `(batch, input_length)`; 0 at padding.
-            keys: Of dropout; `None` drops nothing.
+            training: Whether dropout is on.
+            keys: Of dropout, if they are drawn already.
         """
+        keys = self._keys(training) if keys is None else keys
         mask = same_segment(segment_ids, segment_ids)
 
         def block(layer: Any, x: Tensor, drop: Dropout, bias: Tensor) -> Tensor:
@@ -222,6 +230,7 @@ class T5(LanguageModel):
         segment_ids: Tensor,
         encoded: Tensor,
         encoder_segments: Tensor,
+        training: bool = False,
         keys: Tensor | None = None,
     ) -> Tensor:
         """Returns the decoder's output, `(batch, target_length, hidden_dim)`.
@@ -232,8 +241,10 @@ class T5(LanguageModel):
             segment_ids: int `(batch, target_length)`; 0 at padding.
             encoded: The output of `encode`.
             encoder_segments: int `(batch, input_length)`.
+            training: As for `encode`.
             keys: As for `encode`.
         """
+        keys = self._keys(training) if keys is None else keys
         position = ops.arange(ops.shape(token_ids)[1])
         causal = position[:, None] >= position[None, :]
         mask = ops.logical_and(same_segment(segment_ids, segment_ids), causal)
