@@ -287,20 +287,22 @@ class Bench:
         return result
 
 
+# The settings of each kind of adapter.
+_ADAPTERS = {"lora": {"rank": 8}, "houlsby": {"width": 16}}
+
+
 class _Start:
     """A model that can be brought back to where it began."""
 
     def __init__(self, model: "T5", method: str) -> None:
         from keras import ops
 
-        from keras_flan.models import add_houlsby, add_lora
+        from keras_flan.models.adapters.saving import KINDS
         from keras_flan.training.adafactor import Adafactor
         from keras_flan.training.losses import TokenCrossentropy
 
-        if method == "lora":
-            add_lora(model, rank=8)
-        elif method == "houlsby":
-            add_houlsby(model, width=16)
+        if method in KINDS:
+            KINDS[method].add(model, **_ADAPTERS[method])
         optimizer = Adafactor(1e-3)
         optimizer.build(model.trainable_variables)
         model.compile(optimizer=optimizer, loss=TokenCrossentropy())
