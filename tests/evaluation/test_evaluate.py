@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 import pytest
 
 from keras_flan.errors import InputError
+from keras_flan.evaluation.benchmarks.protocols import load_protocol
 from keras_flan.evaluation.runs.evaluate import evaluate
 from keras_flan.evaluation.runs.identity import model_hash
 from keras_flan.evaluation.scores.predictions import read_predictions
@@ -113,6 +114,20 @@ def test_rows_metrics_and_score_agree(tmp_path, gsm8k):
     assert metrics["accuracy"] == pytest.approx(sum(right) / 3)
     assert metrics["tasks"]["gsm8k"]["n"] == 3
     assert metrics["unparsed"] == 1
+
+
+def test_a_protocol_goes_in_place_of_a_name(tmp_path, gsm8k):
+    protocol = load_protocol("gsm8k").model_copy(update={"extractor": "text"})
+    read = [
+        evaluate(FakeModel(TEXTS), one, gsm8k, output=tmp_path / str(number))
+        for number, one in enumerate(("gsm8k", protocol))
+    ]
+    assert [metrics["accuracy"] for metrics in read] == [
+        pytest.approx(1 / 3),
+        pytest.approx(1 / 3),
+    ]
+    rows = read_predictions(tmp_path / "1")
+    assert [row.answer_kind for row in rows] == ["text"] * 3
 
 
 def test_one_path_is_greedy_and_runs_are_the_same(tmp_path, gsm8k):

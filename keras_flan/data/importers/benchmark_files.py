@@ -27,7 +27,7 @@ def _aqua(row: dict[str, Any]) -> base.Found:
         return reason
     options = [option[2:].strip() or option for option in options]
     return {
-        **_multiple_choice(row["question"], options, str(letter)),
+        **multiple_choice(row["question"], options, str(letter)),
         "rationale": row["rationale"].strip(),
     }
 
@@ -47,7 +47,7 @@ def _commonsenseqa(row: dict[str, Any]) -> base.Found:
     ]
     if not _are_texts(options):
         return f"expected texts under 'choices', found {choices!r:.40}"
-    return _multiple_choice(asked["stem"], options, row["answerKey"])
+    return multiple_choice(asked["stem"], options, row["answerKey"])
 
 
 def _are_texts(value: Any) -> bool:
@@ -58,9 +58,10 @@ def _are_texts(value: Any) -> bool:
     )
 
 
-def _multiple_choice(
+def multiple_choice(
     question: str, options: list[str], answer: str
 ) -> dict[str, str]:
+    """Returns the fields of a question with options, on single lines."""
     return {
         "question": question.strip(),
         "options": "\n".join(" ".join(o.split()) for o in options),

@@ -5,7 +5,7 @@ here. A score counts every question, so a row that can't be used is an error.
 """
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 
 from keras_flan.data.importers import benchmark_files, squad
@@ -104,15 +104,12 @@ def _flan_cot(path: Path, task: str) -> list[SourceQuestion]:
         letter = re.fullmatch(r"\(([A-Z])\)", answer)
         if not letter and answer in options:
             answer = _LABELS[options.index(answer)]
-        questions.append(
-            _multiple_choice(
-                question.id,
-                stem,
-                options,
-                letter[1] if letter else answer,
-                question.fields["rationale"],
-            )
+        fields = benchmark_files.multiple_choice(
+            stem, options, letter[1] if letter else answer
         )
+        if rationale := question.fields["rationale"].strip():
+            fields["rationale"] = rationale
+        questions.append(SourceQuestion(question.id, laid_out(fields)))
     return questions
 
 
@@ -180,23 +177,6 @@ READERS: dict[str, Callable[[Path, str], list[SourceQuestion]]] = {
     "strategyqa": _yes_no,
     "worked-problems": _worked,
 }
-
-
-def _multiple_choice(
-    id: str,
-    question: str,
-    options: Sequence[str],
-    answer: str,
-    rationale: str = "",
-) -> SourceQuestion:
-    fields = {
-        "question": question.strip(),
-        "options": "\n".join(" ".join(o.split()) for o in options),
-        "answer": answer.strip(),
-    }
-    if rationale:
-        fields["rationale"] = rationale.strip()
-    return SourceQuestion(id, laid_out(fields))
 
 
 def same_place(question: SourceQuestion, asked: SourceQuestion) -> bool:
