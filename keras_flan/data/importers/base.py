@@ -208,12 +208,9 @@ def clean_name(text: str) -> str:
 
 
 def data_files(path: Path, suffix: str) -> list[Path]:
-    """Returns a file as a list, or the files of a folder in order.
+    """Returns a file as a list, or a folder's files of a suffix, in order.
 
-    Args:
-        path: The file or folder.
-        suffix: What the files of a folder end in, such as `.csv`; the same
-            with `.gz` counts too.
+    The suffix is such as `.csv`; the same with `.gz` counts too.
 
     Raises:
         InputError: If the folder has no such file.
@@ -230,15 +227,19 @@ def data_files(path: Path, suffix: str) -> list[Path]:
 
 
 def parts_of_folder(
-    path: Path, suffix: str, open: Callable[[Path], Source]
-) -> list[Part] | None:
-    """Returns a task for each file of a folder; None for a single file."""
-    if not path.is_dir():
-        return None
-    return [
-        Part(file, open(file).name, functools.partial(open, file))
-        for file in data_files(path, suffix)
-    ]
+    suffix: str, open: Callable[[Path], Source]
+) -> Callable[[Path, Options], list[Part] | None]:
+    """Returns the `parts` of a format whose folders have a task per file."""
+
+    def parts(path: Path, options: Options) -> list[Part] | None:
+        if not path.is_dir():
+            return None
+        return [
+            Part(file, open(file).name, functools.partial(open, file))
+            for file in data_files(path, suffix)
+        ]
+
+    return parts
 
 
 def require(package: str, extra: str) -> ModuleType:
@@ -299,9 +300,7 @@ def line_rows(
 ) -> Iterator[Row | Reject]:
     """Yields a row of each line that is not blank.
 
-    Args:
-        path: The file.
-        fields_of: Returns the fields of a line, or why it can't be used.
+    `fields_of` returns the fields of a line, or why it can't be used.
     """
     for number, line in read_lines(path):
         yield row_or_reject(path, number, fields_of(line), line)
@@ -423,6 +422,11 @@ def one_line(text: str) -> str:
     """Returns the text with a blank for each run of line breaks."""
     parts = (part.strip() for part in re.split(r"[\r\n]", text))
     return " ".join(part for part in parts if part)
+
+
+def text_or_empty(value: Any) -> str:
+    """Returns a value that a source may lack or have in another form."""
+    return value if isinstance(value, str) else ""
 
 
 def as_json(value: Any) -> str:

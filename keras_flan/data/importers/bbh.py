@@ -22,14 +22,11 @@ def _fields(example: Any) -> base.Found:
 def _read(path: Path, options: base.Options) -> base.Source:
     document = base.read_document(path, "examples")
     rows = list(base.item_rows(path, "examples", document["examples"], _fields))
-    answers = [
-        row.fields["answer"] for row in rows if isinstance(row, base.Row)
-    ]
+    used = [row.fields for row in rows if isinstance(row, base.Row)]
     # A few tasks of options have one or two targets that are none.
-    letters = sum(bool(re.fullmatch(r"\([A-Z]\)", a)) for a in answers)
-    kind = "option" if 2 * letters > len(answers) else "text"
-    canary = document.get("canary")
-    extra = {"canary": canary} if canary else {}
+    letters = sum(bool(re.fullmatch(r"\([A-Z]\)", f["answer"])) for f in used)
+    kind = "option" if 2 * letters > len(used) else "text"
+    extra = {k: document[k] for k in ("canary",) if document.get(k)}
     return base.Source(rows, base.task_name(path, "bbh"), "bbh", kind, extra)
 
 

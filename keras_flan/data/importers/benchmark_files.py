@@ -35,10 +35,8 @@ def _aqua(row: dict[str, Any]) -> base.Found:
 def _commonsenseqa(row: dict[str, Any]) -> base.Found:
     """Returns the fields of a row with a stem and labelled choices."""
     asked: Any = row.get("question")
-    reason = base.missing_text(row, ["answerKey"]) or base.missing_text(
-        asked, ["stem"]
-    )
-    if reason:
+    reason = base.missing_text(row, ["answerKey"])
+    if reason := reason or base.missing_text(asked, ["stem"]):
         return reason
     choices = asked.get("choices")
     options: Any = [
@@ -76,9 +74,8 @@ def _of_objects(
 
     def read(path: Path, options: base.Options) -> base.Source:
         rows = base.object_rows(path, fields_of, "id")
-        return base.Source(
-            rows, base.task_name(path, format), answer_kind="option"
-        )
+        name = base.task_name(path, format)
+        return base.Source(rows, name, answer_kind="option")
 
     return base.Importer(format, "Questions with options, one per line.", read)
 
@@ -164,12 +161,9 @@ def parse_exemplars(text: str, place: str) -> tuple[str, list[dict[str, str]]]:
                 f"{place}: exemplar {number}: expected {missing!r} in it, "
                 f"found none in {block[:40]!r}...; {_RESTORE}"
             )
+        answer = answer.removesuffix(".")
         exemplars.append(
-            {
-                "question": question,
-                "rationale": rationale,
-                "answer": answer.removesuffix("."),
-            }
+            {"question": question, "rationale": rationale, "answer": answer}
         )
     return description, exemplars
 

@@ -47,12 +47,9 @@ def _read(path: Path, options: base.Options) -> base.Source:
     document = base.read_document(path, "examples")
     rows = list(base.item_rows(path, "examples", document["examples"], _fields))
     used = [row.fields for row in rows if isinstance(row, base.Row)]
-    is_yes_no = all(
-        fields["answer"].lower() in ("yes", "no") for fields in used
-    )
+    is_yes_no = all(f["answer"].lower() in ("yes", "no") for f in used)
     has_options = all("options" in fields for fields in used)
-    name = document.get("name")
-    name = base.clean_name(name) if isinstance(name, str) else ""
+    name = base.clean_name(base.text_or_empty(document.get("name")))
     extra = {k: document[k] for k in ("canary",) if document.get(k)}
     return base.Source(
         rows,

@@ -9,13 +9,7 @@ possible to tell", and the first explanation as the rationale.
 from collections.abc import Iterator
 from pathlib import Path
 
-from keras_flan.data.importers.base import (
-    Importer,
-    Options,
-    Reject,
-    Row,
-    Source,
-)
+from keras_flan.data.importers import base
 from keras_flan.errors import InputError
 from keras_flan.files import read_text
 
@@ -67,7 +61,7 @@ def _lines(path: Path) -> list[str]:
     return [line.strip() for line in lines[: -1 if not lines[-1] else None]]
 
 
-def _rows(files: list[Path]) -> Iterator[Row | Reject]:
+def _rows(files: list[Path]) -> Iterator[base.Row | base.Reject]:
     columns = [_lines(path) for path in files]
     for path, lines in zip(files, columns, strict=True):
         if len(lines) != len(columns[0]):
@@ -80,31 +74,29 @@ def _rows(files: list[Path]) -> Iterator[Row | Reject]:
     for number, cells in enumerate(zip(*columns, strict=True), 1):
         premise, hypothesis, label, *explanations = cells
         rationale = next(filter(None, explanations), "")
-        reason = ""
+        found: base.Found
         if label not in _ANSWERS:
-            reason = f"expected {', '.join(_ANSWERS)}, found {label!r:.40}"
+            found = f"expected {', '.join(_ANSWERS)}, found {label!r:.40}"
         elif not (premise and hypothesis and rationale):
-            reason = "the premise, the hypothesis or the explanation is empty"
-        if reason:
-            yield Reject(labels, number, reason, "\t".join(cells))
-            continue
-        fields = {
-            "premise": premise,
-            "hypothesis": hypothesis,
-            "label": label,
-            "question": _QUESTION.format(premise, hypothesis),
-            "answer": _ANSWERS[label],
-            "rationale": rationale,
-        }
-        yield Row(labels, number, fields)
+            found = "the premise, the hypothesis or the explanation is empty"
+        else:
+            found = {
+                "premise": premise,
+                "hypothesis": hypothesis,
+                "label": label,
+                "question": _QUESTION.format(premise, hypothesis),
+                "answer": _ANSWERS[label],
+                "rationale": rationale,
+            }
+        yield base.row_or_reject(labels, number, found, "\t".join(cells))
 
 
-def _read(path: Path, options: Options) -> Source:
+def _read(path: Path, options: base.Options) -> base.Source:
     files = _files(path, options.split)
-    return Source(_rows(files), "esnli", "esnli", "text")
+    return base.Source(_rows(files), "esnli", "esnli", "text")
 
 
-IMPORTER = Importer(
+IMPORTER = base.Importer(
     format="esnli",
     summary="e-SNLI: a folder of s1.*, s2.*, labels.*, preproc1_expl_*.*",
     read=_read,

@@ -8,8 +8,9 @@ A data set of which only the development split is there is taken from that.
 
 import dataclasses
 import functools
+import itertools
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path, PurePath
 
 from keras_flan.data.importers import (
@@ -74,12 +75,12 @@ def _parts(path: Path, options: base.Options) -> list[base.Part]:
             f"{path}: expected the folder that holds the downloaded files"
         )
     files = sorted(file for file in path.rglob("*") if file.is_file())
-    found = [
-        *_known(files),
-        *_t0(files),
-        *_natural_instructions(files, options.keep_mmlu),
-    ]
-    return list(_once(found))
+    found = (
+        _known(files),
+        _t0(files),
+        _natural_instructions(files, options.keep_mmlu),
+    )
+    return list(_once(itertools.chain(*found)))
 
 
 def _once(parts: Iterable[base.Part]) -> Iterator[base.Part]:
@@ -87,32 +88,23 @@ def _once(parts: Iterable[base.Part]) -> Iterator[base.Part]:
     first: dict[str, Path] = {}
     for part in parts:
         if not part.left_out:
-            name = plain_name(part.name)
-            before = first.setdefault(name, part.path)
+            before = first.setdefault(plain_name(part.name), part.path)
             if before != part.path:
-                part = dataclasses.replace(
-                    part, left_out=f"{part.name} is taken from {before}"
-                )
+                why = f"{part.name} is taken from {before}"
+                part = dataclasses.replace(part, left_out=why)
         yield part
 
 
 def _known(files: list[Path]) -> Iterator[base.Part]:
     """Finds the files of the table; of each task, the best one."""
-    tasks = _tasks("cot", "muffin")
+    registered = (*registry_tasks("cot"), *registry_tasks("muffin"))
+    tasks = {task.name: task for task in registered}
     for name, entries in _public_files().items():
-        matches = (
-            (entry, file)
-            for entry in entries
-            for file in files
-            if _is_named(file, entry.file)
-        )
-        for entry, file in matches:
-            read = functools.partial(_read_known, file, tasks[name], entry)
-            yield base.Part(file, name, read)
-
-
-def _is_named(file: Path, name: str) -> bool:
-    return PurePath(file.parent, file.name.removesuffix(".gz")).match(name)
+        for entry, file in itertools.product(entries, files):
+            plain = PurePath(file.parent, file.name.removesuffix(".gz"))
+            if plain.match(entry.file):
+                read = functools.partial(_read_known, file, tasks[name], entry)
+                yield base.Part(file, name, read)
 
 
 def _read_known(file: Path, task: RegistryTask, entry: _File) -> base.Source:
@@ -136,7 +128,7 @@ def _read_known(file: Path, task: RegistryTask, entry: _File) -> base.Source:
 
 def _t0(files: list[Path]) -> Iterator[base.Part]:
     """Finds files `t0*.jsonl`, and such of any name in folders `t0*`."""
-    tasks = _by_plain_name("t0_sf")
+    tasks = _plain_names("t0_sf")
     for file in files:
         if not (
             _T0.fullmatch(file.name)
@@ -156,7 +148,7 @@ def _natural_instructions(
     files: list[Path], keep_mmlu: bool
 ) -> Iterator[base.Part]:
     """Finds `task..._*.json`, and `train.json` in folders of such names."""
-    tasks = _by_plain_name("niv2")
+    tasks = _plain_names("niv2")
     for file in files:
         if not file.name.endswith((".json", ".json.gz")):
             continue
@@ -184,12 +176,8 @@ def _for_training(
     return dataclasses.replace(source, split="train")
 
 
-def _tasks(*mixtures: str) -> Mapping[str, RegistryTask]:
-    return {t.name: t for name in mixtures for t in registry_tasks(name)}
-
-
-def _by_plain_name(mixture: str) -> Mapping[str, RegistryTask]:
-    return {plain_name(t.name): t for t in registry_tasks(mixture)}
+def _plain_names(mixture: str) -> set[str]:
+    return {plain_name(task.name) for task in registry_tasks(mixture)}
 
 
 def _read(path: Path, options: base.Options) -> base.Source:

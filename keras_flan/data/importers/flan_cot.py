@@ -53,15 +53,11 @@ def _read(path: Path, options: base.Options) -> base.Source:
     return _open(path, options.name)
 
 
-def _parts(path: Path, options: base.Options) -> list[base.Part] | None:
-    return base.parts_of_folder(path, ".tsv", _open)
-
-
 IMPORTER = base.Importer(
     format="flan-cot",
     summary="Flan CoT TSV, or a folder of them: question, answer, rationale",
     read=_read,
     origin="https://github.com/google-research/FLAN",
     license="Apache-2.0",
-    parts=_parts,
+    parts=base.parts_of_folder(".tsv", _open),
 )

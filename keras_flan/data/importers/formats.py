@@ -26,33 +26,21 @@ from keras_flan.data.importers import (
 from keras_flan.data.importers.base import Importer, Options
 from keras_flan.errors import InputError, did_you_mean
 
+# fmt: off
+_MODULES = (
+    flan2022, gsm8k, flan_cot, natural_instructions, t0, squad, tydiqa, mgsm,
+    esnli, qed, bbh, mmlu, bigbench,
+)
+# fmt: on
 IMPORTERS: dict[str, Importer] = {
     importer.format: importer
     for importer in (
-        flan2022.IMPORTER,
-        gsm8k.IMPORTER,
-        flan_cot.IMPORTER,
-        natural_instructions.IMPORTER,
-        t0.IMPORTER,
-        squad.IMPORTER,
-        tydiqa.IMPORTER,
-        mgsm.IMPORTER,
-        esnli.IMPORTER,
-        qed.IMPORTER,
-        bbh.IMPORTER,
-        mmlu.IMPORTER,
-        bigbench.IMPORTER,
-        word_problems.MATH_PROBLEMS,
-        word_problems.ASDIV,
-        tagging.CONLL,
-        tagging.SLOTS,
-        tables.CSV,
-        tables.TSV,
-        tables.JSONL,
-        tables.JSON,
+        *(module.IMPORTER for module in _MODULES),
+        *(word_problems.MATH_PROBLEMS, word_problems.ASDIV),
+        *(tagging.CONLL, tagging.SLOTS),
+        *(tables.CSV, tables.TSV, tables.JSONL, tables.JSON),
         tables.LABELLED_LINES,
-        libraries.HF,
-        libraries.TFDS,
+        *(libraries.HF, libraries.TFDS),
     )
 }
 

@@ -10,11 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from keras_flan.data.importers.base import Importer, Part, open_with_origin
-from keras_flan.data.importers.formats import (
-    IMPORTERS,
-    existing,
-    find_importer,
-)
+from keras_flan.data.importers.formats import IMPORTERS, existing, find_importer
 from keras_flan.data.importers.many import (
     RUNNERS,
     TaskImport,
@@ -29,6 +25,7 @@ from keras_flan.errors import InputError, did_you_mean
 from keras_flan.files import write_jsonl
 from keras_flan.progress import track
 
+_Described = list[dict[str, str]]
 _Run = Callable[[Sequence[TaskImport]], Iterable[RecordInfo | InputError]]
 
 
@@ -239,7 +236,7 @@ def _plan(
     parts: Iterable[Part],
     output: str | os.PathLike,
     settings: Settings,
-) -> tuple[list[TaskImport], list[dict[str, str]], list[dict[str, str]]]:
+) -> tuple[list[TaskImport], _Described, _Described]:
     """Returns the tasks to import, those that can't be, those not wanted."""
     settings = dataclasses.replace(settings, progress=False)
     tasks: dict[Path, TaskImport] = {}

@@ -27,13 +27,7 @@ _BYTES_PER_PROCESS = 16 << 20
 
 @dataclasses.dataclass(frozen=True)
 class TaskImport:
-    """A task to be imported.
-
-    Args:
-        part: Where it is.
-        output: The folder of its record set.
-        settings: What the user asked for.
-    """
+    """A task to be imported to a folder of its own."""
 
     part: Part
     output: Path
@@ -79,18 +73,11 @@ def run_local(
 def run_beam(
     tasks: Sequence[TaskImport], output: Path, options: Sequence[str] = ()
 ) -> list[RecordInfo | InputError]:
-    """Imports tasks by an Apache Beam pipeline.
+    """Returns what each task's `run` does, by an Apache Beam pipeline.
 
-    Args:
-        tasks: The tasks. Their files, and `output`, must be in places that
-            all workers see.
-        output: A folder; what the tasks return passes through a new one in it.
-        options: Options of the pipeline, such as
-            `["--runner=FlinkRunner"]`; by default Beam's own runner works on
-            this machine.
-
-    Returns:
-        What each task's `run` returned, in order.
+    The tasks' files, and `output`, must be in places that all workers see;
+    results pass through a new folder in `output`. By default Beam's own
+    runner works on this machine.
     """
     beam = require("apache_beam", "beam")
     from apache_beam.options.pipeline_options import PipelineOptions
@@ -109,12 +96,11 @@ def run_beam(
                     os.path.join(folder, "results"), file_name_suffix=".jsonl"
                 )
             )
-        lines = [
-            line
+        results = dict(
+            json.loads(line)
             for path in Path(folder).glob("*.jsonl")
             for line in path.read_text("utf-8").splitlines()
-        ]
-    results = dict(json.loads(line) for line in lines)
+        )
     return [_from_json(results[number]) for number in range(len(tasks))]
 
 

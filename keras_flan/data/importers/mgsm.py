@@ -5,6 +5,7 @@ words for "question" and "answer" in front, which end in a colon; they are
 removed too.
 """
 
+import itertools
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -47,21 +48,23 @@ def _exemplar_rows(path: Path) -> Iterator[base.Row | base.Reject]:
             f"{path}: expected a list under {_SOLUTIONS!r} and an object under "
             f"{_EXEMPLARS!r}, found the keys {sorted(document)!r:.80}"
         )
-    number = 0
+    number = itertools.count(1)
     for language, exemplars in languages.items():
+        place = f"{_EXEMPLARS}.{language}"
         if not isinstance(exemplars, dict):
-            number += 1
-            reason = f"{_EXEMPLARS}.{language}: expected an object"
-            yield base.Reject(path, number, reason, base.as_json(exemplars))
+            reason = f"{place}: expected an object"
+            text = base.as_json(exemplars)
+            yield base.Reject(path, next(number), reason, text)
             continue
         for key, exemplar in exemplars.items():
-            number += 1
-            fields = _exemplar(key, exemplar, answers)
-            if isinstance(fields, str):
-                reason = f"{_EXEMPLARS}.{language}.{key}: {fields}"
-                yield base.Reject(path, number, reason, base.as_json(exemplar))
+            found = _exemplar(key, exemplar, answers)
+            if isinstance(found, str):
+                found = f"{place}.{key}: {found}"
             else:
-                yield base.Row(path, number, {**fields, "language": language})
+                found["language"] = language
+            yield base.row_or_reject(
+                path, next(number), found, base.as_json(exemplar)
+            )
 
 
 def _exemplar(key: str, exemplar: Any, answers: list[Any]) -> base.Found:
@@ -81,7 +84,7 @@ def _exemplar(key: str, exemplar: Any, answers: list[Any]) -> base.Found:
     return {**texts, "answer": str(answers[place - 1])}
 
 
-def _open(path: Path) -> base.Source:
+def _open(path: Path, options: base.Options | None = None) -> base.Source:
     language = base.file_stem(path).rpartition("_")[2]
     family = f"mgsm_{language}" if language in _LANGUAGES else "gsm8k"
     if path.name.removesuffix(".gz").endswith(".json"):
@@ -91,19 +94,11 @@ def _open(path: Path) -> base.Source:
     return base.Source(rows, base.task_name(path, "mgsm"), family, "number")
 
 
-def _read(path: Path, options: base.Options) -> base.Source:
-    return _open(path)
-
-
-def _parts(path: Path, options: base.Options) -> list[base.Part] | None:
-    return base.parts_of_folder(path, ".tsv", _open)
-
-
 IMPORTER = base.Importer(
     format="mgsm",
     summary="MGSM TSV, or a folder of one per language; the exemplars JSON",
-    read=_read,
+    read=_open,
     origin="https://github.com/google-research/url-nlp",
     license="CC-BY-4.0",
-    parts=_parts,
+    parts=base.parts_of_folder(".tsv", _open),
 )

@@ -28,7 +28,7 @@ _LISTS = {  # Key of the file to key of dataset_info.json.
 }
 
 
-def _open(path: Path) -> base.Source:
+def _open(path: Path, options: base.Options | None = None) -> base.Source:
     document = base.read_document(path, "Instances")
     definition = next(iter(_texts(path, document, "Definition")), "")
     if not definition:
@@ -72,33 +72,24 @@ def _texts(path: Path, document: dict, key: str) -> list[str]:
 def _examples(document: dict) -> list[dict[str, str]]:
     """Returns the positive examples that come with an explanation."""
     found = document.get("Positive Examples")
-    examples = []
-    for example in found if isinstance(found, list) else []:
-        if not base.missing_text(example, ("input", "output", "explanation")):
-            examples.append(
-                {
-                    "example_input": example["input"].strip(),
-                    "example_output": example["output"].strip(),
-                    "example_explanation": example["explanation"].strip(),
-                }
-            )
-    return examples
+    keys = ("input", "output", "explanation")
+    return [
+        {f"example_{key}": example[key].strip() for key in keys}
+        for example in (found if isinstance(found, list) else [])
+        if not base.missing_text(example, keys)
+    ]
 
 
 def _rows(
-    path: Path,
-    instances: list,
-    definition: str,
-    examples: list[dict[str, str]],
+    path: Path, instances: list, definition: str, examples: list[dict[str, str]]
 ) -> Iterator[base.Row | base.Reject]:
     for number, instance in enumerate(instances, 1):
         reason = base.missing_text(instance, ["input"])
         references = [] if reason else _references(instance.get("output"))
         if not reason and not references:
-            found = instance.get("output")
             reason = (
                 "expected a text, or a list with one, under 'output', found "
-                f"{found!r:.40}"
+                f"{instance.get('output')!r:.40}"
             )
         if reason:
             reason = f"Instances[{number - 1}]: {reason}"
@@ -112,13 +103,8 @@ def _rows(
             "references": base.as_json(references),
             **_shown(examples, number, inputs),
         }
-        source_id = instance.get("id")
-        yield base.Row(
-            path,
-            number,
-            fields,
-            source_id if isinstance(source_id, str) else "",
-        )
+        source_id = base.text_or_empty(instance.get("id"))
+        yield base.Row(path, number, fields, source_id)
 
 
 def _references(output: Any) -> list[str]:
@@ -135,18 +121,10 @@ def _shown(
 ) -> dict[str, str]:
     """Returns the positive example that goes with an instance, or `{}`."""
     turn = number % len(examples) if examples else 0
-    return next(
-        (
-            example
-            for example in examples[turn:] + examples[:turn]
-            if example["example_input"] != inputs
-        ),
-        {},
-    )
-
-
-def _read(path: Path, options: base.Options) -> base.Source:
-    return _open(path)
+    for example in examples[turn:] + examples[:turn]:
+        if example["example_input"] != inputs:
+            return example
+    return {}
 
 
 def _parts(path: Path, options: base.Options) -> list[base.Part] | None:
@@ -168,7 +146,7 @@ def part_of_file(path: Path, keep_mmlu: bool) -> base.Part:
 IMPORTER = base.Importer(
     format="natural-instructions",
     summary="Natural Instructions JSON; a folder: one record set per task",
-    read=_read,
+    read=_open,
     origin="https://github.com/allenai/natural-instructions",
     license="Apache-2.0",
     parts=_parts,

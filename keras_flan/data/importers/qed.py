@@ -78,14 +78,13 @@ def _fields(value: dict[str, Any]) -> base.Found:
     if isinstance(found, str):
         return found
     rationale, answer = found
-    title = value.get("title_text", "")
     return {
         "question": _QUESTION.format(
             value["paragraph_text"].strip(), value["question_text"].strip()
         ),
         "answer": answer,
         "rationale": rationale,
-        "title": title if isinstance(title, str) else "",
+        "title": base.text_or_empty(value.get("title_text")),
     }
 
 

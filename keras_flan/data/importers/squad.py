@@ -23,8 +23,7 @@ def _list(value: Any, key: str) -> list:
     return found if isinstance(found, list) else [value]
 
 
-def read_rows(path: Path, data: list) -> Iterator[base.Row | base.Reject]:
-    """Yields the questions under the key `data` of a file."""
+def _rows(path: Path, data: list) -> Iterator[base.Row | base.Reject]:
     for number, (place, item, title, paragraph) in enumerate(_items(data), 1):
         reason = base.missing_text(paragraph, ["context"])
         reason = reason or base.missing_text(item, ["question"])
@@ -42,9 +41,14 @@ def read_rows(path: Path, data: list) -> Iterator[base.Row | base.Reject]:
                 "context": paragraph["context"].strip(),
                 "question": item["question"].strip(),
                 "answer": first["text"].strip(),
-                "title": title if isinstance(title, str) else "",
+                "title": base.text_or_empty(title),
             }
             yield base.Row(path, number, fields, str(item.get("id", "")))
+
+
+def read_rows(path: Path) -> Iterator[base.Row | base.Reject]:
+    """Returns the questions of a file, which has been read then."""
+    return _rows(path, base.read_document(path, "data")["data"])
 
 
 def references(path: Path) -> dict[str, tuple[str, ...]]:
@@ -63,10 +67,8 @@ def references(path: Path) -> dict[str, tuple[str, ...]]:
 
 
 def _read(path: Path, options: base.Options) -> base.Source:
-    data = base.read_document(path, "data")["data"]
-    return base.Source(
-        read_rows(path, data), base.task_name(path, "squad"), "squad", "text"
-    )
+    name = base.task_name(path, "squad")
+    return base.Source(read_rows(path), name, "squad", "text")
 
 
 IMPORTER = base.Importer(

@@ -6,9 +6,10 @@ record sets. The line break that ends a prompt and the `<|endoftext|>` that
 ends a completion are removed.
 """
 
-import functools
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 from keras_flan.data.importers import base
 from keras_flan.errors import InputError
@@ -25,20 +26,21 @@ def _rows(path: Path) -> Iterator[tuple[str, base.Row | base.Reject]]:
             continue
         named = value.get("template", "")
         template = named if isinstance(named, str) else template
-        reason = base.missing_text(value, ("prompt", "completion"))
-        targets = "" if reason else value["completion"].removesuffix(_END)
+        found: base.Found
         if not isinstance(named, str):
-            reason = "expected a text under 'template'"
-        elif not reason and not targets.strip():
-            reason = "the completion is empty"
-        if reason:
-            yield template, base.Reject(path, number, reason, line)
-            continue
-        fields = {
-            "inputs": value["prompt"].removesuffix("\n"),
-            "targets": targets,
-        }
-        yield template, base.Row(path, number, fields)
+            found = "expected a text under 'template'"
+        else:
+            found = _fields(value)
+        yield template, base.row_or_reject(path, number, found, line)
+
+
+def _fields(value: dict[str, Any]) -> base.Found:
+    if reason := base.missing_text(value, ("prompt", "completion")):
+        return reason
+    targets = value["completion"].removesuffix(_END)
+    if not targets.strip():
+        return "the completion is empty"
+    return {"inputs": value["prompt"].removesuffix("\n"), "targets": targets}
 
 
 def _source(
@@ -69,10 +71,8 @@ def _read(path: Path, options: base.Options) -> base.Source:
             f"{path}: expected rows of one template, found {len(groups)}; "
             "import them with `import_source`, as one task each"
         )
-    return next(
-        (_source(path, name, rows) for name, rows in groups.items()),
-        _source(path, "", []),
-    )
+    [(template, rows)] = groups.items() or [("", [])]
+    return _source(path, template, rows)
 
 
 def _parts(path: Path, options: base.Options) -> list[base.Part] | None:
@@ -84,12 +84,8 @@ def _parts(path: Path, options: base.Options) -> list[base.Part] | None:
 def parts_of_file(path: Path) -> list[base.Part]:
     """Returns the tasks that a file holds, one per template."""
     return [
-        base.Part(
-            path,
-            _name(path, template),
-            functools.partial(_source, path, template, rows),
-        )
-        for template, rows in _groups(path).items()
+        base.Part(path, _name(path, name), partial(_source, path, name, rows))
+        for name, rows in _groups(path).items()
     ]
 
 

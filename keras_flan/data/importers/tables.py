@@ -21,16 +21,12 @@ _MISSING = object()
 def pick_fields(record: Mapping[str, Any], columns: Columns) -> base.Found:
     """Returns the fields of a record, or why it can't be used.
 
-    Args:
-        record: Keys to values, perhaps nested.
-        columns: Field name to key. A key that the record lacks is read as a
-            path: `question.stem`, `answers.0.text`; in a list a path without
-            an index is followed in every item (`choices.text`). None takes
-            every key as a field.
+    A key in `columns` that the record lacks is read as a path:
+    `question.stem`, `answers.0.text`; in a list a path without an index is
+    followed in every item (`choices.text`). None takes every key as a field.
 
-    Returns:
-        The fields as texts; a number as the file spells it. A list becomes
-        the lines of the field `options`, and is no text elsewhere.
+    A number becomes text as the file spells it. A list becomes the lines of
+    the field `options`, and is no text elsewhere.
     """
     fields = {}
     for field, column in (columns or {key: key for key in record}).items():
@@ -47,10 +43,8 @@ def pick_fields(record: Mapping[str, Any], columns: Columns) -> base.Found:
         value = values[0] if len(values) == 1 else values
         text = _text(value, field)
         if text is None:
-            return (
-                f"expected a text or number under {column!r}, found "
-                f"{value!r:.40}"
-            )
+            expected = f"expected a text or number under {column!r}"
+            return f"{expected}, found {value!r:.40}"
         fields[field] = text
     filled = any(text and not text.isspace() for text in fields.values())
     return fields if filled else "all columns are empty"
@@ -118,10 +112,11 @@ def _table_rows(
 
 def _flat(columns: Columns) -> list[str]:
     """Returns all columns that are mapped."""
-    flat: list[str] = []
-    for column in (columns or {}).values():
-        flat += [column] if isinstance(column, str) else column
-    return flat
+    return [
+        name
+        for column in (columns or {}).values()
+        for name in ([column] if isinstance(column, str) else column)
+    ]
 
 
 def _header(path: Path, names: list[str], columns: Columns) -> list[str]:
@@ -186,14 +181,10 @@ def _items(path: Path) -> list[Any]:
         return document
     found = type(document).__name__
     if isinstance(document, dict):
-        lists = {
-            key: value
-            for key, value in document.items()
-            if isinstance(value, list)
-            and any(isinstance(v, dict) for v in value)
-        }
+        lists = [v for v in document.values() if isinstance(v, list)]
+        lists = [v for v in lists if any(isinstance(i, dict) for i in v)]
         if len(lists) == 1:
-            return next(iter(lists.values()))
+            return lists[0]
         found = f"an object with the keys {sorted(document)!r:.80}"
     raise InputError(
         f"{path}: expected a JSON list of objects, or an object with one such "

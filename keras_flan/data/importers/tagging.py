@@ -81,10 +81,8 @@ def _read_conll(path: Path, options: base.Options) -> base.Source:
 
 
 def _read_slots(path: Path, options: base.Options) -> base.Source:
-    name = base.task_name(path, "slots")
-    return base.Source(
-        base.line_rows(path, _slots), name, "slot_filling", "text"
-    )
+    rows, name = base.line_rows(path, _slots), base.task_name(path, "slots")
+    return base.Source(rows, name, "slot_filling", "text")
 
 
 CONLL = base.Importer(

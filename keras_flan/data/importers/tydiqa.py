@@ -29,9 +29,7 @@ _LANGUAGES = [
 
 def _gold_rows(files: list[Path]) -> Iterator[base.Row | base.Reject]:
     for path in files:
-        for row in squad.read_rows(
-            path, base.read_document(path, "data")["data"]
-        ):
+        for row in squad.read_rows(path):
             if isinstance(row, base.Row):
                 # Ids begin with the language: "swahili-12345-0".
                 language = row.source_id.partition("-")[0]
@@ -46,12 +44,11 @@ def _primary(value: dict[str, Any]) -> base.Found:
     if isinstance(found, str):
         return found
     context, answer = found
-    title = value.get("document_title", "")
     return {
         "context": context,
         "question": value["question_text"].strip(),
         "answer": answer,
-        "title": title if isinstance(title, str) else "",
+        "title": base.text_or_empty(value.get("document_title")),
         "language": value["language"],
     }
 

@@ -34,13 +34,12 @@ def _problem(value: Any) -> tuple[str, Any] | str:
     if isinstance(value, dict) and "sQuestion" in value:
         reason = base.missing_text(value, ["sQuestion"])
         solutions: Any = value.get("lSolutions")
-        if not reason and (
-            not isinstance(solutions, list) or len(solutions) != 1
-        ):
-            reason = f"expected one solution, found {solutions!r:.40}"
-        return reason or (value["sQuestion"].strip(), solutions[0])
-    reason = base.missing_text(value, ("Body", "Question"))
-    if reason:
+        if reason:
+            return reason
+        if not isinstance(solutions, list) or len(solutions) != 1:
+            return f"expected one solution, found {solutions!r:.40}"
+        return value["sQuestion"].strip(), solutions[0]
+    if reason := base.missing_text(value, ("Body", "Question")):
         return reason
     question = f"{value['Body'].strip()} {value['Question'].strip()}"
     return question, value.get("Answer")
@@ -67,7 +66,7 @@ def _equation(item: dict) -> dict[str, str]:
     """Returns the field `equation`, if there is one."""
     found = item.get("Equation", item.get("lEquations"))
     found = found[0] if isinstance(found, list) and found else found
-    text = found.strip() if isinstance(found, str) else ""
+    text = base.text_or_empty(found).strip()
     return {"equation": text} if text else {}
 
 
@@ -141,9 +140,8 @@ def _read_asdiv(path: Path, options: base.Options) -> base.Source:
             f"{path}: not XML ({error}); download the file again"
         ) from None
     rows = _asdiv_rows(path, list(root.iter("Problem")))
-    return base.Source(
-        rows, base.task_name(path, "asdiv"), "word_problems", "number"
-    )
+    name = base.task_name(path, "asdiv")
+    return base.Source(rows, name, "word_problems", "number")
 
 
 MATH_PROBLEMS = base.Importer(

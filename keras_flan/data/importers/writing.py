@@ -8,13 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from keras_flan.data.importers.base import (
-    Options,
-    Reject,
-    Row,
-    Source,
-    join_options,
-)
+from keras_flan.data.importers import base
+from keras_flan.data.importers.base import Reject, Row
 from keras_flan.data.records.example import Example
 from keras_flan.data.records.info import RecordInfo
 from keras_flan.data.records.shards import write_records
@@ -28,7 +23,7 @@ _SHOWN = 200  # Characters of a rejected row that are kept.
 
 
 @dataclass(frozen=True)
-class Settings(Options):
+class Settings(base.Options):
     """All that the user asked for; see `import_file`."""
 
     limit: int | None = None
@@ -40,7 +35,7 @@ class Settings(Options):
 
 
 def write_source(
-    opened: Source,
+    opened: base.Source,
     path: Path,
     output: str | os.PathLike,
     settings: Settings,
@@ -86,7 +81,7 @@ def name_answer(row: Row | Reject, labels: Mapping[str, str]) -> Row | Reject:
             f"expected a label of {', '.join(labels)}, found {answer!r:.40}"
         )
         return Reject(row.path, row.number, reason, answer)
-    options = join_options(dict.fromkeys(labels.values()))
+    options = base.join_options(dict.fromkeys(labels.values()))
     fields = {"options": options, **row.fields, "answer": labels[answer]}
     return Row(row.path, row.number, fields, row.source_id)
 
@@ -139,7 +134,7 @@ def _examples(
     number = 0
     for row in rows:
         if isinstance(row, Row):
-            row = _check_answer(_check_text(row))
+            row = _checked(row)
         if isinstance(row, Row):
             source_id = row.source_id or f"{row.path.name}:{row.number}"
             yield Example(row.fields, name, source_id)
@@ -149,16 +144,18 @@ def _examples(
             continue
         place = f"{row.path}:{row.number}: {row.reason}"
         if settings.strict:
-            raise InputError(
-                f"{place} (mend the row, or import without --strict)"
-            )
+            advice = "mend the row, or import without --strict"
+            raise InputError(f"{place} ({advice})")
         first = first or place
         rejects.append(
             {
                 "row": row.number,
                 "source": row.path.name,
                 "reason": row.reason,
-                "text": _escape(row.text[:_SHOWN]),
+                # A lone surrogate is shown by its number.
+                "text": row.text[:_SHOWN]
+                .encode("utf-8", "backslashreplace")
+                .decode("utf-8"),
             }
         )
     if not number:
@@ -170,26 +167,18 @@ def _examples(
         )
 
 
-def _check_text(row: Row) -> Row | Reject:
-    """Rejects what JSON can hold and UTF-8 can't: half a surrogate pair."""
+def _checked(row: Row) -> Row | Reject:
+    """Rejects texts that aren't UTF-8, and letters of options not there."""
     for name, text in (*row.fields.items(), ("id", row.source_id)):
         try:
             text.encode("utf-8")
         except UnicodeEncodeError as error:
+            # JSON can hold half a surrogate pair.
             reason = (
                 f"{name!r} holds a lone surrogate at character {error.start}"
             )
             return Reject(row.path, row.number, reason, text)
-    return row
-
-
-def _check_answer(row: Row | Reject) -> Row | Reject:
-    """Rejects the letter of an option that isn't there.
-
-    Training would show it under options of other marks.
-    """
-    if isinstance(row, Reject):
-        return row
+    # Training would show such a letter under options of other marks.
     answer = row.fields.get("answer", "")
     options = row.fields.get("options", "").split("\n")
     if options == [""] or not re.fullmatch(LETTER, answer):
@@ -198,7 +187,3 @@ def _check_answer(row: Row | Reject) -> Row | Reject:
         reason = f"the answer {answer!r} is none of the {len(options)} options"
         return Reject(row.path, row.number, reason, "\n".join(options))
     return row
-
-
-def _escape(text: str) -> str:
-    return text.encode("utf-8", "backslashreplace").decode("utf-8")

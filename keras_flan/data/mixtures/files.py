@@ -171,15 +171,7 @@ def is_library_name(source: str | os.PathLike) -> bool:
 
 @dataclasses.dataclass(frozen=True)
 class FileStage:
-    """A stage of a file's mixture, with its tasks as they are on disk.
-
-    Args:
-        file: The file.
-        name: The name of the mixture, as all that follow for `Mixture`.
-        groups: Its groups of tasks.
-        shots: Exemplars in few-shot prompts.
-        steps: For how many batches it is used, if another stage follows.
-    """
+    """A stage of a file's mixture: what `Mixture` takes, from disk."""
 
     file: Path
     name: str
@@ -282,23 +274,14 @@ def _groups(path: Path, stage: _Stage) -> tuple[Path, _Groups]:
 
 @dataclasses.dataclass
 class _Finder:
-    """Finds the tasks of a stage on disk.
+    """Finds the tasks of a stage on disk."""
 
-    Args:
-        path: The file that the groups are in.
-        entries: The groups, as in the file.
-        root: The folder of records, if there is one.
-        found: The record sets in there.
-        split: The split of the records.
-        skip: Whether to leave out tasks without records.
-    """
-
-    path: Path
+    path: Path  # The file that the groups are in.
     entries: _Groups
-    root: Path | None
-    found: dict[str, Path]
+    root: Path | None  # The folder of records.
+    found: dict[str, Path]  # The record sets in there.
     split: str
-    skip: bool
+    skip: bool  # Whether to leave out tasks without records.
 
     def groups(self) -> list[MixtureGroup]:
         """Returns the groups with their tasks.
@@ -320,19 +303,12 @@ class _Finder:
                     skipped.append(one.name)
                     continue
                 if folder is None:
-                    raise InputError(self._no_records(one, entry, place))
+                    raise InputError(self._missing(one, entry, place))
                 tasks.append(self._task(one, folder, place))
                 if one.cap:
                     caps[one.name] = one.cap
-        return MixtureGroup(
-            name,
-            tasks,
-            group.proportion,
-            group.cap,
-            caps,
-            group.formats,
-            skipped,
-        )
+        about = (group.proportion, group.cap, caps, group.formats, skipped)
+        return MixtureGroup(name, tasks, *about)
 
     def _expand(self, entry: _TaskEntry, place: str) -> list[_TaskEntry]:
         """Turns `*` and `registry` into tasks."""
@@ -379,9 +355,7 @@ class _Finder:
             return self.found.get(entry.name)
         return records_folder(self.path.parent / entry.records, self.split)
 
-    def _no_records(
-        self, one: _TaskEntry, entry: _TaskEntry, place: str
-    ) -> str:
+    def _missing(self, one: _TaskEntry, entry: _TaskEntry, place: str) -> str:
         """Returns what to say about a task that isn't there."""
         if entry.registry:
             tasks = self._expand(entry, place)
@@ -392,16 +366,12 @@ class _Finder:
                 f"{one.name!r}. `keras-flan tasks` says how to get them; "
                 "`missing: skip` (`--missing skip`) leaves them out"
             )
+        hint, path = "", self.root and self.root / one.name
         if one.records is not None:
-            path: Path | None = self.path.parent / one.records
-        else:
-            path = self.root and self.root / one.name
+            path = self.path.parent / one.records
+        elif self.found:
+            hint = did_you_mean(one.name, self.found)
         where = f"in {path}" if path else "(the mixture has no `records`)"
-        hint = (
-            did_you_mean(one.name, self.found)
-            if one.records is None and self.found
-            else ""
-        )
         return (
             f"{place}: no records of the task {one.name!r}, split "
             f"{self.split!r}, {where}.{hint} Write them with `keras-flan "

@@ -128,14 +128,7 @@ def group_shares(name: str, groups: Sequence[MixtureGroup]) -> list[float]:
 def weigh_tasks(
     name: str, group: MixtureGroup, share: float, shots: int
 ) -> Iterator[MixtureTask]:
-    """Yields the tasks of a group with their rates.
-
-    Args:
-        name: The name of the mixture.
-        group: The group.
-        share: The group's share of the mixture.
-        shots: Exemplars in few-shot prompts.
-    """
+    """Yields the tasks of a group, of the mixture `name`, with their rates."""
     total = sum(map(group.weight_of, group.tasks))
     for task in group.tasks:
         weight = group.weight_of(task)

@@ -109,13 +109,8 @@ class Mixture:
     def _of_stages(cls, stage: FileStage, *others: FileStage) -> "Mixture":
         then = cls._of_stages(*others) if others else None
         try:
-            return cls(
-                stage.name,
-                stage.groups,
-                stage.shots,
-                steps=stage.steps,
-                then=then,
-            )
+            named = (stage.name, stage.groups, stage.shots)
+            return cls(*named, steps=stage.steps, then=then)
         except InputError as error:
             raise InputError(f"{stage.file}: {error}") from None
 
@@ -148,9 +143,8 @@ class Mixture:
         return summary
 
     def _summarise_groups(self) -> list[dict]:
-        shares = dict(
-            zip((g.name for g in self.groups), self._shares, strict=True)
-        )
+        names = [group.name for group in self.groups]
+        shares = dict(zip(names, self._shares, strict=True))
         some_skipped = any(group.skipped for group in self._all_groups)
         rows = []
         for group in self._all_groups:
@@ -173,15 +167,3 @@ class Mixture:
             return None
         stated = (g.proportion or 0 for g in self._all_groups)
         return group.proportion / sum(stated)
-
-
-def _describe(part: MixtureTask) -> dict:
-    return {
-        "name": part.task.name,
-        "examples": part.task.num_examples,
-        "usable": part.task.num_usable,
-        "cap": part.cap,
-        "weight": part.weight,
-        "rate": part.rate,
-        "formats": {f.value: share for f, share in part.formats.items()},
-    }

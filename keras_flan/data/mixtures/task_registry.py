@@ -82,22 +82,16 @@ class RegistryTask:
 
         Capitals and `COLUMN` stand for what depends on the user's files.
         """
-        if self.format != sub_mixtures()[self.mixture].format:
+        about, templates = sub_mixtures()[self.mixture], self.templates
+        if self.format != about.format:
             return (
                 f"keras-flan import {self.format} FILES --output "
                 f"{Path(records, self.name)}"
             )
-        fields = ""
-        if self.templates:
-            fields = " ".join(
-                f"--map {field}=COLUMN"
-                for field in load_family(self.templates).fields
-            )
-        return sub_mixtures()[self.mixture].command.format(
-            name=self.name,
-            templates=self.templates,
-            fields=fields,
-            records=records,
+        names = load_family(templates).fields if templates else ()
+        fields = " ".join(f"--map {name}=COLUMN" for name in names)
+        return about.command.format(
+            name=self.name, templates=templates, fields=fields, records=records
         )
 
 
@@ -177,9 +171,6 @@ class Present:
     """The record sets that are there, found by a task's registered name.
 
     Tables and files don't agree on "-", "." and "_" in names.
-
-    Args:
-        found: Record folders by task, as from `find_records`.
     """
 
     def __init__(self, found: Mapping[str, Path]):
@@ -204,17 +195,10 @@ def plain_name(name: str) -> str:
 
 
 def task_languages(name: str, directory: Path) -> tuple[str, ...]:
-    """Returns the languages of a task, as its file or the registry says.
-
-    Args:
-        name: The task's name.
-        directory: The folder of its records.
-    """
+    """Returns the languages of a task, as its file or the registry says."""
     extra = read_info(directory).extra
-    stated = [
-        *extra.get("input_languages", ()),
-        *extra.get("output_languages", ()),
-    ]
+    keys = ("input_languages", "output_languages")
+    stated = [language for key in keys for language in extra.get(key, ())]
     listed = _languages_by_name().get(plain_name(name), ())
     return tuple(dict.fromkeys(stated or listed))
 
@@ -269,12 +253,10 @@ def list_tasks(
     rows = []
     for task in tasks:
         folder = found.get(present.get(task.name) or "")
-        rows.append(
-            dataclasses.asdict(task)
-            | {
-                "records": str(folder) if folder else None,
-                "examples": read_info(folder).num_examples if folder else None,
-                "command": task.command(records),
-            }
-        )
+        row = {
+            "records": str(folder) if folder else None,
+            "examples": read_info(folder).num_examples if folder else None,
+            "command": task.command(records),
+        }
+        rows.append(dataclasses.asdict(task) | row)
     return rows

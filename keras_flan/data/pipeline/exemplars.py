@@ -60,29 +60,22 @@ class ExemplarPool:
         for i, task in enumerate(tasks):
             if task is None:
                 continue
-            indices = random.Random(
-                stable_seed("pool", seed, task.name)
-            ).sample(range(task.num_examples), self._size(task))
+            size = min(task.num_examples, POOL_SIZE)
+            draw = random.Random(stable_seed("pool", seed, task.name))
+            indices = draw.sample(range(task.num_examples), size)
             self._first[i] = sum(self._count)
             self._count[i] = len(indices)
             self._indices[i, : len(indices)] = indices
             picks.append((task, indices))
         self._values = parse_records(_pick(picks), list(field_names))
 
-    @staticmethod
-    def _size(task: Task) -> int:
-        return min(task.num_examples, POOL_SIZE)
-
     def draw(
         self, task_ids: Tensor, indices: Tensor, *, shots: int, seed: Tensor
     ) -> tuple[Tensor, Tensor]:
         """Draws exemplars without replacement, never the question itself.
 
-        Args:
-            task_ids: The task of each question, int32 of shape `[n]`.
-            indices: The position of each question, int64 of shape `[n]`.
-            shots: How many exemplars.
-            seed: Two integers, for `tf.random.stateless_uniform`.
+        Questions are given by task (int32) and position (int64), of shape
+        `[n]`; the seed is that of `tf.random.stateless_uniform`.
 
         Returns:
             Slots of the pool, int32 of shape `[n, shots]`, and how many of
@@ -105,9 +98,8 @@ class ExemplarPool:
         picks = []
         for i in range(shots):
             left = tf_.maximum(available - i, 1)
-            pick = tf_.cast(
-                chance[:, i] * tf_.cast(left, tf_.float64), tf_.int32
-            )
+            pick = chance[:, i] * tf_.cast(left, tf_.float64)
+            pick = tf_.cast(pick, tf_.int32)
             for j in range(i + 1):
                 pick += tf_.cast(pick >= taken[:, j], tf_.int32)
             picks.append(pick)
@@ -119,10 +111,7 @@ class ExemplarPool:
 
     def values(self, slots: Tensor) -> dict[str, Tensor]:
         """Returns the fields of the exemplars, strings shaped as `slots`."""
-        return {
-            name: tf().gather(value, slots)
-            for name, value in self._values.items()
-        }
+        return {k: tf().gather(v, slots) for k, v in self._values.items()}
 
 
 def _pick(picks: Sequence[tuple[Task, Sequence[int]]]) -> np.ndarray:

@@ -38,13 +38,9 @@ class EncoderDecoderRows:
 
     def lengths(self, inputs: Ragged, targets: Ragged) -> Tensor:
         """Returns what each example takes of a row, int32 `[n, 2]`."""
-        return tf().stack(
-            [
-                _trimmed_lengths(inputs, self.input_length),
-                _trimmed_lengths(targets, self.target_length),
-            ],
-            axis=1,
-        )
+        input_sizes = _trimmed_lengths(inputs, self.input_length)
+        target_sizes = _trimmed_lengths(targets, self.target_length)
+        return tf().stack([input_sizes, target_sizes], axis=1)
 
     def lay_out(
         self, inputs: Ragged, targets: Ragged, rows: Tensor
@@ -205,17 +201,11 @@ class DecoderOnlyRows:
 
 @dataclasses.dataclass(frozen=True)
 class _Places:
-    """Where examples go.
+    """Where examples go."""
 
-    Args:
-        order: The examples in the order of the rows, int32 `[n]`.
-        rows: The row of each example in that order, int32 `[n]`.
-        num_rows: R, the number of rows.
-    """
-
-    order: Tensor
-    rows: Tensor
-    num_rows: Tensor
+    order: Tensor  # The examples in the order of the rows, int32 `[n]`.
+    rows: Tensor  # The row of each example in that order, int32 `[n]`.
+    num_rows: Tensor  # R in the shapes below.
 
     @classmethod
     def of(cls, rows: Tensor) -> "_Places":
@@ -228,13 +218,9 @@ class _Places:
     def lay_out(
         self, tokens: Ragged, length: int, eos_id: int
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """Lays texts out in rows, each with an end-of-text id.
+        """Lays texts `[n, (tokens)]` out in rows, each with an `eos_id`.
 
-        Args:
-            tokens: int32 `tf.RaggedTensor` `[n, (tokens)]`; longer ones than
-                `length - 1` are trimmed.
-            length: Tokens of a row.
-            eos_id: The end-of-text id.
+        Longer texts than `length - 1` tokens are trimmed.
 
         Returns:
             int32 token ids, segment ids (from 1, 0 is padding) and 1 where a
@@ -242,8 +228,7 @@ class _Places:
         """
         tf_ = tf()
         sizes = tf_.gather(_trimmed_lengths(tokens, length), self.order)
-        # One token more than each text has: its place takes the end-of-text
-        # id.
+        # One token more than each text has: its place is for the eos_id.
         starts = tf_.cast(tokens.row_starts(), tf_.int32)
         starts = tf_.gather(starts, self.order)
         source = tf_.ragged.range(starts, starts + sizes).values
@@ -272,33 +257,21 @@ class _Places:
 
 
 def _trimmed_lengths(tokens: Ragged, limit: int) -> Tensor:
-    """Returns the lengths after trimming and adding the end-of-text id.
-
-    Args:
-        tokens: `tf.RaggedTensor` `[n, (tokens)]`.
-        limit: The longest allowed, with the end-of-text id.
-
-    Returns:
-        int32 of shape `[n]`.
-    """
+    """Returns the lengths, int32 `[n]`, of trimmed texts with end-of-text."""
     lengths = tf().cast(tokens.row_lengths(), "int32")
     return tf().minimum(lengths, limit - 1) + 1
 
 
 def _spans(places: Tensor, sizes: Tensor, shape: Tensor) -> Tensor:
-    """Marks spans of tokens by 1 in a tensor of 0.
+    """Marks spans of tokens by 1 in a tensor of 0 of this shape.
 
-    Args:
-        places: int64 `[n, 2]`, row and column where each span begins.
-        sizes: int64 `[n]`, tokens of each span.
-        shape: int32 `[2]`, rows and columns.
+    Spans begin at rows and columns `places`, int64 `[n, 2]`; `sizes` `[n]`.
     """
     tf_ = tf()
     ends = places + tf_.stack([tf_.zeros_like(sizes), sizes], axis=1)
     # A span may end where the row does, so there is one column more.
     shape = tf_.cast(tf_.stack([shape[0], shape[1] + 1]), tf_.int64)
     one = tf_.ones_like(sizes, tf_.int32)
-    steps = tf_.scatter_nd(places, one, shape) - tf_.scatter_nd(
-        ends, one, shape
-    )
+    steps = tf_.scatter_nd(places, one, shape)
+    steps -= tf_.scatter_nd(ends, one, shape)
     return tf_.cumsum(steps, axis=1)[:, :-1]

@@ -56,9 +56,8 @@ def pack(lengths: np.ndarray, capacity: Sequence[int]) -> np.ndarray:
     demand = lengths.sum(axis=0) / most
     trials: list[np.ndarray] = []
     for groups in _GROUPS:
-        at_once = max(
-            1, int(demand.max()) // groups, len(lengths) // _MOST_ROUNDS
-        )
+        least = max(1, len(lengths) // _MOST_ROUNDS)
+        at_once = max(least, int(demand.max()) // groups)
         trials.append(_pack(lengths, most, demand, at_once))
         if trials[-1].max() + 1 <= np.ceil(demand.max() * (1 + _GOOD)):
             break
@@ -126,14 +125,10 @@ def _top_up(
 
 
 def _match(lengths: np.ndarray, room: np.ndarray) -> np.ndarray:
-    """Gives each room the longest item that fits, no item twice.
+    """Returns for each room the longest item that fits, no item twice.
 
-    Args:
-        lengths: Ascending lengths of the items.
-        room: Ascending room.
-
-    Returns:
-        The place in `lengths` of each room's item, or a negative number.
+    Lengths and room ascend. An item is given by its place in `lengths`; a
+    negative number is none.
 
     Example:
         >>> _match(np.array([2, 3, 7]), np.array([1, 4, 5]))

@@ -143,20 +143,16 @@ class Pipeline:
         return batches.prefetch(prefetch).with_options(options)
 
     def position(self, batches: int) -> Position:
-        """Returns where the latest dataset stands after some batches.
-
-        Args:
-            batches: Batches taken from it since its start.
-        """
+        """Returns where the latest dataset stands, `batches` after its start."""
         begun, done = self._find_stage(self._start.batch)
-        number, now = self._find_stage(self._start.batch + batches)
+        batch = self._start.batch + batches
+        number, now = self._find_stage(batch)
+        start = _BEGIN
         if number == begun:
             start, now = self._start, now - done
-        else:
-            start = _BEGIN
         rows = now * self.settings.batch_size
         place = self._stages[number].counts.after(start, rows)
-        return dataclasses.replace(place, batch=self._start.batch + batches)
+        return dataclasses.replace(place, batch=batch)
 
     def cuts(self) -> dict[str, int]:
         """Counts what did not fit, since the latest dataset began.
@@ -188,11 +184,6 @@ class Pipeline:
 
 class _Stage:
     """The batches of one mixture.
-
-    Args:
-        mixture: The mixture.
-        vocabulary: The vocabulary.
-        settings: Those of this stage.
 
     Attributes:
         steps: How many batches there are; `None` for no end.
@@ -234,12 +225,7 @@ class _Stage:
             self._check_yield(mixture.name)
 
     def batches(self, start: Position = _BEGIN, done: int = 0) -> Dataset:
-        """Returns the batches from a position in this stage on.
-
-        Args:
-            start: The position.
-            done: Batches of the stage that come before it.
-        """
+        """Returns the batches after `start`, before which `done` were made."""
         tf_ = tf()
         counts = self.counts = RowCounts()
 
@@ -276,30 +262,25 @@ class _Stage:
         inputs, targets = self._tokenise(number, keys, records)
         lengths = self._converter.lengths(inputs, targets)
         if self._settings.pack:
-            rows = _pack_rows(
-                lengths, self._converter.capacity, self._row_seed, number
-            )
+            capacity = self._converter.capacity
+            rows = _pack_rows(lengths, capacity, self._row_seed, number)
         else:
             rows = tf_.range(tf_.shape(lengths)[0])
-        return self._converter.lay_out(inputs, targets, rows), self._cuts(
-            keys, inputs, targets
-        )
+        batch = self._converter.lay_out(inputs, targets, rows)
+        return batch, self._cuts(keys, inputs, targets)
 
     def _cuts(self, keys: Tensor, inputs: Ragged, targets: Ragged) -> Tensor:
         """Counts what did not fit, int32 in the order of `CUTS`."""
         tf_ = tf()
         drawn, used = tf_.size(keys), tf_.size(inputs.row_lengths())
-        # One place is for the end-of-text id.
-        inputs, targets = (
-            tf_.math.count_nonzero(
-                tokens.row_lengths() > longest - 1, dtype=tf_.int32
-            )
-            for tokens, longest in (
-                (inputs, self._converter.longest_input),
-                (targets, self._converter.target_length),
-            )
-        )
-        return tf_.stack([drawn, drawn - used, inputs, targets])
+
+        def cut(tokens: Ragged, longest: int) -> Tensor:
+            too_long = tokens.row_lengths() > longest - 1  # The last is eos_id.
+            return tf_.math.count_nonzero(too_long, dtype=tf_.int32)
+
+        long_inputs = cut(inputs, self._converter.longest_input)
+        long_targets = cut(targets, self._converter.target_length)
+        return tf_.stack([drawn, drawn - used, long_inputs, long_targets])
 
     def _check_yield(self, name: str) -> None:
         """Checks that few-shot prompts, at least one, fit into a row."""

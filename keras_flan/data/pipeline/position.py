@@ -82,9 +82,7 @@ class RowCounts:
     def cuts(self) -> list[int]:
         """Returns the sums of what was cut, in the order of `CUTS`."""
         with self._lock:
-            return [
-                sum(counts) for counts in zip(*self._cuts.values(), strict=True)
-            ]
+            return list(map(sum, zip(*self._cuts.values(), strict=True)))
 
     def after(self, start: Position, rows: int) -> Position:
         """Returns where the stream stands `rows` rows behind `start`."""

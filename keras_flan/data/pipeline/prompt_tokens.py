@@ -51,9 +51,8 @@ class PromptTokens:
         ]
         self._pool = None
         if any(few_shot):
-            self._pool = ExemplarPool(
-                few_shot, self._renderer.field_names, seed
-            )
+            names = self._renderer.field_names
+            self._pool = ExemplarPool(few_shot, names, seed)
         self._bounds = [_format_bounds(part.formats) for part in mixture.tasks]
         self._format_seed = stable_seed("format", seed)
         self._exemplar_seed = stable_seed("exemplars", seed)
@@ -63,14 +62,8 @@ class PromptTokens:
     ) -> tuple[Ragged, Ragged]:
         """Returns the token ids of inputs and targets of a chunk.
 
-        Args:
-            number: The number of the chunk, int64.
-            keys: int64 of shape `[n]`.
-            records: Serialised examples, strings of shape `[n]`.
-
-        Returns:
-            Two int32 `tf.RaggedTensor` `[m, (tokens)]` without end-of-text;
-            `m < n` if prompts were left out.
+        Of `n` keys and serialised examples, two int32 `tf.RaggedTensor`
+        `[m, (tokens)]` without end-of-text; `m < n` if prompts were left out.
         """
         inputs, targets, _, _ = self.examples(number, keys, records)
         return inputs, targets
@@ -94,9 +87,8 @@ class PromptTokens:
         if self._pool is None:
             used = tf().ones_like(formats, tf().bool)
             return encode(inputs), encode(targets), formats, used
-        prompts = self._with_exemplars(
-            self._pool, number, questions, headers, inputs
-        )
+        asked = (questions, headers, inputs)
+        prompts = self._with_exemplars(self._pool, number, *asked)
         tokens, used = prompts.fit(encode, self._budget)
         targets = encode(tf().boolean_mask(targets, used))
         return tokens, targets, formats, used
@@ -121,15 +113,7 @@ class PromptTokens:
         headers: Tensor,
         queries: Tensor,
     ) -> "_Prompts":
-        """Draws exemplars for the examples whose format has them.
-
-        Args:
-            pool: The exemplars.
-            number: The number of the chunk.
-            questions: The `n` questions.
-            headers: What stands before exemplars, strings of shape `[n]`.
-            queries: The prompts without exemplars, strings of shape `[n]`.
-        """
+        """Draws exemplars for the examples whose format has them."""
         tf_ = tf()
         few_shot = tf_.gather(
             [format.few_shot for format in _FORMATS], questions.format_ids
@@ -151,35 +135,21 @@ class PromptTokens:
 
 @dataclasses.dataclass(frozen=True)
 class _Prompts:
-    """Prompts of `n` examples, of which `p` show exemplars.
-
-    Args:
-        renderer: Puts the parts together.
-        headers: What stands before exemplars, strings of shape `[n]`.
-        queries: The prompts without exemplars, strings of shape `[n]`.
-        places: Which examples are few-shot, int32 of shape `[p]`.
-        blocks: Their exemplars, strings of shape `[p, s]`.
-        shots: How many of these there are, int32 of shape `[p]`.
-        most: What `shots` is at most.
-    """
+    """Prompts of `n` examples, of which `p` show exemplars."""
 
     renderer: PromptRenderer
-    headers: Tensor
-    queries: Tensor
-    places: Tensor
-    blocks: Tensor
-    shots: Tensor
-    most: int
+    headers: Tensor  # What stands before exemplars, strings of shape `[n]`.
+    queries: Tensor  # The prompts without exemplars, strings of shape `[n]`.
+    places: Tensor  # Which examples are few-shot, int32 of shape `[p]`.
+    blocks: Tensor  # Their exemplars, strings of shape `[p, s]`.
+    shots: Tensor  # How many of these there are, int32 of shape `[p]`.
+    most: int  # What `shots` is at most.
 
     def fit(self, encode: Encode, budget: int) -> tuple[Ragged, Tensor]:
         """Tokenises the prompts, within the budget where exemplars give way.
 
         Only prompts that turn out too long are tokenised again, with one
         exemplar less each time.
-
-        Args:
-            encode: Tokenises texts.
-            budget: The most tokens of a prompt that shows exemplars.
 
         Returns:
             The token ids of the `m` usable prompts, and which of the `n`
@@ -190,9 +160,8 @@ class _Prompts:
         # themselves; `rows` says where in `tokens` each example's prompt is,
         # with -1 for one without exemplars.
         which, shots = tf_.range(tf_.size(self.places)), self.shots
-        tokens = encode(
-            self._update(self.queries, which, self._texts(which, shots))
-        )
+        texts = self._update(self.queries, which, self._texts(which, shots))
+        tokens = encode(texts)
         rows = tf_.range(tf_.size(self.queries))
         own = tf_.gather(rows, self.places)
         rows = self._update(rows, which, tf_.where(shots > 0, own, -1))

@@ -68,11 +68,7 @@ class PipelineSettings:
     def of(
         cls, settings: "PipelineSettings | None", named: Mapping[str, Any]
     ) -> "PipelineSettings":
-        """Returns settings with changes, or new ones.
-
-        Args:
-            settings: The settings to change, or `None`.
-            named: Single settings by name.
+        """Returns settings with changes by name, or new ones.
 
         Raises:
             InputError: If there is no setting of a name.

@@ -37,21 +37,15 @@ def stable_seed(*parts: int | str) -> int:
 def task_records(tasks: Sequence[Task], limits: Sequence[int]) -> Dataset:
     """Returns the records of tasks in their original order, task by task.
 
-    Args:
-        tasks: The tasks; a task's id is its place in here.
-        limits: For each task, only its examples before this position.
-
-    Returns:
-        A dataset of `(key, record)`: int64 (see `split_keys`), and the
-        serialised example.
+    A task's id is its place in `tasks`, and only its examples before its
+    limit are read. The dataset is of `(key, record)`: int64 (see
+    `split_keys`), and the serialised example.
 
     Raises:
         InputError: If a shard is missing or has not the size it should have.
     """
-    shares = [
-        _share(task, limit, 0, 1)
-        for task, limit in zip(tasks, limits, strict=True)
-    ]
+    pairs = zip(tasks, limits, strict=True)
+    shares = [_share(task, limit, 0, 1) for task, limit in pairs]
     return tf().data.Dataset.range(len(tasks)).flat_map(_stream_opener(shares))
 
 
@@ -92,11 +86,6 @@ def _stream_opener(
     TensorFlow takes some 0.1 seconds to trace the functions of a dataset.
     What differs between tasks is therefore in tables, so that a dataset's
     `map` traces this function once for hundreds of tasks.
-
-    Args:
-        shares: What to read.
-        host: The number of this host.
-        hosts: How many hosts share the reading.
     """
     tf_ = tf()
     data = tf_.data
@@ -139,13 +128,10 @@ def make_keys(task_id: int, indices: Sequence[int]) -> np.ndarray:
 def split_keys(keys: Tensor) -> tuple[Tensor, Tensor]:
     """Returns task ids (int32) and positions (int64) of int64 keys."""
     tf_ = tf()
-    task_ids = tf_.bitwise.right_shift(
-        keys, tf_.constant(_INDEX_BITS, tf_.int64)
-    )
-    indices = tf_.bitwise.bitwise_and(
-        keys, tf_.constant((1 << _INDEX_BITS) - 1, tf_.int64)
-    )
-    return tf_.cast(task_ids, tf_.int32), indices
+    bits = tf_.constant(_INDEX_BITS, tf_.int64)
+    mask = tf_.constant((1 << _INDEX_BITS) - 1, tf_.int64)
+    task_ids = tf_.bitwise.right_shift(keys, bits)
+    return tf_.cast(task_ids, tf_.int32), tf_.bitwise.bitwise_and(keys, mask)
 
 
 def parse_records(
@@ -161,10 +147,7 @@ def parse_records(
 
 
 def draw_records(mixture: Mixture, settings: PipelineSettings) -> Dataset:
-    """Returns a stream of records, drawn at the rates of the mixture.
-
-    Returns:
-        A dataset of `(key, record)`, as from `task_records`.
+    """Returns records as `task_records`, drawn at the rates of the mixture.
 
     Raises:
         InputError: If a shard is missing or has not the size it should have,
@@ -172,16 +155,10 @@ def draw_records(mixture: Mixture, settings: PipelineSettings) -> Dataset:
     """
     tf_ = tf()
     seed, host, hosts = settings.seed, settings.host, settings.hosts
-    shares = [
-        _share(part.task, part.task.num_usable, host, hosts)
-        for part in mixture.tasks
-    ]
+    tasks = [part.task for part in mixture.tasks]
+    shares = [_share(task, task.num_usable, host, hosts) for task in tasks]
     seeds = tf_.constant(
-        [
-            stable_seed("shuffle", seed, part.task.name)
-            for part in mixture.tasks
-        ],
-        tf_.int64,
+        [stable_seed("shuffle", seed, task.name) for task in tasks], tf_.int64
     )
 
     open_stream = _stream_opener(shares, host, hosts)

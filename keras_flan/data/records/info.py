@@ -32,14 +32,7 @@ _KEYS = {
 
 @dataclass(frozen=True)
 class Shard:
-    """A file of a record set.
-
-    Args:
-        file: Its name, which holds a digest of the set.
-        num_examples: How many records it has.
-        bytes: Its size.
-        sha256: Its digest, in hexadecimal.
-    """
+    """A file of a record set, of which the name holds a digest of the set."""
 
     file: str
     num_examples: int
@@ -89,11 +82,7 @@ class RecordInfo(Mapping[str, Any]):
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any], place: str) -> "RecordInfo":
-        """Returns the facts that `to_dict` returned.
-
-        Args:
-            values: The content of the file.
-            place: Its path, to begin a message with.
+        """Returns the facts that `to_dict` returned; `place` is their file.
 
         Raises:
             InputError: If they are not facts, or of a newer schema.

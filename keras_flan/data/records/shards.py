@@ -102,22 +102,18 @@ def find_records(root: str | os.PathLike, split: str) -> dict[str, Path]:
     They are in `root/<task>` or `root/<task>/<split>`.
     """
     root = Path(root)
-    if not root.is_dir():
-        return {}
-    folders = {
-        path.name: records_folder(path, split)
-        for path in sorted(root.iterdir())
-        if path.is_dir()
+    return {
+        path.name: folder
+        for path in (sorted(root.iterdir()) if root.is_dir() else ())
+        if path.is_dir() and (folder := records_folder(path, split))
     }
-    return {name: folder for name, folder in folders.items() if folder}
 
 
 def records_folder(path: Path, split: str) -> Path | None:
     """Returns where under a task's folder the records of a split are."""
     for folder in (path / split, path):
-        if (folder / INFO_FILE).is_file() and (
-            read_info(folder).split == split
-        ):
+        is_set = (folder / INFO_FILE).is_file()
+        if is_set and read_info(folder).split == split:
             return folder
     return None
 
@@ -148,8 +144,9 @@ def read_records(
     info = read_info(directory)
     if verify:
         verify_records(directory)
-    number = info.num_examples
-    number = number if limit is None else min(limit, number)
+    number = (
+        info.num_examples if limit is None else min(limit, info.num_examples)
+    )
     return _read(Path(directory), info.shards, number)
 
 
@@ -178,10 +175,6 @@ def verify_records(directory: str | os.PathLike) -> None:
 
 def check_sizes(directory: str | os.PathLike, info: RecordInfo) -> None:
     """Checks that the shards are there and have their size, which is cheap.
-
-    Args:
-        directory: The folder of the set.
-        info: What `read_info` returned.
 
     Raises:
         InputError: If not; names the shard and, if it is truncated, the
@@ -324,10 +317,8 @@ def _read(
 ) -> Iterator[Example]:
     """Yields the first `number` examples, from the shards in turn."""
     paths = [directory / shard.file for shard in shards]
-    readers = [
-        _read_shard(path, shard.num_examples)
-        for path, shard in zip(paths, shards, strict=True)
-    ]
+    counts = [shard.num_examples for shard in shards]
+    readers = list(map(_read_shard, paths, counts))
     for i in range(number):
         record, shard = divmod(i, len(shards))
         data = next(readers[shard])
@@ -337,7 +328,7 @@ def _read(
             raise InputError(
                 f"{paths[shard]}: record {record}: {error}; {AGAIN}"
             ) from None
-    if number == sum(shard.num_examples for shard in shards):
+    if number == sum(counts):
         for reader in readers:  # Each checks that nothing follows.
             next(reader, None)
 

@@ -32,15 +32,7 @@ def choose(count: int, *parts: int) -> int:
 
 
 def choose_tf(count: int | Tensor, *parts: int | Tensor) -> Tensor:
-    """Returns what `choose` returns, for tensors.
-
-    Args:
-        count: An integer, or an integer tensor.
-        *parts: Integers, or int64 tensors whose shapes broadcast.
-
-    Returns:
-        An int32 tensor.
-    """
+    """Returns what `choose` returns, int32; int64 parts' shapes broadcast."""
     tf_ = tf()
 
     def number(value: int | Tensor) -> Tensor:

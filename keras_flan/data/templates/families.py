@@ -89,10 +89,10 @@ class PromptTemplate:
     @functools.cached_property
     def solved(self) -> Template:
         """An exemplar without the separator after it; few-shot only."""
-        if self.style is None:
+        style = self.style
+        if style is None:
             return _NOTHING
-        asked = self._asked(self.style)
-        return asked + self.style.targets_prefix + self.target
+        return self._asked(style) + style.targets_prefix + self.target
 
     def _asked(self, style: FewShotStyle) -> Template:
         """Returns a few-shot question up to where its answer begins."""
@@ -168,12 +168,8 @@ class TemplateFamily:
 
     @functools.cached_property
     def few_shot_mixed(self) -> tuple[PromptTemplate, ...]:
-        first = self.few_shot_direct[:1]
-        alike = tuple(
-            template
-            for template in self.few_shot_direct
-            if template.target == first[0].target
-        )
+        templates = self.few_shot_direct
+        alike = tuple(t for t in templates if t.target == templates[0].target)
         return alike if len(alike) > 1 else ()
 
     def templates(self, format: Format | str) -> tuple[PromptTemplate, ...]:
@@ -189,9 +185,7 @@ class TemplateFamily:
         # Made once: a mixture asks for it in each of its many tasks.
         return {
             format: record_fields(
-                name
-                for template in self.templates(format)
-                for name in template.fields
+                name for one in self.templates(format) for name in one.fields
             )
             for format in Format
         }

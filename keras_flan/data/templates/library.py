@@ -35,14 +35,17 @@ class _Style(Strict):
     example_separator: str
 
 
+_Entries = tuple[_Entry, ...]
+
+
 class _Templates(Strict):
-    zero_shot_direct: tuple[_Entry, ...] = ()
-    zero_shot_cot: tuple[_Entry, ...] = ()
-    few_shot_direct: tuple[_Entry, ...] = ()
-    few_shot_cot: tuple[_Entry, ...] = ()
-    zero_shot_inverted: tuple[_Entry, ...] = ()
-    few_shot_inverted: tuple[_Entry, ...] = ()
-    one_shot_inline: tuple[_Entry, ...] = ()
+    zero_shot_direct: _Entries = ()
+    zero_shot_cot: _Entries = ()
+    few_shot_direct: _Entries = ()
+    few_shot_cot: _Entries = ()
+    zero_shot_inverted: _Entries = ()
+    few_shot_inverted: _Entries = ()
+    one_shot_inline: _Entries = ()
 
     @pydantic.model_validator(mode="before")
     @classmethod
@@ -50,18 +53,17 @@ class _Templates(Strict):
         """Puts a list in the place of its name."""
         if not isinstance(data, dict):
             return data
-        named = {
-            key: value
-            for key, value in data.items()
-            if key in _LISTS and isinstance(value, str)
-        }
-        for key, value in named.items():
+        taken = {}
+        for key, value in data.items():
+            if key not in _LISTS or not isinstance(value, str):
+                continue
             if value not in _LISTS or not isinstance(data.get(value), list):
                 raise ValueError(
                     f"{key}: expected a list of templates, or the name of "
                     f"another list of the file, found {value!r}"
                 )
-        return {**data, **{key: data[name] for key, name in named.items()}}
+            taken[key] = data[value]
+        return {**data, **taken}
 
 
 _LISTS = tuple(_Templates.model_fields)
@@ -126,19 +128,19 @@ def describe_families() -> list[dict]:
         {'family': 'aqua', 'fields': ['question', 'answer'],
          'optional': ['rationale']}
     """
-    rows = []
-    for name in library_families():
-        family = load_family(name)
-        needed = set.intersection(
-            *(family.record_fields(f) for f in Format if family.templates(f))
-        )
-        row = {
-            "family": name,
-            "fields": [f for f in family.fields if f in needed],
-            "optional": [f for f in family.fields if f not in needed],
-        }
-        rows.append(row)
-    return rows
+    return [_describe(name) for name in library_families()]
+
+
+def _describe(name: str) -> dict:
+    family = load_family(name)
+    needed = set.intersection(
+        *(family.record_fields(f) for f in Format if family.templates(f))
+    )
+    return {
+        "family": name,
+        "fields": [f for f in family.fields if f in needed],
+        "optional": [f for f in family.fields if f not in needed],
+    }
 
 
 @functools.cache
@@ -216,11 +218,7 @@ class _FamilyReader:
         self._cycle = list(own or self._styles)
 
     def family(self) -> TemplateFamily:
-        """Returns the family.
-
-        Raises:
-            InputError: If a template is broken, or there is none.
-        """
+        """Returns the family; InputError for a broken template, or none."""
         included = _Templates()
         if self._file.include:
             path = LIBRARY / f"{self._file.include}.yaml"

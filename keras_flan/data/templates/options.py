@@ -68,9 +68,9 @@ class OptionStyle:
 
     def symbol(self, number: int) -> str:
         """Returns what tells an option, counted from 0, from the others."""
-        symbols = option_symbols().get(self.symbols)
-        if symbols is None:
+        if not self.symbols:
             return ""
+        symbols = option_symbols()[self.symbols]
         return symbols[number] if number < len(symbols) else str(number + 1)
 
     def marker(self, number: int) -> str:
@@ -144,23 +144,15 @@ def option_styles() -> tuple[OptionStyle, ...]:
 
 
 def draw_style(seed: int, index: int) -> OptionStyle:
-    """Returns the style of an example's options.
-
-    Args:
-        seed: The seed of the mixture.
-        index: The place of the example in the order of reading.
-    """
+    """Returns the style of the options of an example, by its position."""
     styles = option_styles()
     return styles[choose(len(styles), STYLE_DRAW, seed, index)]
 
 
 def right_option(options: list[str], answer: str, letters: bool) -> int | None:
-    """Returns which option is the answer.
+    """Returns which option is the answer: its text, or its letter.
 
-    Args:
-        options: The texts of the options.
-        answer: The text of one, or its letter, perhaps in brackets.
-        letters: Whether an answer that is both is meant as the letter.
+    `letters` says whether an answer that is both is meant as the letter.
 
     Example:
         >>> right_option(["B", "A"], "A", letters=False)
@@ -178,16 +170,11 @@ def right_option(options: list[str], answer: str, letters: bool) -> int | None:
 
 
 def option_values(
-    fields: Mapping[str, str],
-    style: OptionStyle = PLAIN,
-    letters: bool = False,
+    fields: Mapping[str, str], style: OptionStyle = PLAIN, letters: bool = False
 ) -> dict[str, str]:
     r"""Returns the fields that templates make from options and answer.
 
-    Args:
-        fields: The fields of a record.
-        style: The style of `styled_options_`.
-        letters: See `right_option`.
+    The style is that of `styled_options_`; `letters` as in `right_option`.
 
     Example:
         >>> values = option_values({"options": "red\nblue", "answer": "B"})

@@ -64,13 +64,8 @@ class OptionFields:
     ) -> list[Tensor]:
         """Returns the fields in the order of `names`, each of shape `[n]`.
 
-        Args:
-            options: Strings of shape `[n]`, one option a line.
-            answers: Strings of shape `[n]`.
-            indices: Positions of the examples whose styles are taken, int64
-                of shape `[n]`.
-            letters: Whether an answer that is both the letter and the text
-                of an option is the letter, booleans of shape `[n]`.
+        Options (one per line) and answers are strings, the positions of the
+        examples int64; `letters`, booleans, as in `right_option`.
         """
         tf_ = tf()
         options = tf_.convert_to_tensor(options, tf_.string)
@@ -94,13 +89,11 @@ class OptionFields:
         number = tf_.maximum(right, 0)
         at = lines.row_starts() + number
         choice = chosen(tf_.gather(lines.values, at))
-        marker = tf_.strings.join(
-            [
-                tf_.gather(self._opens, drawn),
-                self._symbol(drawn, number),
-                tf_.gather(self._closes, drawn),
-            ]
+        opens, closes = (
+            tf_.gather(ends, drawn) for ends in (self._opens, self._closes)
         )
+        marker = tf_.strings.join([opens, self._symbol(drawn, number), closes])
+        marked = chosen(marker)
         bullets = tf_.equal(tf_.gather(self._series, drawn), 0)
         make = {
             "options_": lambda: block(plain),
@@ -108,9 +101,7 @@ class OptionFields:
             "styled_options_": lambda: block(drawn),
             "choice_": lambda: choice,
             "letter_": lambda: chosen(self._symbol(lettered, number)),
-            "styled_choice_": lambda: tf_.where(
-                bullets, choice, chosen(marker)
-            ),
+            "styled_choice_": lambda: tf_.where(bullets, choice, marked),
         }
         return [make[name]() for name in self.names]
 

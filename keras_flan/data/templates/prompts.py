@@ -98,10 +98,7 @@ def render_prompt(
 
 
 class _Renderer:
-    """Renders what a place in the order of reading assigns.
-
-    The arguments are those of `render_prompt`.
-    """
+    """Renders what a place assigns; arguments as for `render_prompt`."""
 
     def __init__(
         self,

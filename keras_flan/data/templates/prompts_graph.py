@@ -70,14 +70,9 @@ class TemplateTable:
                 self._columns[i, j] = name
 
     def render(self, template_ids: Tensor, values: Tensor) -> Tensor:
-        """Returns the rendered texts.
+        """Returns the texts `[n]` of template ids `[n]`, values `[n, F]`.
 
-        Args:
-            template_ids: Integers of shape `[n]`.
-            values: UTF-8 strings of shape `[n, F]`, one column per field.
-
-        Returns:
-            A string tensor of shape `[n]`.
+        The values are UTF-8 strings, one column per field.
         """
         tf_ = tf()
         values = tf_.convert_to_tensor(values, tf_.string)
@@ -91,17 +86,11 @@ class TemplateTable:
 
 
 class Questions(NamedTuple):
-    """Which examples are asked, and how: integers of shape `[n]`.
+    """Which examples are asked, and how: integers of shape `[n]`."""
 
-    Args:
-        task_ids: The tasks, as their places in the list of a renderer.
-        indices: Positions of the examples in their tasks' order of reading.
-        format_ids: The formats, as their places in `list(Format)`.
-    """
-
-    task_ids: Tensor
-    indices: Tensor
-    format_ids: Tensor
+    task_ids: Tensor  # Places in the list of a renderer's tasks.
+    indices: Tensor  # Positions in the tasks' order of reading.
+    format_ids: Tensor  # Places in `list(Format)`.
 
 
 class PromptRenderer:
@@ -143,12 +132,9 @@ class PromptRenderer:
                 self._count[i, j] = task.num_templates(format)
         self._seed = seed
         self._letters = [task.answers_are_letters for task in tasks]
-        self._shots = [
-            np.iinfo(np.int32).max
-            if task.family.shots is None
-            else task.family.shots
-            for task in tasks
-        ]
+        no_limit = np.iinfo(np.int32).max
+        limits = [task.family.shots for task in tasks]
+        self._shots = [no_limit if n is None else n for n in limits]
         used = {name for t in templates for name in t.fields}
         self.field_names = sorted(record_fields(used))
         self._options = OptionFields(sorted(used & set(DERIVED_FIELDS)), seed)
@@ -162,15 +148,10 @@ class PromptRenderer:
     def query(
         self, questions: Questions, values: Mapping[str, Tensor]
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """Renders the questions and what should be answered.
+        """Returns the questions' headers, inputs and targets, of shape `[n]`.
 
-        Args:
-            questions: The `n` questions.
-            values: Each of `field_names` to UTF-8 strings of shape `[n]`.
-
-        Returns:
-            Three string tensors of shape `[n]`: the headers, which stand
-            before the exemplars, the inputs, and the targets.
+        The headers stand before exemplars. `values` has each of
+        `field_names` as UTF-8 strings of shape `[n]`.
         """
         ids = self._template_ids(questions)
         columns = self._columns(questions, values)
@@ -185,14 +166,10 @@ class PromptRenderer:
     ) -> Tensor:
         """Renders solved examples with the templates of their questions.
 
-        Args:
-            questions: The `n` questions.
-            values: Each of `field_names` to UTF-8 strings of shape `[n, s]`.
-
-        Returns:
-            A string tensor of shape `[n, s]`: the exemplars with all that
-            stands around them; empty texts where the format is zero-shot or
-            the templates want fewer exemplars.
+        `values` has each of `field_names` as UTF-8 strings of shape `[n, s]`,
+        and so is what is returned: the exemplars with all that stands around
+        them; empty texts where the format is zero-shot or the templates want
+        fewer exemplars.
         """
         tf_ = tf()
         values = {
@@ -222,16 +199,10 @@ class PromptRenderer:
     def assemble(
         self, headers: Tensor, inputs: Tensor, blocks: Tensor, keep: Tensor
     ) -> Tensor:
-        """Puts headers and the kept exemplars before the questions.
+        """Returns the prompts `[n]`: headers, kept exemplars and questions.
 
-        Args:
-            headers: What `query` returned first, of shape `[n]`.
-            inputs: What `query` returned second, of shape `[n]`.
-            blocks: What `exemplars` returned, of shape `[n, s]`.
-            keep: Booleans of shape `[n, s]`.
-
-        Returns:
-            The prompts, a string tensor of shape `[n]`.
+        Headers and inputs are from `query`, blocks from `exemplars`; `keep`
+        is booleans of shape `[n, s]`.
         """
         tf_ = tf()
         blocks = tf_.where(keep, blocks, "")
@@ -245,13 +216,10 @@ class PromptRenderer:
         values: Mapping[str, Tensor],
         exemplar_values: Mapping[str, Tensor] | None = None,
     ) -> tuple[Tensor, Tensor]:
-        """Renders prompts that keep all their exemplars.
+        """Returns prompts that keep all their exemplars, and targets, `[n]`.
 
         The arguments are those of `query` and, for `exemplar_values`, of
         `exemplars`.
-
-        Returns:
-            Two string tensors of shape `[n]`: the prompts and the targets.
         """
         headers, inputs, targets = self.query(questions, values)
         if exemplar_values is not None:

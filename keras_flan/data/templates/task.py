@@ -48,9 +48,7 @@ class Task:
 
     @classmethod
     def from_directory(
-        cls,
-        path: str | os.PathLike,
-        templates: str | os.PathLike | None = None,
+        cls, path: str | os.PathLike, templates: str | os.PathLike | None = None
     ) -> "Task":
         """Returns the task of a record folder.
 

@@ -154,14 +154,11 @@ class Template:
         """Merges neighbouring literals and drops empty ones."""
         parts: list[Literal | Field] = []
         for part in self.parts:
-            if part == Literal(""):
-                continue
-            if parts and isinstance(part, Literal):
-                last = parts[-1]
-                if isinstance(last, Literal):
-                    parts[-1] = Literal(last.text + part.text)
-                    continue
-            parts.append(part)
+            last = parts[-1] if parts else None
+            if isinstance(last, Literal) and isinstance(part, Literal):
+                parts[-1] = Literal(last.text + part.text)
+            elif part != Literal(""):
+                parts.append(part)
         return Template(tuple(parts))
 
 

@@ -110,9 +110,7 @@ def _train(lines: Iterator[str], size: int, symbols: Sequence[str]) -> bytes:
 
 
 def train_vocabulary_from(
-    sources: Sequence[str | os.PathLike],
-    size: int,
-    output: str | os.PathLike,
+    sources: Sequence[str | os.PathLike], size: int, output: str | os.PathLike
 ) -> Vocabulary:
     """Trains a vocabulary on mixtures, record folders or UTF-8 text files.
 
