@@ -143,7 +143,7 @@ class Pipeline:
         return batches.prefetch(prefetch).with_options(options)
 
     def position(self, batches: int) -> Position:
-        """Returns where the latest dataset stands, `batches` after its start."""
+        """Returns where the latest dataset is, `batches` after its start."""
         begun, done = self._find_stage(self._start.batch)
         batch = self._start.batch + batches
         number, now = self._find_stage(batch)
