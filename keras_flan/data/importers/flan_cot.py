@@ -41,22 +41,18 @@ def _fields(line: str) -> base.Found:
     }
 
 
-def _open(path: Path, other_name: str | None = None) -> base.Source:
+def _open(path: Path, options: base.Options | None = None) -> base.Source:
     rows, name = base.line_rows(path, _fields), base.task_name(path, "flan-cot")
-    for family in (name, other_name or ""):
-        if kind := _ANSWER_KINDS.get(family):
-            return base.Source(rows, name, family, kind)
+    for family in (name, options and options.name):
+        if family in _ANSWER_KINDS:
+            return base.Source(rows, name, family, _ANSWER_KINDS[family])
     return base.Source(rows, name)
-
-
-def _read(path: Path, options: base.Options) -> base.Source:
-    return _open(path, options.name)
 
 
 IMPORTER = base.Importer(
     format="flan-cot",
     summary="Flan CoT TSV, or a folder of them: question, answer, rationale",
-    read=_read,
+    read=_open,
     origin="https://github.com/google-research/FLAN",
     license="Apache-2.0",
     parts=base.parts_of_folder(".tsv", _open),

@@ -105,7 +105,7 @@ def import_file(
         progress=progress,
     )
     importer, path = find_importer(format, settings), existing(source)
-    return _single_task(importer, path, output, settings).write()
+    return _single_task(importer, path, Path(output), settings).write()
 
 
 def import_source(
@@ -156,20 +156,18 @@ def import_source(
     settings = Settings(keep_mmlu=keep_mmlu, **options)
     importer, path = find_importer(format, settings), existing(source)
     parts = importer.parts(path, settings)
-    run = _runner(runner, importer, processes, beam_options, Path(output))
+    folder = Path(output)
+    run = _runner(runner, importer, processes, beam_options, folder)
     if parts is not None:
-        return _import_parts(importer, path, parts, output, settings, run)
-    [result] = run([_single_task(importer, path, output, settings)])
+        return _import_parts(importer, path, parts, folder, settings, run)
+    [result] = run([_single_task(importer, path, folder, settings)])
     if isinstance(result, InputError):
         raise result
     return Imported([result], [], [])
 
 
 def _single_task(
-    importer: Importer,
-    path: Path,
-    output: str | os.PathLike,
-    settings: Settings,
+    importer: Importer, path: Path, output: Path, settings: Settings
 ) -> TaskImport:
     if path.is_dir() and importer.parts(path, settings) is not None:
         raise InputError(
@@ -178,7 +176,7 @@ def _single_task(
         )
     read = functools.partial(importer.read, path, settings)
     part = Part(path, path.name, read)
-    return _task(importer, part, Path(output), settings)
+    return _task(importer, part, output, settings)
 
 
 def _task(
@@ -192,7 +190,7 @@ def _import_parts(
     importer: Importer,
     path: Path,
     parts: Iterable[Part],
-    output: str | os.PathLike,
+    output: Path,
     settings: Settings,
     run: _Run,
 ) -> Imported:
@@ -223,7 +221,7 @@ def _import_parts(
             if found
             else f"{path}: no tasks to import; the folder has no such files"
         )
-    rejects_file = Path(output, REJECTS_FILE)
+    rejects_file = output / REJECTS_FILE
     if rejected:
         write_jsonl(rejects_file, rejected)
     else:
@@ -232,10 +230,7 @@ def _import_parts(
 
 
 def _plan(
-    importer: Importer,
-    parts: Iterable[Part],
-    output: str | os.PathLike,
-    settings: Settings,
+    importer: Importer, parts: Iterable[Part], output: Path, settings: Settings
 ) -> tuple[list[TaskImport], _Described, _Described]:
     """Returns the tasks to import, those that can't be, those not wanted."""
     settings = dataclasses.replace(settings, progress=False)

@@ -88,8 +88,7 @@ def _table_rows(
     separator: str,
 ) -> Iterator[base.Row | base.Reject]:
     """Yields the rows of a table of cells, whose first row may be a header."""
-    named = _flat(columns)
-    first = next(records, None)
+    named, first = _flat(columns), next(records, None)
     if first is None:
         return
     if named and all(_POSITION.fullmatch(column) for column in named):
@@ -100,14 +99,13 @@ def _table_rows(
     else:
         names = _header(path, first[1], columns)
     for number, cells in records:
-        text = separator.join(cells)
+        found: base.Found
         if len(cells) == len(names):
             record = dict(zip(names, cells, strict=True))
             found = pick_fields(record, columns)
-            yield base.row_or_reject(path, number, found, text)
         else:
-            reason = f"expected {len(names)} columns, found {len(cells)}"
-            yield base.Reject(path, number, reason, text)
+            found = f"expected {len(names)} columns, found {len(cells)}"
+        yield base.row_or_reject(path, number, found, separator.join(cells))
 
 
 def _flat(columns: Columns) -> list[str]:

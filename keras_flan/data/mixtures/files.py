@@ -214,13 +214,8 @@ def start_mixture_file(folder: str | os.PathLike, mixture: str) -> Path:
     """Writes a file for a mixture of those tasks whose records are there.
 
     A file that is there already stays as it is: it may have been edited.
-
-    Args:
-        folder: The folder of records; the file goes there.
-        mixture: The name of a mixture in the library.
-
-    Returns:
-        The path of the file.
+    The mixture is one of the library; the file, of which the path is
+    returned, goes to the folder of records.
 
     Example:
         >>> start_mixture_file("records", "flan2022_paper_b")

@@ -50,23 +50,14 @@ class MixtureGroup:
 
 @dataclasses.dataclass(frozen=True)
 class MixtureTask:
-    """A task as part of a mixture.
-
-    Args:
-        task: The task.
-        group: The name of its group.
-        cap: At most this many examples count for the rate.
-        weight: The number of examples that count.
-        rate: The probability that a training example is of this task.
-        formats: The probability of each format, given the task.
-    """
+    """A task as part of a mixture."""
 
     task: Task
-    group: str
-    cap: int | None
-    weight: int
-    rate: float
-    formats: dict[Format, float]
+    group: str  # The name of its group.
+    cap: int | None  # At most this many examples count for the rate.
+    weight: int  # The number of examples that count.
+    rate: float  # The probability that a training example is of this task.
+    formats: dict[Format, float]  # The probability of each, given the task.
 
     def summary(self) -> dict:
         """Returns what `Mixture.summary` says about the task."""

@@ -26,56 +26,31 @@ DEFAULT_RECORDS = Path("records")
 
 
 class SubMixture(Strict):
-    """A sub-mixture of the paper.
+    """A sub-mixture of the paper."""
 
-    Attributes:
-        paper_tasks: The number of its tasks in the paper.
-        cap: At most so many examples of a task count for its rate.
-        format: The format of its files.
-        origin: Where its files are published.
-        command: The command that imports them.
-    """
-
-    paper_tasks: int
-    cap: int
-    format: str
-    origin: str
-    command: str
+    paper_tasks: int  # The number of its tasks in the paper.
+    cap: int  # At most so many examples of a task count for its rate.
+    format: str  # The format of its files.
+    origin: str  # Where its files are published.
+    command: str  # The command that imports them.
 
 
 @dataclasses.dataclass(frozen=True)
 class RegistryTask:
-    """A task of the paper's mixture, or one that it holds out.
+    """A task of the paper's mixture, or one that it holds out."""
 
-    Args:
-        name: The name of the task, and of the folder of its records.
-        mixture: The sub-mixture: `"muffin"`, `"t0_sf"`, `"niv2"` or `"cot"`.
-        dataset: The data set it is made of.
-        category: The kind of task.
-        languages: Names of its languages.
-        cap: At most so many examples count for its rate.
-        part: A part of the sub-mixture, such as `"dialog"`, or `None`.
-        held_out: The benchmark for which it is kept out of training, or
-            `None`.
-        license: The license of its data, where known.
-        templates: The template family for its records, where the importer
-            doesn't know it.
-        format: The format of its files.
-        origin: Where they are published.
-    """
-
-    name: str
-    mixture: str
-    dataset: str
-    category: str
-    languages: tuple[str, ...]
-    cap: int
-    part: str | None
-    held_out: str | None
-    license: str | None
-    templates: str | None
-    format: str
-    origin: str
+    name: str  # Also of the folder of its records.
+    mixture: str  # The sub-mixture: "muffin", "t0_sf", "niv2" or "cot".
+    dataset: str  # The data set it is made of.
+    category: str  # The kind of task.
+    languages: tuple[str, ...]  # Their names.
+    cap: int  # At most so many examples count for its rate.
+    part: str | None  # A part of the sub-mixture, such as "dialog".
+    held_out: str | None  # The benchmark for which it is not trained on.
+    license: str | None  # The license of its data, where known.
+    templates: str | None  # The family, where the importer doesn't know it.
+    format: str  # The format of its files.
+    origin: str  # Where they are published.
 
     def command(self, records: str | os.PathLike = DEFAULT_RECORDS) -> str:
         """Returns the command that imports the task.
@@ -107,10 +82,7 @@ def sub_mixtures() -> dict[str, SubMixture]:
 
 @functools.cache
 def registry_tasks(mixture: str) -> tuple[RegistryTask, ...]:
-    """Returns the tasks of a sub-mixture, held-out ones too.
-
-    Args:
-        mixture: The name of a sub-mixture; `"muffin/dialog"` is a part.
+    """Returns the tasks of a sub-mixture or a part, held-out ones too.
 
     Raises:
         InputError: If there is none of this name.

@@ -25,11 +25,8 @@ _READ = 4096
 class ExemplarPool:
     """Up to `POOL_SIZE` examples of each task, held in memory.
 
-    Args:
-        tasks: The tasks of a mixture; a task's id is its place in here. A
-            `None` has no exemplars.
-        field_names: The record fields to keep.
-        seed: Seeds which examples are in the pool.
+    A task's id is its place among the tasks; a `None` has no exemplars. Of
+    the records, only the named fields are kept.
 
     Raises:
         InputError: If records are missing or damaged.

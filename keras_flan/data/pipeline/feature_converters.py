@@ -14,16 +14,11 @@ from keras_flan.tensors import Ragged, Tensor
 class EncoderDecoderRows:
     """Inputs to the encoder, targets to the decoder.
 
-    Args:
-        input_length: Tokens of a row for the inputs.
-        target_length: Tokens of a row for the targets.
-        eos_id: The end-of-text id.
-
     Source: arXiv:2210.11416, section 2.2.
     """
 
-    input_length: int
-    target_length: int
+    input_length: int  # Tokens of a row for the inputs.
+    target_length: int  # Tokens of a row for the targets.
     eos_id: int
 
     @property
@@ -94,13 +89,9 @@ class DecoderOnlyRows:
     all of it but the last token, and is to predict all but the first; only
     the predictions of target tokens and of the last end-of-text id count.
 
-    Args:
-        input_length: The most tokens of an input, with its end-of-text id
-            and the start token, if there is one.
-        target_length: The most tokens of a target, with its end-of-text id.
-            Rows have `input_length + target_length` tokens.
-        eos_id: The end-of-text id.
-        bos_id: Begins every example, or `None`.
+    An input has at most `input_length` tokens, with its end-of-text id and
+    the start token, if there is one, and a target at most `target_length`
+    with its end-of-text id. Rows have the sum of both.
 
     Example, for inputs `[5, 6]`, targets `[7]` and end-of-text id 1:
 

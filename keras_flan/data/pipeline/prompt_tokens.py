@@ -25,12 +25,8 @@ Encode = Callable[[Tensor], Ragged]
 class PromptTokens:
     """Turns a chunk of records into prompts and token ids.
 
-    Args:
-        mixture: The mixture.
-        encoder: Makes, inside the graph that is traced, what tokenises
-            texts; of a vocabulary, its `encoder_tf`.
-        input_length: The longest input, with the end-of-text id.
-        seed: Seeds formats and exemplars.
+    `encoder` makes, inside the graph that is traced, what tokenises texts; of
+    a vocabulary, its `encoder_tf`. `input_length` counts the end-of-text id.
     """
 
     def __init__(

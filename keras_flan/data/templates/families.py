@@ -66,16 +66,12 @@ class FewShotStyle:
 class PromptTemplate:
     """An input pattern, a target pattern and, for few-shot, a style.
 
-    Args:
-        input: The pattern of what the model reads.
-        target: The pattern of what it should write.
-        style: What stands around exemplars and question; few-shot only.
-        header: What stands once before all exemplars, such as the definition
-            of the task; few-shot only.
+    The header stands once before all exemplars, such as the definition of the
+    task; few-shot only.
     """
 
-    input: Template
-    target: Template
+    input: Template  # The pattern of what the model reads.
+    target: Template  # The pattern of what it should write.
     style: FewShotStyle | None = None
     header: Template = _NOTHING
 

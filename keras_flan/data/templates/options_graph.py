@@ -23,11 +23,7 @@ _PLAIN, _LETTERED, _FIRST_DRAWN = range(3)
 
 
 class OptionFields:
-    r"""Makes the fields of `DERIVED_FIELDS` for a batch.
-
-    Args:
-        names: Which of them to make.
-        seed: The seed of the mixture.
+    r"""Makes those of `DERIVED_FIELDS` that are named, for a batch.
 
     Example:
         >>> fields = OptionFields(["options_", "letter_"], seed=0)

@@ -31,11 +31,8 @@ class TemplateTable:
 
     Each template becomes a row of (literal, field) pairs, padded with empty
     pairs to the longest. Rendering gathers the rows of a batch and joins
-    them, so it costs no Python and no branch per example.
-
-    Args:
-        templates: The templates; a template's id is its place in here.
-        field_names: Names of the columns of `values`.
+    them, so it costs no Python and no branch per example. A template's id is
+    its place among the templates.
 
     Example:
         >>> table = TemplateTable(
@@ -96,10 +93,8 @@ class Questions(NamedTuple):
 class PromptRenderer:
     """Renders examples of several tasks and formats in one batch.
 
-    Args:
-        tasks: The tasks.
-        seed: Draws the styles of options and mixed templates, together with
-            the position of the example.
+    The seed draws the styles of options and mixed templates, together with
+    the position of the example.
 
     Attributes:
         field_names: The record fields that the templates use; a field that
