@@ -1,4 +1,5 @@
 import json
+import pickle
 import sys
 from pathlib import Path
 
@@ -6,7 +7,7 @@ import pytest
 from typer.testing import CliRunner
 
 from keras_flan import cli
-from keras_flan.data.importers import import_source, many
+from keras_flan.data.importers import IMPORTERS, import_source, many
 from keras_flan.data.importers.writing import Settings
 from keras_flan.errors import InputError
 
@@ -47,6 +48,11 @@ def test_processes_write_the_same_files(folder, tmp_path):
     one = _import(folder, tmp_path / "one")
     assert len(one) == 4 * 3 + 1
     assert _import(folder, tmp_path / "two", processes=2) == one
+
+
+def test_every_format_goes_to_other_processes():
+    for name, importer in IMPORTERS.items():
+        assert pickle.loads(pickle.dumps(importer)).format == name
 
 
 def test_beam_writes_the_same_files(folder, tmp_path):

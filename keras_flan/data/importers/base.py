@@ -227,19 +227,15 @@ def data_files(path: Path, suffix: str) -> list[Path]:
 
 
 def parts_of_folder(
-    suffix: str, open: Callable[[Path], Source]
-) -> Callable[[Path, Options], list[Part] | None]:
-    """Returns the `parts` of a format whose folders have a task per file."""
-
-    def parts(path: Path, options: Options) -> list[Part] | None:
-        if not path.is_dir():
-            return None
-        return [
-            Part(file, open(file).name, functools.partial(open, file))
-            for file in data_files(path, suffix)
-        ]
-
-    return parts
+    path: Path, options: Options, suffix: str, open: Callable[[Path], Source]
+) -> list[Part] | None:
+    """Returns a task for each file of a folder; None for a single file."""
+    if not path.is_dir():
+        return None
+    return [
+        Part(file, open(file).name, functools.partial(open, file))
+        for file in data_files(path, suffix)
+    ]
 
 
 def require(package: str, extra: str) -> ModuleType:

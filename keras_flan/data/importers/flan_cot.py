@@ -4,6 +4,7 @@ No header and no quoting; line breaks in a question or rationale stand as the
 two characters `\n` (google-research/FLAN, `flan/v2/cot_data`).
 """
 
+from functools import partial
 from pathlib import Path
 
 from keras_flan.data.importers import base
@@ -55,5 +56,5 @@ IMPORTER = base.Importer(
     read=_open,
     origin="https://github.com/google-research/FLAN",
     license="Apache-2.0",
-    parts=base.parts_of_folder(".tsv", _open),
+    parts=partial(base.parts_of_folder, suffix=".tsv", open=_open),
 )

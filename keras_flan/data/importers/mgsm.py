@@ -8,6 +8,7 @@ removed too.
 import itertools
 import re
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -100,5 +101,5 @@ IMPORTER = base.Importer(
     read=_open,
     origin="https://github.com/google-research/url-nlp",
     license="CC-BY-4.0",
-    parts=base.parts_of_folder(".tsv", _open),
+    parts=partial(base.parts_of_folder, suffix=".tsv", open=_open),
 )

@@ -12,19 +12,12 @@ from typing import Any
 
 from keras_flan.data.importers import base, squad
 
-_LANGUAGES = [
-    "arabic",
-    "bengali",
-    "english",
-    "finnish",
-    "indonesian",
-    "japanese",
-    "korean",
-    "russian",
-    "swahili",
-    "telugu",
-    "thai",
-]
+# fmt: off
+_LANGUAGES = (
+    "arabic", "bengali", "english", "finnish", "indonesian", "japanese",
+    "korean", "russian", "swahili", "telugu", "thai",
+)
+# fmt: on
 
 
 def _gold_rows(files: list[Path]) -> Iterator[base.Row | base.Reject]:
