@@ -361,3 +361,14 @@ def test_templates_are_listed_and_asked_for(run, tmp_path):
         *("--templates", "generic"),
     )
     assert "no templates" not in out
+
+
+def test_only_the_command_line_prints_what_was_found():
+    package = Path(cli.__file__).parents[1]
+    found = {
+        name
+        for path in package.rglob("*.py")
+        if path.relative_to(package).parts[0] != "cli"
+        for name in re.findall(r"^def (print_\w+)", path.read_text(), re.M)
+    }
+    assert found == {"print_layouts"}  # public, and what `train` says too
