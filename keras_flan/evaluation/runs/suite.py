@@ -73,8 +73,9 @@ def plan(
         runs.append(run)
     if split is not None and not any(run.split for run in runs):
         splits = {s for name in benchmarks for s in load_protocol(name).splits}
-        hint = did_you_mean(split, splits)
-        raise InputError(f"split: found {split!r}.{hint}")
+        raise InputError(
+            f"split: found {split!r}.{did_you_mean(split, splits)}"
+        )
     return runs
 
 
