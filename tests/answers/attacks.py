@@ -141,7 +141,7 @@ ATTACKS = [
     ("recursion by sort", "def f(x): return sorted([1, 2], key=f)\nf(0)",
      "calls within calls"),
     ("deep brackets", "(" * 5000 + ")" * 5000, "not Python|memory|nested"),
-    ("long sum", "+".join(["1"] * 20000), "nested|crashed|memory"),
+    ("long sum", "+".join(["1"] * 20000), "nested|crashed|memory|over"),
     ("long negation", "-" * 30000 + "1", "nested|crashed|memory|not Python"),
     ("deep lists", "[" * 9999 + "]" * 9999, "not Python|memory|nested"),
     ("null byte", "x = 1\0", "not Python|ValueError"),

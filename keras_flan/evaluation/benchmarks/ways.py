@@ -2,6 +2,8 @@
 
 import enum
 
+from keras_flan.errors import InputError, did_you_mean
+
 # How a single path is asked, and how tables spell it. Ranking asks as the
 # direct form does, and compares the likelihoods of given answers.
 MODES = {"direct": "direct", "cot": "CoT", "rank": "ranking"}
@@ -22,6 +24,16 @@ class Way(str, enum.Enum):
     cot = "cot"
     cot_vote = "cot-vote"
     rank = "rank"
+
+    @classmethod
+    def named(cls, name: str) -> "Way":
+        """Returns the way of this value; InputError if there is none."""
+        known = [way.value for way in cls]
+        if name not in known:
+            raise InputError(
+                f"mode: found {name!r}." + did_you_mean(name, known)
+            )
+        return cls(name)
 
     @property
     def mode(self) -> str:

@@ -47,25 +47,22 @@ def plan(
         ...     ["bbh"], ["direct", "cot-vote"], ["data"], "runs")]
         ['bbh-direct', 'bbh-cot-vote']
     """
-    known = [way.value for way in Way]
-    for way in ways:
-        if way not in known:
-            raise InputError(f"mode: found {way!r}." + did_you_mean(way, known))
+    asked = [Way.named(way) for way in ways]
     places = _places(data, benchmarks)
-    pairs = [(name, way) for name in benchmarks for way in ways]
-    votes = any(Way(way).votes for way in ways)
+    pairs = [(name, way) for name in benchmarks for way in asked]
+    votes = any(way.votes for way in asked)
     runs = []
     for name, way in dict.fromkeys(pairs):
         number = samples
-        if Way(way).votes:
+        if way.votes:
             number = samples if samples > 1 else _VOTES
-        elif votes or way == "rank":
+        elif votes or way is Way.rank:
             number = 1
         run = Run.of(
             name,
             places[name],
-            Path(output, f"{name}-{way}" if len(pairs) > 1 else ""),
-            mode=Way(way).mode,
+            Path(output, f"{name}-{way.value}" if len(pairs) > 1 else ""),
+            mode=way.mode,
             split=split if split in load_protocol(name).splits else None,
             samples=number,
             **settings,
