@@ -12,8 +12,9 @@ from typing import Annotated, Any, Literal
 import pydantic
 import yaml
 
-from keras_flan.data.mixtures.files import Missing, is_library_name
+from keras_flan.data.mixtures.files import Missing
 from keras_flan.data.mixtures.task_registry import DEFAULT_RECORDS
+from keras_flan.data.templates.library import is_library_name
 from keras_flan.errors import InputError
 from keras_flan.schema import Strict, read_yaml, validate
 from keras_flan.training.steps import Accumulation

@@ -16,6 +16,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from keras_flan.data.templates.draws import LAST_SHIFT, MULTIPLIERS, STEP
+
 # Chinese, Japanese, Thai, Lao, Tibetan, Burmese, Khmer.
 _NO_BLANKS = re.compile(
     "([\u0e00-\u0eff\u0f00-\u0fff\u1000-\u109f\u1780-\u17ff"
@@ -24,13 +26,6 @@ _NO_BLANKS = re.compile(
 )
 # The most words whose hashes are kept; then they are made anew.
 _MOST_WORDS = 1 << 20
-# Of SplitMix64, as in `data.templates.draws`.
-_STEP = np.uint64(0x9E3779B97F4A7C15)
-_MULTIPLIERS = (
-    (np.uint64(30), np.uint64(0xBF58476D1CE4E5B9)),
-    (np.uint64(27), np.uint64(0x94D049BB133111EB)),
-)
-_LAST_SHIFT = np.uint64(31)
 
 # Near-duplicates share most of their runs of this many words.
 SHINGLE = 3
@@ -122,10 +117,10 @@ class Words:
 
 def _mix(state: np.ndarray) -> np.ndarray:
     """Scrambles uint64 numbers, each to another (SplitMix64)."""
-    state = state + _STEP
-    for shift, multiplier in _MULTIPLIERS:
+    state = state + STEP
+    for shift, multiplier in MULTIPLIERS:
         state = (state ^ (state >> shift)) * multiplier
-    return state ^ (state >> _LAST_SHIFT)
+    return state ^ (state >> LAST_SHIFT)
 
 
 def signatures(words: Words) -> tuple[np.ndarray, np.ndarray]:

@@ -120,7 +120,7 @@ class _Counts:
                 self._render(number, keys[:left], records[:left])
 
     def _render(self, number: int, keys: Tensor, records: Tensor) -> None:
-        inputs, targets, formats, used = self._tokenise.examples(
+        inputs, targets, formats, used = self._tokenise(
             tf().constant(number, tf().int64), keys, records
         )
         self._lengths.append(

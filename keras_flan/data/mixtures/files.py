@@ -54,6 +54,7 @@ from keras_flan.data.mixtures.task_registry import (
 )
 from keras_flan.data.records.shards import find_records, records_folder
 from keras_flan.data.templates.families import Format
+from keras_flan.data.templates.library import is_library_name
 from keras_flan.data.templates.task import Task
 from keras_flan.errors import InputError, did_you_mean
 from keras_flan.files import atomic_write
@@ -161,12 +162,6 @@ class _MixtureFile(Strict):
 def library_mixtures() -> list[str]:
     """Returns the names of the mixtures in the library."""
     return sorted(path.stem for path in LIBRARY.glob("*.yaml"))
-
-
-def is_library_name(source: str | os.PathLike) -> bool:
-    """Whether this is a name for the library, not the path of a file."""
-    path = Path(source)
-    return path.suffix not in (".yaml", ".yml") and len(path.parts) == 1
 
 
 @dataclasses.dataclass(frozen=True)

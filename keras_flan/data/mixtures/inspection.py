@@ -61,40 +61,31 @@ def inspect(
     else:
         _check_folder(source)
         draws = _draw_task(Task.from_directory(source), n, shots, cot, rng)
-    shown = [draw.exemplars(shots, rng) for draw in draws]
-    examples = _read(draws, shown)
-    return [
-        draw.row(examples[draw.task.name], others, seed)
-        for draw, others in zip(draws, shown, strict=True)
-    ]
+    for draw in draws:
+        draw.draw_exemplars(shots, rng)
+    examples = _read(draws)
+    return [draw.render(examples[draw.task.name], seed) for draw in draws]
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass
 class _Draw:
-    """An example of a task, and the format in which it is asked."""
+    """An example that is asked in a format, and those shown before it."""
 
     task: Task
     format: Format
     index: int
+    exemplars: list[int] = dataclasses.field(default_factory=list)
 
-    def exemplars(self, shots: int, rng: random.Random) -> list[int]:
-        """Draws examples of the task other than the one that is asked."""
-        if not self.format.few_shot:
-            return []
-        number = self.task.num_examples - 1
-        others = rng.sample(range(number), min(shots, number))
-        return [i + (i >= self.index) for i in others]
+    def draw_exemplars(self, shots: int, rng: random.Random) -> None:
+        if self.format.few_shot:
+            number = self.task.num_examples - 1
+            others = rng.sample(range(number), min(shots, number))
+            self.exemplars = [i + (i >= self.index) for i in others]
 
-    def row(
-        self, examples: Mapping[int, Example], others: Sequence[int], seed: int
-    ) -> dict:
-        """Returns what `inspect` says about the draw."""
+    def render(self, examples: Mapping[int, Example], seed: int) -> dict:
         prompt = render_prompt(
-            self.task,
-            examples[self.index],
-            self.format,
-            self.index,
-            [examples[i] for i in others],
+            *(self.task, examples[self.index], self.format, self.index),
+            [examples[i] for i in self.exemplars],
             seed=seed,
         )
         return {
@@ -171,16 +162,12 @@ def _draw_mixture(
     ]
 
 
-def _read(
-    draws: Sequence[_Draw], shown: Sequence[Sequence[int]]
-) -> dict[str, dict[int, Example]]:
+def _read(draws: Sequence[_Draw]) -> dict[str, dict[int, Example]]:
     """Reads the examples that are needed, each task once."""
-    tasks: dict[str, Task] = {}
-    indices: dict[str, set[int]] = {}
-    for draw, others in zip(draws, shown, strict=True):
-        name = draw.task.name
-        tasks[name] = draw.task
-        indices.setdefault(name, set()).update([draw.index, *others])
+    tasks = {draw.task.name: draw.task for draw in draws}
+    indices: dict[str, set[int]] = {name: set() for name in tasks}
+    for draw in draws:
+        indices[draw.task.name].update([draw.index, *draw.exemplars])
     return {
         name: {
             i: example

@@ -64,9 +64,7 @@ def pack(lengths: np.ndarray, capacity: Sequence[int]) -> np.ndarray:
     return min(trials, key=np.max)
 
 
-def _pack(
-    lengths: np.ndarray, capacity: np.ndarray, demand: np.ndarray, at_once: int
-) -> np.ndarray:
+def _pack(lengths, capacity, demand, at_once: int) -> np.ndarray:
     """Packs `at_once` rows side by side; returns the row of each example."""
     rows = np.full(len(lengths), -1, np.int32)
     weight = demand / demand.max() / capacity
@@ -87,14 +85,7 @@ def _pack(
     return rows
 
 
-def _top_up(
-    lengths: np.ndarray,
-    capacity: np.ndarray,
-    spare: np.ndarray,
-    seeds: np.ndarray,
-    by_length: list[np.ndarray],
-    rows: np.ndarray,
-) -> None:
+def _top_up(lengths, capacity, spare, seeds, by_length, rows) -> None:
     """Adds to the rows that `seeds` have opened; updates `rows`."""
     group = rows[seeds]
     free = capacity - lengths[seeds]

@@ -259,7 +259,7 @@ class _Stage:
 
     def _make_rows(self, number: Tensor, keys: Tensor, records: Tensor):
         tf_ = tf()
-        inputs, targets = self._tokenise(number, keys, records)
+        inputs, targets, *_ = self._tokenise(number, keys, records)
         lengths = self._converter.lengths(inputs, targets)
         if self._settings.pack:
             capacity = self._converter.capacity
@@ -287,7 +287,7 @@ class _Stage:
         for number, (keys, records) in self._chunks().take(1):
             # Nearly always a few examples decide.
             for n in (_PROBE, len(keys)):
-                tokens, _ = self._tokenise(number, keys[:n], records[:n])
+                tokens, *_ = self._tokenise(number, keys[:n], records[:n])
                 if tokens.nrows() > 0:
                     return
             raise InputError(
@@ -317,9 +317,7 @@ def _converter(
     return EncoderDecoderRows(*sizes)
 
 
-def _pack_rows(
-    lengths: Tensor, capacity: tuple[int, int], seed: int, number: Tensor
-) -> Tensor:
+def _pack_rows(lengths, capacity, seed: int, number) -> Tensor:
     """Packs a chunk and shuffles its rows, which `pack` orders by size."""
     tf_ = tf()
     rows = tf_.numpy_function(

@@ -1,6 +1,5 @@
 """From records to prompts to token ids, a chunk at a time."""
 
-import dataclasses
 from collections.abc import Callable
 
 import numpy as np
@@ -25,8 +24,12 @@ Encode = Callable[[Tensor], Ragged]
 class PromptTokens:
     """Turns a chunk of records into prompts and token ids.
 
-    `encoder` makes, inside the graph that is traced, what tokenises texts; of
-    a vocabulary, its `encoder_tf`. `input_length` counts the end-of-text id.
+    Args:
+        mixture: The mixture.
+        encoder: Makes, inside the graph that is traced, what tokenises
+            texts; of a vocabulary, its `encoder_tf`.
+        input_length: The longest input, with the end-of-text id.
+        seed: Seeds formats and exemplars.
     """
 
     def __init__(
@@ -47,32 +50,23 @@ class PromptTokens:
         ]
         self._pool = None
         if any(few_shot):
-            names = self._renderer.field_names
-            self._pool = ExemplarPool(few_shot, names, seed)
+            self._pool = ExemplarPool(
+                few_shot, self._renderer.field_names, seed
+            )
         self._bounds = [_format_bounds(part.formats) for part in mixture.tasks]
         self._format_seed = stable_seed("format", seed)
         self._exemplar_seed = stable_seed("exemplars", seed)
 
     def __call__(
         self, number: Tensor, keys: Tensor, records: Tensor
-    ) -> tuple[Ragged, Ragged]:
-        """Returns the token ids of inputs and targets of a chunk.
-
-        Of `n` keys and serialised examples, two int32 `tf.RaggedTensor`
-        `[m, (tokens)]` without end-of-text; `m < n` if prompts were left out.
-        """
-        inputs, targets, _, _ = self.examples(number, keys, records)
-        return inputs, targets
-
-    def examples(
-        self, number: Tensor, keys: Tensor, records: Tensor
     ) -> tuple[Ragged, Ragged, Tensor, Tensor]:
-        """Returns what a call does, and what became of each record.
+        """Returns the token ids of a chunk, and what became of each record.
 
         Returns:
-            Besides the two of a call: the formats, as places in
-            `list(Format)`, int32 of shape `[n]`, and which records were
-            used, booleans of shape `[n]`.
+            Of `n` keys and serialised examples, the inputs and targets: int32
+            `tf.RaggedTensor` `[m, (tokens)]` without end-of-text, `m < n` if
+            prompts were left out. The formats, as places in `list(Format)`,
+            int32 `[n]`, and which records were used, booleans `[n]`.
         """
         task_ids, indices = split_keys(keys)
         values = parse_records(records, self._renderer.field_names)
@@ -83,9 +77,9 @@ class PromptTokens:
         if self._pool is None:
             used = tf().ones_like(formats, tf().bool)
             return encode(inputs), encode(targets), formats, used
-        asked = (questions, headers, inputs)
-        prompts = self._with_exemplars(self._pool, number, *asked)
-        tokens, used = prompts.fit(encode, self._budget)
+        tokens, used = self._with_exemplars(
+            self._pool, number, questions, headers, inputs, encode
+        )
         targets = encode(tf().boolean_mask(targets, used))
         return tokens, targets, formats, used
 
@@ -108,8 +102,14 @@ class PromptTokens:
         questions: Questions,
         headers: Tensor,
         queries: Tensor,
-    ) -> "_Prompts":
-        """Draws exemplars for the examples whose format has them."""
+        encode: Encode,
+    ) -> tuple[Ragged, Tensor]:
+        """Tokenises the prompts, with exemplars where the format has them.
+
+        Returns:
+            The token ids of the `m` usable prompts, and which of the `n`
+            these are, booleans of shape `[n]`.
+        """
         tf_ = tf()
         few_shot = tf_.gather(
             [format.few_shot for format in _FORMATS], questions.format_ids
@@ -123,75 +123,59 @@ class PromptTokens:
             seed=tf_.stack([self._exemplar_seed, number]),
         )
         blocks = self._renderer.exemplars(asked, pool.values(slots))
-        return _Prompts(
-            *(self._renderer, headers, queries, places),
-            *(blocks, shots, self._shots),
-        )
 
+        def prompts(which: Tensor, shots: Tensor) -> Tensor:
+            return self._renderer.assemble(
+                tf_.gather(headers, tf_.gather(places, which)),
+                tf_.gather(queries, tf_.gather(places, which)),
+                tf_.gather(blocks, which),
+                tf_.sequence_mask(shots, self._shots),
+            )
 
-@dataclasses.dataclass(frozen=True)
-class _Prompts:
-    """Prompts of `n` examples, of which `p` show exemplars."""
+        return self._fit(prompts, queries, places, shots, encode)
 
-    renderer: PromptRenderer
-    headers: Tensor  # What stands before exemplars, strings of shape `[n]`.
-    queries: Tensor  # The prompts without exemplars, strings of shape `[n]`.
-    places: Tensor  # Which examples are few-shot, int32 of shape `[p]`.
-    blocks: Tensor  # Their exemplars, strings of shape `[p, s]`.
-    shots: Tensor  # How many of these there are, int32 of shape `[p]`.
-    most: int  # What `shots` is at most.
+    def _fit(self, prompts, queries, places, shots, encode: Encode):
+        """Tokenises prompts, those that are too long again and again.
 
-    def fit(self, encode: Encode, budget: int) -> tuple[Ragged, Tensor]:
-        """Tokenises the prompts, within the budget where exemplars give way.
-
-        Only prompts that turn out too long are tokenised again, with one
-        exemplar less each time.
-
-        Returns:
-            The token ids of the `m` usable prompts, and which of the `n`
-            these are, booleans of shape `[n]`.
+        Args:
+            prompts: Returns few-shot prompts, given which of them and with
+                how many exemplars.
+            queries: All prompts without exemplars, strings of shape `[n]`.
+            places: Which of these are few-shot, int32.
+            shots: With how many exemplars the few-shot ones begin; each
+                time they have one less.
+            encode: Tokenises texts.
         """
         tf_ = tf()
+
+        def update(values: Tensor, which: Tensor, new: Tensor) -> Tensor:
+            at = tf_.gather(places, which)[:, None]
+            return tf_.tensor_scatter_nd_update(values, at, new)
+
         # `which` are the few-shot prompts in question, numbered among
         # themselves; `rows` says where in `tokens` each example's prompt is,
         # with -1 for one without exemplars.
-        which, shots = tf_.range(tf_.size(self.places)), self.shots
-        texts = self._update(self.queries, which, self._texts(which, shots))
-        tokens = encode(texts)
-        rows = tf_.range(tf_.size(self.queries))
-        own = tf_.gather(rows, self.places)
-        rows = self._update(rows, which, tf_.where(shots > 0, own, -1))
-        lengths = tf_.gather(tokens.row_lengths(), self.places)
-        for _ in range(self.most):
-            too_long = lengths > budget
+        which = tf_.range(tf_.size(places))
+        tokens = encode(update(queries, which, prompts(which, shots)))
+        rows = tf_.range(tf_.size(queries))
+        rows = update(
+            rows, which, tf_.where(shots > 0, tf_.gather(rows, places), -1)
+        )
+        lengths = tf_.gather(tokens.row_lengths(), places)
+        for _ in range(self._shots):
+            too_long = lengths > self._budget
             which = tf_.boolean_mask(which, too_long)
             shots = tf_.boolean_mask(shots, too_long) - 1
-            rows = self._update(rows, which, tf_.fill(tf_.shape(which), -1))
+            rows = update(rows, which, tf_.fill(tf_.shape(which), -1))
             which = tf_.boolean_mask(which, shots > 0)
             shots = tf_.boolean_mask(shots, shots > 0)
-            again = encode(self._texts(which, shots))
+            again = encode(prompts(which, shots))
             first = tf_.cast(tokens.nrows(), tf_.int32)
-            rows = self._update(rows, which, first + tf_.range(tf_.size(which)))
+            rows = update(rows, which, first + tf_.range(tf_.size(which)))
             lengths = again.row_lengths()
             tokens = tf_.concat([tokens, again], axis=0)
         usable = rows >= 0
         return tf_.gather(tokens, tf_.boolean_mask(rows, usable)), usable
-
-    def _texts(self, which: Tensor, shots: Tensor) -> Tensor:
-        """Returns few-shot prompts with this many exemplars."""
-        tf_ = tf()
-        at = tf_.gather(self.places, which)
-        return self.renderer.assemble(
-            tf_.gather(self.headers, at),
-            tf_.gather(self.queries, at),
-            tf_.gather(self.blocks, which),
-            tf_.sequence_mask(shots, self.most),
-        )
-
-    def _update(self, values: Tensor, which: Tensor, new: Tensor) -> Tensor:
-        """Puts new values in the places of few-shot prompts."""
-        at = tf().gather(self.places, which)[:, None]
-        return tf().tensor_scatter_nd_update(values, at, new)
 
 
 def _format_bounds(formats: dict[Format, float]) -> list[float]:

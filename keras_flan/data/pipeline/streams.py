@@ -179,9 +179,7 @@ def draw_records(mixture: Mixture, settings: PipelineSettings) -> Dataset:
     ).with_options(options)
 
 
-def _passes(
-    records: Dataset, seed: Tensor, settings: PipelineSettings
-) -> Dataset:
+def _passes(records, seed, settings: PipelineSettings) -> Dataset:
     """Shuffles every pass over the records with a seed of its own."""
     tf_ = tf()
 

@@ -10,9 +10,9 @@ from keras_flan.tensors import Tensor
 _MASK = (1 << 64) - 1
 # The increment and the multipliers of SplitMix64: Steele, Lea and Flood,
 # "Fast splittable pseudorandom number generators" (OOPSLA 2014).
-_STEP = 0x9E3779B97F4A7C15
-_MULTIPLIERS = ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB))
-_LAST_SHIFT = 31
+STEP = 0x9E3779B97F4A7C15
+MULTIPLIERS = ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB))
+LAST_SHIFT = 31
 
 
 def choose(count: int, *parts: int) -> int:
@@ -24,10 +24,10 @@ def choose(count: int, *parts: int) -> int:
     """
     state = 0
     for part in parts:
-        state = ((state ^ (part & _MASK)) + _STEP) & _MASK
-        for shift, multiplier in _MULTIPLIERS:
+        state = ((state ^ (part & _MASK)) + STEP) & _MASK
+        for shift, multiplier in MULTIPLIERS:
             state = ((state ^ (state >> shift)) * multiplier) & _MASK
-        state ^= state >> _LAST_SHIFT
+        state ^= state >> LAST_SHIFT
     return state % count
 
 
@@ -50,8 +50,8 @@ def choose_tf(count: int | Tensor, *parts: int | Tensor) -> Tensor:
         shape = tf_.broadcast_dynamic_shape(tf_.shape(state), tf_.shape(part))
         state = tf_.bitwise.bitwise_xor(
             tf_.broadcast_to(state, shape), tf_.broadcast_to(part, shape)
-        ) + number(_STEP)
-        for shift, multiplier in _MULTIPLIERS:
+        ) + number(STEP)
+        for shift, multiplier in MULTIPLIERS:
             state = mixed(state, shift) * number(multiplier)
-        state = mixed(state, _LAST_SHIFT)
+        state = mixed(state, LAST_SHIFT)
     return tf_.cast(tf_.math.floormod(state, number(count)), tf_.int32)

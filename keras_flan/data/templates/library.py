@@ -101,10 +101,15 @@ def load_family(source: str | os.PathLike) -> TemplateFamily:
         >>> load_family("gsm8k").zero_shot_direct[0].input.fields
         ('question',)
     """
+    if is_library_name(source):
+        return _library_family(str(source))
+    return _FamilyReader(Path(source)).family()
+
+
+def is_library_name(source: str | os.PathLike) -> bool:
+    """Whether this is a name for a library, not the path of a YAML file."""
     path = Path(source)
-    if path.suffix in (".yaml", ".yml") or len(path.parts) != 1:
-        return _FamilyReader(path).family()
-    return _library_family(str(source))
+    return path.suffix not in (".yaml", ".yml") and len(path.parts) == 1
 
 
 def library_families() -> list[str]:

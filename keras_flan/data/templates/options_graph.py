@@ -17,7 +17,7 @@ from keras_flan.data.templates.options import (
     option_symbols,
 )
 from keras_flan.runtime.tensorflow import tf
-from keras_flan.tensors import Ragged, Tensor
+from keras_flan.tensors import Tensor
 
 _PLAIN, _LETTERED, _FIRST_DRAWN = range(3)
 
@@ -115,9 +115,7 @@ class OptionFields:
             tf_.strings.as_string(numbers + 1),
         )
 
-    def _block(
-        self, options: Tensor, lines: Ragged, numbers: Tensor, styles: Tensor
-    ) -> Tensor:
+    def _block(self, options, lines, numbers, styles) -> Tensor:
         """Shows the options in the given styles, of shape `[n]`."""
         tf_ = tf()
         headers = tf_.gather(self._parts["header"], styles)
@@ -139,14 +137,7 @@ class OptionFields:
         shown = tf_.strings.join([headers, items])
         return tf_.where(tf_.equal(options, ""), "", shown)
 
-    def _right(
-        self,
-        options: Tensor,
-        answers: Tensor,
-        lines: Ragged,
-        numbers: Tensor,
-        letters: Tensor,
-    ) -> Tensor:
+    def _right(self, options, answers, lines, numbers, letters) -> Tensor:
         """Returns the number of the right option, int64; -1 without one."""
         tf_ = tf()
         count = lines.row_lengths()

@@ -222,9 +222,7 @@ class PromptRenderer:
             inputs = self.assemble(headers, inputs, blocks, True)
         return inputs, targets
 
-    def _template_ids(
-        self, questions: Questions, places: Tensor | None = None
-    ) -> Tensor:
+    def _template_ids(self, questions: Questions, places=None) -> Tensor:
         """Returns the templates of questions, or of exemplars by place."""
         tf_ = tf()
         key = tf_.stack([questions.task_ids, questions.format_ids], axis=-1)
@@ -237,9 +235,7 @@ class PromptRenderer:
         chosen = tf_.math.floormod(indices, tf_.cast(count, tf_.int64))
         return first + tf_.cast(chosen, tf_.int32)
 
-    def _columns(
-        self, questions: Questions, values: Mapping[str, Tensor]
-    ) -> Tensor:
+    def _columns(self, questions: Questions, values: Mapping) -> Tensor:
         """Stacks the fields and the derived fields along a last axis."""
         tf_ = tf()
         columns = [
