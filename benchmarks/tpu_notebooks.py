@@ -34,12 +34,12 @@ NAMES = ("colab_tpu_flan_t5", "colab_tpu_gemma_lora")
 TOPOLOGIES = ("v5e:2x4", "v4:2x2x1")
 # Of `ask` in the last cells: 4 questions of up to so many tokens, 16 paths,
 # 96 new tokens, which take 128 places.
-ASKED = {"slots": 4, "lanes": 16, "input_length": 128, "length": 128}
+ASKED = (4, 16, 128, 128)
 GIB = 2**30
 HEAD = """# The notebooks, compiled for TPUs
 
 What a TPU would run of the notebooks in `examples/`, compiled by its own
-compiler: GiB of one device (a v5e chip has 16, and so has each of the two
+compiler: GiB per device (a v5e chip has 16, and so has each of the two
 cores of a v4 chip), and how long compiling took on two cores. Made by
 
 ```bash
@@ -128,12 +128,9 @@ def programs(name, topology):
     mesh = topology_mesh(topology, space["MESH"])
     distribution = ModelParallel(Layouts(mesh, space["PRESET"]).check(model))
     shape = space["BATCH_SIZE"], space["INPUT_LENGTH"], space["TARGET_LENGTH"]
-    batch = packed_rows(model, *shape, distribution)
+    batch = packed_rows(model, shape, distribution)
     yield "train", train_program(model, batch, distribution)
-    yield (
-        "decode",
-        decode_program(model, **ASKED, distribution=distribution),
-    )
+    yield "decode", decode_program(model, ASKED, distribution)
 
 
 def main():

@@ -5,14 +5,13 @@ import os
 import sys
 import traceback
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+
+import jax
+import keras
+from jax.experimental import multihost_utils
 
 from keras_flan.errors import InputError
-
-if TYPE_CHECKING:
-    import keras
-
-    from keras_flan.models.language_model import LanguageModel
+from keras_flan.models.language_model import LanguageModel
 
 # What users of `keras.distribution.initialize` set.
 _ADDRESSES = "KERAS_DISTRIBUTION_JOB_ADDRESSES"
@@ -63,8 +62,6 @@ def join_hosts(
     Raises:
         InputError: If the processes can't find each other.
     """
-    import jax
-
     addresses = addresses or os.environ.get(_ADDRESSES)
     processes = _number(_PROCESSES, processes)
     process = _number(_PROCESS, process)
@@ -98,7 +95,7 @@ def _number(name: str, value: int | None) -> int | None:
     return value
 
 
-def data_part(mesh: "keras.distribution.DeviceMesh") -> tuple[int, int]:
+def data_part(mesh: keras.distribution.DeviceMesh) -> tuple[int, int]:
     """Returns which part of a batch this process makes, and how many.
 
     Args:
@@ -107,8 +104,6 @@ def data_part(mesh: "keras.distribution.DeviceMesh") -> tuple[int, int]:
     Raises:
         InputError: If processes would hold overlapping parts of a batch.
     """
-    import jax
-
     devices = mesh.backend_mesh.devices
     devices = devices.reshape(len(devices), -1)
     rows: dict[int, set[int]] = {}
@@ -169,19 +164,14 @@ def agreed(value: bool) -> bool:
     Args:
         value: What this process would say.
     """
-    import keras
-
     if keras.backend.backend() != "jax":
         return bool(value)
-    import jax
-    from jax.experimental import multihost_utils
-
     if jax.process_count() == 1:
         return bool(value)
     return bool(multihost_utils.broadcast_one_to_all(int(value)))
 
 
-def gathered(model: "LanguageModel") -> "LanguageModel | None":
+def gathered(model: LanguageModel) -> LanguageModel | None:
     """Returns a copy of a model in the memory of process 0, to be saved.
 
     Every process has to call it, as each has a part of the weights; process 0
@@ -191,13 +181,8 @@ def gathered(model: "LanguageModel") -> "LanguageModel | None":
     Args:
         model: A `keras_flan.models.T5` or `DecoderOnly`.
     """
-    import keras
-
     if keras.backend.backend() != "jax":
         return model
-    import jax
-    from jax.experimental import multihost_utils
-
     if jax.process_count() == 1:
         return model
     values = [

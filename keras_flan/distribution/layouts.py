@@ -17,7 +17,7 @@ from keras_flan.models.roles import Roles
 # attention is split by length; what is in front of the last projection, by
 # heads or, if they can't be divided, by the width of each; the inside of a
 # feed-forward block; logits `(batch, length, vocab)`; and, in decoding, the
-# keys and values of prompts `(slots, heads, ...)` and of what paths have said
+# keys and values of prompts `(slots, heads, ...)` and of generated tokens
 # `(slots, lanes, heads, ...)`.
 _ACTIVATIONS = {
     "residual": (None, None),
@@ -125,15 +125,6 @@ class Layouts(keras.distribution.LayoutMap):
     def uses(self, axis: str) -> bool:
         """Whether weights are split over an axis of the mesh."""
         return axis in self._split.values()
-
-    def activation(self, name: str) -> tuple[str | None, ...]:
-        """Returns the axes of the mesh that an activation is split over.
-
-        Args:
-            name: `"residual"`, `"block_input"`, `"queries"`,
-                `"one_key_queries"` or `"logits"`.
-        """
-        return self[f"activations/{name}"].axes
 
     def layout_of(
         self, path: str, shape: Iterable[int], dtype: str = "float32"

@@ -5,6 +5,9 @@ import os
 from pathlib import Path
 from typing import Any
 
+import jax
+import keras
+
 from keras_flan.distribution.hosts import data_part, is_many, join_hosts
 from keras_flan.distribution.layouts import Layouts
 from keras_flan.distribution.mesh import (
@@ -17,6 +20,7 @@ from keras_flan.distribution.mesh import (
 from keras_flan.distribution.parallel import ModelParallel
 from keras_flan.errors import InputError
 from keras_flan.runtime.start import prepare_process
+from keras_flan.runtime.tensorflow import tf
 
 
 @dataclasses.dataclass(frozen=True)
@@ -134,9 +138,6 @@ def setup(
     _start_jax(cache)
     if is_many(addresses) if multi_host is None else multi_host:
         join_hosts(addresses, processes, process, patience)
-    import jax
-    import keras
-
     keras.utils.set_random_seed(seed)
     devices = device_mesh(mesh)
     preset = preset or default_preset(Mesh(devices))
@@ -156,17 +157,11 @@ def setup(
 
 def _start_jax(cache: str | os.PathLike | None) -> None:
     """Starts TensorFlow and JAX, which keeps what it compiles in `cache`."""
-    import keras
-
     if keras.backend.backend() != "jax":
         raise InputError(
             f"distribution needs JAX, found KERAS_BACKEND="
             f"{keras.backend.backend()}; set KERAS_BACKEND=jax"
         )
-    import jax
-
-    from keras_flan.runtime.tensorflow import tf
-
     tf()  # Before JAX claims the devices, and without claiming them itself.
     if cache is not None:
         cache = str(cache)

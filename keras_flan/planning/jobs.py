@@ -185,10 +185,6 @@ class PlannedJob(Strict):
         data = self.data
         return data.batch_size * (data.input_length + data.target_length)
 
-    def value(self, key: str) -> object:
-        """Returns a value by its dotted name, `"data.batch_size"`."""
-        return operator.attrgetter(key)(self)
-
     def changed(self, change: Mapping[str, object]) -> "PlannedJob":
         """Returns the job with other values, by their dotted names."""
         values = self.model_dump()

@@ -32,9 +32,9 @@ class Memory:
         optimizer: Adafactor's rows and columns.
         gradients: As large as the weights.
         copies: The weights in bfloat16; the compiler makes them once for all
-            layers, before the first. In decoding, what the paths have said
-            once more, in the order that the chip's products want: rows of
-            128 numbers.
+            layers, before the first. In decoding, keys and values of the
+            generated tokens once more, in the order that the chip's products
+            want: rows of 128 numbers.
         kept: The inputs of all layers, for the backward pass.
         layer: What one layer holds in its backward pass.
         gathered: Weights of one layer, brought together from other devices,
@@ -203,5 +203,5 @@ def _caches(job: PlannedJob, rows: int, parts: int) -> tuple[float, float]:
         whole = size.num_heads % parts == 0
         width = size.attention_dim / (parts if whole else 1)
     token = BFLOAT16 * 2 * size.num_layers * width
-    said = job.paths * job.data.target_length
-    return rows * job.data.input_length * token, rows * said * token
+    generated = job.paths * job.data.target_length
+    return rows * job.data.input_length * token, rows * generated * token

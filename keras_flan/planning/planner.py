@@ -22,6 +22,12 @@ from keras_flan.planning.seconds import (
 )
 from keras_flan.training.recipe_table import Recipe, recipes
 
+# Of `Memory`, for `--json`.
+_HELD = (
+    "weights", "optimizer", "gradients", "activations", "copies", "kept",
+    "loss", "cache", "total",
+)  # fmt: skip
+
 
 @dataclasses.dataclass(frozen=True)
 class JobPlan:
@@ -129,15 +135,7 @@ class JobPlan:
                 for part, flops in self.counted_flops.items()
             },
             "bytes_per_device": {
-                "weights": round(memory.weights),
-                "optimizer": round(memory.optimizer),
-                "gradients": round(memory.gradients),
-                "activations": round(memory.activations),
-                "copies": round(memory.copies),
-                "kept": round(memory.kept),
-                "loss": round(memory.loss),
-                "cache": round(memory.cache),
-                "total": round(memory.total),
+                **{name: round(getattr(memory, name)) for name in _HELD},
                 "limit": round(self.limit),
             },
             "collective_bytes_per_device": {
@@ -195,7 +193,7 @@ def plan(
     """
     recipe = _recipe(preset)
     job = make_job(recipe, topology, mesh, settings)
-    if mesh is None:
+    if mesh is None and "mesh" not in settings.get("distribution", ()):
         job = best_mesh(job)
     return plan_job(job, preset, steps=steps, compile=compile)
 

@@ -6,7 +6,8 @@ For the TPU's compiler the process has to be started with `SETTINGS`, see
 `keras_flan.planning.worker`.
 """
 
-import os
+from __future__ import annotations
+
 import re
 import time
 from collections.abc import Iterable
@@ -15,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     import jax
     import keras
+    from keras.distribution import Distribution
 
     from keras_flan.distribution.mesh import Axes
     from keras_flan.models.language_model import LanguageModel
@@ -39,10 +41,8 @@ _OPTIONS = {
 }
 
 
-def topology_mesh(
-    topology: str, mesh: "Axes"
-) -> "keras.distribution.DeviceMesh":
-    """Returns a `keras.distribution.DeviceMesh` of a slice's devices.
+def topology_mesh(topology: str, mesh: Axes) -> keras.distribution.DeviceMesh:
+    """Returns the mesh of a slice's devices.
 
     Args:
         topology: Such as `"v4:2x2x1"`.
@@ -62,15 +62,9 @@ def topology_mesh(
 
 
 def variables_on(
-    variables: "Iterable[keras.Variable]",
-    distribution: "keras.distribution.Distribution",
-) -> "list[jax.ShapeDtypeStruct]":
-    """Returns shapes of variables, and where a distribution lays them.
-
-    Args:
-        variables: Keras variables; they need no values.
-        distribution: A `keras.distribution.Distribution`.
-    """
+    variables: Iterable[keras.Variable], distribution: Distribution
+) -> list[jax.ShapeDtypeStruct]:
+    """Returns shapes of variables, and where a distribution lays them."""
     import jax
     import keras
 
@@ -85,25 +79,20 @@ def variables_on(
 
 
 def packed_rows(
-    model: "LanguageModel",
-    batch_size: int,
-    input_length: int,
-    target_length: int,
-    distribution: "keras.distribution.Distribution",
+    model: LanguageModel,
+    shape: tuple[int, int, int],
+    distribution: Distribution,
 ) -> tuple:
-    """Returns shapes of a packed batch, and where a distribution lays it.
+    """Returns `(x, y, sample_weight)`: shapes, and where they are laid.
 
     Args:
         model: The model that it is for.
-        batch_size: Rows over all devices.
-        input_length: Tokens of inputs per row.
-        target_length: Tokens of targets per row.
-        distribution: A `keras.distribution.Distribution`.
-
-    Returns:
-        `(x, y, sample_weight)`.
+        shape: Rows over all devices, tokens of inputs and of targets per row.
+        distribution: As for `train_program`.
     """
     import jax
+
+    batch_size, input_length, target_length = shape
 
     def rows(length: int, dtype: str = "int32") -> jax.ShapeDtypeStruct:
         shape = (batch_size, length)
@@ -111,22 +100,19 @@ def packed_rows(
         return jax.ShapeDtypeStruct(shape, dtype, sharding=place)
 
     lengths = {"encoder_": input_length, "decoder_": target_length}
-    length = target_length
     if model.decoder_only:
-        length += input_length
-        lengths = {"": length}
+        lengths = {"": input_length + target_length}
     x = {
         f"{side}{name}": rows(length)
         for side, length in lengths.items()
         for name in ("token_ids", "segment_ids")
     }
+    *_, length = lengths.values()
     return x, rows(length), rows(length, "float32")
 
 
 def train_program(
-    model: "LanguageModel",
-    batch: tuple,
-    distribution: "keras.distribution.Distribution",
+    model: LanguageModel, batch: tuple, distribution: Distribution
 ) -> JitCall:
     """Returns the training step that `fit` runs, and its arguments.
 
@@ -161,12 +147,9 @@ def train_program(
 
 
 def decode_program(
-    model: "LanguageModel",
-    slots: int,
-    lanes: int,
-    input_length: int,
-    length: int,
-    distribution: "keras.distribution.Distribution",
+    model: LanguageModel,
+    places: tuple[int, int, int, int],
+    distribution: Distribution,
 ) -> JitCall:
     """Returns the round of decoding that `generate` runs, and its arguments.
 
@@ -174,10 +157,8 @@ def decode_program(
 
     Args:
         model: A `keras_flan.models.T5` or `DecoderOnly` without weights.
-        slots: Prompts at a time.
-        lanes: Paths of each.
-        input_length: Places for a prompt.
-        length: Places for the generated tokens of a path.
+        places: Prompts at a time, paths of each, places for a prompt, and
+            for the generated tokens of a path.
         distribution: As for `train_program`.
     """
     import jax
@@ -189,12 +170,10 @@ def decode_program(
     from keras_flan.models.activation_layouts import activation_layout
 
     keras.distribution.set_distribution(distribution)
-    bucket = Bucket(slots, lanes, input_length, length)
+    bucket = Bucket(*places)
     program = DecodingProgram(model, bucket)
 
-    def cache(
-        name: str, shape: tuple[int, ...], dtype: str
-    ) -> jax.ShapeDtypeStruct:
+    def cache(name: str, shape: tuple, dtype: str) -> jax.ShapeDtypeStruct:
         layout = activation_layout(shape, name)
         where = layout and layout.backend_layout
         return jax.ShapeDtypeStruct(shape, dtype, sharding=where)
@@ -231,22 +210,16 @@ def verdict(name: str, function: Any, arguments: tuple) -> dict[str, Any]:
         result["bytes_per_device"] = {"total": _wanted(str(error))}
     else:
         memory = compiled.memory_analysis()
-        held = {
-            "arguments": memory.argument_size_in_bytes,
-            "outputs": memory.output_size_in_bytes - memory.alias_size_in_bytes,
-            "temporaries": memory.temp_size_in_bytes,
-            "program": memory.generated_code_size_in_bytes,
-        }
         result["fits"] = True
         # Temporaries are added up over the kinds of memory on the chip, and
         # whether or not they are there at once; the peak isn't.
         result["bytes_per_device"] = {
-            **held,
+            "arguments": memory.argument_size_in_bytes,
+            "outputs": memory.output_size_in_bytes - memory.alias_size_in_bytes,
+            "temporaries": memory.temp_size_in_bytes,
+            "program": memory.generated_code_size_in_bytes,
             "total": memory.peak_memory_in_bytes,
         }
-        if os.environ.get("KERAS_FLAN_PLAN_DUMP"):
-            with open(os.environ["KERAS_FLAN_PLAN_DUMP"], "w") as file:
-                file.write(compiled.as_text())
     result["seconds"] = round(time.monotonic() - begin, 1)
     result["cpu_seconds"] = round(time.process_time() - spent, 1)
     return result

@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import Iterator
+from operator import attrgetter
 
 from keras_flan.planning.jobs import PlannedJob, Topology, override
 from keras_flan.planning.memory import job_memory, usable
@@ -24,6 +25,18 @@ OPTIONS = {
     "optimizer.loss_chunk": "--loss-chunk",
 }
 Change = dict[str, object]
+# What saves memory, the cheapest first.
+_SAVING: tuple[tuple[str, str, object], ...] = (
+    ("take the loss in chunks of 256 positions", "optimizer.loss_chunk", 256),
+    ("attend in chunks of 256 queries", "model.query_chunk", 256),
+    (
+        "split what goes from layer to layer over the model axis",
+        "distribution.sequence",
+        True,
+    ),
+    ("split weights over all devices", "distribution.preset", "fsdp+model"),
+    ("compute activations again, a third more time", "model.remat", True),
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -117,7 +130,7 @@ def advise(job: PlannedJob) -> list[Advice]:
     """
     advice: list[Advice] = []
     for text, change in _changes(job):
-        change = {k: v for k, v in change.items() if job.value(k) != v}
+        change = {k: v for k, v in change.items() if attrgetter(k)(job) != v}
         if not change:
             continue
         changed = job.changed(change)
@@ -126,17 +139,13 @@ def advise(job: PlannedJob) -> list[Advice]:
         if after >= before and whole:
             continue
         job = changed
-        settings = {k: v for k, v in change.items() if k != "topology"}
+        overrides = [
+            override(key, value)
+            for key, value in change.items()
+            if job.side == "train" and key != "topology"
+        ]
         advice.append(
-            Advice(
-                text,
-                [override(*setting) for setting in settings.items()]
-                if job.side == "train"
-                else [],
-                _options(change),
-                round(after),
-                fits(job),
-            )
+            Advice(text, overrides, _options(change), round(after), fits(job))
         )
         if advice[-1].fits:
             return advice
@@ -145,39 +154,10 @@ def advise(job: PlannedJob) -> list[Advice]:
 
 def _changes(job: PlannedJob) -> Iterator[tuple[str, Change]]:
     """Yields changes, each to the job as those before it have left it."""
-    train = job.side == "train"
     settings: Change = {}
-    steps: list[tuple[str, str, object]] = []
-    if train:
-        steps = [
-            (
-                "take the loss in chunks of 256 positions",
-                "optimizer.loss_chunk",
-                256,
-            ),
-            ("attend in chunks of 256 queries", "model.query_chunk", 256),
-            (
-                "split what goes from layer to layer over the model axis",
-                "distribution.sequence",
-                True,
-            ),
-        ]
-    steps.append(
-        (
-            "split weights over all devices",
-            "distribution.preset",
-            "fsdp+model",
-        )
-    )
-    if train:
-        steps.append(
-            (
-                "compute activations again, a third more time",
-                "model.remat",
-                True,
-            )
-        )
-    for text, key, value in steps:
+    for text, key, value in _SAVING:
+        if job.side == "decode" and key != "distribution.preset":
+            continue
         if job.family == "palm" and key == "model.query_chunk":
             continue  # All its queries attend at once.
         settings[key] = value
@@ -201,22 +181,19 @@ def _changes(job: PlannedJob) -> Iterator[tuple[str, Change]]:
         batch //= 2
         other = best_mesh(leanest.changed({"data.batch_size": batch}))
         if fits(other):
-            rows = {
+            rows: Change = {
                 "data.batch_size": batch,
                 "distribution.mesh": other.distribution.mesh,
             }
-            yield f"take {batch} rows per step", settings | rows
+            yield f"take {batch} rows per step", {**settings, **rows}
 
 
 def _options(change: Change) -> list[str]:
     """Returns a change as options of `keras-flan plan`."""
     options: list[str] = []
     for name, value in change.items():
-        option = OPTIONS[name]
-        if isinstance(value, bool):
-            options.append(option if value else "--no-" + option[2:])
-        else:
-            options += [option, str(value)]
+        # Advice turns nothing off.
+        options += [OPTIONS[name], *([] if value is True else [str(value)])]
     return options
 
 

@@ -52,13 +52,17 @@ def _setting(job: PlannedJob) -> ModelParallel:
 
 
 def _model(job: PlannedJob, dtype: str) -> LanguageModel:
-    """Returns the model of a job, without weights."""
+    """Returns the model of a job, as this package trains it, weightless."""
     import keras
 
-    from keras_flan.planning.models import build
+    from keras_flan.models import T5, DecoderOnly, PaLMBackbone
 
+    settings = {**job.size.model_dump(), **job.model.settings()}
     with keras.StatelessScope(initialize_variables=False):
-        return build(job, dtype)
+        if job.family == "t5":
+            return T5.from_config_values(**settings, dtype=dtype)
+        settings["head_dim"] = settings.pop("key_value_dim")
+        return DecoderOnly(PaLMBackbone(**settings, dtype=dtype))
 
 
 def _train(job: PlannedJob) -> JitCall:
@@ -72,20 +76,16 @@ def _train(job: PlannedJob) -> JitCall:
     model.compile(optimizer=optimizer, loss=loss, jit_compile=False)
     distribution = _setting(job)
     data = job.data
-    lengths = data.input_length, data.target_length
-    batch = packed_rows(model, data.batch_size, *lengths, distribution)
+    shape = data.batch_size, data.input_length, data.target_length
+    batch = packed_rows(model, shape, distribution)
     return train_program(model, batch, distribution)
 
 
 def _decode(job: PlannedJob) -> JitCall:
-    return decode_program(
-        _model(job, "bfloat16"),
-        job.data.batch_size,
-        job.paths,
-        job.data.input_length,
-        job.data.target_length,
-        _setting(job),
-    )
+    data = job.data
+    lengths = data.input_length, data.target_length
+    places = data.batch_size, job.paths, *lengths
+    return decode_program(_model(job, "bfloat16"), places, _setting(job))
 
 
 if __name__ == "__main__":

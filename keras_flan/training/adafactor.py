@@ -3,17 +3,17 @@
 import dataclasses
 import math
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import keras
 from keras import ops
 
 from keras_flan.errors import InputError
+
+# What axes mean is known where weights are laid out on devices.
+from keras_flan.models.roles import Roles
 from keras_flan.tensors import Tensor
 from keras_flan.training.optimizers import GradientNorm
-
-if TYPE_CHECKING:
-    from keras_flan.models.roles import Roles
 
 Axes = tuple[int, ...]
 
@@ -106,11 +106,10 @@ class Adafactor(GradientNorm):
             self._moments.append(
                 tuple(self._slot(variable, *slot) for slot in slots.items())
             )
-            self._first_moments.append(
-                None
-                if self.momentum is None
-                else self._slot(variable, "first_moment")
-            )
+            first = None
+            if self.momentum is not None:
+                first = self._slot(variable, "first_moment")
+            self._first_moments.append(first)
 
     def _slot(
         self, variable: keras.Variable, name: str, lost: Axes = ()
@@ -232,16 +231,11 @@ def factorings(
     Source: the factor rules of T5X,
     https://github.com/google-research/t5x/blob/main/t5x/adafactor.py.
     """
-    # What axes mean is known where weights are laid out on devices.
-    from keras_flan.models.roles import Roles
-
     roles = Roles()
     return [_factoring(roles, variable, least) for variable in variables]
 
 
-def _factoring(
-    roles: "Roles", variable: keras.Variable, least: int
-) -> Factoring:
+def _factoring(roles: Roles, variable: keras.Variable, least: int) -> Factoring:
     shape = tuple(variable.shape)
     try:
         names = roles.axes(variable.path, shape)

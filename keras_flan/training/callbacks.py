@@ -1,15 +1,15 @@
 """Callbacks for `model.fit`."""
 
+import copy
 import sys
-from typing import TYPE_CHECKING, Any
+from typing import Any, ClassVar
 
 import keras
 
+from keras_flan.data.pipeline.pipeline import Pipeline
 from keras_flan.progress import Progress
+from keras_flan.training.config import DataConfig
 from keras_flan.training.steps import Accumulation
-
-if TYPE_CHECKING:
-    from keras_flan.data.pipeline.pipeline import Pipeline
 
 # What Keras gives to a callback.
 Logs = dict[str, Any] | None
@@ -17,6 +17,8 @@ Logs = dict[str, Any] | None
 
 class StepCallback(keras.callbacks.Callback):
     """A callback that does something each time some optimizer steps are done.
+
+    Its `state()` is what a checkpoint keeps, `set_state` goes on from it.
 
     Args:
         every: Optimizer steps between two times.
@@ -26,6 +28,8 @@ class StepCallback(keras.callbacks.Callback):
 
     # What is read at such a time waits for the device; `fit` may not run on.
     async_safe = False
+    # Attributes that a checkpoint keeps.
+    _kept: ClassVar[tuple[str, ...]] = ()
 
     def __init__(self, every: int, accumulate: int = 1):
         super().__init__()
@@ -38,10 +42,28 @@ class StepCallback(keras.callbacks.Callback):
         """Optimizer steps trained so far."""
         return self._accumulation.steps(self._calls)
 
+    def state(self) -> dict[str, Any]:
+        """Returns what a checkpoint keeps."""
+        kept = {name.lstrip("_"): getattr(self, name) for name in self._kept}
+        return {"step": self._calls, **kept}
+
+    def set_state(self, state: dict[str, Any]) -> None:
+        """Goes on from `state()`."""
+        self._calls = state["step"]
+        for name in self._kept:
+            setattr(self, name, copy.copy(state[name.lstrip("_")]))
+
+    def on_train_batch_end(self, batch: int, logs: Logs = None) -> None:
+        if self._count():
+            self._point(logs)
+
     def _count(self) -> bool:
         """Counts a call of the training step; says whether it is time."""
         self._calls += 1
         return self._calls % self._accumulation.calls(self.every) == 0
+
+    def _point(self, logs: Logs) -> None:
+        raise NotImplementedError
 
 
 class StepLog(StepCallback):
@@ -72,6 +94,8 @@ class StepLog(StepCallback):
     ```
     """
 
+    _kept = ("_since", "_reported", "steps", "loss", "gradient_norm")
+
     def __init__(
         self,
         every: int = 20,
@@ -92,24 +116,9 @@ class StepLog(StepCallback):
             "training", total=total, unit="steps", enabled=progress
         )
 
-    def state(self) -> dict[str, Any]:
-        """Returns what a checkpoint keeps."""
-        return {
-            "step": self._calls,
-            "since": self._since,
-            "reported": list(self._reported),
-            "steps": self.steps,
-            "loss": self.loss,
-            "gradient_norm": self.gradient_norm,
-        }
-
     def set_state(self, state: dict[str, Any]) -> None:
         """Goes on from `state()`."""
-        self._calls, self._since = state["step"], state["since"]
-        self._reported = tuple(state["reported"])
-        self.steps = list(state["steps"])
-        self.loss = list(state["loss"])
-        self.gradient_norm = list(state["gradient_norm"])
+        super().set_state(state)
         self._restored = True
 
     def on_train_begin(self, logs: Logs = None) -> None:
@@ -128,8 +137,7 @@ class StepLog(StepCallback):
     def on_train_batch_end(self, batch: int, logs: Logs = None) -> None:
         before = self.step
         self._since += 1
-        if self._count():
-            self._point(logs)
+        super().on_train_batch_end(batch, logs)
         note = f"loss {self.loss[-1]:.3f}" if self.loss else ""
         self._progress.advance(self.step - before, note)
 
@@ -146,12 +154,11 @@ class StepLog(StepCallback):
         self.steps.append(self.step)
         self.loss.append(total / (count - before_count))
         self._reported = (count, mean)
-        model = self.model
-        norm = getattr(model.optimizer, "gradient_norm", None)
+        norm = getattr(self.model.optimizer, "gradient_norm", None)
         if norm is not None:
             self.gradient_norm.append(float(norm))
         if self.reset:
-            model.reset_metrics()
+            self.model.reset_metrics()
             self._since, self._reported = 0, (0, 0.0)
 
 
@@ -163,52 +170,34 @@ class CutsNote(keras.callbacks.Callback):
 
     Args:
         pipeline: The `keras_flan.data.Pipeline` that is trained on.
-        input_length: Tokens per row for the inputs.
-        target_length: Tokens per row for the targets.
+        data: Its `DataConfig`.
         share: How large a share of the examples is many.
-
-    Example:
-
-    ```python
-    note = CutsNote(pipeline, input_length=512, target_length=256)
-    model.fit(pipeline.dataset(), callbacks=[note], steps_per_epoch=1000)
-    ```
     """
 
     def __init__(
-        self,
-        pipeline: "Pipeline",
-        input_length: int,
-        target_length: int,
-        share: float = 0.05,
+        self, pipeline: Pipeline, data: DataConfig, share: float = 0.05
     ):
         super().__init__()
-        self.pipeline = pipeline
-        self.input_length = input_length
-        self.target_length = target_length
-        self.share = share
-        self._looked = False
+        self.pipeline, self.share, self._looked = pipeline, share, False
+        inputs = f"data.input_length {data.input_length}"
+        targets = f"data.target_length {data.target_length}"
+        self._notes = {
+            "inputs": f"have inputs longer than {inputs}, and are trimmed",
+            "targets": f"have targets longer than {targets}, and are trimmed",
+            "left_out": f"leave no place for an exemplar within {inputs}, and "
+            "are left out",
+        }
 
     def on_train_batch_end(self, batch: int, logs: Logs = None) -> None:
         if self._looked:
             return
         self._looked = True
         cuts = self.pipeline.cuts()
-        inputs = f"data.input_length {self.input_length}"
-        targets = f"data.target_length {self.target_length}"
-        for key, what in (
-            ("inputs", f"have inputs longer than {inputs}, and are trimmed"),
-            ("targets", f"have targets longer than {targets}, and are trimmed"),
-            (
-                "left_out",
-                f"leave no place for an exemplar within {inputs}, and are "
-                "left out",
-            ),
-        ):
-            if cuts[key] > self.share * cuts["examples"]:
+        whole = cuts["examples"]
+        for key, what in self._notes.items():
+            if cuts[key] > self.share * whole:
                 print(
-                    f"training: {cuts[key]:,} of the first "
-                    f"{cuts['examples']:,} examples "
-                    f"({cuts[key] / cuts['examples']:.1%}) {what}; raise it",
+                    f"training: {cuts[key]:,} of the first {whole:,} examples "
+                    f"({cuts[key] / whole:.1%}) {what}; raise it",
                     file=sys.stderr,
                 )

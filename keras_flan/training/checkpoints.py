@@ -2,24 +2,22 @@
 
 import dataclasses
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from types import ModuleType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import jax
 import keras
 import numpy as np
+from jax.experimental import multihost_utils
 
+from keras_flan.data.pipeline.pipeline import Pipeline
 from keras_flan.data.pipeline.position import Position
 from keras_flan.errors import InputError
 from keras_flan.tensors import Tensor
 from keras_flan.training.callbacks import Logs, StepCallback
 
-if TYPE_CHECKING:
-    from keras_flan.data.pipeline.pipeline import Pipeline
-
-_GROUPS = ("model", "optimizer", "metrics")
-# Variables by the names of `_GROUPS`.
+# The variables of the model, its optimizer and its metrics.
 Groups = dict[str, list[keras.Variable]]
 
 
@@ -70,7 +68,7 @@ class TrainingCheckpoint(StepCallback):
     def __init__(
         self,
         directory: str | os.PathLike,
-        pipeline: "Pipeline | None" = None,
+        pipeline: Pipeline | None = None,
         every: int = 1000,
         keep: int = 2,
         states: Mapping[str, Any] | None = None,
@@ -83,15 +81,14 @@ class TrainingCheckpoint(StepCallback):
         self._pipeline = pipeline
         self._states = dict(states or {})
         self._metrics: list[np.ndarray] | None = None
-        ocp = _orbax()
-        self._checkpointer = ocp.training.Checkpointer(
+        from orbax.checkpoint import v1
+
+        kept = v1.training.preservation_policies.LatestN(keep)
+        always = v1.training.save_decision_policies.FixedIntervalPolicy(1)
+        self._checkpointer = v1.training.Checkpointer(
             self.directory,
-            preservation_policy=ocp.training.preservation_policies.LatestN(
-                keep
-            ),
-            save_decision_policy=(
-                ocp.training.save_decision_policies.FixedIntervalPolicy(1)
-            ),
+            preservation_policy=kept,
+            save_decision_policy=always,
         )
 
     def restore(self, model: keras.Model) -> int:
@@ -118,7 +115,7 @@ class TrainingCheckpoint(StepCallback):
             groups = _variables(model)
             _check(place, run["shapes"], groups)
             state = self._checkpointer.load_checkpointables(
-                latest.step, {"pytree": _abstract(groups)}
+                latest.step, {"pytree": _numbered(groups, _abstract)}
             )["pytree"]
         except InputError:
             raise
@@ -128,9 +125,11 @@ class TrainingCheckpoint(StepCallback):
                 f"{place}: cannot be restored ({reason}); remove this folder "
                 "to go on from the checkpoint before it"
             ) from error
+        on_jax = keras.backend.backend() == "jax"
         for group, variables in groups.items():
-            for i, variable in enumerate(variables):
-                variable.assign(_native(state[group][_key(i)]))
+            numbered = sorted(state[group].items())
+            for variable, (_, v) in zip(variables, numbered, strict=True):
+                variable.assign(v if on_jax else np.asarray(v))
         # `fit` sets the metrics to zero at its begin.
         self._metrics = [np.asarray(v) for v in groups["metrics"]]
         self._calls = self._begun = run["step"]
@@ -148,12 +147,11 @@ class TrainingCheckpoint(StepCallback):
             variable.assign(value)
         self._metrics = None
 
-    def on_train_batch_end(self, batch: int, logs: Logs = None) -> None:
-        if self._count():
-            self.save()
-
     def on_train_end(self, logs: Logs = None) -> None:
         self._checkpointer.close()
+
+    def _point(self, logs: Logs) -> None:
+        self.save()
 
     def save(self) -> None:
         """Writes a checkpoint of the current step."""
@@ -170,19 +168,10 @@ class TrainingCheckpoint(StepCallback):
         # Not in the background: the next step takes over the buffers that
         # would still be written.
         self._checkpointer.save_checkpointables(
-            self._calls, {"pytree": _values(groups), "run": run}, overwrite=True
+            self._calls,
+            {"pytree": _numbered(groups, _value), "run": run},
+            overwrite=True,
         )
-
-
-def _orbax() -> ModuleType:
-    try:
-        from orbax.checkpoint import v1
-    except ImportError as error:
-        raise InputError(
-            "checkpoints need the package orbax-checkpoint; "
-            "pip install 'orbax-checkpoint>=0.12'"
-        ) from error
-    return v1
 
 
 def _variables(model: keras.Model) -> Groups:
@@ -207,8 +196,6 @@ def _all_positions(position: Position) -> list[dict[str, int]]:
     own = list(dataclasses.astuple(position))
     found = [own]
     if keras.backend.backend() == "jax":
-        from jax.experimental import multihost_utils
-
         found = multihost_utils.process_allgather(np.asarray(own))
         found = np.reshape(found, (-1, len(own))).tolist()
     return [Position(*numbers).to_dict() for numbers in found]
@@ -217,8 +204,6 @@ def _all_positions(position: Position) -> list[dict[str, int]]:
 def _own_position(place: Path, positions: list) -> Position:
     number, count = 0, 1
     if keras.backend.backend() == "jax":
-        import jax
-
         number, count = jax.process_index(), jax.process_count()
     if len(positions) != count:
         raise InputError(
@@ -229,8 +214,29 @@ def _own_position(place: Path, positions: list) -> Position:
     return Position.from_dict(positions[number])
 
 
-def _key(number: int) -> str:
-    return f"{number:05}"
+def _numbered(
+    groups: Groups, describe: Callable[[keras.Variable], Any]
+) -> dict[str, dict[str, Any]]:
+    return {
+        name: {f"{i:05}": describe(v) for i, v in enumerate(variables)}
+        for name, variables in groups.items()
+    }
+
+
+def _value(variable: keras.Variable) -> Tensor:
+    # On JAX as it is, sharded or not; Orbax knows no other tensors.
+    if keras.backend.backend() == "jax":
+        return variable.value
+    return keras.ops.convert_to_numpy(variable)
+
+
+def _abstract(variable: keras.Variable) -> Any:
+    """What to restore: shape, dtype, and the devices of a variable."""
+    place = jax.sharding.SingleDeviceSharding(jax.devices()[0])
+    if keras.backend.backend() == "jax":
+        place = variable.value.sharding
+    dtype = keras.backend.standardize_dtype(variable.dtype)
+    return jax.ShapeDtypeStruct(tuple(variable.shape), dtype, sharding=place)
 
 
 def _shapes(groups: Groups) -> dict[str, list[list[int]]]:
@@ -240,51 +246,12 @@ def _shapes(groups: Groups) -> dict[str, list[list[int]]]:
     }
 
 
-def _values(groups: Groups) -> dict[str, dict[str, Tensor]]:
-    # On JAX as they are, sharded or not; Orbax knows no other tensors.
-    as_is = keras.backend.backend() == "jax"
-    return {
-        name: {
-            _key(i): v.value if as_is else keras.ops.convert_to_numpy(v)
-            for i, v in enumerate(variables)
-        }
-        for name, variables in groups.items()
-    }
-
-
-def _abstract(groups: Groups) -> dict[str, dict[str, Any]]:
-    """What to restore: shapes, dtypes, and the devices of the variables."""
-    import jax
-
-    here = jax.sharding.SingleDeviceSharding(jax.devices()[0])
-
-    def describe(variable: keras.Variable) -> Any:
-        if keras.backend.backend() == "jax":
-            here_ = variable.value.sharding
-        else:
-            here_ = here
-        dtype = keras.backend.standardize_dtype(variable.dtype)
-        return jax.ShapeDtypeStruct(
-            tuple(variable.shape), dtype, sharding=here_
-        )
-
-    return {
-        name: {_key(i): describe(v) for i, v in enumerate(variables)}
-        for name, variables in groups.items()
-    }
-
-
-def _native(value: Tensor) -> Tensor:
-    return value if keras.backend.backend() == "jax" else np.asarray(value)
-
-
 def _check(place: Path, found: dict[str, list], groups: Groups) -> None:
-    expected = _shapes(groups)
-    for name in _GROUPS:
-        if found.get(name) != expected[name]:
+    for name, expected in _shapes(groups).items():
+        if found.get(name) != expected:
             raise InputError(
                 f"{place}: the {name} has {len(found.get(name, ()))} "
                 f"variables of other shapes than this {name}'s "
-                f"{len(expected[name])}; restore with the settings that it "
-                "was saved with, or give another folder"
+                f"{len(expected)}; restore with the settings that it was "
+                "saved with, or give another folder"
             )

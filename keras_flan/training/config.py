@@ -261,7 +261,7 @@ class TrainConfig(Strict):
         if recipe is not None and isinstance(given, dict):
             given = {**given, "recipe": recipe}
         config = validate(cls, _with_recipe(given), str(path))
-        values = config._beside(path.parent)
+        values = config._placed(path.parent)
         for text in overrides:
             _override(values, text)
         place = f"{path} with {' '.join(overrides)}" if overrides else path
@@ -285,20 +285,6 @@ class TrainConfig(Strict):
             )
         return config
 
-    def _beside(self, folder: Path) -> dict[str, Any]:
-        """Returns all values, with paths relative to a file's folder."""
-        values = self.model_dump()
-        for key in ("mixture", "records", "vocabulary"):
-            if values[key] is not None and not _is_name(key, values[key]):
-                values[key] = folder / values[key]
-        held_out = values["held_out"]
-        if held_out and not is_library_name(held_out["mixture"]):
-            held_out["mixture"] = folder / held_out["mixture"]
-        init = self.model.init
-        if init is not None and (folder / init).exists():
-            values["model"]["init"] = str(folder / init)
-        return values
-
     @property
     def brings_no_vocabulary(self) -> bool:
         """Whether the model starts without a vocabulary of its own."""
@@ -307,23 +293,28 @@ class TrainConfig(Strict):
 
     def to_yaml(self) -> str:
         """Returns the config as YAML, with absolute paths."""
-        values = self.model_dump()
-        values["missing"] = self.missing and self.missing.value
+        here = Path.cwd()
+        values = self._placed(here, "output")
         if is_library_name(self.mixture):
-            values["records"] = self.records or DEFAULT_RECORDS
-        for key in ("output", "mixture", "records", "vocabulary"):
-            if values[key] is not None:
-                path = values[key]
-                path = path if _is_name(key, path) else path.absolute()
-                values[key] = str(path)
-        if self.held_out is not None:
-            path = self.held_out.mixture
-            path = path if is_library_name(path) else path.absolute()
-            values["held_out"]["mixture"] = str(path)
-        init = self.model.init
-        if init is not None and Path(init).exists():
-            values["model"]["init"] = str(Path(init).absolute())
+            values["records"] = str(here / (self.records or DEFAULT_RECORDS))
         return yaml.safe_dump(values, sort_keys=False)
+
+    def _placed(self, folder: Path, *others: str) -> dict[str, Any]:
+        """Returns all values as for YAML, with paths relative to a folder."""
+        values = self.model_dump(mode="json")
+        keys = ("mixture", "records", "vocabulary", *others)
+        paths = [(values, key) for key in keys]
+        if values["held_out"]:
+            paths.append((values["held_out"], "mixture"))
+        for section, key in paths:
+            path = section[key]
+            # Mixtures of the library have a name.
+            if path and not (key == "mixture" and is_library_name(path)):
+                section[key] = str(folder / path)
+        init = self.model.init
+        if init is not None and (folder / init).exists():
+            values["model"]["init"] = str(folder / init)
+        return values
 
 
 def merged(*settings: Mapping[str, Any]) -> dict[str, Any]:
@@ -351,11 +342,6 @@ def _with_recipe(given: Any) -> Any:
         # Sizes of its own need no checkpoint.
         values["model"].pop("init")
     return values
-
-
-def _is_name(key: str, path: Path) -> bool:
-    """Whether this is the name of a mixture, not a path."""
-    return key == "mixture" and is_library_name(path)
 
 
 def _override(values: dict[str, Any], text: str) -> None:

@@ -1,7 +1,6 @@
 """The loss on held-out examples, during training and after."""
 
 from collections.abc import Callable, Iterable
-from typing import Any
 
 import keras
 import numpy as np
@@ -68,6 +67,8 @@ class HeldOutLoss(StepCallback):
     periodic evaluation every 2k to 10k steps).
     """
 
+    _kept = ("steps", "loss")
+
     def __init__(
         self,
         dataset: Iterable[tuple],
@@ -86,24 +87,11 @@ class HeldOutLoss(StepCallback):
         """The step of the lowest loss."""
         return self.steps[self.loss.index(min(self.loss))]
 
-    def state(self) -> dict[str, Any]:
-        """Returns what a checkpoint keeps."""
-        return {"step": self._calls, "steps": self.steps, "loss": self.loss}
-
-    def set_state(self, state: dict[str, Any]) -> None:
-        """Goes on from `state()`."""
-        self._calls = state["step"]
-        self.steps, self.loss = list(state["steps"]), list(state["loss"])
-
-    def on_train_batch_end(self, batch: int, logs: Logs = None) -> None:
-        if self._count():
-            self._measure()
-
     def on_train_end(self, logs: Logs = None) -> None:
         if self.step and self.steps[-1:] != [self.step]:
-            self._measure()
+            self._point(logs)
 
-    def _measure(self) -> None:
+    def _point(self, logs: Logs) -> None:
         loss = held_out_loss(self.model, self.dataset)
         best = not self.loss or loss < min(self.loss)
         self.steps.append(self.step)

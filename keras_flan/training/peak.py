@@ -4,6 +4,7 @@ import functools
 import math
 import time
 
+import jax
 import keras
 import numpy as np
 from keras import ops
@@ -78,8 +79,6 @@ def _tied(backbone: keras.Model) -> bool:
 def peak_flops(dtype: str = "float32") -> float:
     """Returns the FLOP/s of all devices: known for a TPU, else measured."""
     if keras.backend.backend() == "jax":
-        import jax
-
         devices = jax.devices()
         kind = devices[0].device_kind
         if kind in CHIPS:

@@ -1,18 +1,30 @@
-"""A training run from a config: data, model, `fit`, files."""
-
-from __future__ import annotations
+"""A training run from a config: start, watch, fit, write."""
 
 import contextlib
-import dataclasses
 import sys
 import time
 from collections.abc import Iterable, Iterator
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
+from keras_flan.data.mixtures.mixture import Mixture
+from keras_flan.data.pipeline.pipeline import Pipeline
+from keras_flan.data.pipeline.position import Position
+from keras_flan.data.records.shards import verify_records
 from keras_flan.distribution.hosts import agreed, ending_together, gathered
+from keras_flan.distribution.start import Setup
+from keras_flan.distribution.table import print_layouts
 from keras_flan.errors import InputError
+from keras_flan.models.language_model import LanguageModel
 from keras_flan.runtime.start import prepare_process
+from keras_flan.runtime.tensorflow import tf
+from keras_flan.training.adafactor import Adafactor
+from keras_flan.training.callbacks import CutsNote, StepLog
+from keras_flan.training.checkpoints import TrainingCheckpoint
 from keras_flan.training.config import HeldOutConfig, TrainConfig
+from keras_flan.training.held_out import HeldOutLoss
+from keras_flan.training.losses import TokenCrossentropy
+from keras_flan.training.optimizers import Adam, Warmdown
 from keras_flan.training.run_folder import (
     CHECKPOINTS,
     close_run,
@@ -21,18 +33,7 @@ from keras_flan.training.run_folder import (
     write_metrics,
 )
 from keras_flan.training.start import start_devices, start_model
-
-if TYPE_CHECKING:
-    import keras
-
-    from keras_flan.data.mixtures.mixture import Mixture
-    from keras_flan.data.pipeline.pipeline import Pipeline
-    from keras_flan.distribution.start import Setup
-    from keras_flan.models.language_model import LanguageModel
-    from keras_flan.training.callbacks import StepLog
-    from keras_flan.training.checkpoints import TrainingCheckpoint
-    from keras_flan.training.held_out import HeldOutLoss
-    from keras_flan.training.telemetry import Telemetry
+from keras_flan.training.telemetry import Telemetry
 
 
 def train(
@@ -76,239 +77,182 @@ def train(
         [6.91, 5.3, 4.8, 4.4, 4.1]
     """
     prepare_process()
-    run = start_devices(config)
-    with ending_together(run.process, run.processes):
-        return _train(config, run, model, quiet)
+    setup = start_devices(config)
+    with ending_together(setup.process, setup.processes):
+        run = _Run(config, setup, model, quiet)
+        run.fit()
+        return run.write()
 
 
-def _train(
-    config: TrainConfig,
-    run: Setup,
-    model: LanguageModel | None,
-    quiet: bool,
-) -> dict[str, Any]:
-    """Does what `train` promises, as one of the processes of `run`."""
-    from keras_flan.data.mixtures.mixture import Mixture
-    from keras_flan.distribution.table import print_layouts
+class _Run:
+    """A training run, as one of the processes of `setup`; see `train`."""
 
-    begin = time.monotonic()
-    if run.processes > 1 and (config.adapter or config.held_out):
-        raise InputError(
-            "adapter, held_out: not with many processes; start one process, "
-            "or leave them out"
-        )
-    mixture = Mixture.from_yaml(config.mixture, config.records, config.missing)
-    stopped = agreed(run.writes and open_run(config, mixture))
-    if model is None:
-        model = start_model(config)
-    pipeline = _pipeline(config, run, mixture, model)
-    _compile(config, model)
-    quiet = quiet or not run.writes
-    if not quiet and run.layouts is not None:
-        print_layouts(run.layouts.check(model), file=sys.stderr)
-    watch = _watch(config, run, model, pipeline, quiet)
-    fit_begin = time.monotonic()
-    with _named_damage(mixture):
-        _fit(config, model, pipeline, watch, stopped)
-    seconds = time.monotonic() - fit_begin
-    metrics: dict[str, Any] = {
-        "steps": config.steps,
-        "loss": watch.log.loss,
-        "loss_steps": watch.log.steps,
-        "gradient_norm": watch.log.gradient_norm,
-        "speed": watch.telemetry.summary() if watch.telemetry else {},
-        "parameters": model.count_params(),
-        "seconds": {"fit": seconds, "total": time.monotonic() - begin},
-        "model": str(config.output / "model"),
-    }
-    if watch.held_out is not None:
-        metrics["held_out"] = {
-            "steps": watch.held_out.steps,
-            "loss": watch.held_out.loss,
-            "best": watch.held_out.best,
+    def __init__(
+        self,
+        config: TrainConfig,
+        setup: Setup,
+        model: LanguageModel | None,
+        quiet: bool,
+    ):
+        self.begin = time.monotonic()
+        self.config, self.setup = config, setup
+        if setup.processes > 1 and (config.adapter or config.held_out):
+            raise InputError(
+                "adapter, held_out: not with many processes; start one "
+                "process, or leave them out"
+            )
+        self.mixture = self._mixture(config.mixture)
+        self.stopped = agreed(setup.writes and open_run(config, self.mixture))
+        self.model = start_model(config) if model is None else model
+        self.pipeline = self._pipeline(self.mixture)
+        self._compile()
+        self.quiet = quiet or not setup.writes
+        if not self.quiet and setup.layouts is not None:
+            print_layouts(setup.layouts.check(self.model), file=sys.stderr)
+        self._watch()
+
+    def fit(self) -> None:
+        """Trains to the last step, from the first or where it was stopped."""
+        begin, config = time.monotonic(), self.config
+        done, start = 0, Position()
+        if self.checkpoint is not None and self.stopped:
+            done = self.checkpoint.restore(self.model)
+            start = self.checkpoint.position
+        batches: Iterable[tuple] = self.pipeline.dataset(start)
+        if self.telemetry is not None:
+            batches = self.telemetry.watch(batches)
+        left = config.optimizer.accumulation.calls(config.steps - done)
+        if left > 0:
+            with _named_damage(self.mixture):
+                self.model.fit(
+                    batches,
+                    steps_per_epoch=left,
+                    shuffle=False,
+                    callbacks=self.callbacks,
+                    verbose=0,
+                )
+        self.seconds = time.monotonic() - begin
+
+    def write(self) -> dict[str, Any]:
+        """Writes what was trained; returns the metrics."""
+        config, total = self.config, time.monotonic() - self.begin
+        metrics: dict[str, Any] = {
+            "steps": config.steps,
+            "loss": self.log.loss,
+            "loss_steps": self.log.steps,
+            "gradient_norm": self.log.gradient_norm,
+            "speed": self.telemetry.summary() if self.telemetry else {},
+            "parameters": self.model.count_params(),
+            "seconds": {"fit": self.seconds, "total": total},
+            "model": str(config.output / "model"),
         }
-    whole = gathered(model)
-    if whole is not None:
-        trained = save_trained(config, whole, config.output / "model")
-        metrics["model"] = str(trained)
-        write_metrics(config, metrics)
-        close_run(config)
-    return metrics
+        if self.held_out is not None:
+            metrics["held_out"] = {
+                "steps": self.held_out.steps,
+                "loss": self.held_out.loss,
+                "best": self.held_out.best,
+            }
+        whole = gathered(self.model)
+        if whole is not None and self.setup.writes:
+            trained = save_trained(config, whole, config.output / "model")
+            metrics["model"] = str(trained)
+            write_metrics(config, metrics)
+            close_run(config)
+        return metrics
 
+    def _mixture(self, path: Path) -> Mixture:
+        return Mixture.from_yaml(path, self.config.records, self.config.missing)
 
-@dataclasses.dataclass
-class _Watch:
-    """What looks on as `fit` trains; `None` is not there."""
-
-    log: StepLog
-    telemetry: Telemetry | None
-    held_out: HeldOutLoss | None
-    cuts: keras.callbacks.Callback | None
-    checkpoint: TrainingCheckpoint | None
-
-    def callbacks(self) -> list[keras.callbacks.Callback]:
-        """Returns all that are there, the checkpoint last."""
-        found = [getattr(self, f.name) for f in dataclasses.fields(self)]
-        return [callback for callback in found if callback is not None]
-
-
-def _watch(
-    config: TrainConfig,
-    run: Setup,
-    model: LanguageModel,
-    pipeline: Pipeline,
-    quiet: bool,
-) -> _Watch:
-    """Makes the callbacks of a run."""
-    from keras_flan.training.callbacks import CutsNote, StepLog
-    from keras_flan.training.telemetry import Telemetry
-
-    alone, output, data = run.processes == 1, config.output, config.data
-    accumulate = config.optimizer.accumulate
-    watch = _Watch(
-        log=StepLog(
-            config.log_every,
-            total=config.steps,
-            progress=not quiet,
-            reset=True,
-            accumulate=accumulate,
-        ),
-        telemetry=Telemetry(
-            config.log_every,
-            csv=output / "telemetry.csv",
-            tensorboard=output / "tensorboard" if config.tensorboard else None,
-            quiet=True,
-            accumulate=accumulate,
+    def _pipeline(self, mixture: Mixture) -> Pipeline:
+        data = self.config.data
+        rows = self.config.optimizer.accumulation.rows(data.batch_size)
+        return Pipeline(
+            mixture,
+            self.model.vocabulary,
+            input_length=data.input_length,
+            target_length=data.target_length,
+            pack=data.pack,
+            seed=self.config.seed,
+            decoder_only=self.model.decoder_only,
+            **self.setup.pipeline_settings(rows),
         )
-        if alone
-        else None,
-        held_out=_held_out(config, config.held_out, run, model)
-        if config.held_out
-        else None,
-        cuts=CutsNote(pipeline, data.input_length, data.target_length)
-        if not quiet
-        else None,
-        checkpoint=None,
-    )
-    if config.checkpoint_every and alone:
-        from keras_flan.training.checkpoints import TrainingCheckpoint
 
-        kept = ("log", "telemetry", "held_out")
-        states = {name: getattr(watch, name) for name in kept}
-        watch.checkpoint = TrainingCheckpoint(
-            output / CHECKPOINTS,
-            pipeline,
-            every=config.checkpoint_every,
-            states={name: v for name, v in states.items() if v is not None},
-            accumulate=accumulate,
+    def _compile(self) -> None:
+        settings = self.config.optimizer
+        optimizer = {"adafactor": Adafactor, "adam": Adam}[settings.name]
+        parts, rate = settings.accumulate, settings.learning_rate
+        if settings.warmdown:
+            calls = settings.accumulation.calls(self.config.steps)
+            rate = Warmdown(rate, calls, settings.warmdown)
+        self.model.compile(
+            optimizer=optimizer(
+                rate,
+                global_clipnorm=settings.clip_norm,
+                gradient_accumulation_steps=parts if parts > 1 else None,
+            ),
+            loss=TokenCrossentropy(settings.z_loss, settings.loss_chunk),
         )
-    return watch
 
+    def _watch(self) -> None:
+        """Makes the callbacks."""
+        config, output = self.config, self.config.output
+        parts = config.optimizer.accumulate
+        watched: dict[str, Any] = {
+            "log": StepLog(
+                config.log_every,
+                total=config.steps,
+                progress=not self.quiet,
+                reset=True,
+                accumulate=parts,
+            )
+        }
+        if self.setup.processes == 1:
+            watched["telemetry"] = Telemetry(
+                config.log_every,
+                csv=output / "telemetry.csv",
+                tensorboard=output / "tensorboard"
+                if config.tensorboard
+                else None,
+                quiet=True,
+                accumulate=parts,
+            )
+        if config.held_out:
+            watched["held_out"] = self._held_out(config.held_out)
+        self.log: StepLog = watched["log"]
+        self.telemetry = watched.get("telemetry")
+        self.held_out = watched.get("held_out")
+        self.checkpoint, self.callbacks = None, [*watched.values()]
+        if not self.quiet:
+            self.callbacks.append(CutsNote(self.pipeline, config.data))
+        if config.checkpoint_every and self.setup.processes == 1:
+            self.checkpoint = TrainingCheckpoint(
+                output / CHECKPOINTS,
+                self.pipeline,
+                every=config.checkpoint_every,
+                states=watched,
+                accumulate=parts,
+            )
+            self.callbacks.append(self.checkpoint)
 
-def _fit(
-    config: TrainConfig,
-    model: LanguageModel,
-    pipeline: Pipeline,
-    watch: _Watch,
-    stopped: bool,
-) -> None:
-    """Trains to the last step, from the first or where a run was stopped."""
-    from keras_flan.data.pipeline.position import Position
+    def _held_out(self, settings: HeldOutConfig) -> HeldOutLoss:
+        mixture = self._mixture(settings.mixture)
+        batches = self._pipeline(mixture).dataset().take(settings.batches)
 
-    done, position = 0, Position()
-    if watch.checkpoint is not None and stopped:
-        done = watch.checkpoint.restore(model)
-        position = watch.checkpoint.position
-    if done >= config.steps:
-        return
-    batches: Iterable[tuple] = pipeline.dataset(position)
-    if watch.telemetry is not None:
-        batches = watch.telemetry.watch(batches)
-    model.fit(
-        batches,
-        steps_per_epoch=config.optimizer.accumulation.calls(
-            config.steps - done
-        ),
-        shuffle=False,
-        callbacks=watch.callbacks(),
-        verbose=0,
-    )
+        def keep(step: int, loss: float) -> None:
+            save_trained(self.config, self.model, self.config.output / "best")
 
-
-def _pipeline(
-    config: TrainConfig, run: Setup, mixture: Mixture, model: LanguageModel
-) -> Pipeline:
-    from keras_flan.data.pipeline.pipeline import Pipeline
-
-    data = config.data
-    rows = config.optimizer.accumulation.rows(data.batch_size)
-    return Pipeline(
-        mixture,
-        model.vocabulary,
-        input_length=data.input_length,
-        target_length=data.target_length,
-        pack=data.pack,
-        seed=config.seed,
-        decoder_only=model.decoder_only,
-        **run.pipeline_settings(rows),
-    )
-
-
-def _compile(config: TrainConfig, model: LanguageModel) -> None:
-    from keras_flan.training.adafactor import Adafactor
-    from keras_flan.training.losses import TokenCrossentropy
-    from keras_flan.training.optimizers import Adam, Warmdown
-
-    settings = config.optimizer
-    optimizer = {"adafactor": Adafactor, "adam": Adam}[settings.name]
-    parts, rate = settings.accumulate, settings.learning_rate
-    if settings.warmdown:
-        calls = settings.accumulation.calls(config.steps)
-        rate = Warmdown(rate, calls, settings.warmdown)
-    model.compile(
-        optimizer=optimizer(
-            rate,
-            global_clipnorm=settings.clip_norm,
-            gradient_accumulation_steps=parts if parts > 1 else None,
-        ),
-        loss=TokenCrossentropy(
-            z_loss=settings.z_loss, chunk=settings.loss_chunk
-        ),
-    )
-
-
-def _held_out(
-    config: TrainConfig,
-    settings: HeldOutConfig,
-    run: Setup,
-    model: LanguageModel,
-) -> HeldOutLoss:
-    from keras_flan.data.mixtures.mixture import Mixture
-    from keras_flan.training.held_out import HeldOutLoss
-
-    mixture = Mixture.from_yaml(
-        settings.mixture, config.records, config.missing
-    )
-    batches = _pipeline(config, run, mixture, model).dataset()
-
-    def keep(step: int, loss: float) -> None:
-        save_trained(config, model, config.output / "best")
-
-    return HeldOutLoss(
-        # The same batches every time.
-        list(batches.take(settings.batches).as_numpy_iterator()),
-        every=settings.every,
-        on_best=keep,
-        accumulate=config.optimizer.accumulate,
-    )
+        return HeldOutLoss(
+            # The same batches every time.
+            list(batches.as_numpy_iterator()),
+            every=settings.every,
+            on_best=keep,
+            accumulate=self.config.optimizer.accumulate,
+        )
 
 
 @contextlib.contextmanager
 def _named_damage(mixture: Mixture) -> Iterator[None]:
     """Turns TensorFlow's word of a corrupt record into one with its place."""
-    from keras_flan.data.records.shards import verify_records
-    from keras_flan.runtime.tensorflow import tf
-
     try:
         yield
     except tf().errors.DataLossError:

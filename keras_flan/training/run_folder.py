@@ -2,17 +2,19 @@
 
 import hashlib
 import importlib.metadata
-import os
 import platform
 import shutil
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import keras
 import yaml
 
+from keras_flan.data.records.info import read_info
 from keras_flan.errors import InputError
 from keras_flan.files import atomic_write, read_json, write_json
+from keras_flan.models.adapters.saving import KINDS, save_adapter
+from keras_flan.models.loading import save
 from keras_flan.schema import read_yaml, validate
 from keras_flan.training.config import TrainConfig
 
@@ -52,13 +54,13 @@ def open_run(config: TrainConfig, mixture: "Mixture") -> bool:
         "finished": False,
         "seed": config.seed,
         "versions": _versions(),
-        "backend": _backend(),
+        "backend": keras.backend.backend(),
         "data": data_checksums(mixture),
         "vocabulary": _checksum(config.vocabulary),
     }
     before = _read(folder / _RUN)
     if before and not before["finished"] and (folder / CHECKPOINTS).is_dir():
-        _check_same(folder, config, before, run)
+        _check_same(config, before, run)
         return True
     shutil.rmtree(folder / CHECKPOINTS, ignore_errors=True)
     with atomic_write(folder / _CONFIG) as f:
@@ -80,19 +82,13 @@ def close_run(config: TrainConfig) -> None:
 def save_trained(
     config: TrainConfig, model: "LanguageModel", folder: Path
 ) -> Path:
-    """Writes what was trained, a model or an adapter.
+    """Writes what was trained; returns what `keras_flan.models.load` takes.
 
     Args:
         config: The settings.
         model: The model.
         folder: `model` or `best` in the run's folder.
-
-    Returns:
-        What `keras_flan.models.load` takes.
     """
-    from keras_flan.models.adapters.saving import KINDS, save_adapter
-    from keras_flan.models.loading import save
-
     if config.adapter is None:
         save(model, folder)
         return folder
@@ -108,51 +104,35 @@ def save_trained(
 
 def write_metrics(config: TrainConfig, metrics: dict[str, Any]) -> None:
     """Writes `metrics.json`, and its curves as tables."""
-    curves = {"loss": metrics["loss"]}
-    if metrics["gradient_norm"]:
-        curves["gradient_norm"] = metrics["gradient_norm"]
-    for name, values in curves.items():
-        _write_curve(config, name, name, metrics["loss_steps"], values)
-    if "held_out" in metrics:
-        curve = metrics["held_out"]
-        _write_curve(config, "held_out", "loss", curve["steps"], curve["loss"])
+    steps, held_out = metrics["loss_steps"], metrics.get("held_out")
+    curves = [("loss", "loss", steps, metrics["loss"])]
+    if norms := metrics["gradient_norm"]:
+        curves.append(("gradient_norm", "gradient_norm", steps, norms))
+    if held_out:
+        curve = held_out["steps"], held_out["loss"]
+        curves.append(("held_out", "loss", *curve))
+    for file, name, steps, values in curves:
+        with atomic_write(config.output / f"{file}.csv") as f:
+            f.write(f"step,{name}\n")
+            for step, value in zip(steps, values, strict=True):
+                f.write(f"{step},{value:.6f}\n")
     write_json(config.output / "metrics.json", metrics)
-
-
-def _write_curve(
-    config: TrainConfig,
-    file: str,
-    name: str,
-    steps: Sequence[int],
-    values: Sequence[float],
-) -> None:
-    with atomic_write(config.output / f"{file}.csv") as f:
-        f.write(f"step,{name}\n")
-        for step, value in zip(steps, values, strict=True):
-            f.write(f"{step},{value:.6f}\n")
 
 
 def data_checksums(mixture: "Mixture") -> dict[str, str]:
     """Returns a SHA-256 of the shards of each task of a mixture."""
-    from keras_flan.data.records.info import read_info
-
     checksums = {}
-    for stage in mixture.stages:
-        for part in stage.tasks:
-            shards = read_info(part.task.directory).shards
-            text = "".join(shard.sha256 for shard in shards)
-            checksums[part.task.name] = hashlib.sha256(
-                text.encode()
-            ).hexdigest()
+    for task in (part.task for s in mixture.stages for part in s.tasks):
+        shards = read_info(task.directory).shards
+        text = "".join(shard.sha256 for shard in shards)
+        checksums[task.name] = hashlib.sha256(text.encode()).hexdigest()
     return checksums
 
 
 def _check_same(
-    folder: Path,
-    config: TrainConfig,
-    before: dict[str, Any],
-    run: dict[str, Any],
+    config: TrainConfig, before: dict[str, Any], run: dict[str, Any]
 ) -> None:
+    folder = config.output
     advice = (
         f"give another output, or remove its {CHECKPOINTS} folder to begin anew"
     )
@@ -202,13 +182,5 @@ def _versions() -> dict[str, str | None]:
     return versions
 
 
-def _backend() -> str:
-    import keras
-
-    return keras.backend.backend()
-
-
-def _checksum(path: str | os.PathLike | None) -> str | None:
-    if path is None:
-        return None
-    return hashlib.sha256(Path(path).read_bytes()).hexdigest()
+def _checksum(path: Path | None) -> str | None:
+    return hashlib.sha256(path.read_bytes()).hexdigest() if path else None

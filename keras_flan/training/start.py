@@ -1,16 +1,16 @@
 """What a training run starts from: devices, and a model."""
 
-from __future__ import annotations
-
 import inspect
-from typing import TYPE_CHECKING
 
+import keras
+
+from keras_flan.data.vocabularies.sentencepiece import Vocabulary
+from keras_flan.distribution.start import Setup, setup
+from keras_flan.models import T5, DecoderOnly, PaLMBackbone, load
+from keras_flan.models.adapters.saving import KINDS
+from keras_flan.models.language_model import LanguageModel
 from keras_flan.runtime.start import prepare_process
 from keras_flan.training.config import ModelSettings, TrainConfig
-
-if TYPE_CHECKING:
-    from keras_flan.distribution.start import Setup
-    from keras_flan.models.language_model import LanguageModel
 
 
 def start_devices(config: TrainConfig) -> Setup:
@@ -19,8 +19,6 @@ def start_devices(config: TrainConfig) -> Setup:
     To be called before the model is made; without `distribution` in the
     config it is that of one device.
     """
-    from keras_flan.distribution.start import Setup, setup
-
     if config.distribution is None:
         return Setup()
     return setup(**config.distribution.model_dump(), seed=config.seed)
@@ -32,8 +30,6 @@ def start_model(config: TrainConfig) -> LanguageModel:
     Also seeds Keras, for the weights and for dropout.
     """
     prepare_process()
-    import keras
-
     keras.utils.set_random_seed(config.seed)
     before = keras.config.dtype_policy()
     keras.config.set_dtype_policy(config.precision)
@@ -42,8 +38,6 @@ def start_model(config: TrainConfig) -> LanguageModel:
     finally:
         keras.config.set_dtype_policy(before)
     if config.adapter is not None:
-        from keras_flan.models.adapters.saving import KINDS
-
         add = KINDS[config.adapter.kind].add
         known = set(inspect.signature(add).parameters)
         add(model, **config.adapter.model_dump(include=known))
@@ -51,23 +45,13 @@ def start_model(config: TrainConfig) -> LanguageModel:
 
 
 def _start(config: TrainConfig) -> LanguageModel:
-    from keras_flan.data.vocabularies.sentencepiece import Vocabulary
-    from keras_flan.models.loading import load
-
     settings, init = config.model.settings(), config.model.init
     if init is not None and not config.brings_no_vocabulary:
         return load(init, **settings)
     vocabulary = Vocabulary(str(config.vocabulary))
     if init is not None:
-        from keras_flan.models.decoder_only.model import DecoderOnly
-        from keras_flan.models.decoder_only.palm import PaLMBackbone
-
-        return DecoderOnly(
-            PaLMBackbone.from_preset(init, load_weights=False, **settings),
-            vocabulary,
-        )
-    from keras_flan.models.t5.model import T5
-
+        backbone = PaLMBackbone.from_preset(init, False, **settings)
+        return DecoderOnly(backbone, vocabulary)
     sizes = config.model.model_dump(
         exclude=set(ModelSettings.model_fields), exclude_none=True
     )

@@ -5,14 +5,11 @@ import dataclasses
 
 @dataclasses.dataclass(frozen=True)
 class Accumulation:
-    """Gradient accumulation: `fit` makes an optimizer step in several calls.
+    """Gradient accumulation: an optimizer step takes `parts` calls.
 
     Whatever a person sets or reads is in optimizer steps; Keras counts calls
     of its training step, in `fit` and in an optimizer's `iterations`. This is
-    the one place that knows of both.
-
-    Attributes:
-        parts: Calls per optimizer step, each with a part of the batch.
+    the one place that knows of both. A call has a part of the batch.
     """
 
     parts: int = 1

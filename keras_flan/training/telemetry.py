@@ -8,10 +8,12 @@ import time
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
+import jax
 import keras
 import numpy as np
 
 from keras_flan.files import atomic_write
+from keras_flan.runtime.tensorflow import tf
 from keras_flan.training.callbacks import Logs, StepCallback
 from keras_flan.training.peak import model_flops, peak_flops
 
@@ -71,6 +73,8 @@ class Telemetry(StepCallback):
     Source: the utilisation is that of arXiv:2204.02311, appendix B.
     """
 
+    _kept = ("rows",)
+
     def __init__(
         self,
         every: int = 50,
@@ -104,15 +108,6 @@ class Telemetry(StepCallback):
             self._batches.append(count_tokens(batch))
             yield batch
 
-    def state(self) -> dict[str, Any]:
-        """Returns what a checkpoint keeps."""
-        return {"step": self._calls, "rows": self.rows}
-
-    def set_state(self, state: dict[str, Any]) -> None:
-        """Goes on from `state()`."""
-        self._calls = state["step"]
-        self.rows = list(state["rows"])
-
     def on_train_begin(self, logs: Logs = None) -> None:
         if self._peak is None:
             self._peak = peak_flops(self.model.compute_dtype)
@@ -121,14 +116,14 @@ class Telemetry(StepCallback):
     def on_train_batch_end(self, batch: int, logs: Logs = None) -> None:
         due = self._count()
         if self.first_step is None:
-            self._wait_for_device(logs)
+            _loss(logs)  # Waits for the device.
             self.first_step = time.monotonic() - self._begin
             self._take(1)
             if not self._quiet:
                 _print(f"first step after {self.first_step:.1f} s")
             self._restart()
         elif due:
-            loss = self._wait_for_device(logs)
+            loss = _loss(logs)
             self._stretch()
             self._log({"loss": loss})
 
@@ -164,9 +159,6 @@ class Telemetry(StepCallback):
         taken = self._batches[:count]
         del self._batches[:count]
         return tuple(np.sum(taken, axis=0)) if taken else (0, 0, 0)
-
-    def _wait_for_device(self, logs: Logs) -> float:
-        return float(logs["loss"]) if logs else float("nan")
 
     def _log(self, values: Mapping[str, float]) -> None:
         if self._events is not None:
@@ -204,36 +196,31 @@ def describe(row: Mapping[str, float]) -> str:
     )
 
 
+def _loss(logs: Logs) -> float:
+    return float(logs["loss"]) if logs else math.nan
+
+
 def count_tokens(batch: tuple) -> tuple[int, int, int]:
     """Returns input tokens, target tokens and places of a batch."""
     x, _, weight = batch
-    places = inputs = 0
-    for name in ("encoder", "decoder"):
-        segments = _segments(x, f"{name}_")
-        if segments is not None:
-            places += segments.size
-            inputs += int((segments > 0).sum()) if name == "encoder" else 0
     targets = int((np.asarray(weight) > 0).sum())
-    segments = _segments(x, "")
-    if segments is not None:
-        # One row holds inputs and targets.
-        places = segments.size
-        inputs = int((segments > 0).sum()) - targets
-    return inputs, targets, places
+    # One row holds inputs and targets, or two do.
+    whole, encoder, decoder = (
+        _segments(x, side) for side in ("", "encoder_", "decoder_")
+    )
+    if whole.size:
+        return int((whole > 0).sum()) - targets, targets, whole.size
+    return int((encoder > 0).sum()), targets, encoder.size + decoder.size
 
 
-def _segments(x: Mapping[str, Any], prefix: str) -> np.ndarray | None:
-    for name in ("segment_ids", "padding_mask"):
-        if f"{prefix}{name}" in x:
-            return np.asarray(x[f"{prefix}{name}"])
-    return None
+def _segments(x: Mapping[str, Any], side: str) -> np.ndarray:
+    either = x.get(f"{side}segment_ids"), x.get(f"{side}padding_mask")
+    return np.asarray(next((mask for mask in either if mask is not None), ()))
 
 
 def peak_memory() -> float:
     """Returns the most bytes ever in use, of a device or else of the host."""
     if keras.backend.backend() == "jax":
-        import jax
-
         stats = [d.memory_stats() or {} for d in jax.local_devices()]
         peaks = [s.get("peak_bytes_in_use", 0) for s in stats]
         if max(peaks):
@@ -250,8 +237,6 @@ class Events:
     """
 
     def __init__(self, folder: str | os.PathLike):
-        from keras_flan.runtime.tensorflow import tf
-
         os.makedirs(folder, exist_ok=True)
         self._v1 = tf().compat.v1
         name = f"events.out.tfevents.{time.time_ns()}.keras_flan"

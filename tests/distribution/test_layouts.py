@@ -265,14 +265,14 @@ def test_what_cannot_be_divided_is_said():
 
 def test_activations():
     layouts = Layouts("batch=4,model=2", "fsdp+model")
-    assert layouts.activation("residual") == ("batch", None, None)
-    assert layouts.activation("logits") == ("batch", None, "model")
+    assert layouts["activations/residual"].axes == ("batch", None, None)
+    assert layouts["activations/logits"].axes == ("batch", None, "model")
     layouts = Layouts("batch=4,model=2", "model", sequence=True)
-    assert layouts.activation("residual") == ("batch", "model", None)
-    assert layouts.activation("block_input") == ("batch", None, None)
+    assert layouts["activations/residual"].axes == ("batch", "model", None)
+    assert layouts["activations/block_input"].axes == ("batch", None, None)
     layouts = Layouts("batch=4,model=2", "fsdp", sequence=True)
-    assert layouts.activation("residual") == ("batch", None, None)
-    assert layouts.activation("logits") == ("batch", None, None)
+    assert layouts["activations/residual"].axes == ("batch", None, None)
+    assert layouts["activations/logits"].axes == ("batch", None, None)
 
 
 def test_the_table_counts_bytes():

@@ -16,6 +16,7 @@ from keras_flan.data import Example, train_vocabulary, write_records
 from keras_flan.errors import InputError
 from keras_flan.training import TrainConfig, train
 from keras_flan.training.callbacks import CutsNote
+from keras_flan.training.config import DataConfig
 
 pytestmark = pytest.mark.slow
 
@@ -229,12 +230,13 @@ def test_the_note_on_cuts_is_silent_about_few(capsys):
         def cuts(self):
             return self.counts
 
+    data = DataConfig(input_length=8, target_length=4)
     pipeline = Made(examples=100, left_out=5, inputs=5, targets=5)
-    note = CutsNote(pipeline, 8, 4)
+    note = CutsNote(pipeline, data)
     note.on_train_batch_end(0)
     assert capsys.readouterr().err == ""
     pipeline = Made(examples=100, left_out=6, inputs=0, targets=0)
-    note = CutsNote(pipeline, 8, 4)
+    note = CutsNote(pipeline, data)
     note.on_train_batch_end(0)
     note.on_train_batch_end(1)
     assert capsys.readouterr().err == (
