@@ -103,10 +103,7 @@ def seqio_batches(plan: dict, one_pass: bool):
     for name in [name for name, _ in names] if one_pass else ["all"]:
         dataset = seqio.get_dataset(
             name,
-            {
-                "inputs": plan["input_length"],
-                "targets": plan["target_length"],
-            },
+            {"inputs": plan["input_length"], "targets": plan["target_length"]},
             feature_converter=seqio.EncDecFeatureConverter(pack=not one_pass),
             shuffle=not one_pass,
             num_epochs=1 if one_pass else None,

@@ -262,11 +262,7 @@ RUN = dict(
 
 def prepare(data: Path | None, folder: Path) -> None:
     """Writes mixture, vocabulary, and examples as texts and as tokens."""
-    from keras_flan.data import (
-        Mixture,
-        build_dataset,
-        train_vocabulary_from,
-    )
+    from keras_flan.data import Mixture, build_dataset, train_vocabulary_from
     from keras_flan.data.importers import import_source
 
     if data is None:

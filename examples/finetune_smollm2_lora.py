@@ -64,9 +64,7 @@ def batches(part, **settings):
         parts[part], folder, name="gsm8k", templates=whole.family.name
     )
     group = MixtureGroup(
-        "gsm8k",
-        [Task.from_directory(folder)],
-        formats={"zero_shot_cot": 1},
+        "gsm8k", [Task.from_directory(folder)], formats={"zero_shot_cot": 1}
     )
     return build_dataset(
         Mixture("gsm8k", [group]),

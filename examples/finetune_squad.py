@@ -66,8 +66,7 @@ else:
 
 # === Training: question and passage in, answer out ===
 mixture = Mixture(
-    "squad",
-    [MixtureGroup("squad", [task], formats={"zero_shot_direct": 1})],
+    "squad", [MixtureGroup("squad", [task], formats={"zero_shot_direct": 1})]
 )
 dataset = build_dataset(
     mixture,

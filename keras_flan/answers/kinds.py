@@ -82,10 +82,7 @@ KINDS = {
 
 
 def extract_answer(
-    text: str,
-    kind: str,
-    choices: Choices = None,
-    rules: str | None = None,
+    text: str, kind: str, choices: Choices = None, rules: str | None = None
 ) -> Answer | None:
     """Finds the answer in what a model wrote.
 

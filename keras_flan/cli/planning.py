@@ -41,12 +41,10 @@ QueryChunk = Annotated[
     int, typer.Option(min=0, help="Queries with scores at a time, in a T5.")
 ]
 Compile = Annotated[
-    bool,
-    typer.Option("--compile", help="Ask the TPU's own compiler; minutes."),
+    bool, typer.Option("--compile", help="Ask the TPU's own compiler; minutes.")
 ]
 Suggest = Annotated[
-    bool,
-    typer.Option("--suggest", help="The smallest and the fastest slice."),
+    bool, typer.Option("--suggest", help="The smallest and the fastest slice.")
 ]
 MaxChips = Annotated[
     int, typer.Option(min=1, help="The largest slice to suggest.")

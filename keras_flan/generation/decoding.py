@@ -258,8 +258,7 @@ class _Run:
             return None
         half = (len(most.numbers) + 1) // 2
         return _Slot(
-            most.row,
-            collections.deque(most.numbers.pop() for _ in range(half)),
+            most.row, collections.deque(most.numbers.pop() for _ in range(half))
         )
 
     def _finished(

@@ -182,10 +182,7 @@ def ask(
 
 
 def stream_answers(
-    model: Any,
-    questions: Sequence[str],
-    asking: Asking,
-    progress: bool = False,
+    model: Any, questions: Sequence[str], asking: Asking, progress: bool = False
 ) -> Iterator[tuple[int, Answered]]:
     """Yields the vote of a question after each of its paths; see `ask`.
 

@@ -69,11 +69,7 @@ def choose(
     temperature = ops.where(temperature == 0, 1.0, temperature)
     tokens, top = ops.switch(
         ops.where(best, 0, ops.where(few, 1, 2)),
-        [
-            lambda logits, *_: _greedy(logits),
-            _sample_sorted,
-            _sample_all,
-        ],
+        [lambda logits, *_: _greedy(logits), _sample_sorted, _sample_all],
         logits,
         uniform,
         temperature,
@@ -146,9 +142,7 @@ def _sample_all(
     shares = ops.softmax(logits / temperature, axis=-1)
     limited = ops.logical_or(top_k > 0, top_p < 1)
     shares = ops.cond(
-        limited,
-        lambda: _limit(shares, top_k, top_p),
-        lambda: shares,
+        limited, lambda: _limit(shares, top_k, top_p), lambda: shares
     )
     return _inverse_cdf(shares, uniform), ops.max(logits, axis=-1)
 

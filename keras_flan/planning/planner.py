@@ -4,12 +4,7 @@ import dataclasses
 from typing import Any
 
 from keras_flan.errors import InputError, did_you_mean
-from keras_flan.planning.flops import (
-    GROWTH,
-    parameters,
-    rule_flops,
-    step_flops,
-)
+from keras_flan.planning.flops import GROWTH, parameters, rule_flops, step_flops
 from keras_flan.planning.jobs import PlannedJob, chips, make_job
 from keras_flan.planning.memory import Memory, job_memory, usable
 from keras_flan.planning.search import Advice, advise, best_mesh, suggest

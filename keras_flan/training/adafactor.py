@@ -175,8 +175,7 @@ class Adafactor(GradientNorm):
             new = beta2 * moment + (1.0 - beta2) * new
             self.assign(moment, new)
             return ops.reshape(
-                new,
-                [1 if i in mean_over else n for i, n in enumerate(shape)],
+                new, [1 if i in mean_over else n for i, n in enumerate(shape)]
             )
 
         if not factoring.rows:

@@ -58,10 +58,7 @@ def downloads(files):
         "t0/some.jsonl": _lines(
             *(
                 {"template": t, "prompt": "p\n", "completion": "c"}
-                for t in (
-                    "ropes_plain_bottom_hint",
-                    "cosmos_qa_no_prompt_id",
-                )
+                for t in ("ropes_plain_bottom_hint", "cosmos_qa_no_prompt_id")
             )
         ),
         "niv2/tasks/task075_squad1.1_answer_generation.json": (

@@ -3,9 +3,7 @@ import json
 import pytest
 
 from keras_flan.cli.printing.data import print_mixture, print_prompts
-from keras_flan.data.mixtures.inspection import (
-    inspect,
-)
+from keras_flan.data.mixtures.inspection import inspect
 from keras_flan.data.mixtures.mixture import Mixture
 from keras_flan.data.records.example import Example
 from keras_flan.data.records.shards import write_records

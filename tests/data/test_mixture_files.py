@@ -64,11 +64,7 @@ def test_paper_b_with_missing_tasks(records):
         "cot": 8,
         "niv2": 1554,
     }
-    assert [group.name for group in mixture.groups] == [
-        "muffin",
-        "cot",
-        "niv2",
-    ]
+    assert [group.name for group in mixture.groups] == ["muffin", "cot", "niv2"]
 
 
 def test_missing_tasks_are_an_error_by_default(records, tmp_path):

@@ -224,9 +224,7 @@ def test_the_last_batch_is_filled_up_with_padding(tasks, vocabulary):
 
 def test_exemplars_are_others_of_the_same_task(tasks, vocabulary):
     dataset = build_dataset(
-        _mixture(tasks, FEW_SHOT),
-        vocabulary,
-        **{**SIZES, "input_length": 256},
+        _mixture(tasks, FEW_SHOT), vocabulary, **{**SIZES, "input_length": 256}
     )
     shown = Counter()
     for inputs, _ in _examples(dataset.take(40), vocabulary):

@@ -29,8 +29,7 @@ from tests.data.test_options import records
 FORMATS = list(Format)
 # Any Unicode, and often what has a meaning to templates or to this layout.
 TEXTS = st.one_of(
-    st.text(max_size=12),
-    st.text(alphabet="{}a \n\\\0$é😀", max_size=12),
+    st.text(max_size=12), st.text(alphabet="{}a \n\\\0$é😀", max_size=12)
 )
 LITERALS = TEXTS.map(lambda t: t.replace("{", "{{").replace("}", "}}"))
 FIELDS = ("question", "answer", "rationale", "options")

@@ -252,11 +252,7 @@ def test_death_at_every_rename(tmp_path, monkeypatch, step):
         patch.setattr(shutil, "rmtree", lambda *args, **kwargs: None)
         with pytest.raises(SystemExit):
             write_records(
-                make(9, "b"),
-                tmp_path,
-                name="a",
-                shards=2,
-                rejects=[{"row": 1}],
+                make(9, "b"), tmp_path, name="a", shards=2, rejects=[{"row": 1}]
             )
     assert old.items() <= contents(tmp_path).items()
     assert len(list(read_records(tmp_path, verify=True))) == 3

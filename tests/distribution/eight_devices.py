@@ -22,11 +22,7 @@ from keras_flan.generation.decoding import decode
 from keras_flan.generation.sampling_settings import Sampling
 from keras_flan.models import T5, DecoderOnly, PaLMBackbone, add_lora
 from keras_flan.models.adapters.base import adapter_of
-from keras_flan.training import (
-    Adafactor,
-    TokenCrossentropy,
-    TrainingCheckpoint,
-)
+from keras_flan.training import Adafactor, TokenCrossentropy, TrainingCheckpoint
 
 VOCABULARY, BATCH, LENGTH, STEPS = 128, 8, 12, 5
 

@@ -17,11 +17,7 @@ from keras_flan.data import Mixture, Pipeline, Task, Vocabulary
 from keras_flan.data.mixtures.mixture import MixtureGroup
 from keras_flan.distribution import ending_together, gathered, setup
 from keras_flan.models import DecoderOnly, PaLMBackbone, save
-from keras_flan.training import (
-    Adafactor,
-    TokenCrossentropy,
-    TrainingCheckpoint,
-)
+from keras_flan.training import Adafactor, TokenCrossentropy, TrainingCheckpoint
 
 parser = argparse.ArgumentParser()
 parser.add_argument("--folder")

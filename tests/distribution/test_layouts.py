@@ -209,14 +209,8 @@ def test_lora_follows_the_weight_that_it_is_for():
     )
     assert find("query/lora_kernel_b", (2, 8)).axes == (None, None)
     find("transformer_encoder_layer_0/gate_projector/kernel", (32, 64))
-    assert find("gate_projector/lora_kernel_a", (32, 2)).axes == (
-        "batch",
-        None,
-    )
-    assert find("gate_projector/lora_kernel_b", (2, 64)).axes == (
-        None,
-        "model",
-    )
+    assert find("gate_projector/lora_kernel_a", (32, 2)).axes == ("batch", None)
+    assert find("gate_projector/lora_kernel_b", (2, 64)).axes == (None, "model")
     assert find("token_embedding/lora_embeddings_a", (9, 2)) is None
 
 

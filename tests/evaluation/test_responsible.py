@@ -180,10 +180,7 @@ def test_civil_comments(comments):
         for text in texts:
             rude = "fool" in text.rpartition("Comment: ")[2]
             made.append(
-                [
-                    Likelihood(-1.0 if rude else -3.0, 1),
-                    Likelihood(-2.0, 1),
-                ]
+                [Likelihood(-1.0 if rude else -3.0, 1), Likelihood(-2.0, 1)]
             )
         return made
 

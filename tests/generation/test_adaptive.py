@@ -99,10 +99,7 @@ def test_the_command_says_how_many_were_enough(monkeypatch, capsys):
         ({"adaptive": 0.3}, "from 0.5 to 1, and one pass, found 0.3"),
         ({"adaptive": float("nan")}, "found nan"),
         (
-            {
-                "adaptive": 0.9,
-                "style": PromptStyle(cot=True, two_passes=True),
-            },
+            {"adaptive": 0.9, "style": PromptStyle(cot=True, two_passes=True)},
             "found 0.9 with two passes",
         ),
     ],

@@ -51,9 +51,7 @@ def folder(tmp_path_factory):
     folder = tmp_path_factory.mktemp("cafeteria")
     chains = RIGHT + WRONG
     vocabulary = train_vocabulary(
-        [PROMPT, *chains] * 20,
-        310,
-        folder / "vocabulary.model",
+        [PROMPT, *chains] * 20, 310, folder / "vocabulary.model"
     )
     keras.utils.set_random_seed(0)
     model = T5.from_config_values(

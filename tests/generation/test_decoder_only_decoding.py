@@ -26,10 +26,7 @@ def test_greedy_tokens_are_those_of_keras_hub(family):
     hub = make_hub(family, seed=1)
     vocabulary = LetterVocabulary()
     paths = generate(
-        DecoderOnly(hub, vocabulary),
-        PROMPTS,
-        max_new_tokens=NEW,
-        batch_paths=3,
+        DecoderOnly(hub, vocabulary), PROMPTS, max_new_tokens=NEW, batch_paths=3
     )
     ids = [[*vocabulary.encode(prompt), 1] for prompt in PROMPTS]
     tokens = np.zeros((3, max(map(len, ids)) + NEW), "int32")

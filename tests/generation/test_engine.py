@@ -94,11 +94,7 @@ def test_a_path_depends_on_prompt_number_and_seed_only(model, top_k):
     )
     assert [p.token_ids for p in again[0]] == [p.token_ids for p in many[2]]
     other = generate(
-        model,
-        PROMPTS,
-        samples=4,
-        max_new_tokens=10,
-        **{**settings, "seed": 6},
+        model, PROMPTS, samples=4, max_new_tokens=10, **{**settings, "seed": 6}
     )
     assert other != many
 

@@ -9,11 +9,7 @@ from keras_flan import cli
 from keras_flan.answers.voting import vote
 from keras_flan.errors import InputError
 from keras_flan.generation.printing import Printer, tally
-from keras_flan.generation.prompting import (
-    Asking,
-    ask,
-    stream_answers,
-)
+from keras_flan.generation.prompting import Asking, ask, stream_answers
 from keras_flan.generation.sampling_settings import Sampling
 from keras_flan.generation.trace import draw_votes, write_trace
 from tests.generation.fakes import (

@@ -22,13 +22,7 @@ from keras_flan.models.adapters.saving import read_adapter, write_adapter
 from keras_flan.models.adapters.targets import norms, projections
 from keras_flan.training import TokenCrossentropy
 from tests.conftest import make_t5
-from tests.models.decoders import (
-    FAMILIES,
-    make_hub,
-    numpy,
-    packed,
-    unpacked,
-)
+from tests.models.decoders import FAMILIES, make_hub, numpy, packed, unpacked
 
 # Stacked kernels, dense layers, einsum layers; the default tests do without
 # the rest.

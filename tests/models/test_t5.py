@@ -76,9 +76,7 @@ def test_packed_and_unpacked_losses_agree(tiny_t5):
     loss = TokenCrossentropy()
     alone = loss(y, tiny_t5(x), sample_weight=(y > 0).astype("float32"))
     together = loss(
-        targets,
-        tiny_t5(row),
-        sample_weight=(targets > 0).astype("float32"),
+        targets, tiny_t5(row), sample_weight=(targets > 0).astype("float32")
     )
     assert abs(float(alone) - float(together)) < 1e-4
 

@@ -16,9 +16,7 @@ class Scope:
     __slots__ = ("elsewhere", "names", "own", "parent")
 
     def __init__(
-        self,
-        parent: "Scope | None" = None,
-        own: frozenset[str] = frozenset(),
+        self, parent: "Scope | None" = None, own: frozenset[str] = frozenset()
     ):
         self.names: dict[str, Any] = {}
         self.parent = parent
@@ -91,9 +89,7 @@ def _assigned(function: Defined) -> Iterator[str]:
     yield from (name for name in found if name not in elsewhere)
 
 
-def _defaults(
-    arguments: ast.arguments,
-) -> Iterator[tuple[ast.arg, ast.expr]]:
+def _defaults(arguments: ast.arguments) -> Iterator[tuple[ast.arg, ast.expr]]:
     """Yields the arguments that have a default, with its expression."""
     positional = [*arguments.posonlyargs, *arguments.args]
     first = len(positional) - len(arguments.defaults)

@@ -10,11 +10,7 @@ import ast
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NoReturn, TypeAlias
 
-from functions import (  # type: ignore[import-not-found]
-    Function,
-    Scope,
-    bind,
-)
+from functions import Function, Scope, bind  # type: ignore[import-not-found]
 from language import (  # type: ignore[import-not-found]
     ATTRIBUTES,
     BINARY,

@@ -16,9 +16,7 @@ from keras_flan.runtime.tensorflow import tf
 
 
 def _rows(
-    path: Path,
-    records: Iterable[dict[str, Any] | str],
-    columns: Columns,
+    path: Path, records: Iterable[dict[str, Any] | str], columns: Columns
 ) -> Iterator[base.Row | base.Reject]:
     """Turns records, or reasons why there are none, into rows."""
     for number, record in enumerate(records, 1):

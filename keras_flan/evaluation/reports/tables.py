@@ -3,10 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from keras_flan.evaluation.reports.finished import (
-    FinishedRun,
-    paper_row,
-)
+from keras_flan.evaluation.reports.finished import FinishedRun, paper_row
 from keras_flan.evaluation.scores.paper import COLUMNS, published_results
 from keras_flan.pages.tables import Table
 
@@ -131,11 +128,7 @@ def _departures(name: str, cells: Mapping[str, Mapping]) -> list[str]:
 def groups_table(runs: Sequence[FinishedRun]) -> Table | None:
     """Returns the groups of the benchmarks that have some."""
     rows = [
-        {
-            "Group": f"{run.benchmark}: {group}",
-            "Way": run.way,
-            **_level(found),
-        }
+        {"Group": f"{run.benchmark}: {group}", "Way": run.way, **_level(found)}
         for run in runs
         for group, found in run.metrics.get("groups", {}).items()
     ]

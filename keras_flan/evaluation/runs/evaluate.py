@@ -258,8 +258,7 @@ def _rank(
 ) -> list[Prediction]:
     made = []
     found = asked.log_likelihoods(
-        [item.prompt for item in items],
-        [item.continuations for item in items],
+        [item.prompt for item in items], [item.continuations for item in items]
     )
     for item, scores in zip(items, found, strict=True):
         ranking = Ranking(

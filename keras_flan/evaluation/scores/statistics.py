@@ -42,9 +42,7 @@ def exact_interval(
 
 
 def bootstrap_interval(
-    values: Sequence[Sequence[float]],
-    confidence: float = 0.95,
-    seed: int = 0,
+    values: Sequence[Sequence[float]], confidence: float = 0.95, seed: int = 0
 ) -> tuple[float, float]:
     """Returns a percentile interval of the mean over tasks.
 
