@@ -28,6 +28,7 @@ __getattr__, __dir__, __all__ = attach(
         "train_vocabulary_from": ".vocabularies.training",
         "build_dataset": ".pipeline.pipeline",
         "Pipeline": ".pipeline.pipeline",
+        "PipelineSettings": ".pipeline.settings",
         "Position": ".pipeline.position",
     },
 )

@@ -29,7 +29,7 @@ class SubMixture(Strict):
     """A sub-mixture of the paper."""
 
     paper_tasks: int  # The number of its tasks in the paper.
-    cap: int  # At most so many examples of a task count for its rate.
+    cap: int  # At most this many examples of a task count for its rate.
     format: str  # The format of its files.
     origin: str  # Where its files are published.
     command: str  # The command that imports them.
@@ -44,7 +44,7 @@ class RegistryTask:
     dataset: str  # The data set it is made of.
     category: str  # The kind of task.
     languages: tuple[str, ...]  # Their names.
-    cap: int  # At most so many examples count for its rate.
+    cap: int  # At most this many examples count for its rate.
     part: str | None  # A part of the sub-mixture, such as "dialog".
     held_out: str | None  # The benchmark for which it is not trained on.
     license: str | None  # The license of its data, where known.

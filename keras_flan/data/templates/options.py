@@ -1,6 +1,6 @@
 r"""Answer options: how they are shown, and which of them is right.
 
-A record has `options`, one option a line, and an `answer`: the text of the
+A record has `options`, one option per line, and an `answer`: the text of the
 right option, or its letter. Templates use fields that are made from them:
 
     options_           "OPTIONS:\n- red\n- blue"
