@@ -24,7 +24,7 @@ from keras_flan.models.t5.layers import (
     encoder_layer,
     rms_norm,
 )
-from keras_flan.models.t5.stacked import StackedT5Backbone, T5Stack
+from keras_flan.models.t5.stacked import StackedT5Backbone
 from keras_flan.runtime.keras_hub import keras_hub
 from keras_flan.runtime.start import prepare_process
 from keras_flan.tensors import Tensor, Tensors
@@ -284,40 +284,31 @@ class T5(LanguageModel):
         keys = keys[0 if side == "encoder" else 1]
         first, last = keys[-2], keys[-1]
 
-        def step(x: Tensor, layer: Any, key: Tensor, *shared: Tensor) -> Tensor:
+        def one(x: Tensor, layer: Any, key: Tensor, *shared: Tensor) -> Tensor:
             return block(layer, x, Dropout(rate, key), *shared)
+
+        def kept(layer_of: Callable) -> Callable:
+            return rematerialise(
+                lambda x, part, *rest: one(x, layer_of(part), *rest), self.remat
+            )
 
         x = constrain(backbone.token_embedding(token_ids), "residual")
         x = Dropout(rate, first)(x, 0)
         if self.scan:
-            x = self._scan(getattr(backbone, side), step, x, keys, shared)
+            stack = getattr(backbone, side)
+            step = kept(stack.view)
+            x, _ = scan_layers(
+                lambda x, part: (step(x, *part, *shared), ()),
+                x,
+                (stack.tensors(), keys[: stack.num_layers]),
+            )
         else:
             layers = getattr(backbone, f"{side}_transformer_layers")
             for number, layer in enumerate(layers):
-
-                def one(
-                    x: Tensor, key: Tensor, *shared: Tensor, layer: Any = layer
-                ) -> Tensor:
-                    return step(x, layer, key, *shared)
-
-                one = rematerialise(one, self.remat)
-                x = one(x, keys[number], *shared)
+                step = kept(lambda _, layer=layer: layer)
+                x = step(x, (), keys[number], *shared)
         x = rms_norm(getattr(backbone, f"{side}_layer_norm"), x)
         return Dropout(rate, last)(x, 0)
-
-    def _scan(
-        self, stack: T5Stack, step: Callable, x: Tensor, keys: Any, shared: Any
-    ) -> Tensor:
-        def one(x: Tensor, tensors: Any, key: Tensor, *shared: Any) -> Tensor:
-            return step(x, stack.view(tensors), key, *shared)
-
-        one = rematerialise(one, self.remat)
-        x, _ = scan_layers(
-            lambda x, part: (one(x, *part, *shared), ()),
-            x,
-            (stack.tensors(), keys[: stack.num_layers]),
-        )
-        return x
 
     def _keys(self, training: bool) -> Tensor | None:
         """Keys of dropout for the layers and both ends of each side.
