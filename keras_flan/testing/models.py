@@ -9,6 +9,7 @@ from keras_flan.data.pipeline.feature_converters import (
     DecoderOnlyRows,
     EncoderDecoderRows,
 )
+from keras_flan.generation.compiling import compiled
 from keras_flan.generation.engine import generate
 from keras_flan.models.decoding import Rows
 from keras_flan.models.language_model import LanguageModel
@@ -92,7 +93,7 @@ def target_logits(
         tf().constant([0 if packed else i for i in range(len(examples))]),
     )
     arrays: dict[str, Any] = {name: value.numpy() for name, value in x.items()}
-    logits = keras.ops.convert_to_numpy(model(arrays))
+    logits = model.predict_on_batch(arrays)
     own = logits[weight.numpy() > 0]
     return np.split(own, np.cumsum(lengths[1])[:-1])
 
@@ -112,7 +113,8 @@ def _check_decoding(model: LanguageModel, tolerance: float) -> None:
     lengths, places = np.array([[len(read)], [first]], "int32")
     targets = np.array([[target]], "int32")
     mask = np.ones(targets.shape, "float32")
-    scored = model.decoding.score(Rows(ids, lengths, places, targets, mask))
+    score, _ = compiled(model, model.decoding.score)
+    scored = score(Rows(ids, lengths, places, targets, mask))
     found = float(keras.ops.convert_to_numpy(scored)[0, 0])
     assert abs(found - path.log_probability) < tolerance * len(target), (
         f"a decoded path has the log-probability {path.log_probability}, its "
