@@ -26,6 +26,9 @@ COT_TASKS = [
     *("sensemaking", "strategyqa"),
 ]
 
+# One of each kind; the default tests do without the rest.
+SOME = ("bbh", "esnli", "generic", "mmlu", "squad", "natural_instructions")
+
 
 def test_library_has_the_promised_templates():
     assert {*COT_TASKS, "generic", "squad", "mmlu", "bbh"} <= set(
@@ -45,7 +48,13 @@ def test_library_has_the_promised_templates():
             assert len(set(templates)) == len(templates)
 
 
-@pytest.mark.parametrize("name", library_families())
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=() if name in SOME else pytest.mark.slow)
+        for name in library_families()
+    ],
+)
 def test_every_family_keeps_its_promises(name):
     examples = [
         {

@@ -103,9 +103,3 @@ def test_nothing_is_set_after_jax_has_started():
     )
     assert "XLA_FLAGS" not in changed
     assert not tuned
-
-
-def test_flags_of_the_user_stay():
-    flag = "--xla_cpu_experimental_ynn_fusion_type=dot"
-    changed, *_ = run(MODEL, XLA_FLAGS=flag)
-    assert "XLA_FLAGS" not in changed
