@@ -11,6 +11,7 @@ from keras_flan.errors import InputError, did_you_mean
 from keras_flan.lazy import borrowed
 from keras_flan.models.backbones import copy_backbone
 from keras_flan.models.decoding import Decoding
+from keras_flan.models.kernels.choice import Chosen, choose
 from keras_flan.tensors import Tensor, Tensors
 
 M = TypeVar("M", bound="LanguageModel")
@@ -36,10 +37,15 @@ class LanguageModel(keras.Model):
         decoder_only: Whether inputs and targets share a row. Else an encoder
             reads the inputs and a decoder the targets.
         own_settings: Names of the settings of this family.
+        kernels: The forms of attention that it has beside `einsum`, see
+            `keras_flan.models.kernels`.
+        attention: The one that was asked for, or `auto`.
     """
 
     decoder_only: ClassVar[bool]
     own_settings: ClassVar[tuple[str, ...]] = ()
+    kernels: ClassVar[tuple[str, ...]] = ()
+    attention: str = "auto"
     backbone: Any
     vocabulary: Any
     _projects = True
@@ -164,6 +170,25 @@ class LanguageModel(keras.Model):
     def logits(self, x: Tensor) -> Tensor:
         """Projects `hidden`'s output to float32 logits."""
         raise NotImplementedError
+
+    def chosen_attention(
+        self, length: int | None = None, training: bool = True
+    ) -> Chosen:
+        """Returns the form of attention that runs on the devices in use.
+
+        Args:
+            length: Of the longest row; `None` if it is not known yet.
+            training: Whether dropout is on.
+
+        Raises:
+            InputError: If a kernel was asked for by name and can't serve.
+        """
+        obstacle = self.kernel_obstacle(length, training)
+        return choose(self.attention, self.kernels, obstacle)
+
+    def kernel_obstacle(self, length: int | None, training: bool) -> str | None:
+        """Returns why no kernel can serve this model, if that is so."""
+        return None
 
     def compile(
         self,

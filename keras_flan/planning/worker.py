@@ -62,7 +62,9 @@ def _model(job: PlannedJob, dtype: str) -> LanguageModel:
         if job.family == "t5":
             return T5.from_config_values(**settings, dtype=dtype)
         settings["head_dim"] = settings.pop("key_value_dim")
-        return DecoderOnly(PaLMBackbone(**settings, dtype=dtype))
+        attention = settings.pop("attention", "auto")
+        backbone = PaLMBackbone(**settings, dtype=dtype)
+        return DecoderOnly(backbone, attention=attention)
 
 
 def _train(job: PlannedJob) -> JitCall:

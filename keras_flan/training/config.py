@@ -16,6 +16,7 @@ from keras_flan.data.mixtures.files import Missing
 from keras_flan.data.mixtures.task_registry import DEFAULT_RECORDS
 from keras_flan.data.templates.library import is_library_name
 from keras_flan.errors import InputError
+from keras_flan.models.kernels.choice import Attention
 from keras_flan.schema import Strict, read_yaml, validate
 from keras_flan.training.steps import Accumulation
 
@@ -38,6 +39,12 @@ class ModelSettings(Strict):
             `true`, or in part, `products`; see `keras_flan.models.T5`.
             Default: as the model says.
         query_chunk: How many queries of a T5 attend at a time; default: all.
+            Kernels (see `attention`) pay no heed to it.
+        attention: `einsum` writes all scores, and runs anywhere. Kernels that
+            don't: `splash`, JAX's for decoder-only models on a TPU; `pallas`,
+            this package's for T5 on a TPU; `cudnn`, for decoder-only models
+            on a GPU. `auto` takes the kernel where there is one for the
+            devices and the model, else `einsum`.
     """
 
     init: str | None = None
@@ -45,6 +52,7 @@ class ModelSettings(Strict):
     scan: bool | None = None
     remat: bool | Literal["products"] | None = None
     query_chunk: Positive | None = None
+    attention: Attention = "auto"
 
     def settings(self) -> dict[str, Any]:
         """Returns what `keras_flan.models.load` takes beside a name."""

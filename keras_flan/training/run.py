@@ -66,8 +66,9 @@ def train(
     Returns:
         What `metrics.json` holds: `steps`, `loss` (mean over each
         `log_every` steps), `loss_steps` and `gradient_norm`, `speed` (see
-        `Telemetry`), `seconds`, `parameters`, `model`, the model's folder,
-        and with `held_out` that curve and its `best` step.
+        `Telemetry`), `seconds`, `parameters`, `attention`, the form that ran,
+        `model`, the model's folder, and with `held_out` that curve and its
+        `best` step.
 
     Raises:
         InputError: If a file or setting is wrong.
@@ -106,9 +107,14 @@ class _Run:
         self.model = start_model(config) if model is None else model
         self.pipeline = self._pipeline(self.mixture)
         self._compile()
+        lengths = config.data.input_length, config.data.target_length
+        row = sum(lengths) if self.model.decoder_only else max(lengths)
+        self.attention = self.model.chosen_attention(row)
         self.quiet = quiet or not setup.writes
         if not self.quiet and setup.layouts is not None:
             print_layouts(setup.layouts.check(self.model), file=sys.stderr)
+        if not self.quiet:
+            print(f"attention: {self.attention}", file=sys.stderr)
         self._watch()
 
     def fit(self) -> None:
@@ -143,6 +149,7 @@ class _Run:
             "gradient_norm": self.log.gradient_norm,
             "speed": self.telemetry.summary() if self.telemetry else {},
             "parameters": self.model.count_params(),
+            "attention": self.attention.form,
             "seconds": {"fit": self.seconds, "total": total},
             "model": str(config.output / "model"),
         }

@@ -50,8 +50,9 @@ def _start(config: TrainConfig) -> LanguageModel:
         return load(init, **settings)
     vocabulary = Vocabulary(str(config.vocabulary))
     if init is not None:
+        attention = settings.pop("attention", "auto")
         backbone = PaLMBackbone.from_preset(init, False, **settings)
-        return DecoderOnly(backbone, vocabulary)
+        return DecoderOnly(backbone, vocabulary, attention=attention)
     sizes = config.model.model_dump(
         exclude=set(ModelSettings.model_fields), exclude_none=True
     )

@@ -18,6 +18,7 @@ from keras_flan.models.decoder_only.palm_causal_lm import PaLMTokenizer
 
 # Registers the classes of saved models.
 from keras_flan.models.decoder_only.smollm2_gguf import SmolLM2Backbone  # noqa: F401
+from keras_flan.models.kernels.choice import check_attention
 from keras_flan.models.language_model import LanguageModel
 from keras_flan.models.remat import Remat, check_remat
 from keras_flan.runtime.keras_hub import keras_hub
@@ -57,6 +58,10 @@ class DecoderOnly(LanguageModel):
         remat: Compute activations again in the backward pass instead of
             keeping them, see `keras_flan.models.T5`. Default: as the
             backbone says.
+        attention: `"einsum"`; a kernel, `"splash"` for TPUs or `"cudnn"` for
+            GPUs; or `"auto"`, which takes the kernel where it can serve: not
+            with a bidirectional prefix or dropout of attention weights. What
+            `fit` and scoring run; `generate` has an attention of its own.
 
     Call arguments:
         inputs: A dictionary of int tensors `(batch, length)`: `token_ids`;
@@ -90,7 +95,8 @@ class DecoderOnly(LanguageModel):
     """
 
     decoder_only = True
-    own_settings = ("bidirectional_prefix", "separate", "remat")
+    own_settings = ("bidirectional_prefix", "separate", "remat", "attention")
+    kernels = ()
 
     def __init__(
         self,
@@ -99,6 +105,7 @@ class DecoderOnly(LanguageModel):
         bidirectional_prefix: bool = False,
         separate: bool = True,
         remat: Remat = None,
+        attention: str = "auto",
         **kwargs: Any,
     ):
         backbone = getattr(backbone, "backbone", backbone)
@@ -111,6 +118,8 @@ class DecoderOnly(LanguageModel):
         self.bidirectional_prefix = bidirectional_prefix
         self.separate = separate
         self.remat = check_remat(remat)
+        owner = type(backbone).__name__
+        self.attention = check_attention(attention, self.kernels, owner)
         self.built = True
 
     @property
@@ -194,6 +203,8 @@ class DecoderOnly(LanguageModel):
             self.backbone.save_to_preset(str(preset_dir))
         _note_tied_embeddings(self.backbone, preset_dir / "config.json")
         settings = {name: getattr(self, name) for name in self.own_settings}
+        # It is of the devices here; the preset may load on others.
+        del settings["attention"]
         if isinstance(self.vocabulary, HubVocabulary):
             settings["start"] = self.vocabulary.bos_id is not None
             self.vocabulary.tokenizer.save_to_preset(str(preset_dir))

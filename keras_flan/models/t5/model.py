@@ -13,6 +13,7 @@ from keras_flan.models.adapters.base import merged
 from keras_flan.models.attention import same_segment
 from keras_flan.models.backbones import quiet_masks
 from keras_flan.models.dropout import Dropout, layer_keys, seed_generator
+from keras_flan.models.kernels.choice import check_attention
 from keras_flan.models.language_model import LanguageModel
 from keras_flan.models.remat import Remat, check_remat, rematerialise
 from keras_flan.models.stacking import scan_layers
@@ -64,7 +65,10 @@ class T5(LanguageModel):
             with weights: half of that time for a part of the memory.
         query_chunk: How many queries attend at a time, so
             that the attention weights of a long row never exist together,
-            `(batch, heads, queries, keys)`. Also computed again.
+            `(batch, heads, queries, keys)`. Also computed again. Kernels pay
+            no heed to it.
+        attention: `"einsum"`, `"pallas"` (a kernel of this package, for TPUs)
+            or `"auto"`, which takes the kernel on a TPU.
 
     Call arguments:
         inputs: A dictionary of int tensors: `encoder_token_ids` and
@@ -98,7 +102,8 @@ class T5(LanguageModel):
     """
 
     decoder_only = False
-    own_settings = ("scan", "remat", "query_chunk")
+    own_settings = ("scan", "remat", "query_chunk", "attention")
+    kernels = ()
 
     def __init__(
         self,
@@ -107,6 +112,7 @@ class T5(LanguageModel):
         scan: bool = False,
         remat: Remat = False,
         query_chunk: int | None = None,
+        attention: str = "auto",
         **kwargs: Any,
     ):
         super().__init__(**kwargs)
@@ -123,6 +129,7 @@ class T5(LanguageModel):
         self.scan = isinstance(backbone, StackedT5Backbone)
         self.remat = check_remat(remat)
         self.query_chunk = query_chunk
+        self.attention = check_attention(attention, self.kernels, "a T5")
         self.seed_generator = seed_generator(backbone.dropout)
         self.built = True
 
@@ -160,7 +167,8 @@ class T5(LanguageModel):
             vocabulary: See the class.
             dtype: A dtype or `keras.DTypePolicy`.
             scan: See the class.
-            **kwargs: Other arguments of the class: `remat`, `query_chunk`.
+            **kwargs: Other arguments of the class: `remat`, `query_chunk`,
+                `attention`.
         """
         prepare_process()
         make = StackedT5Backbone if scan else keras_hub.models.T5Backbone

@@ -1,0 +1,132 @@
+"""Which form of attention runs: by the setting, the devices, the model."""
+
+import contextlib
+import contextvars
+from collections.abc import Iterator, Sequence
+from typing import Literal, NamedTuple, get_args
+
+from keras_flan.errors import InputError, did_you_mean
+
+Attention = Literal["auto", "einsum", "splash", "pallas", "cudnn"]
+_NAMES: tuple[str, ...] = get_args(Attention)
+# What each kernel runs on.
+_PLATFORMS = {"splash": "tpu", "pallas": "tpu", "cudnn": "gpu"}
+_interpreting = contextvars.ContextVar("interpreting", default=False)
+
+
+class Chosen(NamedTuple):
+    """What was chosen.
+
+    Attributes:
+        form: `einsum`, `splash`, `pallas` or `cudnn`.
+        why: In a few words, for people.
+    """
+
+    form: str
+    why: str
+
+    def __str__(self) -> str:
+        return f"{self.form} ({self.why})"
+
+
+def check_attention(setting: str, kernels: Sequence[str], owner: str) -> str:
+    """Returns `setting`, or raises if a family can't run it anywhere.
+
+    Args:
+        setting: The name.
+        kernels: Those that the family has.
+        owner: What to call the family.
+
+    Raises:
+        InputError: If the name is unknown or is that of another family's
+            kernel.
+    """
+    if setting not in _NAMES:
+        raise InputError(
+            f"attention: unknown form {setting!r}."
+            + did_you_mean(setting, _NAMES)
+        )
+    allowed = ("auto", "einsum", *kernels)
+    if setting not in allowed:
+        raise InputError(
+            f"attention: found {setting!r}, which {owner} has no kernel for; "
+            f"expected one of {', '.join(allowed)}"
+        )
+    return setting
+
+
+def choose(
+    setting: str, kernels: Sequence[str], obstacle: str | None
+) -> Chosen:
+    """Returns the form that runs.
+
+    Args:
+        setting: Of `check_attention`.
+        kernels: Those that the family has.
+        obstacle: Why no kernel can serve this model, or `None`.
+
+    Raises:
+        InputError: If a kernel was asked for by name and can't serve.
+
+    Example:
+        >>> str(choose("auto", ("splash", "cudnn"), None))
+        'einsum (no TPU or GPU)'
+    """
+    if setting == "einsum":
+        return Chosen("einsum", "as set")
+    here = target_platform()
+    named = [setting] if setting != "auto" else kernels
+    fitting = [name for name in named if _PLATFORMS[name] == here]
+    if not fitting:
+        wanted = [_PLATFORMS[name].upper() for name in named]
+        obstacle = f"no {' or '.join(wanted)}"
+        if here not in ("cpu", "gpu", "tpu"):
+            obstacle = f"kernels need JAX, found {here}"
+    if obstacle is None:
+        return Chosen(fitting[0], "as set" if setting != "auto" else here)
+    if setting == "auto":
+        return Chosen("einsum", obstacle)
+    raise InputError(
+        f"attention: {setting!r} can't be used: {obstacle}; set "
+        "model.attention to auto or einsum"
+    )
+
+
+def target_platform() -> str:
+    """Returns what is traced for: `cpu`, `gpu`, `tpu`, or another backend.
+
+    That is the platform of the devices of the distribution in use, which may
+    be described only (a TPU topology), or else JAX's own.
+    """
+    import keras
+
+    backend = keras.backend.backend()
+    if backend != "jax":
+        return backend
+    if _interpreting.get():
+        return "tpu"
+    import jax
+
+    distribution = keras.distribution.distribution()
+    if distribution is not None:
+        device = distribution.device_mesh.devices.flat[0]
+        # Keras writes them as "cpu:0"; a device of JAX knows itself.
+        name = getattr(device, "platform", None) or str(device).split(":")[0]
+    else:
+        name = jax.default_backend()
+    return {"cuda": "gpu", "rocm": "gpu"}.get(name, name)
+
+
+def interprets() -> bool:
+    """Whether kernels are interpreted, see `interpreted`."""
+    return _interpreting.get()
+
+
+@contextlib.contextmanager
+def interpreted() -> Iterator[None]:
+    """Runs the TPU's kernels on any device, slowly: for tests of numbers."""
+    token = _interpreting.set(True)
+    try:
+        yield
+    finally:
+        _interpreting.reset(token)
