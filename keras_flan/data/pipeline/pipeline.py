@@ -150,7 +150,7 @@ class Pipeline:
         start = _BEGIN
         if number == begun:
             start, now = self._start, now - done
-        rows = now * self.settings.batch_size
+        rows = now * self.settings.rows
         place = self._stages[number].counts.after(start, rows)
         return dataclasses.replace(place, batch=batch)
 
@@ -237,18 +237,20 @@ class _Stage:
             with tf_.control_dependencies([noted]):
                 return tf_.nest.map_structure(lambda row: row[first:], rows)
 
-        batch_size = self._settings.batch_size
+        settings = self._settings
+        first_row = settings.host * settings.batch_size
 
-        def complete(*batch: Tensor) -> tuple:
+        def own_rows(*batch: Tensor) -> tuple:
             return tf_.nest.map_structure(
-                lambda rows: _pad_rows(rows, batch_size), batch
+                lambda rows: _take_rows(rows, first_row, settings.batch_size),
+                batch,
             )
 
         batches = (
             self._chunks(start.chunk)
             .map(make_rows, num_parallel_calls=tf_.data.AUTOTUNE)
-            .rebatch(batch_size)
-            .map(complete)
+            .rebatch(settings.rows)
+            .map(own_rows)
         )
         return batches.take(self.steps - done) if self.steps else batches
 
@@ -334,10 +336,11 @@ def _pack_rows(lengths, capacity, seed: int, number) -> Tensor:
     return tf_.gather(tf_.argsort(chance), rows)
 
 
-def _pad_rows(rows: Tensor, batch_size: int) -> Tensor:
-    """Adds rows of padding to the last batch; fixes the shape."""
+def _take_rows(rows: Tensor, first: int, number: int) -> Tensor:
+    """Takes some rows of a batch, with padding for those it lacks."""
     tf_ = tf()
-    missing = batch_size - tf_.shape(rows)[0]
+    rows = rows[first : first + number]
+    missing = number - tf_.shape(rows)[0]
     return tf_.ensure_shape(
-        tf_.pad(rows, [[0, missing], [0, 0]]), [batch_size, rows.shape[1]]
+        tf_.pad(rows, [[0, missing], [0, 0]]), [number, rows.shape[1]]
     )

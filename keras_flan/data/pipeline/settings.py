@@ -24,8 +24,10 @@ class PipelineSettings:
         chunk: Examples that are packed together.
         prefetch: Batches made ahead of the training step.
         host: The number of this host, from 0.
-        hosts: How many hosts share the mixture's shards, each example going
-            to exactly one. A host makes batches of `batch_size` of its own.
+        hosts: How many hosts share the batches of the mixture. Each makes
+            them all, `hosts * batch_size` rows a batch, and takes
+            `batch_size` of them. So the batches, and the position in them,
+            are the same for any number of hosts.
         decoder_only: Put inputs and targets one after the other, for
             decoder-only models, in rows of `input_length + target_length`
             tokens.
@@ -63,6 +65,11 @@ class PipelineSettings:
                 raise InputError(
                     f"{name}: expected at least {number}, got {value}"
                 )
+
+    @property
+    def rows(self) -> int:
+        """Rows of a batch over all hosts."""
+        return self.batch_size * self.hosts
 
     @classmethod
     def of(

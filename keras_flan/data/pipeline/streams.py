@@ -17,7 +17,6 @@ from keras_flan.data.pipeline.settings import PipelineSettings
 from keras_flan.data.records.info import read_info
 from keras_flan.data.records.shards import check_sizes
 from keras_flan.data.templates.task import Task
-from keras_flan.errors import InputError
 from keras_flan.runtime.tensorflow import allow_open_files, tf
 from keras_flan.tensors import Dataset, Tensor
 
@@ -45,43 +44,27 @@ def task_records(tasks: Sequence[Task], limits: Sequence[int]) -> Dataset:
         InputError: If a shard is missing or has not the size it should have.
     """
     pairs = zip(tasks, limits, strict=True)
-    shares = [_share(task, limit, 0, 1) for task, limit in pairs]
-    return tf().data.Dataset.range(len(tasks)).flat_map(_stream_opener(shares))
+    sources = [_source(task, limit) for task, limit in pairs]
+    return tf().data.Dataset.range(len(tasks)).flat_map(_stream_opener(sources))
 
 
 @dataclasses.dataclass(frozen=True)
-class _Share:
-    """What a host reads of a task: `number` records of some `files`.
-
-    `shards` counts the files of all hosts.
-    """
+class _Source:
+    """What is read of a task: the first `number` records of its `files`."""
 
     files: list[str]
-    shards: int
     number: int
 
 
-def _share(task: Task, limit: int, host: int, hosts: int) -> _Share:
+def _source(task: Task, limit: int) -> _Source:
     info = read_info(task.directory)
     check_sizes(task.directory, info)
-    shards = len(info.shards)
-    if shards < hosts:
-        raise InputError(
-            f"{task.directory}: {shards} shard(s) cannot be shared by {hosts} "
-            f"hosts; import the task again with `--shards {hosts}` or more"
-        )
-    mine = range(host, shards, hosts)
-    return _Share(
-        [str(task.directory / info.shards[i].file) for i in mine],
-        shards,
-        sum(len(range(i, limit, shards)) for i in mine),
-    )
+    files = [str(task.directory / shard.file) for shard in info.shards]
+    return _Source(files, limit)
 
 
-def _stream_opener(
-    shares: Sequence[_Share], host: int = 0, hosts: int = 1
-) -> Callable[[Tensor], Dataset]:
-    """Returns a function that opens the records of a share, by its number.
+def _stream_opener(sources: Sequence[_Source]) -> Callable[[Tensor], Dataset]:
+    """Returns a function that opens the records of a source, by its number.
 
     TensorFlow takes some 0.1 seconds to trace the functions of a dataset.
     What differs between tasks is therefore in tables, so that a dataset's
@@ -89,32 +72,20 @@ def _stream_opener(
     """
     tf_ = tf()
     data = tf_.data
-    allow_open_files(sum(len(share.files) for share in shares))
-    files = tf_.constant([file for share in shares for file in share.files])
-    ends = tf_.constant(np.cumsum([0] + [len(s.files) for s in shares]))
-    shards = tf_.constant([s.shards for s in shares], tf_.int64)
-    numbers = tf_.constant([s.number for s in shares], tf_.int64)
+    allow_open_files(sum(len(source.files) for source in sources))
+    files = tf_.constant([file for source in sources for file in source.files])
+    ends = tf_.constant(np.cumsum([0] + [len(s.files) for s in sources]))
+    numbers = tf_.constant([s.number for s in sources], tf_.int64)
 
     def open_stream(place: Tensor) -> Dataset:
         first, last = ends[place], ends[place + 1]
         # Records were dealt out to the shards in turn, so the k-th record
-        # here is record k // m of shard k % m (of the m shards read).
+        # here is record k // m of shard k % m (of m shards).
         records = data.Dataset.from_tensor_slices(files[first:last])
         records = records.interleave(
             data.TFRecordDataset, cycle_length=last - first, block_length=1
         )
-        begin = place * (1 << _INDEX_BITS)
-        if hosts == 1:
-            keys = data.Dataset.range(begin, _NO_END)
-        else:
-            keys = data.Dataset.range(numbers[place]).map(
-                lambda k: (
-                    begin
-                    + k // (last - first) * shards[place]
-                    + host
-                    + k % (last - first) * hosts
-                )
-            )
+        keys = data.Dataset.range(place * (1 << _INDEX_BITS), _NO_END)
         return data.Dataset.zip(keys, records).take(numbers[place])
 
     return open_stream
@@ -150,18 +121,17 @@ def draw_records(mixture: Mixture, settings: PipelineSettings) -> Dataset:
     """Returns records as `task_records`, drawn at the rates of the mixture.
 
     Raises:
-        InputError: If a shard is missing or has not the size it should have,
-            or there are fewer shards than hosts.
+        InputError: If a shard is missing or has not the size it should have.
     """
     tf_ = tf()
-    seed, host, hosts = settings.seed, settings.host, settings.hosts
+    seed = settings.seed
     tasks = [part.task for part in mixture.tasks]
-    shares = [_share(task, task.num_usable, host, hosts) for task in tasks]
+    sources = [_source(task, task.num_usable) for task in tasks]
     seeds = tf_.constant(
         [stable_seed("shuffle", seed, task.name) for task in tasks], tf_.int64
     )
 
-    open_stream = _stream_opener(shares, host, hosts)
+    open_stream = _stream_opener(sources)
 
     def open_passes(place: Tensor) -> Dataset:
         return _passes(open_stream(place), seeds[place], settings)
@@ -170,11 +140,8 @@ def draw_records(mixture: Mixture, settings: PipelineSettings) -> Dataset:
     # Rewriting the graph of hundreds of streams takes longer than it saves.
     options.experimental_optimization.apply_default_optimizations = False
     return tf_.data.Dataset.choose_from_datasets(
-        list(tf_.data.Dataset.range(len(shares)).map(open_passes)),
-        _choices(
-            [part.rate for part in mixture.tasks],
-            seed if hosts == 1 else stable_seed("host", host, seed),
-        ),
+        list(tf_.data.Dataset.range(len(sources)).map(open_passes)),
+        _choices([part.rate for part in mixture.tasks], seed),
         stop_on_empty_dataset=False,
     ).with_options(options)
 
