@@ -4,7 +4,7 @@ import pydantic
 import pytest
 
 from keras_flan.errors import InputError
-from keras_flan.schema import Strict, read_yaml, validate
+from keras_flan.schema import Strict, parse_yaml, read_yaml, validate
 
 
 class Colour(str, enum.Enum):
@@ -73,3 +73,10 @@ def test_yaml_is_safe_and_refuses_repeated_keys(tmp_path):
             read_yaml(path)
         assert message in str(error.value)
         assert "\n" not in str(error.value)
+
+
+def test_a_colon_makes_no_number_to_the_base_of_sixty():
+    # YAML 1.1 reads 10:20 as 620, and 1:30.5 as 90.5.
+    assert parse_yaml("[10:20, -1:05, 1:30.5, 1_0, -2, .5]") == [
+        "10:20", "-1:05", "1:30.5", 10, -2, 0.5,
+    ]  # fmt: skip

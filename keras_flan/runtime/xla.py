@@ -1,5 +1,6 @@
-"""Settings of XLA's CPU compiler, made before JAX starts."""
+"""XLA: settings of its CPU compiler, and how long it compiles."""
 
+import functools
 from collections.abc import MutableMapping
 from importlib import metadata
 
@@ -34,3 +35,30 @@ def choose_products(environment: MutableMapping[str, str]) -> None:
         return
     if version.startswith(_VERSIONS):
         environment["XLA_FLAGS"] = f"{flags} {_FLAG}={_VALUE}".strip()
+
+
+class CompileSeconds:
+    """Adds up the seconds that JAX traces and compiles, in this process.
+
+    Attributes:
+        total: Seconds since it was made.
+    """
+
+    # Tracing, lowering, and XLA itself.
+    _PREFIX = "/jax/core/compile/"
+
+    def __init__(self) -> None:
+        import jax
+
+        self.total = 0.0
+        jax.monitoring.register_event_duration_secs_listener(self._add)
+
+    def _add(self, event: str, seconds: float, **_: object) -> None:
+        if event.startswith(self._PREFIX):
+            self.total += seconds
+
+
+@functools.cache
+def compile_seconds() -> CompileSeconds:
+    """Returns the process's one `CompileSeconds`; JAX forgets no listener."""
+    return CompileSeconds()

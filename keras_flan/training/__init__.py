@@ -11,6 +11,7 @@ __getattr__, __dir__, __all__ = attach(
         "Adafactor": ".adafactor",
         "Adam": ".optimizers",
         "HeldOutLoss": ".held_out",
+        "Profile": ".profiling",
         "StepLog": ".callbacks",
         "Telemetry": ".telemetry",
         "TokenCrossentropy": ".losses",

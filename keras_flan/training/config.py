@@ -17,8 +17,8 @@ from keras_flan.data.mixtures.task_registry import DEFAULT_RECORDS
 from keras_flan.data.templates.library import is_library_name
 from keras_flan.errors import InputError
 from keras_flan.models.kernels.choice import Attention
-from keras_flan.schema import Strict, read_yaml, validate
-from keras_flan.training.steps import Accumulation
+from keras_flan.schema import Strict, parse_yaml, read_yaml, validate
+from keras_flan.training.steps import Accumulation, profiled_steps
 
 Positive = Annotated[int, pydantic.Field(gt=0)]
 Fraction = Annotated[float, pydantic.Field(ge=0, lt=1)]
@@ -197,6 +197,8 @@ class TrainConfig(Strict):
         checkpoint_every: Steps between two checkpoints, from which a run
             that was killed goes on; 0 for none.
         tensorboard: Whether to write a log for TensorBoard too.
+        profile: Steps whose trace is written to `profile/`, such as
+            `100:110`; see `keras_flan.training.Profile`.
         precision: `float32`, `bfloat16` (also of the weights) or
             `mixed_bfloat16`.
         recipe: The name of one of the paper's models, whose settings are
@@ -231,6 +233,7 @@ class TrainConfig(Strict):
     log_every: Positive = 20
     checkpoint_every: Annotated[int, pydantic.Field(ge=0)] = 1000
     tensorboard: bool = False
+    profile: str | None = None
     precision: Literal["float32", "bfloat16", "mixed_bfloat16"] = "float32"
     recipe: str | None = None
     model: ModelConfig = ModelConfig()
@@ -239,6 +242,13 @@ class TrainConfig(Strict):
     distribution: DistributionConfig | None = None
     adapter: AdapterConfig | None = None
     held_out: HeldOutConfig | None = None
+
+    @pydantic.field_validator("profile")
+    @classmethod
+    def _two_steps(cls, profile: str | None) -> str | None:
+        if profile is not None:
+            profiled_steps(profile)
+        return profile
 
     @classmethod
     def from_yaml(
@@ -365,6 +375,6 @@ def _override(values: dict[str, Any], text: str) -> None:
         if not isinstance(values, dict):
             raise InputError(f"{text!r}: {parent!r} has no keys below it")
     try:
-        values[last] = yaml.safe_load(value)
+        values[last] = parse_yaml(value)
     except yaml.YAMLError:
         raise InputError(f"{text!r}: {value!r} is not a YAML value") from None

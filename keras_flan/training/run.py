@@ -25,6 +25,7 @@ from keras_flan.training.config import HeldOutConfig, TrainConfig
 from keras_flan.training.held_out import HeldOutLoss
 from keras_flan.training.losses import TokenCrossentropy
 from keras_flan.training.optimizers import Adam, Warmdown
+from keras_flan.training.profiling import Profile
 from keras_flan.training.run_folder import (
     CHECKPOINTS,
     close_run,
@@ -33,6 +34,7 @@ from keras_flan.training.run_folder import (
     write_metrics,
 )
 from keras_flan.training.start import start_devices, start_model
+from keras_flan.training.steps import profiled_steps
 from keras_flan.training.telemetry import Telemetry
 
 
@@ -153,6 +155,8 @@ class _Run:
             "seconds": {"fit": self.seconds, "total": total},
             "model": str(config.output / "model"),
         }
+        if self.profile is not None:
+            metrics["speed"]["profile"] = self.profile.summary
         if self.held_out is not None:
             metrics["held_out"] = {
                 "steps": self.held_out.steps,
@@ -223,11 +227,16 @@ class _Run:
                 quiet=True,
                 accumulate=parts,
             )
+        if config.profile and self.setup.writes:
+            watched["profile"] = Profile(
+                output / "profile", profiled_steps(config.profile), parts
+            )
         if config.held_out:
             watched["held_out"] = self._held_out(config.held_out)
         self.log: StepLog = watched["log"]
         self.telemetry = watched.get("telemetry")
         self.held_out = watched.get("held_out")
+        self.profile: Profile | None = watched.get("profile")
         self.checkpoint, self.callbacks = None, [*watched.values()]
         if not self.quiet:
             self.callbacks.append(CutsNote(self.pipeline, config.data))

@@ -27,7 +27,7 @@ _CONFIG = "config.yaml"
 CHECKPOINTS = "checkpoints"
 ADAPTER = "adapter.safetensors"
 # What may change between the parts of a run that was stopped.
-_FREE = ("output", "steps", "checkpoint_every", "tensorboard")
+_FREE = ("output", "steps", "checkpoint_every", "tensorboard", "profile")
 _PACKAGES = ("keras_flan", "keras", "keras-hub", "jax", "tensorflow", "numpy")
 
 

@@ -1,6 +1,9 @@
 """Optimizer steps, and the calls of the training step that make them."""
 
 import dataclasses
+import re
+
+from keras_flan.errors import InputError
 
 
 @dataclasses.dataclass(frozen=True)
@@ -25,3 +28,19 @@ class Accumulation:
     def rows(self, batch_size: int) -> int:
         """Returns the rows of one call."""
         return batch_size // self.parts
+
+
+def profiled_steps(text: str) -> tuple[int, int]:
+    """Returns the steps that `100:110` names: after the 100th, to the 110th.
+
+    Raises:
+        InputError: If it isn't two numbers, the second of them larger.
+    """
+    found = re.fullmatch(r"(\d+):(\d+)", text)
+    first, last = map(int, found.groups()) if found else (0, 0)
+    if first >= last:
+        raise InputError(
+            f"found {text!r}; expected two numbers of steps, the first of "
+            "them smaller, such as 100:110"
+        )
+    return first, last

@@ -14,6 +14,7 @@ import numpy as np
 
 from keras_flan.files import atomic_write
 from keras_flan.runtime.tensorflow import tf
+from keras_flan.runtime.xla import compile_seconds
 from keras_flan.training.callbacks import Logs, StepCallback
 from keras_flan.training.peak import model_flops, peak_flops
 
@@ -23,6 +24,7 @@ COLUMNS = (
     "tokens_per_second",
     "fill",
     "input_wait",
+    "compile",
     "flops_per_second",
     "utilisation",
     "peak_memory_gib",
@@ -41,13 +43,15 @@ class Telemetry(StepCallback):
     | `tokens_per_second` | inputs and targets, without padding |
     | `fill` | share of the rows' places that hold tokens |
     | `input_wait` | share of the time spent waiting for a batch |
+    | `compile` | share of the time in which JAX traced and compiled |
     | `flops_per_second` | of the model: what its matrix products need for
       the real tokens, forward and backward, attention's products left out |
     | `utilisation` | that over the peak of the devices |
     | `peak_memory_gib` | the most so far, of a device or else of the process |
 
     The first stretch has the first step, whose time (mostly compilation) is
-    `first_step`, apart from the rest.
+    `first_step`, apart from the rest. What goes on
+    between devices is in a trace, see `keras_flan.training.Profile`.
 
     Args:
         every: Steps of a stretch.
@@ -94,6 +98,7 @@ class Telemetry(StepCallback):
         # Inputs, targets and places of the batches that were made.
         self._batches: list[tuple[int, int, int]] = []
         self._wait = 0.0
+        self._compiling = compile_seconds()
 
     def watch(self, dataset: Iterable[tuple]) -> Iterator[tuple]:
         """Yields the batches of a dataset, and notes what is in them."""
@@ -150,7 +155,7 @@ class Telemetry(StepCallback):
 
     def _restart(self) -> None:
         self._begin = time.monotonic()
-        self._wait = 0.0
+        self._wait, self._compiled = 0.0, self._compiling.total
         self._last = self._calls
 
     def _take(self, count: int) -> tuple[int, int, int]:
@@ -174,6 +179,9 @@ class Telemetry(StepCallback):
             "tokens_per_second": (inputs + targets) / seconds,
             "fill": (inputs + targets) / max(places, 1),
             "input_wait": min(self._wait / seconds, 1.0),
+            "compile": min(
+                (self._compiling.total - self._compiled) / seconds, 1.0
+            ),
             "flops_per_second": flops,
             "utilisation": flops / (self._peak or math.nan),
             "peak_memory_gib": peak_memory() / 2**30,
@@ -190,6 +198,7 @@ def describe(row: Mapping[str, float]) -> str:
     return (
         f"step {row['step']:,}: {row['tokens_per_second']:,.0f} tokens/s, "
         f"fill {row['fill']:.0%}, input wait {row['input_wait']:.0%}, "
+        f"compile {row['compile']:.0%}, "
         f"{row['flops_per_second'] / 1e9:,.1f} GFLOP/s "
         f"({row['utilisation']:.0%} of peak), "
         f"{row['peak_memory_gib']:.1f} GiB"

@@ -22,7 +22,12 @@ from keras_flan.generation.decoding import decode
 from keras_flan.generation.sampling_settings import Sampling
 from keras_flan.models import T5, DecoderOnly, PaLMBackbone, add_lora
 from keras_flan.models.adapters.base import adapter_of
-from keras_flan.training import Adafactor, TokenCrossentropy, TrainingCheckpoint
+from keras_flan.training import (
+    Adafactor,
+    Profile,
+    TokenCrossentropy,
+    TrainingCheckpoint,
+)
 
 VOCABULARY, BATCH, LENGTH, STEPS = 128, 8, 12, 5
 
@@ -148,18 +153,22 @@ def cases(family, lora, presets):
 
 
 def checkpoints(family):
-    """Losses after a checkpoint of a 2 x 4 mesh, on other meshes."""
+    """Losses after a checkpoint of a 2 x 4 mesh, on other meshes.
+
+    The last of the steps on the first mesh is profiled.
+    """
     folder = tempfile.mkdtemp()
+    profile = Profile(tempfile.mkdtemp(), (2, 3))
     with parallel("batch=2,model=4", "fsdp+model").scope():
         model = start(family)
         model.fit(
             (batch for batch in list(batches(family))[:3]),
             steps_per_epoch=3,
-            callbacks=[TrainingCheckpoint(folder, every=3)],
+            callbacks=[TrainingCheckpoint(folder, every=3), profile],
             shuffle=None,
             verbose=0,
         )
-    found = {}
+    found = {"profile": profile.summary}
     for name, mesh in (("one", None), ("4x2", "batch=4,model=2")):
         scope = contextlib.nullcontext()
         if mesh:

@@ -85,6 +85,9 @@ def test_checkpoints_go_on_on_other_meshes(found, family):
     expected = found[family]["fsdp+model"]["losses"][3:]
     for mesh in ("one", "4x2"):
         assert near(found[f"{family} checkpoints"][mesh], expected), mesh
+    profile = found[f"{family} checkpoints"]["profile"]
+    assert profile["steps"] == [2, 3]
+    assert 0 < profile["collective"] <= 1
 
 
 @pytest.mark.parametrize("family", FAMILIES)

@@ -182,6 +182,23 @@ def test_saving_merges_and_leaves_the_base(family, tmp_path):
         )
 
 
+def test_likelihoods_follow_the_adapter():
+    from keras_flan.generation.likelihood import log_likelihoods
+
+    model = make_t5()
+
+    def score():
+        [[found]] = log_likelihoods(model, ["abc"], [["def"]])
+        return found.log_probability
+
+    before = score()
+    add_lora(model, 4, targets="all")
+    draw(model)
+    assert score() != before
+    remove_adapter(model)
+    assert score() == before
+
+
 def test_generation_follows_the_adapter():
     from keras_flan.generation import generate
 

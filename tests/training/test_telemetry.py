@@ -7,6 +7,7 @@ import pytest
 from keras_flan.models import T5
 from keras_flan.training.held_out import held_out_loss
 from keras_flan.training.peak import model_flops
+from keras_flan.training.profiling import _COLLECTIVE
 from keras_flan.training.telemetry import count_tokens, describe
 
 
@@ -32,12 +33,14 @@ def test_a_row_in_words():
         "tokens_per_second": 3456.7,
         "fill": 0.91,
         "input_wait": 0.02,
+        "compile": 0.25,
         "flops_per_second": 81e9,
         "utilisation": 0.54,
         "peak_memory_gib": 3.21,
     }
     assert describe(row) == (
         "step 1,200: 3,457 tokens/s, fill 91%, input wait 2%, "
+        "compile 25%, "
         "81.0 GFLOP/s (54% of peak), 3.2 GiB"
     )
 
@@ -84,3 +87,19 @@ def test_held_out_loss_counts_tokens_and_keeps_the_metrics():
     model = Fake()
     assert held_out_loss(model, batches) == (1 + 3 + 9) / 3
     assert float(model.metrics_variables[0]) == 7.0
+
+
+@pytest.mark.parametrize(
+    ("operation", "counts"),
+    [
+        ("all-reduce.12", True),
+        ("%all-gather.3 = f32[8]{0} all-gather(%p), dimensions={0}", True),
+        ("all-gather-done.3", True),
+        ("all-gather-start.3", False),
+        ("reduce-scatter", True),
+        ("reduce.4", False),
+        ("fusion.all-reduce", False),
+    ],
+)
+def test_what_waits_for_other_devices(operation, counts):
+    assert bool(_COLLECTIVE.match(operation)) == counts

@@ -1,5 +1,6 @@
 """`keras-flan train`: killed and gone on with, recipes, held-out, adapters."""
 
+import gzip
 import json
 import os
 import re
@@ -119,7 +120,7 @@ def test_held_out_keeps_the_best(files, tmp_path):
 
     held_out = {"mixture": str(files / "odd.yaml"), "every": 5, "batches": 2}
     config = write(files, tmp_path / "r", held_out=held_out, tensorboard=True)
-    metrics = run(config)
+    metrics = run(config, "profile=4:7")
     curve = metrics["held_out"]
     assert curve["steps"] == [5, 10, 12]
     assert curve["best"] == curve["steps"][int(np.argmin(curve["loss"]))]
@@ -132,6 +133,12 @@ def test_held_out_keeps_the_best(files, tmp_path):
     assert 0 <= float(values["input_wait"]) <= 1
     [events] = (tmp_path / "r" / "tensorboard").iterdir()
     assert read_events(events) >= {"speed/fill", "loss"}
+    profile = metrics["speed"]["profile"]
+    assert profile["steps"] == [4, 7] and profile["seconds"] > 0
+    assert profile["collective"] < 0.01  # One device.
+    [trace] = (tmp_path / "r").glob("profile/plugins/profile/*/perfetto*.gz")
+    events = json.loads(gzip.decompress(trace.read_bytes()))["traceEvents"]
+    assert "train" in {event.get("name") for event in events}
 
 
 def read_events(path):
