@@ -15,13 +15,16 @@ _PATTERNS = [
     "spiece.model",  # "tokenizer.json" is among the "*.json"
     "assets/*",
 ]
+# What tells its shapes.
+_CONFIGS = ["config.json", "decoder_only.json"]
 
 
-def local_folder(source: str | os.PathLike) -> Path:
+def local_folder(source: str | os.PathLike, weights: bool = True) -> Path:
     """Returns the folder of a model; `hf://` names are downloaded (once).
 
     Args:
         source: A folder, or `"hf://organisation/model"`.
+        weights: `False` downloads the config alone.
 
     Raises:
         InputError: If the download fails.
@@ -38,7 +41,8 @@ def local_folder(source: str | os.PathLike) -> Path:
     try:
         return Path(
             snapshot_download(
-                str(source).removeprefix(PREFIX), allow_patterns=_PATTERNS
+                str(source).removeprefix(PREFIX),
+                allow_patterns=_PATTERNS if weights else _CONFIGS,
             )
         )
     except (OSError, ValueError) as error:

@@ -67,13 +67,25 @@ def load(path: str | os.PathLike, **settings: Any) -> LanguageModel:
 
 
 def load_as(
-    wanted: type[M], path: str | os.PathLike, settings: dict[str, Any]
+    wanted: type[M],
+    path: str | os.PathLike,
+    settings: dict[str, Any],
+    weights: bool = True,
 ) -> M:
-    """Loads as `load` does, but only a model of the class `wanted`."""
+    """Loads as `load` does, but only a model of the class `wanted`.
+
+    Args:
+        wanted: The class.
+        path: As for `load`.
+        settings: As for `load`.
+        weights: `False` reads the config alone: the weights are drawn, and
+            there is no vocabulary. Within
+            `keras_flan.distribution.build_abstract` there are none.
+    """
     prepare_process()
-    folder = local_folder(path)
+    folder = local_folder(path, weights)
     if folder.is_file() and folder.suffix == _ADAPTER:
-        return _adapted(wanted, folder, settings)
+        return _adapted(wanted, folder, settings, weights)
     source = _source(path, folder)
     if not issubclass(source.model, wanted):
         name = source.model.__name__
@@ -82,7 +94,7 @@ def load_as(
             f"{name}.from_preset or load"
         )
     source.model.check_settings(settings)
-    backbone, found = source.read(settings.get("dtype"))
+    backbone, found = source.read(settings.get("dtype"), weights)
     return source.model.around(backbone, **{**found, **settings})
 
 
@@ -103,7 +115,9 @@ def save(model: LanguageModel, path: str | os.PathLike) -> None:
         model.save_to_preset(folder)
 
 
-def _adapted(wanted: type[M], path: Path, settings: dict[str, Any]) -> M:
+def _adapted(
+    wanted: type[M], path: Path, settings: dict[str, Any], weights: bool
+) -> M:
     """Loads an adapter's base and the adapter."""
     base = read_settings(path)["base"]
     if base is None:
@@ -113,16 +127,20 @@ def _adapted(wanted: type[M], path: Path, settings: dict[str, Any]) -> M:
         )
     # A base that is a folder may lie beside the adapter.
     beside = path.parent / base
-    model = load_as(wanted, beside if beside.exists() else base, settings)
+    base = beside if beside.exists() else base
+    model = load_as(wanted, base, settings, weights)
     load_adapter(model, path)
     return model
 
 
 class _Source(NamedTuple):
-    """A model's class, and what makes its arguments for a dtype or `None`."""
+    """A model's class, and what makes its arguments.
+
+    `read` takes a dtype or `None`, and whether to read weights.
+    """
 
     model: type[Any]
-    read: Callable[[Any], Arguments]
+    read: Callable[[Any, bool], Arguments]
 
 
 def _source(path: str | os.PathLike, folder: Path) -> _Source:
@@ -187,16 +205,20 @@ def _named(name: str) -> _Source:
 
 
 def _decoder_only(source: str) -> _Source:
-    def read(dtype: Any) -> Arguments:
+    def read(dtype: Any, weights: bool) -> Arguments:
         with _naming(source):
-            return decoder_only.read_preset(source, dtype)
+            return decoder_only.read_preset(source, dtype, weights)
 
     return _Source(decoder_only.DecoderOnly, read)
 
 
-def _read_t5(source: str, dtype: Any) -> Arguments:
+def _read_t5(source: str, dtype: Any, weights: bool) -> Arguments:
     with _naming(source), quiet_masks():
-        backbone = keras_hub.models.T5Backbone.from_preset(source, dtype=dtype)
+        backbone = keras_hub.models.T5Backbone.from_preset(
+            source, load_weights=weights, dtype=dtype
+        )
+    if not weights:
+        return backbone, {}
     if (Path(source) / _VOCABULARY).is_file():
         vocabulary = Vocabulary(Path(source) / _VOCABULARY)
     elif Path(source).is_dir():
@@ -207,13 +229,13 @@ def _read_t5(source: str, dtype: Any) -> Arguments:
     return backbone, {"vocabulary": vocabulary}
 
 
-def _read_shipped(name: str, dtype: Any) -> Arguments:
-    model = read_preset(shipped_folder(name), dtype)
+def _read_shipped(name: str, dtype: Any, weights: bool) -> Arguments:
+    model = read_preset(shipped_folder(name), dtype, weights)
     return model.backbone, {"vocabulary": model.vocabulary}
 
 
-def _read_smollm2(dtype: Any) -> Arguments:
-    hub = smollm2(dtype=dtype)
+def _read_smollm2(dtype: Any, weights: bool) -> Arguments:
+    hub = smollm2(dtype=dtype, load_weights=weights)
     # It goes on with a prompt as it is, like other pretrained models.
     vocabulary = HubVocabulary(hub.preprocessor)
     return hub.backbone, {"vocabulary": vocabulary, "separate": False}

@@ -43,12 +43,15 @@ def digest(name: str) -> str:
     return hashlib.sha256(data).hexdigest()
 
 
-def read_preset(folder: str | os.PathLike, dtype: Any = None) -> T5:
+def read_preset(
+    folder: str | os.PathLike, dtype: Any = None, weights: bool = True
+) -> T5:
     """Loads what `write_preset` wrote.
 
     Args:
         folder: The folder.
         dtype: Of the weights; default: Keras's policy.
+        weights: `False` draws the weights.
 
     Raises:
         InputError: If a file is missing or does not fit.
@@ -61,6 +64,8 @@ def read_preset(folder: str | os.PathLike, dtype: Any = None) -> T5:
         vocabulary=Vocabulary(folder / "vocabulary.model"),
         dtype=dtype,
     )
+    if not weights:
+        return model
     try:
         with np.load(folder / "weights.npz", allow_pickle=False) as arrays:
             for tensor in t5_tensors(model.backbone):

@@ -1,19 +1,15 @@
-"""The weights of a model by arithmetic: shapes, and parts on a device."""
+"""A model by its sizes and weights: what a plan counts with."""
 
 import dataclasses
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping
 
 from keras_flan.distribution.mesh import Mesh
-from keras_flan.planning.jobs import ModelSize
+from keras_flan.training.factoring import factoring
 
-# Weights are kept in float32 for training, in bfloat16 for decoding.
-FLOAT32, BFLOAT16 = 4, 2
 # T5's distances: 32 buckets per head, one table for the encoder, one for the
 # decoder.
 _BUCKETS = 32
-# Adafactor keeps all of a second moment if there are fewer rows or columns.
-_SHORTEST = 128
 
 
 @dataclasses.dataclass(frozen=True)
@@ -21,17 +17,24 @@ class Weight:
     """Weights of one shape and meaning.
 
     Attributes:
-        part: `embedding`, `logits`, `attention`, `feedforward`, `norm` or
-            `bias` (of distances).
+        part: `embedding`, `logits`, `attention`, `feedforward`, `norm`,
+            `bias` or `adapter`.
         shape: Of one of them, stacked layers first.
         axes: What each axis is, in the words of `roles.yaml`.
         count: How many there are.
+        tokens: Which tokens are multiplied with it: `inputs`, `targets`,
+            or none.
+        trained: Whether it has gradients and an optimizer's state.
+        wide: Whether it is float32 whatever the model is.
     """
 
     part: str
     shape: tuple[int, ...]
     axes: tuple[str, ...]
     count: int = 1
+    tokens: tuple[str, ...] = ()
+    trained: bool = True
+    wide: bool = False
 
     @property
     def numbers(self) -> int:
@@ -39,35 +42,80 @@ class Weight:
         return self.count * math.prod(self.shape)
 
 
-def weights(family: str, size: ModelSize) -> list[Weight]:
-    """Returns all weights of a model.
+@dataclasses.dataclass(frozen=True)
+class ModelShape:
+    """The sizes of a model, and its weights.
 
-    Args:
-        family: `t5` or `palm`.
-        size: Its size.
-
-    Example:
-        >>> sum(w.numbers for w in weights("palm", palm_540b))
-        540356474880
+    Attributes:
+        family: `t5`, `palm`, `llama`, `gemma` and so on.
+        decoder_only: Whether inputs and targets share a row.
+        num_layers: Layers; of a T5, of the encoder and again of the decoder.
+        num_heads: Query heads.
+        num_key_value_heads: Heads of keys and values.
+        head_dim: Width of a head.
+        hidden_dim: Width of the model.
+        intermediate_dim: Width inside the feed-forward block.
+        vocabulary_size: Rows of the embedding.
+        weights: All weights.
+        dropout: The rate that the model is trained with.
     """
-    return {"palm": _palm, "t5": _t5}[family](size)
+
+    family: str
+    decoder_only: bool
+    num_layers: int
+    num_heads: int
+    num_key_value_heads: int
+    head_dim: int
+    hidden_dim: int
+    intermediate_dim: int
+    vocabulary_size: int
+    weights: tuple[Weight, ...]
+    dropout: float = 0.0
+
+    @property
+    def attention_dim(self) -> int:
+        """Width of all query heads together."""
+        return self.num_heads * self.head_dim
+
+    @property
+    def key_value_dim(self) -> int:
+        """Width of all heads of keys together."""
+        return self.num_key_value_heads * self.head_dim
+
+    @property
+    def parameters(self) -> int:
+        """All parameters, frozen ones included."""
+        return sum(weight.numbers for weight in self.weights)
+
+    @property
+    def trained(self) -> int:
+        """Parameters that are trained."""
+        return sum(w.numbers for w in self.weights if w.trained)
+
+    @property
+    def scanned(self) -> bool:
+        """Whether layers are always stacked and run by a scan."""
+        return self.family == "palm"
 
 
-def _palm(size: ModelSize) -> list[Weight]:
-    layers, width = size.num_layers, size.hidden_dim
-    heads, head, inner = (
-        size.num_heads,
-        size.key_value_dim,
-        size.intermediate_dim,
-    )
+ROW = ("inputs", "targets")
+
+
+def palm_shape(sizes: Mapping[str, int], dropout: float = 0.0) -> ModelShape:
+    """Returns a PaLM by its sizes, as in `keras_flan.models.sizes`."""
+    layers, width = sizes["num_layers"], sizes["hidden_dim"]
+    heads, head = sizes["num_heads"], sizes["head_dim"]
+    inner, rows = sizes["intermediate_dim"], sizes["vocabulary_size"]
 
     def stacked(
         part: str, shape: tuple[int, ...], axes: tuple[str, ...], count: int = 1
     ) -> Weight:
-        return Weight(part, (layers, *shape), ("layers", *axes), count)
+        tokens = () if part == "norm" else ROW
+        shape, axes = (layers, *shape), ("layers", *axes)
+        return Weight(part, shape, axes, count, tokens)
 
-    return [
-        Weight("embedding", (size.vocabulary_size, width), ("vocab", "embed")),
+    weights = (
+        Weight("logits", (rows, width), ("vocab", "embed"), tokens=ROW),
         stacked("attention", (width, heads, head), ("embed", "heads", "head")),
         stacked("attention", (heads, head, width), ("heads", "head", "embed")),
         stacked("attention", (width, head), ("embed", "head"), 2),
@@ -75,24 +123,40 @@ def _palm(size: ModelSize) -> list[Weight]:
         stacked("feedforward", (inner, width), ("mlp", "embed")),
         stacked("norm", (width,), ("norm",)),
         Weight("norm", (width,), ("norm",)),
-    ]
+    )
+    return ModelShape(
+        "palm", True, layers, heads, 1, head, width, inner, rows, weights,
+        dropout,
+    )  # fmt: skip
 
 
-def _t5(size: ModelSize) -> list[Weight]:
-    layers, width = size.num_layers, size.hidden_dim
-    heads, inner = size.attention_dim, size.intermediate_dim
-    # Self attention in both stacks, cross attention in the decoder.
-    attentions = 3 * layers
-    return [
-        Weight("embedding", (size.vocabulary_size, width), ("vocab", "embed")),
-        Weight("logits", (width, size.vocabulary_size), ("embed", "vocab")),
-        Weight("attention", (width, heads), ("embed", "heads"), 3 * attentions),
-        Weight("attention", (heads, width), ("heads", "embed"), attentions),
-        Weight("feedforward", (width, inner), ("embed", "mlp"), 4 * layers),
-        Weight("feedforward", (inner, width), ("mlp", "embed"), 2 * layers),
+def t5_shape(sizes: Mapping[str, int], dropout: float = 0.0) -> ModelShape:
+    """Returns a T5 v1.1 by its sizes, as in `keras_flan.models.sizes`."""
+    layers, width = sizes["num_layers"], sizes["hidden_dim"]
+    heads, head = sizes["num_heads"], sizes["key_value_dim"]
+    inner, rows = sizes["intermediate_dim"], sizes["vocabulary_size"]
+    weights = [
+        Weight("embedding", (rows, width), ("vocab", "embed")),
+        Weight(
+            "logits", (width, rows), ("embed", "vocab"), 1, ("targets",)
+        ),
         Weight("norm", (width,), ("norm",), 5 * layers + 2),
-        Weight("bias", (_BUCKETS, size.num_heads), ("buckets", "heads"), 2),
+        Weight("bias", (_BUCKETS, sizes["num_heads"]), ("buckets", "heads"), 2),
     ]
+    out, back = ("embed", "heads"), ("heads", "embed")
+    # Self attention in both stacks, cross attention in the decoder, whose
+    # keys and values are those of the inputs.
+    for tokens, ins, outs in (("inputs", 5, 1), ("targets", 4, 2)):
+        weights += [
+            Weight("attention", (width, heads * head), out, ins * layers, (tokens,)),
+            Weight("attention", (heads * head, width), back, outs * layers, (tokens,)),
+            Weight("feedforward", (width, inner), ("embed", "mlp"), 2 * layers, (tokens,)),
+            Weight("feedforward", (inner, width), ("mlp", "embed"), layers, (tokens,)),
+        ]
+    return ModelShape(
+        "t5", False, layers, heads, heads, head, width, inner, rows,
+        tuple(weights), dropout,
+    )  # fmt: skip
 
 
 def placed(
@@ -121,12 +185,22 @@ def placed(
     return tuple(found.get(axis) for axis in weight.axes)
 
 
+def part_on_device(
+    weight: Weight, split: dict[str, str], mesh: Mesh
+) -> tuple[int, ...]:
+    """Returns the shape of the part of a weight that a device holds."""
+    over = placed(weight, split, mesh)
+    return tuple(
+        length // (mesh.size(axis) if axis else 1)
+        for length, axis in zip(weight.shape, over, strict=True)
+    )
+
+
 def numbers_per_device(
     weight: Weight, split: dict[str, str], mesh: Mesh
 ) -> int:
     """Returns how many numbers of a weight a device holds."""
-    over = placed(weight, split, mesh)
-    return weight.numbers // math.prod(mesh.size(axis) for axis in over if axis)
+    return weight.count * math.prod(part_on_device(weight, split, mesh))
 
 
 def moments_per_device(
@@ -134,24 +208,8 @@ def moments_per_device(
 ) -> int:
     """Returns how many numbers Adafactor keeps for a weight on a device.
 
-    One per row and one per column of the matrix that it is, as `Adafactor` has
-    it: the model's width is the rows, all other axes together the columns,
-    and stacked layers are apart. They lie as the weight does.
+    They lie as the weight does.
     """
-    over = placed(weight, split, mesh)
-    parts = [
-        length // (mesh.size(axis) if axis else 1)
-        for length, axis in zip(weight.shape, over, strict=True)
-    ]
-    places = range(len(parts))
-    layers = [i for i in places if weight.axes[i] == "layers"]
-    inner = [i for i in places if i not in layers]
-    rows = [i for i in inner if weight.axes[i] == "embed"] or inner[:1]
-    sides = rows, [i for i in inner if i not in rows]
-
-    def numbers(lengths: Sequence[int], of: list[int]) -> int:
-        return math.prod(lengths[i] for i in of)
-
-    if min(numbers(weight.shape, side) for side in sides) < _SHORTEST:
-        return weight.count * math.prod(parts)
-    return weight.count * sum(numbers(parts, layers + side) for side in sides)
+    part = part_on_device(weight, split, mesh)
+    its = factoring(weight.shape, weight.axes)
+    return weight.count * its.moments(part)

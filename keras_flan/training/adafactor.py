@@ -1,7 +1,5 @@
 """Adafactor as T5X and the Flan paper use it."""
 
-import dataclasses
-import math
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -13,9 +11,8 @@ from keras_flan.errors import InputError
 # What axes mean is known where weights are laid out on devices.
 from keras_flan.models.roles import Roles
 from keras_flan.tensors import Tensor
+from keras_flan.training.factoring import SHORTEST, Axes, Factoring, factoring
 from keras_flan.training.optimizers import GradientNorm
-
-Axes = tuple[int, ...]
 
 
 @keras.saving.register_keras_serializable(package="keras_flan")
@@ -72,7 +69,7 @@ class Adafactor(GradientNorm):
         step_offset: int = 0,
         clip_threshold: float = 1.0,
         scale_by_parameter: bool = True,
-        min_dim_to_factor: int = 128,
+        min_dim_to_factor: int = SHORTEST,
         momentum: float | None = None,
         epsilon1: float = 1e-30,
         epsilon2: float = 1e-3,
@@ -162,7 +159,7 @@ class Adafactor(GradientNorm):
         moments: tuple[keras.Variable, ...],
         squared: Tensor,
         beta2: Tensor,
-        factoring: "Factoring",
+        factoring: Factoring,
     ) -> Tensor:
         """Updates the second moment; returns its inverse square root."""
         shape = tuple(squared.shape)
@@ -195,40 +192,14 @@ class Adafactor(GradientNorm):
         return {**super().get_config(), **own}
 
 
-@dataclasses.dataclass(frozen=True)
-class Factoring:
-    """What the axes of a weight are to Adafactor.
-
-    Attributes:
-        rows: Axes of the rows of the matrix that it is; empty if its second
-            moment is kept whole.
-        columns: Axes of the columns.
-        layers: Axes that number layers, each of which is a weight of its
-            own.
-    """
-
-    rows: Axes = ()
-    columns: Axes = ()
-    layers: Axes = ()
-
-
 def factorings(
     variables: Iterable[keras.Variable], least: int
 ) -> list[Factoring]:
     """Returns how the second moments of variables are factored.
 
-    The axis of the model's width is the rows, all others together are the
-    columns (heads and their width are one), and stacked layers are apart. So
-    a weight is factored alike whether it is stored as a matrix, with an axis
-    of heads, or for all layers at once. Of weights that are not known, the
-    two longest axes are rows and columns.
-
     Args:
         variables: What is trained.
-        least: Rows and columns there must be.
-
-    Source: the factor rules of T5X,
-    https://github.com/google-research/t5x/blob/main/t5x/adafactor.py.
+        least: Rows and columns there must be; see `factoring`.
     """
     roles = Roles()
     return [_factoring(roles, variable, least) for variable in variables]
@@ -240,20 +211,7 @@ def _factoring(roles: Roles, variable: keras.Variable, least: int) -> Factoring:
         names = roles.axes(variable.path, shape)
     except InputError:
         names = None  # another model's, of a like name
-    if names is None:
-        longest = sorted(range(len(shape)), key=lambda i: shape[i])[-2:]
-        found = Factoring(tuple(longest[1:]), tuple(longest[:1]))
-    else:
-        layers = tuple(i for i, n in enumerate(names) if n == "layers")
-        inner = tuple(i for i in range(len(shape)) if i not in layers)
-        rows = tuple(i for i in inner if names[i] == "embed") or inner[:1]
-        columns = tuple(i for i in inner if i not in rows)
-        found = Factoring(rows, columns, layers)
-    sides = found.rows, found.columns
-    lengths = [math.prod(shape[i] for i in axes) for axes in sides]
-    if not all(sides) or min(lengths) < least:
-        return Factoring(layers=found.layers)
-    return found
+    return factoring(shape, names, least)
 
 
 def _layout(variable: keras.Variable) -> keras.distribution.TensorLayout | None:

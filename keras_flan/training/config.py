@@ -1,7 +1,7 @@
 """The settings of a training run, read from YAML.
 
-The sections `model`, `data`, `optimizer` and `distribution` describe a
-training job; `keras_flan.planning` plans with the same ones.
+What describes a training step is a `JobConfig`, with which
+`keras_flan.planning` plans.
 """
 
 import os
@@ -179,8 +179,42 @@ class DistributionConfig(Strict):
     cache: str | None = None
 
 
-class TrainConfig(Strict):
-    """A training run.
+class JobConfig(Strict):
+    """What a training step is made of; a run and a plan share it.
+
+    Attributes:
+        vocabulary: A SentencePiece model; not needed with `model.init`,
+            which brings its own.
+        steps: Optimizer steps.
+        seed: Seed of the weights, the data order and dropout.
+        precision: `float32`, `bfloat16` (also of the weights) or
+            `mixed_bfloat16`.
+        model: See `ModelConfig`.
+        data: See `DataConfig`.
+        optimizer: See `OptimizerConfig`.
+        distribution: See `DistributionConfig`; default: one device.
+        adapter: See `AdapterConfig`; `None` trains all weights.
+    """
+
+    vocabulary: Path | None = None
+    steps: Positive = 1000
+    seed: int = 0
+    precision: Literal["float32", "bfloat16", "mixed_bfloat16"] = "float32"
+    model: ModelConfig = ModelConfig()
+    data: DataConfig = DataConfig()
+    optimizer: OptimizerConfig = OptimizerConfig()
+    distribution: DistributionConfig | None = None
+    adapter: AdapterConfig | None = None
+
+    @property
+    def brings_no_vocabulary(self) -> bool:
+        """Whether the model starts without a vocabulary of its own."""
+        init = self.model.init
+        return init is None or init.startswith("palm_")
+
+
+class TrainConfig(JobConfig):
+    """A training run: a `JobConfig`, its data and its files.
 
     Attributes:
         output: The folder to write, relative to the current folder.
@@ -189,26 +223,15 @@ class TrainConfig(Strict):
         records: The folder of records, instead of the mixture's.
         missing: `error` or `skip`, instead of the mixture's: what to do
             about tasks without records.
-        vocabulary: A SentencePiece model; not needed with `model.init`,
-            which brings its own.
-        steps: Optimizer steps.
-        seed: Seed of the weights, the data order and dropout.
         log_every: Steps between two points of the loss curve.
         checkpoint_every: Steps between two checkpoints, from which a run
             that was killed goes on; 0 for none.
         tensorboard: Whether to write a log for TensorBoard too.
         profile: Steps whose trace is written to `profile/`, such as
             `100:110`; see `keras_flan.training.Profile`.
-        precision: `float32`, `bfloat16` (also of the weights) or
-            `mixed_bfloat16`.
         recipe: The name of one of the paper's models, whose settings are
             taken where this file gives none; see
             `keras_flan.training.recipe`.
-        model: See `ModelConfig`.
-        data: See `DataConfig`.
-        optimizer: See `OptimizerConfig`.
-        distribution: See `DistributionConfig`; default: one device.
-        adapter: See `AdapterConfig`; `None` trains all weights.
         held_out: See `HeldOutConfig`; `None` evaluates nothing.
 
     Example:
@@ -227,20 +250,11 @@ class TrainConfig(Strict):
     mixture: Path
     records: Path | None = None
     missing: Missing | None = None
-    vocabulary: Path | None = None
-    steps: Positive = 1000
-    seed: int = 0
     log_every: Positive = 20
     checkpoint_every: Annotated[int, pydantic.Field(ge=0)] = 1000
     tensorboard: bool = False
     profile: str | None = None
-    precision: Literal["float32", "bfloat16", "mixed_bfloat16"] = "float32"
     recipe: str | None = None
-    model: ModelConfig = ModelConfig()
-    data: DataConfig = DataConfig()
-    optimizer: OptimizerConfig = OptimizerConfig()
-    distribution: DistributionConfig | None = None
-    adapter: AdapterConfig | None = None
     held_out: HeldOutConfig | None = None
 
     @pydantic.field_validator("profile")
@@ -302,12 +316,6 @@ class TrainConfig(Strict):
                 "model.init"
             )
         return config
-
-    @property
-    def brings_no_vocabulary(self) -> bool:
-        """Whether the model starts without a vocabulary of its own."""
-        init = self.model.init
-        return init is None or init.startswith("palm_")
 
     def to_yaml(self) -> str:
         """Returns the config as YAML, with absolute paths."""

@@ -18,13 +18,10 @@ from keras_flan.errors import InputError
 from keras_flan.models.language_model import LanguageModel
 from keras_flan.runtime.start import prepare_process
 from keras_flan.runtime.tensorflow import tf
-from keras_flan.training.adafactor import Adafactor
 from keras_flan.training.callbacks import CutsNote, StepLog
 from keras_flan.training.checkpoints import TrainingCheckpoint
 from keras_flan.training.config import HeldOutConfig, TrainConfig
 from keras_flan.training.held_out import HeldOutLoss
-from keras_flan.training.losses import TokenCrossentropy
-from keras_flan.training.optimizers import Adam, Warmdown
 from keras_flan.training.profiling import Profile
 from keras_flan.training.run_folder import (
     CHECKPOINTS,
@@ -33,7 +30,11 @@ from keras_flan.training.run_folder import (
     save_trained,
     write_metrics,
 )
-from keras_flan.training.start import start_devices, start_model
+from keras_flan.training.start import (
+    compile_model,
+    start_devices,
+    start_model,
+)
 from keras_flan.training.steps import profiled_steps
 from keras_flan.training.telemetry import Telemetry
 
@@ -108,7 +109,7 @@ class _Run:
         self.stopped = agreed(setup.writes and open_run(config, self.mixture))
         self.model = start_model(config) if model is None else model
         self.pipeline = self._pipeline(self.mixture)
-        self._compile()
+        compile_model(self.model, config)
         lengths = config.data.input_length, config.data.target_length
         row = sum(lengths) if self.model.decoder_only else max(lengths)
         self.attention = self.model.chosen_attention(row)
@@ -186,22 +187,6 @@ class _Run:
             seed=self.config.seed,
             decoder_only=self.model.decoder_only,
             **self.setup.pipeline_settings(rows),
-        )
-
-    def _compile(self) -> None:
-        settings = self.config.optimizer
-        optimizer = {"adafactor": Adafactor, "adam": Adam}[settings.name]
-        parts, rate = settings.accumulate, settings.learning_rate
-        if settings.warmdown:
-            calls = settings.accumulation.calls(self.config.steps)
-            rate = Warmdown(rate, calls, settings.warmdown)
-        self.model.compile(
-            optimizer=optimizer(
-                rate,
-                global_clipnorm=settings.clip_norm,
-                gradient_accumulation_steps=parts if parts > 1 else None,
-            ),
-            loss=TokenCrossentropy(settings.z_loss, settings.loss_chunk),
         )
 
     def _watch(self) -> None:

@@ -1,16 +1,27 @@
 """What a training run starts from: devices, and a model."""
 
+import contextlib
 import inspect
+from collections.abc import Iterator
+from typing import Any
 
 import keras
 
 from keras_flan.data.vocabularies.sentencepiece import Vocabulary
+from keras_flan.distribution.abstract import build_abstract
 from keras_flan.distribution.start import Setup, setup
-from keras_flan.models import T5, DecoderOnly, PaLMBackbone, load
+from keras_flan.models import T5, DecoderOnly, PaLMBackbone
 from keras_flan.models.adapters.saving import KINDS
+from keras_flan.models.backbones import quiet_masks
 from keras_flan.models.language_model import LanguageModel
+from keras_flan.models.loading import load_as
+from keras_flan.models.sizes import t5_sizes
 from keras_flan.runtime.start import prepare_process
-from keras_flan.training.config import ModelSettings, TrainConfig
+from keras_flan.training.adafactor import Adafactor
+from keras_flan.training.config import JobConfig, ModelSettings, TrainConfig
+from keras_flan.training.losses import TokenCrossentropy
+from keras_flan.training.optimizers import Adam, Warmdown
+from keras_flan.training.recipe_table import recipes
 
 
 def start_devices(config: TrainConfig) -> Setup:
@@ -24,19 +35,82 @@ def start_devices(config: TrainConfig) -> Setup:
     return setup(**config.distribution.model_dump(), seed=config.seed)
 
 
-def start_model(config: TrainConfig) -> LanguageModel:
+def start_model(config: JobConfig) -> LanguageModel:
     """Returns the model that a run starts from, with its vocabulary.
 
     Also seeds Keras, for the weights and for dropout.
     """
     prepare_process()
     keras.utils.set_random_seed(config.seed)
+    with _precision(config):
+        model = _start(config)
+    return _adapted(model, config)
+
+
+def weightless_model(
+    config: JobConfig, layers: int | None = None
+) -> LanguageModel:
+    """Returns what `start_model` does, without weights or a vocabulary.
+
+    Only the config of `model.init` is read. The model can be looked at and
+    traced; see `keras_flan.distribution.build_abstract`.
+
+    Args:
+        config: The settings.
+        layers: How many layers; default: the model's own.
+    """
+    prepare_process()
+
+    def build() -> LanguageModel:
+        model = _start(config, weights=False)
+        if layers is not None:
+            model = _of_layers(model, layers)
+        return _adapted(model, config)
+
+    with _precision(config):
+        return build_abstract(build)
+
+
+def compile_model(
+    model: LanguageModel, config: JobConfig, **settings: Any
+) -> None:
+    """Compiles a model with the optimizer and the loss of a run.
+
+    Args:
+        model: The model.
+        config: The settings.
+        **settings: As for `keras.Model.compile`.
+    """
+    its = config.optimizer
+    optimizer = {"adafactor": Adafactor, "adam": Adam}[its.name]
+    rate: Any = its.learning_rate
+    if its.warmdown:
+        calls = its.accumulation.calls(config.steps)
+        rate = Warmdown(rate, calls, its.warmdown)
+    parts = its.accumulate
+    model.compile(
+        optimizer=optimizer(
+            rate,
+            global_clipnorm=its.clip_norm,
+            gradient_accumulation_steps=parts if parts > 1 else None,
+        ),
+        loss=TokenCrossentropy(its.z_loss, its.loss_chunk),
+        **settings,
+    )
+
+
+@contextlib.contextmanager
+def _precision(config: JobConfig) -> Iterator[None]:
+    """Makes the run's precision Keras's own."""
     before = keras.config.dtype_policy()
     keras.config.set_dtype_policy(config.precision)
     try:
-        model = _start(config)
+        yield
     finally:
         keras.config.set_dtype_policy(before)
+
+
+def _adapted(model: LanguageModel, config: JobConfig) -> LanguageModel:
     if config.adapter is not None:
         add = KINDS[config.adapter.kind].add
         known = set(inspect.signature(add).parameters)
@@ -44,15 +118,21 @@ def start_model(config: TrainConfig) -> LanguageModel:
     return model
 
 
-def _start(config: TrainConfig) -> LanguageModel:
+def _start(config: JobConfig, weights: bool = True) -> LanguageModel:
     settings, init = config.model.settings(), config.model.init
     if init is not None and not config.brings_no_vocabulary:
-        return load(init, **settings)
-    vocabulary = Vocabulary(str(config.vocabulary))
+        size = None if weights else _published_size(init)
+        if size is None:
+            return load_as(LanguageModel, init, settings, weights)
+        T5.check_settings(settings)
+        return T5.from_config_values(**size, **settings)
+    vocabulary = Vocabulary(str(config.vocabulary)) if config.vocabulary else None
     if init is not None:
+        DecoderOnly.check_settings(settings)
         attention = settings.pop("attention", "auto")
         backbone = PaLMBackbone.from_preset(init, False, **settings)
         return DecoderOnly(backbone, vocabulary, attention=attention)
+    assert vocabulary is not None  # `TrainConfig.from_yaml` sees to it.
     sizes = config.model.model_dump(
         exclude=set(ModelSettings.model_fields), exclude_none=True
     )
@@ -61,3 +141,20 @@ def _start(config: TrainConfig) -> LanguageModel:
     return T5.from_config_values(
         vocabulary_size=rows, vocabulary=vocabulary, **sizes, **settings
     )
+
+
+def _published_size(init: str) -> dict[str, int] | None:
+    """Returns the sizes of a T5 of the paper, which need no download."""
+    for recipe in recipes().values():
+        if recipe.init == init:
+            return t5_sizes()[recipe.size]
+    return None
+
+
+def _of_layers(model: LanguageModel, layers: int) -> LanguageModel:
+    backbone = model.backbone
+    values = {**backbone.get_config(), "num_layers": layers}
+    with quiet_masks():
+        backbone = type(backbone).from_config(values)
+    kept = {name: getattr(model, name) for name in model.own_settings}
+    return type(model)(backbone, **kept)

@@ -134,7 +134,12 @@ class Adapters(keras.layers.Layer):
         """Leaves nothing of a model trainable but what is adapted."""
         frozen = [v for v in model.variables if v.trainable]
         own = {id(v) for v in self.state().values()}
-        values = [(v, ops.convert_to_numpy(v)) for v in frozen if id(v) in own]
+        values = [
+            (v, ops.convert_to_numpy(v))
+            for v in frozen
+            # A model that is only looked at has none.
+            if id(v) in own and v._value is not None
+        ]
         self._before = _Hidden((frozen, values))
         for variable in frozen:
             variable.trainable = id(variable) in own

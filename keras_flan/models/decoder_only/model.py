@@ -214,19 +214,26 @@ class DecoderOnly(LanguageModel):
         write_json(preset_dir / _FILE, settings)
 
 
-def read_preset(source: str, dtype: Any = None) -> tuple[Any, dict[str, Any]]:
+def read_preset(
+    source: str, dtype: Any = None, weights: bool = True
+) -> tuple[Any, dict[str, Any]]:
     """Reads a preset, weights and tokenizer by keras-hub's own loaders.
 
     Args:
         source: A folder, or any name that keras-hub's `from_preset` takes.
         dtype: Of the weights; default: Keras's policy.
+        weights: `False` draws the weights, and gives no vocabulary.
 
     Returns:
         A backbone, and the other arguments of `DecoderOnly` as they were
         saved. A model that was not saved by that class goes on with its
         prompts as they are (`separate=False`).
     """
-    backbone = keras_hub.models.Backbone.from_preset(source, dtype=dtype)
+    backbone = keras_hub.models.Backbone.from_preset(
+        source, load_weights=weights, dtype=dtype
+    )
+    if not weights:
+        return backbone, {}
     folder = Path(source)
     if not (folder / _FILE).is_file():
         hub = keras_hub.models.CausalLMPreprocessor.from_preset(source)

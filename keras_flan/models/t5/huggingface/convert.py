@@ -72,18 +72,22 @@ def from_huggingface(path: str | os.PathLike, **settings: Any) -> T5:
 
 
 def read_huggingface(
-    folder: Path, dtype: Any = None
+    folder: Path, dtype: Any = None, weights: bool = True
 ) -> tuple[Any, dict[str, Any]]:
     """Returns the backbone of a folder, and `vocabulary`, an argument of `T5`.
 
     Args:
         folder: As for `from_huggingface`.
         dtype: Of the weights; default: Keras's policy.
+        weights: `False` draws the weights, and gives no vocabulary.
     """
     place = folder / "config.json"
     # Of another model it may hold an Infinity; then its type is what is wrong.
     values = read_json_object(place, allow_nan=True)
     config = t5_config.read_config(values, str(place))
+    if not weights:
+        with quiet_masks():
+            return keras_hub.models.T5Backbone(**config, dtype=dtype), {}
     vocabulary = _read_vocabulary(folder, config["vocabulary_size"])
     with Checkpoint(folder) as checkpoint:
         with quiet_masks():

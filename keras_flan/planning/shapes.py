@@ -1,0 +1,175 @@
+"""The shape of the model that a job trains."""
+
+import collections
+import functools
+from typing import TYPE_CHECKING, Any
+
+from keras_flan.models.sizes import palm_sizes, t5_sizes
+from keras_flan.planning.weights import (
+    ROW,
+    ModelShape,
+    Weight,
+    palm_shape,
+    t5_shape,
+)
+from keras_flan.training.config import JobConfig
+from keras_flan.training.recipe_table import recipes
+
+if TYPE_CHECKING:
+    import keras
+
+    from keras_flan.models.language_model import LanguageModel
+
+# What the axes of a weight say of what it is for, the first that is among
+# them.
+_PARTS = {
+    "rank": "adapter",
+    "bottleneck": "adapter",
+    "buckets": "bias",
+    "norm": "norm",
+    "mlp": "feedforward",
+    "heads": "attention",
+    "kv_heads": "attention",
+    "head": "attention",
+}
+
+
+def model_shape(job: JobConfig) -> ModelShape:
+    """Returns the shape of the model that a job trains.
+
+    The paper's models, without an adapter, are known by their sizes. Of all
+    others the weights are looked up in the model itself, which is built
+    without them and from its config alone.
+
+    Args:
+        job: The job; only its model, adapter, precision and vocabulary count.
+
+    Raises:
+        InputError: If there is no such model, or it has no such setting.
+    """
+    named = _by_name(job)
+    if named is not None:
+        return named
+    settings = job.model_dump_json(
+        include={"model", "adapter", "precision", "vocabulary"}
+    )
+    return _looked_up(settings)
+
+
+def _by_name(job: JobConfig) -> ModelShape | None:
+    init, dropout = job.model.init, job.model.dropout
+    if init is None or job.adapter is not None:
+        return None
+    if init in palm_sizes():
+        return palm_shape(palm_sizes()[init], dropout)
+    for recipe in recipes().values():
+        if recipe.init == init:
+            return t5_shape(t5_sizes()[recipe.size], dropout)
+    return None
+
+
+@functools.lru_cache(16)
+def _looked_up(settings: str) -> ModelShape:
+    from keras_flan.training.start import weightless_model
+
+    return shape_of(weightless_model(JobConfig.model_validate_json(settings)))
+
+
+def shape_of(model: "LanguageModel") -> ModelShape:
+    """Returns the shape of a built model; its weights need not exist.
+
+    Example:
+        >>> shape_of(keras_flan.models.load("flan_nano")).family
+        't5'
+    """
+    backbone, wide = model.backbone, set()
+    for part in getattr(model, "adapters", ()):
+        wide = {id(v) for v in part.state().values()} - {
+            id(v) for v in backbone.variables
+        }
+    found: collections.Counter[Weight] = collections.Counter()
+    for variable, axes in _axes(model):
+        key = _weight(model, variable, axes, id(variable) in wide)
+        found[key] += 1
+    weights = tuple(
+        Weight(**{**vars(weight), "count": count})
+        for weight, count in found.items()
+    )
+    sizes: dict[str, int] = {}
+    for weight in weights:
+        for axis, length in zip(weight.axes, weight.shape, strict=True):
+            sizes[axis] = max(length, sizes.get(axis, 0))
+    heads = _first(backbone, "num_query_heads", "num_heads")
+    return ModelShape(
+        family=type(backbone)
+        .__name__.removeprefix("Stacked")
+        .removesuffix("Backbone")
+        .lower(),
+        decoder_only=model.decoder_only,
+        num_layers=backbone.num_layers,
+        num_heads=heads,
+        num_key_value_heads=getattr(
+            backbone,
+            "num_key_value_heads",
+            heads if "head" not in sizes else sizes.get("kv_heads", 1),
+        ),
+        head_dim=sizes.get("head") or backbone.key_value_dim,
+        hidden_dim=sizes["embed"],
+        intermediate_dim=sizes["mlp"],
+        vocabulary_size=sizes["vocab"],
+        weights=weights,
+        dropout=backbone.dropout,
+    )
+
+
+def _axes(model: Any) -> "list[tuple[keras.Variable, tuple[str, ...]]]":
+    """Returns the weights of a model, and what their axes are."""
+    import keras
+
+    from keras_flan.models.roles import Roles
+
+    roles, found = Roles(), []
+    for variable in model.variables:
+        shape = tuple(variable.shape)
+        if not shape or not keras.backend.is_float_dtype(variable.dtype):
+            continue  # Counters and seeds.
+        axes = roles.axes(variable.path, shape)
+        if axes is not None:
+            found.append((variable, axes))
+    return found
+
+
+def _weight(
+    model: Any,
+    variable: "keras.Variable",
+    axes: tuple[str, ...],
+    wide: bool,
+) -> Weight:
+    path, shape = variable.path, tuple(variable.shape)
+    part = next((name for axis, name in _PARTS.items() if axis in axes), "")
+    if not part:
+        tied = not any("reverse_embeddings" in v.path for v in model.variables)
+        is_head = "reverse" in path or tied
+        part = "logits" if is_head else "embedding"
+    tokens = ROW
+    if part in ("embedding", "bias", "norm") or len(shape) < 2:
+        tokens = ()
+    elif not model.decoder_only:
+        read = (
+            "encoder_layer" in path
+            or path.split("/")[-2].startswith("encoder_")
+            or "cross_attention/key" in path
+            or "cross_attention/value" in path
+            or "cross_attention_key" in path
+            or "cross_attention_value" in path
+        )
+        tokens = ("inputs",) if read else ("targets",)
+    if path.endswith("/bias"):
+        part, tokens = "bias", ()
+    return Weight(
+        part, shape, axes, 1, tokens, bool(variable.trainable), wide
+    )
+
+
+def _first(backbone: Any, *names: str) -> int:
+    return next(getattr(backbone, n) for n in names if hasattr(backbone, n))
