@@ -1,5 +1,6 @@
-"""The command that plans jobs on TPUs."""
+"""The command that plans jobs on TPUs and GPUs."""
 
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -10,99 +11,201 @@ from keras_flan.errors import InputError
 
 app = typer.Typer()
 
+Config = Annotated[
+    Path | None,
+    typer.Argument(help="A training config YAML, or the folder of a run."),
+]
+Overrides = Annotated[
+    list[str] | None, typer.Argument(help="key=value, as for train.")
+]
+Recipe = Annotated[str | None, typer.Option(help="As for train.")]
 Preset = Annotated[
-    str, typer.Option(help="A model of the paper, such as flan_t5_xl.")
+    str | None,
+    typer.Option(help="Instead of a config: a model of the paper, flan_t5_xl."),
 ]
 Slice = Annotated[
-    str, typer.Option(help="The slice of a TPU, such as v4:8x8x8.")
+    str, typer.Option(help="Such as v4:2x2x4, v4-32, v5litepod-8 or a100-80:8.")
 ]
 Mesh = Annotated[
     str | None,
-    typer.Option(help="Such as batch=32,model=32; default: the fastest."),
+    typer.Option(help="Such as batch=8,model=4; default: the run's or best."),
 ]
 Side = Annotated[str, typer.Option(help="train or decode.")]
-Layout = Annotated[str, typer.Option(help="data, fsdp, model or fsdp+model.")]
-Batch = Annotated[
-    int | None, typer.Option(min=1, help="Rows per step; the paper's.")
+Layout = Annotated[
+    str | None, typer.Option(help="data, fsdp, model or fsdp+model.")
 ]
-Steps = Annotated[int | None, typer.Option(min=1, help="Steps; the paper's.")]
-Length = Annotated[int, typer.Option(min=1)]
+Batch = Annotated[int | None, typer.Option(min=1, help="Rows per step.")]
+Steps = Annotated[int | None, typer.Option(min=1, help="Steps of the run.")]
+Length = Annotated[int | None, typer.Option(min=1)]
 Paths = Annotated[
     int, typer.Option(min=1, help="Answers per prompt, decoding.")
 ]
-Remat = Annotated[bool, typer.Option(help="Compute activations again.")]
+Remat = Annotated[bool | None, typer.Option(help="Compute activations again.")]
 Sequence = Annotated[
-    bool, typer.Option(help="Split activations by length over model.")
+    bool | None, typer.Option(help="Split activations by length over model.")
 ]
 LossChunk = Annotated[
-    int, typer.Option(min=0, help="Positions with logits at a time.")
+    int | None, typer.Option(min=0, help="Positions with logits at a time.")
 ]
 QueryChunk = Annotated[
-    int, typer.Option(min=0, help="Queries with scores at a time, in a T5.")
+    int | None,
+    typer.Option(min=0, help="Queries with scores at a time, in a T5."),
 ]
+Accumulate = Annotated[
+    int | None, typer.Option(min=1, help="Parts that a batch is computed in.")
+]
+Precision = Annotated[
+    str | None, typer.Option(help="float32, bfloat16 or mixed_bfloat16.")
+]
+Dropout = Annotated[float | None, typer.Option(min=0, help="The rate.")]
 Compile = Annotated[
     bool, typer.Option("--compile", help="Ask the TPU's own compiler; minutes.")
 ]
 Suggest = Annotated[
-    bool, typer.Option("--suggest", help="The smallest and the fastest slice.")
+    bool, typer.Option("--suggest", help="A table of slices, best first.")
+]
+Write = Annotated[
+    Path | None, typer.Option(help="Write the YAML of what fits to a new file.")
 ]
 MaxChips = Annotated[
     int, typer.Option(min=1, help="The largest slice to suggest.")
 ]
 
 
-@app.command()
+@app.command(context_settings={"allow_interspersed_args": True})
 def plan(
-    preset: Preset,
+    config: Config = None,
+    overrides: Overrides = None,
+    recipe: Recipe = None,
+    preset: Preset = None,
     topology: Slice = "v4:2x2x1",
     mesh: Mesh = None,
     side: Side = "train",
-    layout: Layout = "fsdp+model",
+    layout: Layout = None,
     batch: Batch = None,
     steps: Steps = None,
-    input_length: Length = 2048,
-    target_length: Length = 512,
+    input_length: Length = None,
+    target_length: Length = None,
     paths: Paths = 8,
-    remat: Remat = True,
-    sequence: Sequence = True,
-    loss_chunk: LossChunk = 256,
-    attention_chunk: QueryChunk = 256,
+    remat: Remat = None,
+    sequence: Sequence = None,
+    loss_chunk: LossChunk = None,
+    attention_chunk: QueryChunk = None,
+    accumulate: Accumulate = None,
+    precision: Precision = None,
+    dropout: Dropout = None,
     compile: Compile = False,
     suggest: Suggest = False,
+    write: Write = None,
     max_chips: MaxChips = 512,
     json_: Json = False,
 ) -> None:
-    """Plan a job on a TPU: memory, operations, hours, and what to change."""
-    from keras_flan.planning.planner import plan as make
-    from keras_flan.planning.planner import suggest_plans
-    from keras_flan.planning.report import plan_text
+    """Plan a job on a TPU: does it fit, how long, and what to change.
 
-    data = {"input_length": input_length, "target_length": target_length}
-    if batch is not None:
-        data["batch_size"] = batch
-    settings: dict[str, Any] = {
-        "side": side,
-        "paths": paths,
-        "model": {"remat": remat, "query_chunk": attention_chunk or None},
-        "data": data,
-        "optimizer": {"loss_chunk": loss_chunk or None},
+    Plans the training run of a YAML as it stands, or a model of the paper.
+    """
+    given = {
+        "model": {
+            "remat": remat,
+            "query_chunk": attention_chunk,
+            "dropout": dropout,
+        },
+        "data": {
+            "input_length": input_length,
+            "target_length": target_length,
+            "batch_size": batch,
+        },
+        "optimizer": {"loss_chunk": loss_chunk, "accumulate": accumulate},
         "distribution": {"preset": layout, "sequence": sequence},
-        "compile": compile,
-        "steps": steps,
+        "precision": precision,
     }
-    if not suggest:
-        made = make(preset, topology, mesh, **settings)
-        print_json(made.as_dict()) if json_ else print(plan_text(made))
+    settings: dict[str, Any] = {**_given(given), "side": side, "paths": paths}
+    job = _source(config, overrides or [], recipe, preset)
+    run = " ".join(map(str, [config or "", *(overrides or [])])).strip()
+    if suggest:
+        if mesh is not None or compile or write is not None:
+            raise InputError(
+                "--suggest: it looks for the mesh and prints a table; leave "
+                "out --mesh, --compile and --write"
+            )
+        _suggest(job, topology, max_chips, json_, steps=steps, **settings)
         return
-    if mesh is not None:
-        raise InputError("--suggest: it looks for the mesh; leave out --mesh")
-    chip = topology.partition(":")[0]
-    found = suggest_plans(preset, chip, max_chips=max_chips, **settings)
-    if json_:
-        print_json({name: p and p.as_dict() for name, p in found.items()})
-        return
-    for name, planned in found.items():
-        print(f"{name} slice that fits:")
-        print(
-            plan_text(planned) if planned else f"none, up to {max_chips} chips"
+    _plan(job, run, topology, mesh, write, json_, compile, steps, settings)
+
+
+def _source(
+    config: Path | None,
+    overrides: list[str],
+    recipe: str | None,
+    preset: str | None,
+) -> Any:
+    """Returns a `TrainConfig`, or the name of a preset."""
+    if (config is None) == (preset is None):
+        raise InputError(
+            "plan: expected either a training config, as in `keras-flan plan "
+            "train.yaml`, or --preset, as in `--preset flan_t5_xl`"
         )
+    if config is None:
+        if recipe is not None:
+            raise InputError("--recipe: it goes with a config, not --preset")
+        return preset
+    from keras_flan.training.config import TrainConfig
+
+    return TrainConfig.from_yaml(config, overrides, recipe)
+
+
+def _plan(
+    job: Any,
+    run: str,
+    topology: str,
+    mesh: str | None,
+    write: Path | None,
+    json_: bool,
+    compile: bool,
+    steps: int | None,
+    settings: dict[str, Any],
+) -> None:
+    from keras_flan.planning.planner import plan as make
+    from keras_flan.planning.report import plan_text
+    from keras_flan.planning.writing import write_fitting
+
+    made = make(job, topology, mesh, compile=compile, steps=steps, **settings)
+    changed = write_fitting(made, write) if write is not None else []
+    if json_:
+        print_json(made.as_dict())
+        return
+    print(plan_text(made, run))
+    if write is not None:
+        print(f"\nwritten: {write}, for {made.fitting.slice}, with")
+        print("  " + (" ".join(changed) or "nothing changed"))
+
+
+def _suggest(
+    job: Any, topology: str, max_chips: int, json_: bool, **settings: Any
+) -> None:
+    from keras_flan.planning.planner import suggest_plans
+    from keras_flan.planning.report import suggestions_text
+    from keras_flan.planning.topology import Topology, chips
+
+    chip = topology if topology in chips() else Topology(topology).name
+    found = suggest_plans(job, chip, max_chips=max_chips, **settings)
+    if json_:
+        print_json([planned.as_dict() for planned in found])
+    else:
+        print(suggestions_text(found, max_chips))
+
+
+def _given(values: dict[str, Any]) -> dict[str, Any]:
+    """Returns what was given; a chunk of 0 is none."""
+    found: dict[str, Any] = {}
+    for key, value in values.items():
+        if isinstance(value, dict):
+            value = _given(value)
+            if not value:
+                continue
+        elif value is None:
+            continue
+        elif key.endswith("_chunk"):
+            value = value or None
+        found[key] = value
+    return found

@@ -1,13 +1,17 @@
 """Running layers whose weights are stacked, `(num_layers, ...)`."""
 
+import contextlib
+import contextvars
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import keras
 from keras import ops, tree
 
 from keras_flan.tensors import Tensor
+
+_unrolled = contextvars.ContextVar("unrolled", default=False)
 
 
 class StackedKernel(keras.layers.Layer):
@@ -72,11 +76,25 @@ def scan_layers(step: Callable, x: Tensor, stacked: Any) -> tuple[Tensor, Any]:
     Returns:
         The last x, and what the layers handed out, stacked.
     """
-    if keras.backend.backend() == "jax":
+    if keras.backend.backend() == "jax" and not _unrolled.get():
         return ops.scan(step, x, stacked)
     # keras.ops.scan of the other backends can only hand out what looks like
     # x; their graphs are built fast anyway.
     return unroll_layers(step, x, stacked)
+
+
+@contextlib.contextmanager
+def unrolled() -> Iterator[None]:
+    """Has `scan_layers` trace every layer.
+
+    The compiler counts the body of a loop once, however often it runs; a
+    program without loops is counted whole.
+    """
+    token = _unrolled.set(True)
+    try:
+        yield
+    finally:
+        _unrolled.reset(token)
 
 
 def unroll_layers(

@@ -38,7 +38,10 @@ def compile_job(
         host_bytes: Or when it takes so much memory.
 
     Returns:
-        A dictionary: `fits`; `bytes_per_device` of the largest program
+        A dictionary: `cost` of a call, which an accumulated step has many
+        of: `flops`, `bytes` and `seconds` on a device by the compiler's
+        `cost_analysis`, which leaves out what kernels do; only of training,
+        and if it fits; `fits`; `bytes_per_device` of the largest program
         (`arguments`, `outputs`, `temporaries`, `program`, and `total`, its
         peak; only that of one that doesn't fit); `seconds`, `cpu_seconds` and
         `host_bytes` of compiling; `message`, what the compiler said against
@@ -47,6 +50,11 @@ def compile_job(
     Raises:
         InputError: If the compiler isn't installed or didn't end in time.
     """
+    if job.slice.chip.gpu:
+        raise InputError(
+            f"--compile: {job.topology} is a GPU, whose compiler needs one; "
+            "plan it without --compile"
+        )
     if not have_compiler():
         raise InputError(
             "--compile: the TPU's compiler is not installed; "
@@ -65,6 +73,7 @@ def compile_job(
         "cpu_seconds": round(sum(p["cpu_seconds"] for p in programs), 1),
         "host_bytes": taken,
         "message": largest["message"],
+        **({"cost": largest["cost"]} if "cost" in largest else {}),
         "programs": programs,
     }
 

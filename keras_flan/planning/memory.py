@@ -8,17 +8,14 @@ before any gradient is there.
 """
 
 import dataclasses
+import math
 
 from keras_flan.distribution.mesh import BATCH, MODEL
-from keras_flan.planning.jobs import Chip, PlannedJob
-from keras_flan.planning.weights import (
-    BFLOAT16,
-    FLOAT32,
-    moments_per_device,
-    numbers_per_device,
-    weights,
-)
+from keras_flan.planning.jobs import PlannedJob
+from keras_flan.planning.kernels import kernel_of
+from keras_flan.planning.weights import moments_per_device, numbers_per_device
 
+FLOAT32, BFLOAT16 = 4, 2
 # Numbers in a row of the chip's memory.
 _LANES = 128
 
@@ -28,11 +25,12 @@ class Memory:
     """Bytes on one device.
 
     Attributes:
-        weights: float32 in training, bfloat16 in decoding.
-        optimizer: Adafactor's rows and columns.
-        gradients: As large as the weights.
-        copies: The weights in bfloat16; the compiler makes them once for all
-            layers, before the first. In decoding, keys and values of the
+        weights: In the run's precision; bfloat16 in decoding.
+        optimizer: Adafactor's rows and columns, or Adam's two moments, of
+            what is trained; with accumulation the gradients so far.
+        gradients: Of what is trained.
+        copies: float32 weights in bfloat16; the compiler makes them once for
+            all layers, before the first. In decoding, keys and values of the
             generated tokens once more, in the order that the chip's products
             want: rows of 128 numbers.
         kept: The inputs of all layers, for the backward pass.
@@ -72,100 +70,126 @@ class Memory:
         )
 
 
-def usable(chip: Chip) -> float:
-    """Returns the bytes that a program can have on a device.
-
-    The compiler keeps some for itself: of the 16 GiB of a core of v4 it
-    gives 15.25.
-    """
-    return chip.memory_per_device - 3 * 2**28
-
-
 def job_memory(job: PlannedJob) -> Memory:
     """Returns the bytes that a job takes on each device.
 
     Args:
         job: The job; rows that can't be divided count as the largest part.
     """
-    mesh, size, split = job.axes, job.size, job.split
-    rows = -(-job.data.batch_size // mesh.size(BATCH))
-    parts = mesh.size(MODEL) if MODEL in split.values() else 1
-    held = optimizer = 0.0
-    for weight in weights(job.family, size):
-        held += numbers_per_device(weight, split, mesh)
-        optimizer += moments_per_device(weight, split, mesh)
+    parts = model_parts(job)
+    memory = _weights(job)
     gathered = _gathered(job, parts)
     if job.side == "decode":
-        width = size.key_value_dim
-        memory, past = _caches(job, rows, parts)
-        return Memory(
-            weights=BFLOAT16 * held,
-            cache=memory + past,
-            copies=past * -(-width // _LANES) * _LANES / width,
-            gathered=gathered,
-            loss=FLOAT32 * rows * job.paths * size.vocabulary_size / parts,
-            # Prompts are read one at a time.
-            layer=max(_layer(job, 1, parts, *s) for s in _stacks(job)) / 2,
-        )
+        return _decoding(job, parts, memory, gathered)
     stacks = [
-        (
-            _kept(job, rows, parts, length),
-            _layer(job, rows, parts, length, keys),
-        )
+        (_kept(job, parts, length), _layer(job, parts, length, keys))
         for length, keys in _stacks(job)
     ]
     kept = sum(inputs for inputs, _ in stacks)
     if job.model.remat is not True:
         # All that a layer computes is kept of each.
-        kept += size.num_layers * sum(layer for _, layer in stacks)
-    return Memory(
-        weights=FLOAT32 * held,
-        optimizer=FLOAT32 * optimizer,
-        gradients=FLOAT32 * held,
-        copies=BFLOAT16 * held,
+        kept += job.shape.num_layers * sum(layer for _, layer in stacks)
+    return dataclasses.replace(
+        memory,
         kept=kept,
         layer=max(layer for _, layer in stacks),
         gathered=gathered,
-        loss=_loss(job, rows, parts),
+        loss=_loss(job, parts),
+    )
+
+
+def model_parts(job: PlannedJob) -> int:
+    """Returns in how many parts heads and feed-forward blocks are split."""
+    return job.axes.size(MODEL) if MODEL in job.split.values() else 1
+
+
+def _weights(job: PlannedJob) -> Memory:
+    """Returns the bytes of weights and of what goes with them."""
+    mesh, split, size = job.axes, job.split, job.weight_bytes
+    held = state = gradients = copies = 0.0
+    for weight in job.shape.weights:
+        numbers = numbers_per_device(weight, split, mesh)
+        each = FLOAT32 if weight.wide else size
+        held += each * numbers
+        if each > job.compute_bytes:
+            copies += job.compute_bytes * numbers
+        if not weight.trained:
+            continue
+        gradients += each * numbers
+        if job.optimizer.name == "adam":
+            state += 2 * each * numbers
+        else:
+            state += FLOAT32 * moments_per_device(weight, split, mesh)
+        if job.optimizer.accumulate > 1:
+            state += each * numbers
+    if job.side == "decode":
+        return Memory(weights=held)
+    return Memory(held, state, gradients, copies)
+
+
+def _decoding(
+    job: PlannedJob, parts: int, memory: Memory, gathered: float
+) -> Memory:
+    shape, rows = job.shape, job.rows
+    width = shape.head_dim
+    prompts, past = _caches(job, parts)
+    return dataclasses.replace(
+        memory,
+        cache=prompts + past,
+        copies=past * math.ceil(width / _LANES) * _LANES / width,
+        gathered=gathered,
+        loss=FLOAT32 * rows * job.paths * shape.vocabulary_size / parts,
+        # Prompts are read one at a time.
+        layer=max(_layer(job, parts, *s, rows=1) for s in _stacks(job)) / 2,
     )
 
 
 def _stacks(job: PlannedJob) -> list[tuple[int, tuple[int, ...]]]:
     """Returns the length of each stack of layers, and of what it sees."""
     inputs, targets = job.data.input_length, job.data.target_length
-    if job.family == "palm":
+    if job.shape.decoder_only:
         length = inputs + (targets if job.side == "train" else 0)
         return [(length, (length,))]
     return [(inputs, (inputs,)), (targets, (targets, inputs))]
 
 
-def _kept(job: PlannedJob, rows: int, parts: int, length: int) -> float:
+def _kept(job: PlannedJob, parts: int, length: int) -> float:
     """Returns the bytes of the inputs of a stack's layers."""
     along = parts if job.distribution.sequence and length % parts == 0 else 1
-    tokens = rows * length / along
-    return BFLOAT16 * job.size.num_layers * tokens * job.size.hidden_dim
+    tokens = job.rows * length / along
+    shape = job.shape
+    return job.compute_bytes * shape.num_layers * tokens * shape.hidden_dim
 
 
 def _layer(
-    job: PlannedJob, rows: int, parts: int, length: int, keys: tuple[int, ...]
+    job: PlannedJob,
+    parts: int,
+    length: int,
+    keys: tuple[int, ...],
+    rows: int | None = None,
 ) -> float:
     """Returns the bytes of the largest moment of a layer's backward pass.
 
     Its normalised input and the gradient of its output are there, and then
     either the feed-forward block, three tensors and the gradients of two, or
     attention: queries, keys, values and output with their gradients, and two
-    times the scores of the queries that are attended at a time.
+    times the scores of the queries that are attended at a time, but for a
+    kernel, which writes none.
     """
-    size, tokens = job.size, rows * length
-    inner = size.intermediate_dim / parts
-    heads = size.attention_dim / parts
-    chunk = min(job.model.query_chunk or length, length)
-    scores = rows * chunk * max(keys) * size.num_heads / parts
-    # PaLM's keys and values are one head's.
-    tensors = 4 if job.family == "palm" else 8
-    attention = tensors * tokens * heads + 2 * scores
-    return BFLOAT16 * (
-        2 * tokens * size.hidden_dim + max(5 * tokens * inner, attention)
+    shape = job.shape
+    rows = job.rows if rows is None else rows
+    tokens = rows * length
+    inner = shape.intermediate_dim / parts
+    # Queries and output, keys and values, and the gradients of all.
+    wide = 4 * shape.attention_dim / parts
+    if shape.num_key_value_heads > 1:
+        wide += 4 * shape.key_value_dim / parts
+    attention = tokens * wide
+    if kernel_of(job) is None:
+        chunk = min(job.model.query_chunk or length, length)
+        attention += 2 * rows * chunk * max(keys) * shape.num_heads / parts
+    return job.compute_bytes * (
+        2 * tokens * shape.hidden_dim + max(5 * tokens * inner, attention)
     )
 
 
@@ -176,32 +200,32 @@ def _gathered(job: PlannedJob, parts: int) -> float:
     """
     if "embed" not in job.split or job.axes.size(BATCH) == 1:
         return 0.0
-    kernel = job.size.hidden_dim * job.size.intermediate_dim / parts
-    return 3 * BFLOAT16 * kernel
+    kernel = job.shape.hidden_dim * job.shape.intermediate_dim / parts
+    return 3 * job.compute_bytes * kernel
 
 
-def _loss(job: PlannedJob, rows: int, parts: int) -> float:
+def _loss(job: PlannedJob, parts: int) -> float:
     """Returns the bytes of the loss, see `Memory`."""
-    size, data = job.size, job.data
+    shape, data = job.shape, job.data
     length = data.target_length
-    if job.family == "palm":
+    if shape.decoder_only:
         length += data.input_length
     some = min(job.optimizer.loss_chunk or length, length)
-    logits = 2 * FLOAT32 * rows * some * size.vocabulary_size / parts
-    head = (FLOAT32 + BFLOAT16) * size.vocabulary_size * size.hidden_dim / parts
-    return logits + head
+    logits = 2 * FLOAT32 * job.rows * some * shape.vocabulary_size / parts
+    rows = shape.vocabulary_size * shape.hidden_dim / parts
+    return logits + (FLOAT32 + job.compute_bytes) * rows
 
 
-def _caches(job: PlannedJob, rows: int, parts: int) -> tuple[float, float]:
+def _caches(job: PlannedJob, parts: int) -> tuple[float, float]:
     """Returns the bytes of keys and values of prompts, and of paths.
 
-    Those of a prompt are there once for all its paths. PaLM has one head of
-    them, which isn't split.
+    Those of a prompt are there once for all its paths. Heads that the mesh
+    can't divide are not split.
     """
-    size, width = job.size, float(job.size.key_value_dim)
-    if job.family == "t5":
-        whole = size.num_heads % parts == 0
-        width = size.attention_dim / (parts if whole else 1)
-    token = BFLOAT16 * 2 * size.num_layers * width
+    shape = job.shape
+    whole = shape.num_key_value_heads % parts == 0
+    width = shape.key_value_dim / (parts if whole else 1)
+    token = BFLOAT16 * 2 * shape.num_layers * width
     generated = job.paths * job.data.target_length
+    rows = job.rows
     return rows * job.data.input_length * token, rows * generated * token

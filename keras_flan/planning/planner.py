@@ -3,10 +3,12 @@
 import dataclasses
 from typing import Any
 
+from keras_flan.distribution.mesh import Mesh
 from keras_flan.errors import InputError, did_you_mean
-from keras_flan.planning.flops import GROWTH, parameters, rule_flops, step_flops
-from keras_flan.planning.jobs import PlannedJob, chips, make_job
-from keras_flan.planning.memory import Memory, job_memory, usable
+from keras_flan.planning.flops import GROWTH, rule_flops, step_flops
+from keras_flan.planning.jobs import PlannedJob, recipe_job, run_job
+from keras_flan.planning.kernels import kernel_cost, kernel_of
+from keras_flan.planning.memory import Memory, job_memory
 from keras_flan.planning.search import Advice, advise, best_mesh, suggest
 from keras_flan.planning.seconds import (
     Time,
@@ -15,6 +17,8 @@ from keras_flan.planning.seconds import (
     step_time,
     token_flops,
 )
+from keras_flan.planning.topology import chips
+from keras_flan.training.config import JobConfig, TrainConfig, merged
 from keras_flan.training.recipe_table import Recipe, recipes
 
 # Of `Memory`, for `--json`.
@@ -30,10 +34,12 @@ class JobPlan:
 
     Attributes:
         job: The job.
-        name: The preset's name, or the family's.
+        name: The preset's name, or that of the run's model.
         recipe: The preset's recipe, or `None`.
+        config: The run's settings, or `None`.
         steps: Steps of the whole run.
         parameters: Of the model.
+        trained: How many of them are trained.
         flops_per_step: By the paper's rule, 6 N (T5: 3 N) per token.
         total_flops: The same, of all steps.
         percent_of_pretraining: `total_flops` in percent of what the
@@ -42,7 +48,7 @@ class JobPlan:
         memory: Bytes on each device.
         limit: Bytes that a program can have on a device.
         collectives: Bytes that each device receives in a step.
-        time: Seconds of a step.
+        time: Seconds of a step, without the compiler.
         prefill: Seconds of reading the prompts, when decoding.
         advice: What to change so that it fits; empty if it does.
         compiler: What the TPU's compiler said, if it was asked.
@@ -51,8 +57,10 @@ class JobPlan:
     job: PlannedJob
     name: str
     recipe: Recipe | None
+    config: TrainConfig | None
     steps: int
     parameters: int
+    trained: int
     flops_per_step: float
     total_flops: float
     percent_of_pretraining: float | None
@@ -68,9 +76,11 @@ class JobPlan:
     @property
     def problem(self) -> str:
         """Why it can't run, in one line; empty if it can."""
-        rows, parts = self.job.data.batch_size, self.job.axes.size("batch")
-        if rows % parts:
-            return f"{rows} rows can't be divided by batch={parts}"
+        if not self.job.divides:
+            rows, its = self.job.data.batch_size, self.job.optimizer
+            parts = self.job.axes.size("batch")
+            whole = "" if its.accumulate == 1 else f" in {its.accumulate} parts"
+            return f"{rows} rows{whole} can't be divided by batch={parts}"
         if self.memory.total > self.limit:
             return (
                 f"{self.memory.total / 2**30:.1f} GiB on a device that has "
@@ -84,10 +94,27 @@ class JobPlan:
         return not self.problem
 
     @property
+    def compiled_seconds(self) -> float | None:
+        """Seconds of a step by the compiled program, if there is one."""
+        cost = (self.compiler or {}).get("cost")
+        if cost is None:
+            return None
+        return cost["seconds"] * self.job.optimizer.accumulate + _kernel_time(
+            self.job
+        )
+
+    @property
+    def step_seconds(self) -> float:
+        """Seconds of a step: the compiler's, or else the roofline's."""
+        compiled = self.compiled_seconds
+        if compiled is None:
+            return self.time.step
+        return max(compiled, self.time.network)
+
+    @property
     def hours(self) -> float:
         """Hours of all steps (decoding: of one batch's answers)."""
-        seconds = self.time.step * self.steps
-        return (seconds + self.prefill) / 3600
+        return (self.step_seconds * self.steps + self.prefill) / 3600
 
     @property
     def chip_hours(self) -> float:
@@ -106,11 +133,35 @@ class JobPlan:
 
     @property
     def training(self) -> str:
-        """The step as options and overrides of `train`; empty in decoding."""
+        """The step as options and overrides of `train`; empty in decoding.
+
+        Of a plan of a run, what the run's own YAML does not say.
+        """
         if self.job.side != "train":
             return ""
-        given = [f"--recipe {self.name}"] if self.recipe else []
-        return " ".join(given + self.job.overrides(self.recipe))
+        if self.config is not None:
+            return " ".join(self.job.overrides(self.config.model_dump()))
+        known, given = JobConfig().model_dump(), []
+        if self.recipe is not None:
+            known = merged(known, self.recipe.settings())
+            given = [f"--recipe {self.name}"]
+        return " ".join(given + self.job.overrides(known))
+
+    @property
+    def fitting(self) -> PlannedJob:
+        """The job, with all advice taken if it doesn't fit.
+
+        Raises:
+            InputError: If no advice makes it fit.
+        """
+        if self.fits:
+            return self.job
+        if self.advice and self.advice[-1].fits:
+            return self.advice[-1].job
+        raise InputError(
+            f"plan: {self.name} fits no slice of {self.job.slice.name}; take "
+            "a smaller model or shorter rows"
+        )
 
     def as_dict(self) -> dict[str, Any]:
         """Returns the plan for `--json`; all bytes are of one device."""
@@ -118,10 +169,13 @@ class JobPlan:
         values = {
             "preset": self.name,
             "job": job.model_dump(mode="json"),
+            "mesh": str(job.axes),
             "chips": job.slice.chips,
             "devices": job.slice.devices,
             "steps": self.steps,
             "parameters": self.parameters,
+            "trained_parameters": self.trained,
+            "attention": kernel_of(job) or "einsum",
             "flops_per_step": self.flops_per_step,
             "total_flops": self.total_flops,
             "percent_of_pretraining": self.percent_of_pretraining,
@@ -136,13 +190,22 @@ class JobPlan:
             "collective_bytes_per_device": {
                 name: round(value) for name, value in self.collectives.items()
             },
-            "seconds_per_step": self.time.step,
+            "seconds_per_step": self.step_seconds,
+            "seconds": {
+                "compiler": self.compiled_seconds,
+                "roofline": self.time.roofline,
+                "rule": self.time.rule,
+                "network": self.time.network,
+            },
             "bound": self.time.bound,
             "hours": self.hours,
             "chip_hours": self.chip_hours,
             "fits": self.fits,
             "problem": self.problem,
-            "advice": [dataclasses.asdict(step) for step in self.advice],
+            "advice": [
+                {k: v for k, v in vars(step).items() if k != "job"}
+                for step in self.advice
+            ],
         }
         if job.side == "decode":
             values["prefill_seconds"] = self.prefill
@@ -153,8 +216,15 @@ class JobPlan:
         return values
 
 
+def _kernel_time(job: PlannedJob) -> float:
+    """Returns the seconds of a step in kernels, which no compiler counts."""
+    flops, moved = kernel_cost(job)
+    chip = job.slice.chip
+    return max(flops / chip.flops, moved / chip.bandwidth)
+
+
 def plan(
-    preset: str | None = None,
+    job: str | TrainConfig,
     topology: str = "v4:2x2x1",
     mesh: str | None = None,
     *,
@@ -162,40 +232,46 @@ def plan(
     steps: int | None = None,
     **settings: Any,
 ) -> JobPlan:
-    """Plans a job of the paper, or one of your own.
+    """Plans a training run, or a job of the paper.
 
     Args:
-        preset: `"flan_t5_small"` to `"flan_t5_xxl"`, `"flan_palm_8b"`,
+        job: A `TrainConfig`, whose step is planned as `train` runs it; or
+            the name of a model of the paper, with all that saves memory:
+            `"flan_t5_small"` to `"flan_t5_xxl"`, `"flan_palm_8b"`,
             `"flan_palm_62b"`, `"flan_palm_540b"`, `"flan_cont_palm_62b"`,
-            `"flan_u_palm_540b"`; or `None`, with `family` and `size` among
-            the settings.
-        topology: The slice, such as `"v4:8x8x8"`.
-        mesh: Such as `"batch=32,model=32"`; default: the one that fits, and
-            is fastest, by the estimate.
+            `"flan_u_palm_540b"`.
+        topology: The slice, such as `"v4:8x8x8"` or `"v5litepod-8"`; see
+            `keras_flan.planning.topology.Topology`.
+        mesh: Such as `"batch=32,model=32"`; default: the run's, or the one
+            that fits, and is fastest, by the estimate.
         compile: Ask the TPU's compiler too (extra `[tpu]`); takes minutes.
-        steps: Steps of the run; default the paper's, or 1.
-        **settings: Fields of `PlannedJob` to use instead of the preset's:
+        steps: Steps of the run; default the run's, or the paper's.
+        **settings: Fields of `PlannedJob` to use instead of the job's:
             `side`, `paths`, and sections as in the YAML of a training run,
             such as `data={"batch_size": 16}`.
 
     Raises:
-        InputError: If preset, topology, mesh or a setting are wrong.
+        InputError: If job, topology, mesh or a setting are wrong.
 
     Example:
         >>> made = plan("flan_palm_540b", "v4:8x8x8", "batch=32,model=32")
         >>> made.fits, f"{made.total_flops:.2g}"
         (True, '5.6e+21')
+        >>> plan(TrainConfig.from_yaml("train.yaml"), "v5litepod-8").problem
+        ''
     """
-    recipe = _recipe(preset)
-    job = make_job(recipe, topology, mesh, settings)
-    if mesh is None and "mesh" not in settings.get("distribution", ()):
-        job = best_mesh(job)
-    return plan_job(job, preset, steps=steps, compile=compile)
+    planned = _job(job, topology, mesh, settings)
+    its = "mesh" in settings.get("distribution", ())
+    if isinstance(job, TrainConfig):
+        its = its or job.distribution is not None
+    if mesh is None and not its:
+        planned = best_mesh(planned)
+    return plan_job(planned, job, steps=steps, compile=compile)
 
 
 def plan_job(
     job: PlannedJob,
-    preset: str | None = None,
+    source: str | TrainConfig | None = None,
     *,
     steps: int | None = None,
     compile: bool = False,
@@ -204,38 +280,42 @@ def plan_job(
 
     Args:
         job: The job.
-        preset: The model of the paper that it is about, for its name's N,
-            steps and published numbers.
-        steps: Steps of the run; default the paper's, or 1.
+        source: The run, or the name of the model of the paper, that it is
+            about: for its steps, its name's N and published numbers.
+        steps: Steps of the run; default the paper's, or the run's.
         compile: Ask the TPU's compiler too.
     """
-    job.axes  # noqa: B018  A mesh that isn't the slice's raises.
-    train, recipe = job.side == "train", _recipe(preset)
-    numbers, percent = parameters(job.family, job.size), None
+    shape = job.shape
+    Mesh(job.distribution.mesh, devices=job.slice.devices)  # Raises.
+    recipe = _recipe(source) if isinstance(source, str) else None
+    config = source if isinstance(source, TrainConfig) else None
+    train, percent = job.side == "train", None
     memory = job_memory(job)
     if not train:
         flops, steps = token_flops(job), job.data.target_length
     else:
-        steps = steps or (recipe.steps if recipe else 1)
-        nominal = recipe.nominal if recipe else numbers
-        flops = rule_flops(job.family, nominal, job.tokens)
+        steps = steps or (recipe.steps if recipe else job.steps)
+        nominal = recipe.nominal if recipe else shape.parameters
+        flops = rule_flops(shape.decoder_only, nominal, job.tokens)
         if recipe:
             before = rule_flops(
-                job.family, recipe.nominal, recipe.pretraining_tokens
+                shape.decoder_only, recipe.nominal, recipe.pretraining_tokens
             )
             percent = 100 * flops * steps / before
     made = JobPlan(
         job=job,
-        name=preset or job.family,
+        name=str(source) if recipe else job.model.init or shape.family,
         recipe=recipe,
+        config=config,
         steps=steps,
-        parameters=numbers,
+        parameters=shape.parameters,
+        trained=shape.trained,
         flops_per_step=flops,
         total_flops=flops * steps,
         percent_of_pretraining=percent,
         counted_flops=step_flops(job) if train else {},
         memory=memory,
-        limit=usable(job.slice.chip),
+        limit=job.slice.chip.usable,
         collectives=collective_bytes(job),
         time=step_time(job, memory),
         prefill=0.0 if train else prefill_seconds(job),
@@ -249,43 +329,50 @@ def plan_job(
     return made
 
 
-def _recipe(preset: str | None) -> Recipe | None:
-    if preset is None or preset in recipes():
-        return recipes()[preset] if preset else None
-    raise InputError(
-        f"preset {preset!r} is not known.{did_you_mean(preset, recipes())}"
-    )
-
-
 def suggest_plans(
-    preset: str | None = None,
+    job: str | TrainConfig,
     chip: str = "v4",
     *,
     max_chips: int = 512,
-    compile: bool = False,
     steps: int | None = None,
     **settings: Any,
-) -> dict[str, JobPlan | None]:
+) -> list[JobPlan]:
     """Searches slices, meshes and remat; see `plan` for the arguments.
 
     Args:
-        preset: See `plan`.
-        chip: `"v4"` or `"v5e"`.
+        job: See `plan`.
+        chip: The name of a TPU or GPU, such as `"v4"` or `"a100-80"`.
         max_chips: The largest slice to look at.
-        compile: Ask the TPU's compiler about the two that are found.
         steps: See `plan`.
         **settings: See `plan`.
 
     Returns:
-        `smallest`: the fastest plan on the smallest slice that fits;
-        `fastest`: the fastest plan of all; `None` if nothing fits.
+        The fastest plan of each slice that fits, the least chip-hours first;
+        none if nothing fits.
     """
     first = chips()[chip].slices[0] if chip in chips() else ""
-    job = make_job(_recipe(preset), f"{chip}:{first}", None, settings)
-    job.slice  # noqa: B018  An unknown chip raises.
-    return {
-        name: plan_job(found, preset, steps=steps, compile=compile)
-        if found
-        else None
-        for name, found in suggest(job, max_chips).items()
-    }
+    planned = _job(job, f"{chip}:{first}", "batch=-1", settings)
+    planned.slice  # noqa: B018  An unknown chip raises.
+    return [
+        plan_job(found, job, steps=steps)
+        for found in suggest(planned, max_chips)
+    ]
+
+
+def _job(
+    job: str | TrainConfig,
+    topology: str,
+    mesh: str | None,
+    settings: dict[str, Any],
+) -> PlannedJob:
+    if isinstance(job, TrainConfig):
+        return run_job(job, topology, mesh, settings)
+    return recipe_job(_recipe(job), topology, mesh, settings)
+
+
+def _recipe(name: str) -> Recipe:
+    if name in recipes():
+        return recipes()[name]
+    raise InputError(
+        f"preset {name!r} is not known.{did_you_mean(name, recipes())}"
+    )

@@ -41,24 +41,34 @@ _OPTIONS = {
 }
 
 
+_COUNTED = {
+    "flops": "flops",
+    "bytes": "bytes accessed",
+    "seconds": "optimal_seconds",
+}
+
+
 def topology_mesh(topology: str, mesh: Axes) -> keras.distribution.DeviceMesh:
-    """Returns the mesh of a slice's devices.
+    """Returns the mesh of a slice's devices, as JAX shows them there.
 
     Args:
-        topology: Such as `"v4:2x2x1"`.
+        topology: Such as `"v4:2x2x1"`, one device per chip.
         mesh: What `keras_flan.distribution.Mesh` takes.
     """
-    import keras
     from jax.experimental import topologies
 
-    from keras_flan.distribution.mesh import Mesh
+    from keras_flan.distribution.mesh import device_mesh
+    from keras_flan.planning.topology import Topology
 
-    devices = topologies.get_topology_desc(topology, platform="tpu").devices
-    axes = Mesh(mesh, devices=len(devices))
-    # In the order of the cores: JAX can't place two cores of a chip.
-    return keras.distribution.DeviceMesh(
-        tuple(axes.values()), list(axes), devices
-    )
+    slice = Topology(topology)
+    settings: dict[str, Any] = {}
+    if slice.chip.config is not None:
+        settings["chip_config_name"] = slice.chip.config
+    if slice.chips == 1:
+        # Else the smallest is a host of four.
+        settings["chips_per_host_bounds"] = [1, 1, 1]
+    found = topologies.get_topology_desc(str(slice), platform="tpu", **settings)
+    return device_mesh(mesh, found.devices)
 
 
 def variables_on(
@@ -184,17 +194,21 @@ def decode_program(
     return run, (variables_on(model.variables, distribution), state, grid)
 
 
-def verdict(name: str, function: Any, arguments: tuple) -> dict[str, Any]:
+def verdict(
+    name: str, function: Any, arguments: tuple, fast: bool = True
+) -> dict[str, Any]:
     """Compiles a program; returns the compiler's word.
 
     Args:
         name: What to call it.
         function: What `jax.jit` returned.
         arguments: Its arguments, or their shapes and places.
+        fast: Whether to compile with little effort.
 
     Returns:
         A dictionary: `program`, `fits`, `message`, `bytes_per_device`,
-        `seconds`, `cpu_seconds`; see
+        `seconds`, `cpu_seconds`, and `cost`, what `cost_analysis` counts on a
+        device: `flops`, `bytes` and `seconds`; see
         `keras_flan.planning.compiler.compile_job`.
     """
     begin, spent = time.monotonic(), time.process_time()
@@ -202,7 +216,7 @@ def verdict(name: str, function: Any, arguments: tuple) -> dict[str, Any]:
     try:
         lowered = function.lower(*arguments)
         result["lowering_seconds"] = round(time.monotonic() - begin, 1)
-        compiled = lowered.compile(compiler_options=_OPTIONS)
+        compiled = lowered.compile(compiler_options=_OPTIONS if fast else None)
     except Exception as error:
         if "RESOURCE_EXHAUSTED" not in str(error):
             raise
@@ -211,6 +225,10 @@ def verdict(name: str, function: Any, arguments: tuple) -> dict[str, Any]:
     else:
         memory = compiled.memory_analysis()
         result["fits"] = True
+        counted = compiled.cost_analysis()
+        result["cost"] = {
+            ours: counted.get(its, 0.0) for ours, its in _COUNTED.items()
+        }
         # Temporaries are added up over the kinds of memory on the chip, and
         # whether or not they are there at once; the peak isn't.
         result["bytes_per_device"] = {

@@ -1,51 +1,110 @@
 """A plan as a person reads it."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from keras_flan.planning.flops import GROWTH
+from keras_flan.planning.kernels import kernel_of
 from keras_flan.planning.planner import JobPlan
 
+_SUGGESTED = (
+    "slice", "mesh", "remat", "GiB per device", "per step", "hours",
+    "chip-hours",
+)  # fmt: skip
 
-def plan_text(plan: JobPlan) -> str:
-    """Returns what is to be said about a plan, without a last line's end."""
-    return "\n".join(_lines(plan))
+
+def plan_text(plan: JobPlan, run: str = "") -> str:
+    """Returns what is to be said about a plan, without a last line's end.
+
+    Args:
+        plan: The plan.
+        run: What `train` was given, such as `train.yaml`.
+    """
+    return "\n".join(_lines(plan, run))
 
 
-def _lines(plan: JobPlan) -> Iterator[str]:
-    job, slice, data = plan.job, plan.job.slice, plan.job.data
-    yield (
-        f"{plan.name}, {job.side}: {plan.parameters:,} parameters on "
-        f"{slice} ({slice.chips} chips, {slice.devices} devices), "
-        f"{job.distribution.mesh}, layout {job.distribution.preset}"
+def suggestions_text(plans: Sequence[JobPlan], max_chips: int) -> str:
+    """Returns the table of what `suggest_plans` found, best first."""
+    if not plans:
+        return f"nothing fits, up to {max_chips} chips"
+    rows = [_SUGGESTED] + [
+        (
+            str(plan.job.slice),
+            str(plan.job.axes),
+            "yes" if plan.job.model.remat else "no",
+            f"{plan.memory.total / 2**30:.2f}",
+            _seconds(plan.step_seconds),
+            f"{plan.hours:,.1f}",
+            f"{plan.chip_hours:,.0f}",
+        )
+        for plan in plans
+    ]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return "\n".join(
+        "  ".join(
+            cell.ljust(width) if number < 2 else cell.rjust(width)
+            for number, (cell, width) in enumerate(
+                zip(row, widths, strict=True)
+            )
+        ).rstrip()
+        for row in rows
     )
+
+
+def _lines(plan: JobPlan, run: str) -> Iterator[str]:
+    job, slice, data = plan.job, plan.job.slice, plan.job.data
+    frozen = plan.trained != plan.parameters
+    devices = "1 device" if slice.devices == 1 else f"{slice.devices} devices"
+    yield (
+        f"{plan.name}, {job.side}: {plan.parameters:,} parameters"
+        + (f", {plan.trained:,} of them trained," if frozen else "")
+        + f" on {slice} ({devices})"
+    )
+    yield f"mesh {job.axes}, layout {job.preset}"
+    parts = job.optimizer.accumulate
     yield (
         f"{data.batch_size} rows of {data.input_length} + "
         f"{data.target_length} tokens"
-        + ("" if job.side == "train" else f", {job.paths} paths each")
+        + (f" in {parts} parts" if parts > 1 else "")
+        + (
+            f", {job.precision}, {job.optimizer.name}, attention by "
+            f"{kernel_of(job) or 'einsum'}"
+            if job.side == "train"
+            else f", {job.paths} paths each"
+        )
     )
     yield ""
     yield from _flops(plan)
     yield from _memory(plan)
     yield ""
     yield from _time(plan)
+    yield from _advice(plan, run)
+    if plan.compiler is not None:
+        yield ""
+        yield from _compiler(plan.compiler)
+
+
+def _advice(plan: JobPlan, run: str) -> Iterator[str]:
+    """Yields what to change, and how to run what fits."""
     for number, step in enumerate(plan.advice, 1):
         if number == 1:
             yield ""
             yield "to make it fit:"
-        yield f"  {number}. {step.text}: " + " ".join(
-            [
-                *(step.overrides or step.options),
-                f" ({_gib(step.bytes_per_device)}"
-                + (", fits)" if step.fits else ")"),
-            ]
+        pasted = step.overrides or step.options
+        yield (
+            f"  {number}. {step.text}: {' '.join(pasted)} "
+            f"({_gib(step.bytes_per_device)}{', fits' if step.fits else ''})"
         )
-    if plan.fits and plan.training:
+    if not plan.fits or plan.job.side != "train":
+        return
+    alone = plan.config is not None and plan.config.distribution is None
+    if alone and plan.job.slice.devices > 1:
         yield ""
-        yield f"train it with: {plan.training}"
-    if plan.compiler is not None:
+        yield f"without a mesh {run} runs on one device"
+    if plan.training or plan.config is None:
         yield ""
-        yield from _compiler(plan.compiler)
+        run = run or "train.yaml"
+        yield f"train it with: keras-flan train {run} {plan.training}"
 
 
 def _flops(plan: JobPlan) -> Iterator[str]:
@@ -84,9 +143,17 @@ def _memory(plan: JobPlan) -> Iterator[str]:
 
 def _time(plan: JobPlan) -> Iterator[str]:
     time, published = plan.time, plan.published or {}
+    compiled = plan.compiled_seconds
+    yield f"a step takes {_seconds(plan.step_seconds)}, by"
+    if compiled is not None:
+        yield f"  the compiled program {_seconds(compiled)}"
     yield (
-        f"a step takes {_seconds(time.step)} (products {_seconds(time.compute)}"
-        f", network {_seconds(time.network)}, memory {_seconds(time.memory)})"
+        f"  a roofline {_seconds(time.roofline)}, the network "
+        f"{_seconds(time.network)}"
+    )
+    yield (
+        f"  the old rule {_seconds(time.rule)}: products at 57.8% of the peak "
+        f"{_seconds(time.compute)}, weights read {_seconds(time.memory)}"
     )
     if plan.job.side == "decode":
         yield (

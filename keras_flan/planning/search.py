@@ -4,9 +4,11 @@ import dataclasses
 from collections.abc import Iterator
 from operator import attrgetter
 
-from keras_flan.planning.jobs import PlannedJob, Topology, override
-from keras_flan.planning.memory import job_memory, usable
+from keras_flan.planning.jobs import PlannedJob, override
+from keras_flan.planning.kernels import kernel_of
+from keras_flan.planning.memory import job_memory
 from keras_flan.planning.seconds import step_time
+from keras_flan.planning.topology import slices
 
 # Larger model axes split a head or a few rows of a kernel; no use.
 _LARGEST_MODEL_AXIS = 64
@@ -16,17 +18,21 @@ MAX_CHIPS = 512
 # of `keras-flan plan`. A slice is not the YAML's business.
 OPTIONS = {
     "topology": "--topology",
+    "precision": "--precision",
     "distribution.mesh": "--mesh",
     "distribution.preset": "--layout",
     "distribution.sequence": "--sequence",
     "model.remat": "--remat",
     "model.query_chunk": "--attention-chunk",
+    "model.dropout": "--dropout",
     "data.batch_size": "--batch",
     "optimizer.loss_chunk": "--loss-chunk",
+    "optimizer.accumulate": "--accumulate",
 }
 Change = dict[str, object]
 # What saves memory, the cheapest first.
 _SAVING: tuple[tuple[str, str, object], ...] = (
+    ("compute in bfloat16", "precision", "mixed_bfloat16"),
     ("take the loss in chunks of 256 positions", "optimizer.loss_chunk", 256),
     ("attend in chunks of 256 queries", "model.query_chunk", 256),
     (
@@ -50,6 +56,7 @@ class Advice:
         options: The same for `keras-flan plan`.
         bytes_per_device: The estimate after it.
         fits: Whether the job fits then.
+        job: The job then.
     """
 
     text: str
@@ -57,23 +64,24 @@ class Advice:
     options: list[str]
     bytes_per_device: int
     fits: bool
+    job: PlannedJob
 
 
 def fits(job: PlannedJob) -> bool:
     """Whether a job can run, by the estimate."""
-    if job.data.batch_size % job.axes.size("batch"):
-        return False
-    return job_memory(job).total <= usable(job.slice.chip)
+    return job.divides and job_memory(job).total <= job.slice.chip.usable
 
 
 def meshes(job: PlannedJob) -> Iterator[PlannedJob]:
     """Yields the job on every mesh of its slice that divides its rows."""
     devices, model = job.slice.devices, 1
     while model <= min(devices, _LARGEST_MODEL_AXIS):
-        batch = devices // model
-        if devices % model == 0 and job.data.batch_size % batch == 0:
-            mesh = f"batch={batch}" + (f",model={model}" if model > 1 else "")
-            yield job.changed({"distribution.mesh": mesh})
+        if devices % model == 0:
+            mesh = f"batch={devices // model}"
+            mesh += f",model={model}" if model > 1 else ""
+            other = job.changed({"distribution.mesh": mesh})
+            if other.divides:
+                yield other
         model *= 2
 
 
@@ -92,9 +100,7 @@ def best_mesh(job: PlannedJob) -> PlannedJob:
     return min(found, key=lambda other: job_memory(other).total)
 
 
-def suggest(
-    job: PlannedJob, max_chips: int = MAX_CHIPS
-) -> dict[str, PlannedJob | None]:
+def suggest(job: PlannedJob, max_chips: int = MAX_CHIPS) -> list[PlannedJob]:
     """Searches slices, meshes and remat.
 
     Args:
@@ -102,24 +108,33 @@ def suggest(
         max_chips: The largest slice to look at.
 
     Returns:
-        `smallest`: the fastest of those on the smallest slice that fits;
-        `fastest`: the fastest of all; `None` if nothing fits.
+        The fastest that fits of each slice, the least chip-hours first.
     """
-    smallest = fastest = None
-    for topology in _slices(job, max_chips):
+    found = []
+    for slice in slices(job.slice.name, max_chips):
         candidates = [
             other.changed({"model.remat": remat})
-            for remat in (True, False)
-            for other in meshes(job.changed({"topology": topology}))
+            for remat in _remats(job)
+            for other in meshes(job.changed({"topology": str(slice)}))
         ]
         fitting = [other for other in candidates if fits(other)]
-        if not fitting:
-            continue
-        best = min(fitting, key=_seconds)
-        smallest = smallest or best
-        if fastest is None or _seconds(best) < 0.99 * _seconds(fastest):
-            fastest = best
-    return {"smallest": smallest, "fastest": fastest}
+        if fitting:
+            found.append(min(fitting, key=_seconds))
+    return sorted(found, key=lambda o: _seconds(o) * o.slice.chips)
+
+
+def _remats(job: PlannedJob) -> tuple[object, ...]:
+    """Returns what `model.remat` may be without changing what is learned."""
+    return (job.model.remat,) if _forbids_remat(job) else (True, False)
+
+
+def _forbids_remat(job: PlannedJob) -> bool:
+    """Whether the layers can't be run again with dropout.
+
+    keras-hub's own can't: their dropout draws anew.
+    """
+    hub = job.shape.family not in ("t5", "palm")
+    return hub and job.model.dropout > 0
 
 
 def advise(job: PlannedJob) -> list[Advice]:
@@ -135,8 +150,7 @@ def advise(job: PlannedJob) -> list[Advice]:
             continue
         changed = job.changed(change)
         before, after = job_memory(job).total, job_memory(changed).total
-        whole = job.data.batch_size % job.axes.size("batch") == 0
-        if after >= before and whole:
+        if after >= before and job.divides:
             continue
         job = changed
         overrides = [
@@ -145,7 +159,9 @@ def advise(job: PlannedJob) -> list[Advice]:
             if job.side == "train" and key != "topology"
         ]
         advice.append(
-            Advice(text, overrides, _options(change), round(after), fits(job))
+            Advice(
+                text, overrides, _options(change), round(after), fits(job), job
+            )
         )
         if advice[-1].fits:
             return advice
@@ -158,34 +174,62 @@ def _changes(job: PlannedJob) -> Iterator[tuple[str, Change]]:
     for text, key, value in _SAVING:
         if job.side == "decode" and key != "distribution.preset":
             continue
-        if job.family == "palm" and key == "model.query_chunk":
-            continue  # All its queries attend at once.
+        if key == "model.query_chunk" and (
+            job.shape.decoder_only or kernel_of(job)
+        ):
+            continue  # All queries attend at once.
+        if key == "precision" and job.precision != "float32":
+            continue
         settings[key] = value
+        if key == "model.remat" and _forbids_remat(job):
+            settings["model.dropout"] = 0.0
+            yield (
+                f"{text}, which needs dropout off",
+                {key: value, "model.dropout": 0.0},
+            )
+            continue
         yield text, {key: value}
     leanest = job.changed(settings)
-    for topology in [job.topology, *_slices(job, 2**12)]:
-        other = best_mesh(leanest.changed({"topology": topology}))
-        larger = other.slice.chips > job.slice.chips
-        if topology != job.topology and not larger:
-            continue
-        if topology == job.topology or fits(other):
+    mesh = best_mesh(leanest).distribution.mesh
+    # With all of the above: some saves only on another mesh.
+    yield f"change the mesh, as {mesh}", {**settings, "distribution.mesh": mesh}
+    yield from _in_parts(leanest, settings)
+    for slice in slices(job.slice.name, 2**12):
+        other = best_mesh(leanest.changed({"topology": str(slice)}))
+        if slice.chips > job.slice.chips and fits(other):
             mesh = other.distribution.mesh
-            what = f"take the slice {topology}" if larger else "change the mesh"
-            # With all of the above: some saves only on another mesh.
-            change = {**settings, "distribution.mesh": mesh}
-            if larger:
-                change["topology"] = topology
-            yield f"{what}, as {mesh}", change
+            yield (
+                f"take the slice {slice}, as {mesh}",
+                {**settings, "distribution.mesh": mesh, "topology": str(slice)},
+            )
     batch = job.data.batch_size
     while batch > 1:
         batch //= 2
-        other = best_mesh(leanest.changed({"data.batch_size": batch}))
+        whole = {"data.batch_size": batch, "optimizer.accumulate": 1}
+        other = best_mesh(leanest.changed(whole))
         if fits(other):
-            rows: Change = {
-                "data.batch_size": batch,
-                "distribution.mesh": other.distribution.mesh,
-            }
+            rows = {**whole, "distribution.mesh": other.distribution.mesh}
             yield f"take {batch} rows per step", {**settings, **rows}
+
+
+def _in_parts(
+    job: PlannedJob, settings: Change
+) -> Iterator[tuple[str, Change]]:
+    """Yields the fewest parts of a batch that let the job fit."""
+    rows, parts = job.data.batch_size, 2 * job.optimizer.accumulate
+    while job.side == "train" and rows % parts == 0:
+        other = best_mesh(job.changed({"optimizer.accumulate": parts}))
+        if fits(other):
+            yield (
+                f"compute a batch in {parts} parts",
+                {
+                    **settings,
+                    "optimizer.accumulate": parts,
+                    "distribution.mesh": other.distribution.mesh,
+                },
+            )
+            return
+        parts *= 2
 
 
 def _options(change: Change) -> list[str]:
@@ -195,12 +239,6 @@ def _options(change: Change) -> list[str]:
         # Advice turns nothing off.
         options += [OPTIONS[name], *([] if value is True else [str(value)])]
     return options
-
-
-def _slices(job: PlannedJob, max_chips: int) -> list[str]:
-    name = job.slice.name
-    found = [f"{name}:{shape}" for shape in job.slice.chip.slices]
-    return [text for text in found if Topology(text).chips <= max_chips]
 
 
 def _seconds(job: PlannedJob) -> float:

@@ -119,6 +119,7 @@ def shape_of(model: "LanguageModel") -> ModelShape:
         vocabulary_size=sizes["vocab"],
         weights=weights,
         dropout=backbone.dropout,
+        kernels=() if model.kernel_obstacle(None, True) else model.kernels,
     )
 
 
@@ -140,10 +141,7 @@ def _axes(model: Any) -> "list[tuple[keras.Variable, tuple[str, ...]]]":
 
 
 def _weight(
-    model: Any,
-    variable: "keras.Variable",
-    axes: tuple[str, ...],
-    wide: bool,
+    model: Any, variable: "keras.Variable", axes: tuple[str, ...], wide: bool
 ) -> Weight:
     path, shape = variable.path, tuple(variable.shape)
     part = next((name for axis, name in _PARTS.items() if axis in axes), "")
@@ -151,7 +149,7 @@ def _weight(
         tied = not any("reverse_embeddings" in v.path for v in model.variables)
         is_head = "reverse" in path or tied
         part = "logits" if is_head else "embedding"
-    tokens = ROW
+    tokens: tuple[str, ...] = ROW
     if part in ("embedding", "bias", "norm") or len(shape) < 2:
         tokens = ()
     elif not model.decoder_only:
@@ -166,9 +164,7 @@ def _weight(
         tokens = ("inputs",) if read else ("targets",)
     if path.endswith("/bias"):
         part, tokens = "bias", ()
-    return Weight(
-        part, shape, axes, 1, tokens, bool(variable.trainable), wide
-    )
+    return Weight(part, shape, axes, 1, tokens, bool(variable.trainable), wide)
 
 
 def _first(backbone: Any, *names: str) -> int:

@@ -5,7 +5,7 @@ import math
 from collections.abc import Mapping
 
 from keras_flan.distribution.mesh import Mesh
-from keras_flan.training.factoring import factoring
+from keras_flan.training.factoring import weight_factoring
 
 # T5's distances: 32 buckets per head, one table for the encoder, one for the
 # decoder.
@@ -58,6 +58,8 @@ class ModelShape:
         vocabulary_size: Rows of the embedding.
         weights: All weights.
         dropout: The rate that the model is trained with.
+        kernels: The forms of attention that it can train with, beside
+            `einsum`.
     """
 
     family: str
@@ -71,6 +73,7 @@ class ModelShape:
     vocabulary_size: int
     weights: tuple[Weight, ...]
     dropout: float = 0.0
+    kernels: tuple[str, ...] = ()
 
     @property
     def attention_dim(self) -> int:
@@ -137,22 +140,22 @@ def t5_shape(sizes: Mapping[str, int], dropout: float = 0.0) -> ModelShape:
     inner, rows = sizes["intermediate_dim"], sizes["vocabulary_size"]
     weights = [
         Weight("embedding", (rows, width), ("vocab", "embed")),
-        Weight(
-            "logits", (width, rows), ("embed", "vocab"), 1, ("targets",)
-        ),
+        Weight("logits", (width, rows), ("embed", "vocab"), 1, ("targets",)),
         Weight("norm", (width,), ("norm",), 5 * layers + 2),
         Weight("bias", (_BUCKETS, sizes["num_heads"]), ("buckets", "heads"), 2),
     ]
-    out, back = ("embed", "heads"), ("heads", "embed")
     # Self attention in both stacks, cross attention in the decoder, whose
     # keys and values are those of the inputs.
-    for tokens, ins, outs in (("inputs", 5, 1), ("targets", 4, 2)):
-        weights += [
-            Weight("attention", (width, heads * head), out, ins * layers, (tokens,)),
-            Weight("attention", (heads * head, width), back, outs * layers, (tokens,)),
-            Weight("feedforward", (width, inner), ("embed", "mlp"), 2 * layers, (tokens,)),
-            Weight("feedforward", (inner, width), ("mlp", "embed"), layers, (tokens,)),
-        ]
+    for name, ins, outs in (("inputs", 5, 1), ("targets", 4, 2)):
+        for part, wide, axis, more, less in (
+            ("attention", heads * head, "heads", ins, outs),
+            ("feedforward", inner, "mlp", 2, 1),
+        ):
+            into, out = (width, wide), (wide, width)
+            weights += [
+                Weight(part, into, ("embed", axis), more * layers, (name,)),
+                Weight(part, out, (axis, "embed"), less * layers, (name,)),
+            ]
     return ModelShape(
         "t5", False, layers, heads, heads, head, width, inner, rows,
         tuple(weights), dropout,
@@ -211,5 +214,5 @@ def moments_per_device(
     They lie as the weight does.
     """
     part = part_on_device(weight, split, mesh)
-    its = factoring(weight.shape, weight.axes)
+    its = weight_factoring(weight.shape, weight.axes)
     return weight.count * its.moments(part)

@@ -11,7 +11,8 @@ from __future__ import annotations
 import json
 import os
 import sys
-from typing import TYPE_CHECKING
+import time
+from typing import TYPE_CHECKING, Any
 
 from keras_flan.planning.programs import (
     SETTINGS,
@@ -34,60 +35,73 @@ def main() -> None:
     from keras_flan.planning.jobs import PlannedJob
 
     job = PlannedJob.model_validate_json(sys.stdin.read())
-    program = _train(job) if job.side == "train" else _decode(job)
-    print(json.dumps([verdict(job.side, *program)]))
+    if job.side == "decode":
+        print(json.dumps([verdict(job.side, *_decode(job))]))
+        return
+    said = verdict(job.side, *_train(job))
+    # What it counts in the program's loops is not what they do.
+    said.pop("cost", None)
+    print(json.dumps([{**said, **_cost(job)}]))
 
 
-def _setting(job: PlannedJob) -> ModelParallel:
+def _cost(job: PlannedJob) -> dict[str, Any]:
+    """Returns what a call of the step costs, without its kernels.
+
+    By programs of one layer and of two, without loops, each of which the
+    compiler counts whole; every further layer is as the second.
+    """
+    from keras_flan.models.stacking import unrolled
+
+    begin, counted = time.monotonic(), []
+    for layers in (1, 2):
+        with unrolled():
+            said = verdict("layers", *_train(job, layers))
+        if not said["fits"]:
+            return {}
+        counted.append(said["cost"])
+    one, two = counted
+    more = job.shape.num_layers - 1
+    cost = {name: one[name] + more * (two[name] - one[name]) for name in one}
+    seconds = round(time.monotonic() - begin, 1)
+    return {"cost": cost, "cost_seconds": seconds}
+
+
+def _setting(job: PlannedJob, model: LanguageModel) -> ModelParallel:
     """Returns the distribution of a job, on devices that aren't there."""
     from keras_flan.distribution.layouts import layout_map
-    from keras_flan.distribution.mesh import default_preset
     from keras_flan.distribution.parallel import ModelParallel
 
     mesh = topology_mesh(job.topology, job.axes)
-    place = job.distribution
-    preset = place.preset or default_preset(job.axes)
-    layouts = layout_map(job.family, mesh, preset, sequence=place.sequence)
-    return ModelParallel(layouts)
+    sequence = job.distribution.sequence
+    return ModelParallel(layout_map(model, mesh, job.preset, sequence=sequence))
 
 
-def _model(job: PlannedJob, dtype: str) -> LanguageModel:
-    """Returns the model of a job, as this package trains it, weightless."""
+def _train(job: PlannedJob, layers: int | None = None) -> JitCall:
     import keras
 
-    from keras_flan.models import T5, DecoderOnly, PaLMBackbone
+    from keras_flan.training.start import compile_model, weightless_model
 
-    settings = {**job.size.model_dump(), **job.model.settings()}
-    with keras.StatelessScope(initialize_variables=False):
-        if job.family == "t5":
-            return T5.from_config_values(**settings, dtype=dtype)
-        settings["head_dim"] = settings.pop("key_value_dim")
-        attention = settings.pop("attention", "auto")
-        backbone = PaLMBackbone(**settings, dtype=dtype)
-        return DecoderOnly(backbone, attention=attention)
-
-
-def _train(job: PlannedJob) -> JitCall:
-    from keras_flan.training import Adafactor, TokenCrossentropy
-
-    # Its counters and rates are real, so it comes before the devices that
-    # aren't.
-    optimizer = Adafactor(1e-3)
-    loss = TokenCrossentropy(chunk=job.optimizer.loss_chunk)
-    model = _model(job, "mixed_bfloat16")
-    model.compile(optimizer=optimizer, loss=loss, jit_compile=False)
-    distribution = _setting(job)
+    # Counters and rates of the optimizer are real, so it is made before the
+    # devices that aren't.
+    keras.distribution.set_distribution(None)
+    model = weightless_model(job, layers)
+    compile_model(model, job, jit_compile=False)
+    distribution = _setting(job, model)
     data = job.data
-    shape = data.batch_size, data.input_length, data.target_length
-    batch = packed_rows(model, shape, distribution)
-    return train_program(model, batch, distribution)
+    rows = job.optimizer.accumulation.rows(data.batch_size)
+    shape = rows, data.input_length, data.target_length
+    return train_program(
+        model, packed_rows(model, shape, distribution), distribution
+    )
 
 
 def _decode(job: PlannedJob) -> JitCall:
+    from keras_flan.training.start import weightless_model
+
     data = job.data
-    lengths = data.input_length, data.target_length
-    places = data.batch_size, job.paths, *lengths
-    return decode_program(_model(job, "bfloat16"), places, _setting(job))
+    model = weightless_model(job.changed({"precision": "bfloat16"}))
+    places = data.batch_size, job.paths, data.input_length, data.target_length
+    return decode_program(model, places, _setting(job, model))
 
 
 if __name__ == "__main__":

@@ -11,7 +11,12 @@ from keras_flan.errors import InputError
 # What axes mean is known where weights are laid out on devices.
 from keras_flan.models.roles import Roles
 from keras_flan.tensors import Tensor
-from keras_flan.training.factoring import SHORTEST, Axes, Factoring, factoring
+from keras_flan.training.factoring import (
+    SHORTEST,
+    Axes,
+    Factoring,
+    weight_factoring,
+)
 from keras_flan.training.optimizers import GradientNorm
 
 
@@ -199,7 +204,7 @@ def factorings(
 
     Args:
         variables: What is trained.
-        least: Rows and columns there must be; see `factoring`.
+        least: Rows and columns there must be; see `weight_factoring`.
     """
     roles = Roles()
     return [_factoring(roles, variable, least) for variable in variables]
@@ -211,7 +216,7 @@ def _factoring(roles: Roles, variable: keras.Variable, least: int) -> Factoring:
         names = roles.axes(variable.path, shape)
     except InputError:
         names = None  # another model's, of a like name
-    return factoring(shape, names, least)
+    return weight_factoring(shape, names, least)
 
 
 def _layout(variable: keras.Variable) -> keras.distribution.TensorLayout | None:

@@ -323,6 +323,8 @@ class TrainConfig(JobConfig):
         values = self._placed(here, "output")
         if is_library_name(self.mixture):
             values["records"] = str(here / (self.records or DEFAULT_RECORDS))
+        first = ("output", "mixture", "records")
+        values = {**{key: values[key] for key in first}, **values}
         return yaml.safe_dump(values, sort_keys=False)
 
     def _placed(self, folder: Path, *others: str) -> dict[str, Any]:

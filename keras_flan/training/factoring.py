@@ -41,7 +41,7 @@ class Factoring:
         return sum(math.prod(shape[i] for i in side) for side in sides)
 
 
-def factoring(
+def weight_factoring(
     shape: Sequence[int], names: Sequence[str] | None, least: int = SHORTEST
 ) -> Factoring:
     """Returns how the second moment of a weight is factored.

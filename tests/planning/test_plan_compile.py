@@ -9,36 +9,45 @@ from keras_flan.distribution import plan
 from keras_flan.errors import InputError
 from keras_flan.planning import compiler as plan_compile
 from keras_flan.planning.compiler import compile_job, have_compiler
+from keras_flan.planning.flops import done_flops
+from keras_flan.planning.kernels import kernel_cost
+from keras_flan.training import TrainConfig
 
 needs_compiler = pytest.mark.skipif(
     not have_compiler(), reason="the TPU's compiler (libtpu) isn't installed"
 )
-TINY = {
-    "vocabulary_size": 1024,
-    "num_layers": 2,
-    "num_heads": 6,
-    "hidden_dim": 256,
-    "intermediate_dim": 512,
-    "key_value_dim": 64,
-}
-SHORT = {
-    "data": {"batch_size": 8, "input_length": 256, "target_length": 128},
-    "optimizer": {"loss_chunk": 64},
-    "model": {"query_chunk": 64},
-}
+# Of sizes that ship with the package.
+TINY = {"palm": "palm_test", "t5": "flan_nano"}
 
 
 def tiny(family, **settings):
-    values = {"size": TINY, **SHORT, **settings}
-    return plan(
-        topology="v4:2x2x1", mesh="batch=2,model=4", family=family, **values
-    ).job
+    """A run's job, as a YAML gives it."""
+    config = TrainConfig.model_validate(
+        {
+            "output": "run",
+            "mixture": "cot_only",
+            "vocabulary": "vocabulary.model",
+            "precision": "mixed_bfloat16",
+            "model": {"init": TINY[family]},
+            "data": {
+                "batch_size": 8,
+                "input_length": 256,
+                "target_length": 128,
+            },
+        }
+    )
+    return plan(config, "v4:2x2x1", "batch=2,model=2", **settings).job
 
 
 def test_without_the_compiler_the_extra_is_named(monkeypatch):
     monkeypatch.setattr(plan_compile, "have_compiler", lambda: False)
     with pytest.raises(InputError, match=r"pip install 'keras_flan\[tpu\]'"):
         plan("flan_t5_small", compile=True)
+
+
+def test_gpus_are_planned_by_arithmetic_alone():
+    with pytest.raises(InputError, match="a GPU, whose compiler needs one"):
+        plan("flan_t5_small", "a100-80:8", compile=True)
 
 
 @pytest.mark.parametrize(
@@ -82,9 +91,9 @@ def test_both_sides_of_both_families_compile(family, side):
 @pytest.mark.slow
 @needs_compiler
 def test_what_does_not_fit_is_refused_by_the_compiler():
-    """A wide model: the weights alone are more than a core has."""
-    wide = {**TINY, "hidden_dim": 16384, "intermediate_dim": 65536}
-    said = compile_job(tiny("palm", size=wide, distribution={"preset": "data"}))
+    """The weights alone are more than a chip has."""
+    made = plan("flan_palm_8b", "v5e:1x1", data={"batch_size": 1})
+    said = compile_job(made.job)
     assert not said["fits"]
     assert "RESOURCE_EXHAUSTED" in said["message"]
     assert said["bytes_per_device"]["total"] > 16 * 2**30
@@ -93,7 +102,12 @@ def test_what_does_not_fit_is_refused_by_the_compiler():
 @pytest.mark.slow
 @needs_compiler
 def test_a_job_of_the_paper_compiles_and_fits_as_estimated():
-    made = plan("flan_t5_small", "v4:2x2x1", "batch=8", compile=True)
+    """Its seconds are counted too: every product of every layer."""
+    made = plan("flan_t5_small", "v4:2x2x1", "batch=4", compile=True)
     assert made.fits and made.compiler["fits"]
     held = made.compiler["bytes_per_device"]["total"]
     assert made.memory.total == pytest.approx(held, rel=0.2)
+    done = done_flops(made.job) / made.job.slice.devices
+    flops = made.compiler["cost"]["flops"] + kernel_cost(made.job)[0]
+    assert flops == pytest.approx(done, rel=0.2)
+    assert made.step_seconds == made.compiled_seconds > 0

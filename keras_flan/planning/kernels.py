@@ -1,0 +1,79 @@
+"""Which kernel a job's attention runs, and what it does and moves."""
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from keras_flan.models.kernels.cost import attention_cost
+from keras_flan.planning.jobs import PlannedJob
+
+
+class Attention(NamedTuple):
+    """One attention of a layer, on a device.
+
+    Attributes:
+        queries: Places of a row that attend.
+        keys: Places that are attended to.
+        causal: Whether only earlier places are seen.
+    """
+
+    queries: int
+    keys: int
+    causal: bool
+
+
+def attentions(job: PlannedJob) -> Iterator[Attention]:
+    """Yields what each layer attends to."""
+    inputs, targets = job.data.input_length, job.data.target_length
+    if job.shape.decoder_only:
+        yield Attention(inputs + targets, inputs + targets, True)
+        return
+    yield Attention(inputs, inputs, False)
+    yield Attention(targets, targets, True)
+    yield Attention(targets, inputs, False)
+
+
+def kernel_of(job: PlannedJob) -> str | None:
+    """Returns the kernel that a training job's attention runs, if any.
+
+    As `LanguageModel.chosen_attention` does on the job's devices.
+    """
+    setting = job.model.attention
+    if setting == "einsum" or job.side != "train":
+        return None
+    gpu = job.slice.chip.gpu
+    fitting = [k for k in job.shape.kernels if (k == "cudnn") == gpu]
+    if setting != "auto":
+        fitting = [k for k in fitting if k == setting]
+    return fitting[0] if fitting else None
+
+
+def kernel_cost(job: PlannedJob) -> tuple[float, float]:
+    """Returns a step's operations and bytes in kernels, on a device.
+
+    Zeros without a kernel. The compiler leaves both out.
+    """
+    kind = kernel_of(job)
+    flops = moved = 0.0
+    if kind is None:
+        return flops, moved
+    shape = job.shape
+    parts = 1 if "model" not in job.split.values() else job.axes.size("model")
+    calls = [True] + ([False] if job.model.remat else [])
+    for its in attentions(job):
+        for training in calls:
+            done = attention_cost(
+                kind,
+                rows=job.rows,
+                heads=-(-shape.num_heads // parts),
+                kv_heads=max(1, shape.num_key_value_heads // parts),
+                queries=its.queries,
+                keys=its.keys,
+                width=shape.head_dim,
+                causal=its.causal,
+                training=training,
+                bytes_per_number=job.compute_bytes,
+            )
+            flops += done[0]
+            moved += done[1]
+    times = shape.num_layers * job.optimizer.accumulate
+    return times * flops, times * moved
