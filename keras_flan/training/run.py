@@ -30,11 +30,7 @@ from keras_flan.training.run_folder import (
     save_trained,
     write_metrics,
 )
-from keras_flan.training.start import (
-    compile_model,
-    start_devices,
-    start_model,
-)
+from keras_flan.training.start import compile_model, start_devices, start_model
 from keras_flan.training.steps import profiled_steps
 from keras_flan.training.telemetry import Telemetry
 
