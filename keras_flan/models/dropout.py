@@ -7,7 +7,7 @@ number's place and a key, so it can be made again anywhere: in the backward
 pass, for some queries of a row, and the same on every backend.
 """
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import keras
 from keras import ops
@@ -48,13 +48,49 @@ class Dropout:
                 (its last axis but one), if `x` is a part of a larger tensor.
             rows: The rows of that tensor.
         """
-        if self.key is None or not self.rate:
+        drop = self.at(site)
+        if drop is None:
             return x
-        kept = _bits(ops.shape(x), self.key, site, start, rows)
-        # Signed numbers: the lowest `rate` of 2**32 of them are dropped.
-        kept = kept >= _signed(round(self.rate * 2**32) - 2**31)
+        place = _places(ops.shape(x), start, rows)
+        kept = is_kept(place, drop.key, drop.rate)
         scaled = x * ops.cast(1.0 / (1.0 - self.rate), x.dtype)
         return ops.where(kept, scaled, ops.zeros_like(x))
+
+    def at(self, site: int) -> "Drop | None":
+        """Returns what a kernel needs to drop the same numbers itself."""
+        if self.key is None or not self.rate:
+            return None
+        # Of each round one key: masks of two keys are not shifts of each other.
+        key = _mix(self.key + _signed((site + 1) * _GOLDEN))
+        return Drop(self.rate, key)
+
+
+class Drop(NamedTuple):
+    """Dropout at one site.
+
+    Attributes:
+        rate: Which part is dropped.
+        key: int32 `(2,)`, for `is_kept`.
+    """
+
+    rate: float
+    key: Tensor
+
+
+def is_kept(place: Tensor, key: Any, rate: float) -> Tensor:
+    """Which numbers stay; for kernels that make a tensor in parts.
+
+    Args:
+        place: int32, where each number lies in its flat tensor, modulo 2**32.
+        key: Two int32, of `Drop`.
+        rate: Which part is dropped.
+    """
+    x = (place ^ key[0]) * _FIRST
+    x = (x ^ _shifted(x, 15)) + key[1]
+    # The high bits decide; they need no last shift.
+    x = x * _signed(_SECOND)
+    # Signed numbers: the lowest `rate` of 2**32 of them are dropped.
+    return x >= _signed(round(rate * 2**32) - 2**31)
 
 
 def layer_keys(seed: Tensor, num_layers: int) -> Tensor:
@@ -71,30 +107,23 @@ def layer_keys(seed: Tensor, num_layers: int) -> Tensor:
     return ops.stack([first ^ second, second], axis=1)
 
 
-def _bits(
-    shape: Any, key: Tensor, site: int, start: Tensor | int, rows: int | None
-) -> Tensor:
-    """A random int32 for each place of a tensor."""
+def _places(shape: Any, start: Tensor | int, rows: int | None) -> Tensor:
+    """Where each number of a tensor lies, int32."""
     *lead, count, width = shape
     rows = count if rows is None else rows
     place = ops.arange(width, dtype="int32")
     stride = width
-    index = (ops.arange(count, dtype="int32") + start)[:, None] * _wrapped(
+    index = (ops.arange(count, dtype="int32") + start)[:, None] * wrapped(
         stride
     )
     place = place + index
     stride = stride * rows
     for size in reversed(lead):
         axes = (1,) * len(place.shape)
-        index = ops.arange(size, dtype="int32") * _wrapped(stride)
+        index = ops.arange(size, dtype="int32") * wrapped(stride)
         place = place[None] + ops.reshape(index, (-1, *axes))
         stride = stride * size
-    # Of each round one key: masks of two keys are not shifts of each other.
-    key = _mix(key + _signed((site + 1) * _GOLDEN))
-    x = (place ^ key[0]) * _FIRST
-    x = (x ^ _shifted(x, 15)) + key[1]
-    # The high bits decide; they need no last shift.
-    return x * _signed(_SECOND)
+    return place
 
 
 def _mix(x: Tensor) -> Tensor:
@@ -113,7 +142,7 @@ def _signed(value: int) -> int:
     return (value + 2**31) % 2**32 - 2**31
 
 
-def _wrapped(stride: Tensor | int) -> Tensor | int:
+def wrapped(stride: Tensor | int) -> Tensor | int:
     """A stride that may pass 32 bits, or be known at run time only."""
     return _signed(stride) if isinstance(stride, int) else stride
 

@@ -183,11 +183,16 @@ class LanguageModel(keras.Model):
         Raises:
             InputError: If a kernel was asked for by name and can't serve.
         """
-        obstacle = self.kernel_obstacle(length, training)
-        return choose(self.attention, self.kernels, obstacle)
+        return choose(
+            self.attention,
+            self.kernels,
+            lambda form: self.kernel_obstacle(form, length, training),
+        )
 
-    def kernel_obstacle(self, length: int | None, training: bool) -> str | None:
-        """Returns why no kernel can serve this model, if that is so."""
+    def kernel_obstacle(
+        self, form: str, length: int | None, training: bool
+    ) -> str | None:
+        """Returns why a kernel can't serve this model, if that is so."""
         return None
 
     def compile(

@@ -22,6 +22,7 @@ from keras_flan.generation.decoding import decode
 from keras_flan.generation.sampling_settings import Sampling
 from keras_flan.models import T5, DecoderOnly, PaLMBackbone, add_lora
 from keras_flan.models.adapters.base import adapter_of
+from keras_flan.models.kernels.choice import interpreted
 from keras_flan.training import (
     Adafactor,
     Profile,
@@ -32,7 +33,10 @@ from keras_flan.training import (
 VOCABULARY, BATCH, LENGTH, STEPS = 128, 8, 12, 5
 
 
-def t5():
+KERNELS = {"t5": "pallas", "palm": "splash", "llama": "splash"}
+
+
+def t5(**settings):
     return T5.from_config_values(
         vocabulary_size=VOCABULARY,
         num_layers=1,
@@ -40,15 +44,16 @@ def t5():
         hidden_dim=32,
         intermediate_dim=64,
         dropout=0.0,
+        **settings,
     )
 
 
-def palm():
+def palm(**settings):
     backbone = PaLMBackbone(VOCABULARY, 2, 4, 32, 64, head_dim=8)
-    return DecoderOnly(backbone)
+    return DecoderOnly(backbone, **settings)
 
 
-def llama():
+def llama(**settings):
     backbone = keras_hub.models.LlamaBackbone(
         vocabulary_size=VOCABULARY,
         num_layers=1,
@@ -57,7 +62,7 @@ def llama():
         hidden_dim=32,
         intermediate_dim=64,
     )
-    return DecoderOnly(backbone)
+    return DecoderOnly(backbone, **settings)
 
 
 FAMILIES = {"t5": t5, "palm": palm, "llama": llama}
@@ -82,10 +87,10 @@ def batches(family):
         yield x, ids[2], rng.integers(0, 2, shape).astype("float32")
 
 
-def start(family, lora=False):
+def start(family, lora=False, **settings):
     """The same model in every case."""
     keras.utils.set_random_seed(3)
-    model = FAMILIES[family]()
+    model = FAMILIES[family](**settings)
     if lora:
         add_lora(model, rank=2, targets="all")
         # Else the second factor is zero and the first learns nothing.
@@ -152,6 +157,22 @@ def cases(family, lora, presets):
     return found
 
 
+def kernels(family):
+    """Losses with a kernel of attention, which is interpreted."""
+    found = {}
+    for name, mesh, preset, kwargs in KERNEL_PRESETS:
+        if preset == "data":
+            distribution = keras.distribution.DataParallel(
+                device_mesh=device_mesh(mesh), auto_shard_dataset=False
+            )
+        else:
+            distribution = parallel(mesh, preset, **kwargs)
+        with distribution.scope(), interpreted():
+            model = start(family, attention=KERNELS[family])
+            found[name] = fit(model, family)
+    return found
+
+
 def checkpoints(family):
     """Losses after a checkpoint of a 2 x 4 mesh, on other meshes.
 
@@ -215,12 +236,21 @@ PRESETS = [
 ]
 
 
+# Eight devices can't divide four heads.
+KERNEL_PRESETS = [
+    ("data", "batch=8", "data", {}),
+    ("sequence", "batch=2,model=4", "fsdp+model", {"sequence": True}),
+    ("odd", "batch=1,model=8", "model", {}),
+]
+
+
 def main():
     """Prints a line of JSON for each case, as it is done."""
     for family in sys.argv[1:]:
         for name, run in (
             (family, lambda f: cases(f, False, PRESETS)),
             (f"{family} lora", lambda f: cases(f, True, PRESETS)),
+            (f"{family} kernels", kernels),
             (f"{family} checkpoints", checkpoints),
             (f"{family} paths", paths),
         ):

@@ -41,6 +41,13 @@ def test_five_steps_have_the_losses_of_one_device(found, family):
 
 
 @pytest.mark.parametrize("family", FAMILIES)
+def test_kernels_have_the_losses_of_the_plain_form(found, family):
+    expected = found[family]["data"]["losses"]
+    for name, losses in found[f"{family} kernels"].items():
+        assert near(losses, expected), name
+
+
+@pytest.mark.parametrize("family", FAMILIES)
 def test_devices_hold_parts_of_weights(found, family):
     embedding = "token_embedding/embeddings"
     parts = {"data": 1, "fsdp": 8, "model": 2, "fsdp+model": 8}

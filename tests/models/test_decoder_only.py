@@ -269,10 +269,11 @@ def test_presets_round_trip(family, tmp_path):
         vocabulary = train_vocabulary(["abc def"] * 9, 267, tmp_path / "v")
     else:
         vocabulary = HubVocabulary(gemma_tokenizer(tmp_path))
-    model = DecoderOnly(hub, vocabulary, separate=False)
+    model = DecoderOnly(hub, vocabulary, separate=False, attention="splash")
     save(model, tmp_path / "model")
     again = load(tmp_path / "model")
     assert isinstance(again, DecoderOnly)
+    assert again.attention == "auto"  # It is of these devices.
     assert not again.separate
     assert isinstance(again.vocabulary, type(vocabulary))
     ids = vocabulary.encode("abc fed")

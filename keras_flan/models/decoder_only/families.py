@@ -31,12 +31,15 @@ class Pass(NamedTuple):
         training: Whether dropout is on.
         remat: Whether to compute activations again in the backward pass, see
             `keras_flan.models.remat`; `None` as the backbone says.
+        by_heads: Whether the attention wants its queries split by heads
+            over the devices, also where they share one head of keys.
     """
 
     positions: Tensor
     attention: Callable[..., tuple[Tensor, Any]]
     training: bool = False
     remat: Remat = None
+    by_heads: bool = False
 
 
 class Family:
@@ -44,7 +47,12 @@ class Family:
 
     Args:
         backbone: A keras-hub backbone.
+
+    Attributes:
+        drops_weights: Whether dropout takes attention weights too.
     """
+
+    drops_weights = False
 
     def __init__(self, backbone: Any):
         self.backbone = backbone
@@ -141,6 +149,8 @@ class Llama(Family):
 
 class Gemma(Family):
     """Gemma 1 and 2."""
+
+    drops_weights = True
 
     def embed(self, token_ids: Tensor, training: bool = False) -> Tensor:
         x = self.backbone.token_embedding(token_ids)

@@ -1,6 +1,8 @@
 """Decoder-only models for packed batches, on keras-hub's weights."""
 
+import functools
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +28,7 @@ from keras_flan.tensors import Tensor, Tensors
 
 # What a folder holds besides keras-hub's own files.
 _FILE = "decoder_only.json"
+_SOFT_CAP = "attention_logit_soft_cap"  # Gemma's
 
 
 @keras.saving.register_keras_serializable(package="keras_flan")
@@ -96,7 +99,7 @@ class DecoderOnly(LanguageModel):
 
     decoder_only = True
     own_settings = ("bidirectional_prefix", "separate", "remat", "attention")
-    kernels = ()
+    kernels = ("splash", "cudnn")
 
     def __init__(
         self,
@@ -136,13 +139,31 @@ class DecoderOnly(LanguageModel):
                     "Expected 'prefix_mask' among the inputs of a model with "
                     f"a bidirectional prefix. Received: {sorted(inputs)}"
                 )
+        form = self.chosen_attention(segment_ids.shape[1], training).form
+        kernel = None
+        if form != "einsum":
+            kernel = functools.partial(_kernel(form), segment_ids=segment_ids)
         x, _ = self.run_packed(
             inputs["token_ids"],
             block_causal(segment_ids, prefix_mask),
             positions=inputs.get("positions"),
             training=training,
+            kernel=kernel,
         )
         return self.family.normalise(x)
+
+    def kernel_obstacle(
+        self, form: str, length: int | None, training: bool
+    ) -> str | None:
+        if self.bidirectional_prefix:
+            return "the inputs of an example see each other in both directions"
+        if training and self.family.drops_weights and self.backbone.dropout:
+            return "dropout takes attention weights; set model.dropout to 0"
+        if form == "cudnn" and self.compute_dtype == "float32":
+            return "it needs precision bfloat16 or mixed_bfloat16"
+        if form == "cudnn" and getattr(self.backbone, _SOFT_CAP, None):
+            return "it has no soft cap of scores"
+        return None
 
     def run_packed(
         self,
@@ -151,6 +172,7 @@ class DecoderOnly(LanguageModel):
         positions: Tensor | None = None,
         training: bool = False,
         keep: bool = False,
+        kernel: Callable[..., Tensor] | None = None,
     ) -> tuple[Tensor, Any]:
         """Runs the layers on whole rows.
 
@@ -160,6 +182,9 @@ class DecoderOnly(LanguageModel):
             positions: int `(batch, length)`; default 0, 1, 2, ...
             training: Whether dropout is on.
             keep: Whether to return keys and values too.
+            kernel: What attends instead of `attend`, and knows the mask:
+                a function of query, key, value, `scale`, `window` and
+                `soft_cap`.
 
         Returns:
             The output of the last layer `(batch, length, hidden_dim)`, and
@@ -175,14 +200,20 @@ class DecoderOnly(LanguageModel):
             value: Tensor,
             _: Any,
             window: int | None = None,
+            dropout: Callable[[Tensor], Tensor] | None = None,
             **settings: Any,
         ) -> tuple[Tensor, Any]:
-            seen = within_window(mask, place, place, window)
-            out = attend(query, key, value, seen, **settings)
+            if kernel is not None:
+                out = kernel(query, key, value, window=window, **settings)
+            else:
+                seen = within_window(mask, place, place, window)
+                settings["dropout"] = dropout
+                out = attend(query, key, value, seen, **settings)
             return out, (key, value) if keep else ()
 
         x = self.family.embed(token_ids, training=training)
-        how = Pass(positions, attention, training, self.remat)
+        by_heads = kernel is not None
+        how = Pass(positions, attention, training, self.remat, by_heads)
         return self.family.run(x, how)
 
     def logits(self, x: Tensor) -> Tensor:
@@ -212,6 +243,17 @@ class DecoderOnly(LanguageModel):
             tokenizer = PaLMTokenizer(self.vocabulary.proto)
             tokenizer.save_to_preset(str(preset_dir))
         write_json(preset_dir / _FILE, settings)
+
+
+def _kernel(form: str) -> Callable[..., Tensor]:
+    """Returns a kernel's function; imports JAX, which others need not have."""
+    if form == "splash":
+        from keras_flan.models.kernels.splash import splash_attention
+
+        return splash_attention
+    from keras_flan.models.kernels.cudnn import cudnn_attention
+
+    return cudnn_attention
 
 
 def read_preset(

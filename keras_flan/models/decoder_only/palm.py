@@ -276,6 +276,8 @@ class PaLMDecoder(keras.layers.Layer):
     def _block(
         self, x: Tensor, weights: Tensors, cache: Any, how: Pass
     ) -> tuple[Tensor, Any]:
+        """Runs one layer; see `families.Family.block`."""
+
         def project(inputs: Tensor, name: str) -> Tensor:
             return self.kernels[name].project(inputs, weights[name])
 
@@ -289,7 +291,9 @@ class PaLMDecoder(keras.layers.Layer):
         normed = constrain(_layer_norm(x, weights["scale"]), "residual")
         normed = constrain(normed, "block_input")
         query = constrain(project(normed, "query"), "heads", "head")
-        query = rotate(constrain(query, "one_key_queries"))
+        # A kernel takes whole rows.
+        split = ("queries", "one_key_queries")[not how.by_heads :]
+        query = rotate(constrain(query, *split))
         key = constrain(project(normed, "key"), "block_input")
         value = constrain(project(normed, "value"), "block_input")
         attended, out = how.attention(
@@ -299,7 +303,7 @@ class PaLMDecoder(keras.layers.Layer):
             cache,
             scale=self.head_dim**-0.5,
         )
-        attended = constrain(attended, "one_key_queries")
+        attended = constrain(attended, *split)
         attended = constrain(attended, "heads", "head")
         gate = constrain(project(normed, "feedforward_gate"), "hidden")
         hidden = project(normed, "feedforward_intermediate")

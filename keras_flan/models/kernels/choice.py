@@ -2,7 +2,7 @@
 
 import contextlib
 import contextvars
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Literal, NamedTuple, get_args
 
 from keras_flan.errors import InputError, did_you_mean
@@ -56,38 +56,43 @@ def check_attention(setting: str, kernels: Sequence[str], owner: str) -> str:
 
 
 def choose(
-    setting: str, kernels: Sequence[str], obstacle: str | None
+    setting: str, kernels: Sequence[str], obstacle: Callable[[str], str | None]
 ) -> Chosen:
     """Returns the form that runs.
 
     Args:
         setting: Of `check_attention`.
         kernels: Those that the family has.
-        obstacle: Why no kernel can serve this model, or `None`.
+        obstacle: Why a kernel can't serve this model, if that is so.
 
     Raises:
         InputError: If a kernel was asked for by name and can't serve.
 
     Example:
-        >>> str(choose("auto", ("splash", "cudnn"), None))
-        'einsum (no TPU or GPU)'
+        >>> str(choose("auto", ("splash", "cudnn"), lambda form: None))
+        'einsum (no TPU)'
     """
     if setting == "einsum":
         return Chosen("einsum", "as set")
     here = target_platform()
-    named = [setting] if setting != "auto" else kernels
-    fitting = [name for name in named if _PLATFORMS[name] == here]
-    if not fitting:
-        wanted = [_PLATFORMS[name].upper() for name in named]
-        obstacle = f"no {' or '.join(wanted)}"
-        if here not in ("cpu", "gpu", "tpu"):
-            obstacle = f"kernels need JAX, found {here}"
-    if obstacle is None:
-        return Chosen(fitting[0], "as set" if setting != "auto" else here)
+    # cuDNN's refuses some GPUs and was never measured here: by name only.
+    named = [k for k in kernels if k != "cudnn"]
+    if setting != "auto":
+        named = [setting]
+    form = next((k for k in named if _PLATFORMS[k] == here), None)
+    if form is not None:
+        problem = obstacle(form)
+    elif here in ("cpu", "gpu", "tpu"):
+        problem = "no " + " or ".join(_PLATFORMS[k].upper() for k in named)
+    else:
+        problem = f"kernels need JAX, found {here}"
+    if form is not None and problem is None:
+        why = "as set" if setting != "auto" else f"on a {here.upper()}"
+        return Chosen(form, why)
     if setting == "auto":
-        return Chosen("einsum", obstacle)
+        return Chosen("einsum", str(problem))
     raise InputError(
-        f"attention: {setting!r} can't be used: {obstacle}; set "
+        f"attention: {setting!r} can't be used: {problem}; set "
         "model.attention to auto or einsum"
     )
 

@@ -9,18 +9,23 @@ import math
 # Rows of statistics are float32; JAX's kernel writes each number 128 times.
 _FLOAT, _LANES = 4, 128
 _LARGEST = 512
+_VECTOR_MEMORY = 15 * 2**20
 
 
-def block_size(length: int) -> int:
+def block_size(length: int, largest: int = _LARGEST) -> int:
     """Returns the side of the blocks in which a row of a length is worked on.
 
     The largest of 512, 256 and 128 that makes a row at most an eighth longer.
+
+    Args:
+        length: Of the row.
+        largest: No block is larger.
 
     Example:
         >>> block_size(2560), block_size(640), block_size(100)
         (512, 128, 128)
     """
-    size = _LARGEST
+    size = largest
     while size > _LANES and padded(length, size) * 8 > length * 9:
         size //= 2
     return size
@@ -29,6 +34,46 @@ def block_size(length: int) -> int:
 def padded(length: int, block: int) -> int:
     """Returns the length in whole blocks."""
     return math.ceil(length / block) * block
+
+
+def flash_blocks(
+    queries: int,
+    keys: int,
+    width: int,
+    *,
+    bytes_per_number: int = 2,
+    biased: bool = True,
+) -> tuple[int, int] | None:
+    """Returns the blocks of queries and of keys of the kernel `pallas`.
+
+    Whole rows of a head stay in the chip's vector memory, of which a v4 has
+    16 MiB: blocks become smaller until all fits.
+
+    Args:
+        queries: Places of a row that attend.
+        keys: Places that are attended to.
+        width: Of a head.
+        bytes_per_number: Of queries, keys and values.
+        biased: Whether there is a bias by distance.
+
+    Returns:
+        Two sizes, or `None` if rows are too long.
+    """
+    for largest in (_LARGEST, _LARGEST // 2, _LANES):
+        block = block_size(queries, largest), block_size(keys, largest)
+        long, source = padded(queries, block[0]), padded(keys, block[1])
+        distances = long + source if biased else 0
+        # The larger of the two passes: what is read and written has two
+        # buffers, and the compiler wants room for some tiles of scores.
+        backward = 6 * long * bytes_per_number + 4 * long
+        backward += 8 * block[1] * bytes_per_number + 8 * block[1]
+        forward = 4 * (source + block[0]) * bytes_per_number
+        taken = max(width, 8) * max(forward, backward)
+        taken += _FLOAT * (2 * _LANES + 4 * 8) * distances
+        taken += _FLOAT * 6 * (8 * long + block[0] * block[1])
+        if taken <= _VECTOR_MEMORY:
+            return block
+    return None
 
 
 def attention_cost(

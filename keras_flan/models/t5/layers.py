@@ -21,19 +21,26 @@ _SELF_WEIGHTS, _SELF, _CROSS_WEIGHTS, _CROSS, _INNER, _OUTER = range(6)
 
 
 class Seen(NamedTuple):
-    """What a side sees of itself, and how it attends.
+    """What a side sees of itself or of the other, and how it attends.
 
     Args:
-        mask: bool `(batch, length, length)`, the keys that a query sees.
-        bias: `(heads, 2 * length - 1)`, of `distance_bias`.
+        segments: int `(batch, queries)` and `(batch, keys)`; 0 is padding.
+        causal: Whether keys behind their query are hidden.
+        mask: bool `(batch, queries, keys)`, the keys that a query sees, which
+            is what the two say.
+        bias: `(heads, 2 * length - 1)`, of `distance_bias`, or `None`.
         drop: A `Dropout`.
         chunk: Queries that attend at a time; `None` for all.
+        form: `pallas`, or `einsum`, which alone reads `mask` and `chunk`.
     """
 
+    segments: tuple[Tensor, Tensor]
+    causal: bool
     mask: Tensor
-    bias: Tensor
+    bias: Tensor | None = None
     drop: Dropout = _KEEP
     chunk: int | None = None
+    form: str = "einsum"
 
 
 def encoder_layer(layer: Any, x: Tensor, own: Seen) -> Tensor:
@@ -53,7 +60,7 @@ def encoder_layer(layer: Any, x: Tensor, own: Seen) -> Tensor:
 
 
 def decoder_layer(
-    layer: Any, x: Tensor, own: Seen, encoded: Tensor, cross_mask: Tensor
+    layer: Any, x: Tensor, own: Seen, encoded: Tensor, other: Seen
 ) -> Tensor:
     """Runs one layer of the decoder.
 
@@ -62,7 +69,7 @@ def decoder_layer(
         x: `(batch, length, hidden_dim)`.
         own: Of the decoder.
         encoded: `(batch, input_length, hidden_dim)`.
-        cross_mask: bool `(batch, length, input_length)`.
+        other: What it sees of the encoder.
 
     Returns:
         `(batch, length, hidden_dim)`.
@@ -74,9 +81,8 @@ def decoder_layer(
         layer.cross_attention,
         constrain(normed, "block_input"),
         encoded,
-        cross_mask,
-        dropout=lambda w, *where: drop(w, _CROSS_WEIGHTS, *where),
-        chunk=own.chunk,
+        other,
+        _CROSS_WEIGHTS,
     )
     x = x + drop(attended, _CROSS)
     x = x + feed_forward(layer, x, drop)
@@ -86,30 +92,41 @@ def decoder_layer(
 def _self_attention(layer: Any, x: Tensor, own: Seen) -> Tensor:
     x = rms_norm(layer.self_attention_layer_norm, x)
     x = constrain(x, "block_input")
-    attended = _attention(
-        layer.self_attention,
-        x,
-        x,
-        own.mask,
-        bias=own.bias,
-        dropout=lambda w, *where: own.drop(w, _SELF_WEIGHTS, *where),
-        chunk=own.chunk,
-    )
+    attended = _attention(layer.self_attention, x, x, own, _SELF_WEIGHTS)
     return own.drop(attended, _SELF)
 
 
 def _attention(
-    attention: Any, x: Tensor, source: Tensor, mask: Tensor, **settings: Any
+    attention: Any, x: Tensor, source: Tensor, seen: Seen, site: int
 ) -> Tensor:
     """T5's attention: its scores are not scaled by 1/sqrt(width)."""
     query = split_heads(attention, attention.query_projector(x))
-    output = attend_by_chunks(
-        constrain(query, "queries"),
-        split_heads(attention, attention.key_projector(source)),
-        split_heads(attention, attention.value_projector(source)),
-        mask,
-        **settings,
-    )
+    query = constrain(query, "queries")
+    key = split_heads(attention, attention.key_projector(source))
+    value = split_heads(attention, attention.value_projector(source))
+    if seen.form == "pallas":
+        # Imports JAX, which other backends need not have started.
+        from keras_flan.models.kernels.flash import flash_attention
+
+        output = flash_attention(
+            query,
+            key,
+            value,
+            *seen.segments,
+            causal=seen.causal,
+            bias=seen.bias,
+            drop=seen.drop.at(site),
+        )
+    else:
+        output = attend_by_chunks(
+            query,
+            key,
+            value,
+            seen.mask,
+            bias=seen.bias,
+            dropout=lambda w, *where: seen.drop(w, site, *where),
+            chunk=seen.chunk,
+        )
     return attention.output_projector(merge_heads(output))
 
 

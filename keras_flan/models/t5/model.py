@@ -10,10 +10,11 @@ from keras import ops
 from keras_flan.data.vocabularies.sentencepiece import Vocabulary
 from keras_flan.models.activation_layouts import constrain
 from keras_flan.models.adapters.base import merged
-from keras_flan.models.attention import same_segment
+from keras_flan.models.attention import block_causal, same_segment
 from keras_flan.models.backbones import quiet_masks
 from keras_flan.models.dropout import Dropout, layer_keys, seed_generator
 from keras_flan.models.kernels.choice import check_attention
+from keras_flan.models.kernels.cost import flash_blocks
 from keras_flan.models.language_model import LanguageModel
 from keras_flan.models.remat import Remat, check_remat, rematerialise
 from keras_flan.models.stacking import scan_layers
@@ -103,7 +104,7 @@ class T5(LanguageModel):
 
     decoder_only = False
     own_settings = ("scan", "remat", "query_chunk", "attention")
-    kernels = ()
+    kernels = ("pallas",)
 
     def __init__(
         self,
@@ -223,11 +224,10 @@ class T5(LanguageModel):
             keys: Of dropout, if they are drawn already.
         """
         keys = self._keys(training) if keys is None else keys
-        mask = same_segment(segment_ids, segment_ids)
+        own = self._seen(segment_ids, segment_ids)
 
         def block(layer: Any, x: Tensor, drop: Dropout, bias: Tensor) -> Tensor:
-            own = Seen(mask, bias, drop, self.query_chunk)
-            return encoder_layer(layer, x, own)
+            return encoder_layer(layer, x, own._replace(bias=bias, drop=drop))
 
         bias = self.distance_bias("encoder", ops.shape(token_ids)[1])
         return self._run("encoder", block, token_ids, keys, bias)
@@ -253,19 +253,46 @@ class T5(LanguageModel):
             keys: As for `encode`.
         """
         keys = self._keys(training) if keys is None else keys
-        position = ops.arange(ops.shape(token_ids)[1])
-        causal = position[:, None] >= position[None, :]
-        mask = ops.logical_and(same_segment(segment_ids, segment_ids), causal)
-        cross_mask = same_segment(segment_ids, encoder_segments)
+        own = self._seen(segment_ids, segment_ids, causal=True)
+        other = self._seen(segment_ids, encoder_segments)
 
         def block(
             layer: Any, x: Tensor, drop: Dropout, bias: Tensor, encoded: Tensor
         ) -> Tensor:
-            own = Seen(mask, bias, drop, self.query_chunk)
-            return decoder_layer(layer, x, own, encoded, cross_mask)
+            return decoder_layer(
+                layer,
+                x,
+                own._replace(bias=bias, drop=drop),
+                encoded,
+                other._replace(drop=drop),
+            )
 
         bias = self.distance_bias("decoder", ops.shape(token_ids)[1])
         return self._run("decoder", block, token_ids, keys, bias, encoded)
+
+    def _seen(
+        self, queries: Tensor, keys: Tensor, causal: bool = False
+    ) -> Seen:
+        """Returns what the queries of some segments see of keys of others."""
+        length = max(queries.shape[1] or 0, keys.shape[1] or 0)
+        mask = block_causal(queries) if causal else same_segment(queries, keys)
+        return Seen(
+            (queries, keys),
+            causal,
+            mask,
+            chunk=self.query_chunk,
+            form=self.chosen_attention(length).form,
+        )
+
+    def kernel_obstacle(
+        self, form: str, length: int | None, training: bool
+    ) -> str | None:
+        size = 2 if self.compute_dtype == "bfloat16" else 4
+        width = self.backbone.key_value_dim
+        blocks = flash_blocks(
+            length or 1, length or 1, width, bytes_per_number=size
+        )
+        return None if blocks else f"rows of {length} are too long for it"
 
     def _run(
         self,
