@@ -119,7 +119,11 @@ def shape_of(model: "LanguageModel") -> ModelShape:
         vocabulary_size=sizes["vocab"],
         weights=weights,
         dropout=backbone.dropout,
-        kernels=() if model.kernel_obstacle(None, True) else model.kernels,
+        kernels=tuple(
+            kernel
+            for kernel in model.kernels
+            if not model.kernel_obstacle(kernel, None, training=True)
+        ),
     )
 
 
