@@ -12,6 +12,29 @@ class InputError(ValueError):
     """
 
 
+class Interrupted(KeyboardInterrupt):
+    """A training that a signal stopped, after the step at hand.
+
+    Args:
+        message: What was kept, and how to go on.
+        signal: The number of the signal: 2 (SIGINT, from Ctrl-C) or 15
+            (SIGTERM). The command line exits with 128 more.
+
+    Example:
+
+    ```python
+    try:
+        train(config)
+    except Interrupted as stopped:
+        print(stopped)
+    ```
+    """
+
+    def __init__(self, message: str, signal: int):
+        super().__init__(message)
+        self.signal = signal
+
+
 def did_you_mean(name: str, choices: Iterable[str]) -> str:
     """Returns `" Did you mean 'x'?"`, or the choices if none is close.
 

@@ -1,6 +1,10 @@
 """Commands that make models: train, convert, quickstart."""
 
+import contextlib
 import enum
+import signal
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated
 
@@ -8,7 +12,7 @@ import typer
 
 from keras_flan.cli.options import Json, Quiet
 from keras_flan.cli.printing import print_json
-from keras_flan.errors import InputError
+from keras_flan.errors import InputError, Interrupted
 
 app = typer.Typer()
 
@@ -60,15 +64,19 @@ def train(
 ) -> None:
     """Finetune a model on a mixture with `model.fit`.
 
-    A run that was killed goes on when it is started again.
+    A run that was stopped or killed goes on when it is started again. Ctrl-C
+    and SIGTERM stop it after the step at hand, with a checkpoint.
     """
-    from keras_flan.training.config import TrainConfig
-    from keras_flan.training.run import train
+    with _ends_at_once():
+        from keras_flan.training.config import TrainConfig
+        from keras_flan.training.run import train
 
-    result = train(
-        TrainConfig.from_yaml(config, overrides or [], recipe),
-        quiet=quiet or json_,
-    )
+        settings = TrainConfig.from_yaml(config, overrides or [], recipe)
+        try:
+            result = train(settings, quiet=quiet or json_)
+        except Interrupted as stopped:
+            print(f"keras-flan: {stopped}", file=sys.stderr)
+            raise typer.Exit(128 + stopped.signal) from None
     if json_:
         print_json(result)
     else:
@@ -78,6 +86,24 @@ def train(
             f"{result['steps']} steps, loss {change}{loss[-1]:.4f}, "
             f"model in {result['model']}"
         )
+
+
+@contextlib.contextmanager
+def _ends_at_once() -> Iterator[None]:
+    """Has Ctrl-C end the process, also while something compiles.
+
+    Python's own handler runs when that is done, and its exception may be
+    raised in a place that swallows it.
+    """
+    former = signal.getsignal(signal.SIGINT)
+    if former is not signal.default_int_handler:
+        yield
+        return
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, former)
 
 
 @app.command()

@@ -1,24 +1,30 @@
 """Many processes as one: starting, sharing the data, and losing a host."""
 
 import contextlib
+import itertools
 import os
+import signal
 import sys
 import traceback
 from collections.abc import Iterator
 
 import jax
 import keras
+import numpy as np
 from jax.experimental import multihost_utils
 
-from keras_flan.errors import InputError
+from keras_flan.errors import InputError, Interrupted
+from keras_flan.models.adapters.base import adapter_of
 from keras_flan.models.language_model import LanguageModel
+from keras_flan.models.loading import undistributed
 
 # What users of `keras.distribution.initialize` set.
 _ADDRESSES = "KERAS_DISTRIBUTION_JOB_ADDRESSES"
 _PROCESSES = "KERAS_DISTRIBUTION_NUM_PROCESSES"
 _PROCESS = "KERAS_DISTRIBUTION_PROCESS_ID"
-# Seconds that the end of a run may take on one process more than on another.
+# Seconds that one process may need longer than another, to write a model.
 _WRITING = 6 * 3600
+_BARRIERS = itertools.count()
 # What JAX's messages say when another process has gone: collectives over TCP
 # and the service that all processes report to.
 _GONE = (
@@ -65,14 +71,14 @@ def join_hosts(
     addresses = addresses or os.environ.get(_ADDRESSES)
     processes = _number(_PROCESSES, processes)
     process = _number(_PROCESS, process)
+    # JAX would take SIGTERM for itself, and do nothing but note it.
+    jax.config.update("jax_enable_preemption_service", False)
     try:
         jax.distributed.initialize(
             addresses.split(",")[0] if addresses else None,
             processes,
             process,
             heartbeat_timeout_seconds=patience,
-            # The others wait for the one that writes the model.
-            shutdown_timeout_seconds=_WRITING,
             initialization_timeout=max(patience, 60),
         )
     except (RuntimeError, TypeError, ValueError) as error:
@@ -126,7 +132,8 @@ def ending_together(process: int, processes: int) -> Iterator[None]:
     """Ends this process at once when it fails, or another one has.
 
     A process that ends with an exception would wait for the others, which
-    wait for it. Without others this does nothing.
+    wait for it. When all goes well each waits at the end for the others, such
+    as for the one that writes the model. Without others this does nothing.
 
     Args:
         process: The number of this process.
@@ -138,9 +145,15 @@ def ending_together(process: int, processes: int) -> Iterator[None]:
     """
     try:
         yield
-    except Exception as error:
+        wait_for_all()
+    except (Exception, KeyboardInterrupt) as error:
         if processes == 1:
             raise
+        if isinstance(error, Interrupted):  # All of them were.
+            wait_for_all()
+            raise
+        if isinstance(error, KeyboardInterrupt):
+            os._exit(128 + signal.SIGINT)
         place = f"process {process} of {processes}"
         reason = " ".join(str(error).split())
         if any(sign in reason for sign in _GONE):
@@ -158,25 +171,57 @@ def ending_together(process: int, processes: int) -> Iterator[None]:
         os._exit(3)
 
 
+def wait_for_all() -> None:
+    """Waits, for hours if need be, until every process has called this."""
+    if keras.backend.backend() != "jax" or jax.process_count() == 1:
+        return
+    from orbax.checkpoint import multihost
+
+    # Not by the devices, which give up sooner.
+    wait = multihost.get_barrier_sync_fn()
+    key = f"keras_flan_{next(_BARRIERS)}"
+    wait(key=key, timeout_ms=_WRITING * 1000)
+
+
+def from_all(*numbers: float) -> np.ndarray:
+    """Returns the numbers of every process; every process has to call it.
+
+    Args:
+        *numbers: Those of this process, as many as the others give.
+
+    Returns:
+        A float64 array `[processes, n]`; if there are several, with the
+        precision of float32.
+
+    Example:
+        >>> from_all(3, 0.5)  # on process 0 of 2
+        array([[3.   , 0.5  ],
+               [4.   , 0.125]])
+    """
+    own = np.array([numbers], np.float64)
+    if keras.backend.backend() != "jax" or jax.process_count() == 1:
+        return own
+    own = own.astype(np.float32)
+    found = multihost_utils.process_allgather(own, tiled=True)
+    return np.asarray(found, np.float64)
+
+
 def agreed(value: bool) -> bool:
     """Returns what process 0 says; every process has to call it.
 
     Args:
         value: What this process would say.
     """
-    if keras.backend.backend() != "jax":
-        return bool(value)
-    if jax.process_count() == 1:
-        return bool(value)
-    return bool(multihost_utils.broadcast_one_to_all(int(value)))
+    return bool(from_all(value)[0, 0])
 
 
 def gathered(model: LanguageModel) -> LanguageModel | None:
     """Returns a copy of a model in the memory of process 0, to be saved.
 
     Every process has to call it, as each has a part of the weights; process 0
-    returns a model whose weights are all there, without a distribution, the
-    others `None`. With one process it is the model itself.
+    returns a model whose weights are all there, without a distribution, with
+    a copy of its adapter if there is one, the others `None`. With one process
+    it is the model itself.
 
     Args:
         model: A `keras_flan.models.T5` or `DecoderOnly`.
@@ -185,21 +230,22 @@ def gathered(model: LanguageModel) -> LanguageModel | None:
         return model
     if jax.process_count() == 1:
         return model
-    values = [
-        multihost_utils.process_allgather(variable.value, tiled=True)
-        for variable in model.variables
-    ]
+    values = []
+    for variable in model.variables:
+        value = multihost_utils.process_allgather(variable.value, tiled=True)
+        if jax.process_index() == 0:
+            values.append(value)
+    # Who ends sooner takes its connections with it.
+    wait_for_all()
     if jax.process_index() != 0:
         return None
-    before = keras.distribution.distribution()
-    keras.distribution.set_distribution(None)
-    try:
-        # The weights may be more than an accelerator of this host can hold.
-        with jax.default_device(jax.local_devices(backend="cpu")[0]):
-            copy = type(model).from_config(model.get_config())
-            copy.vocabulary = model.vocabulary
-            for variable, value in zip(copy.variables, values, strict=True):
-                variable.assign(value)
-    finally:
-        keras.distribution.set_distribution(before)
+    # The weights may be more than an accelerator of this host can hold.
+    host = jax.local_devices(backend="cpu")[0]
+    with undistributed(), jax.default_device(host):
+        copy = type(model).from_config(model.get_config())
+        copy.vocabulary = model.vocabulary
+        if (adapter := adapter_of(model)) is not None:
+            adapter.kind.add(copy, **adapter.settings)
+        for variable, value in zip(copy.variables, values, strict=True):
+            variable.assign(value)
     return copy

@@ -111,8 +111,23 @@ def save(model: LanguageModel, path: str | os.PathLike) -> None:
     Raises:
         InputError: If `path` is a folder of something else.
     """
-    with replace_folder(path, marker="config.json") as folder:
+    # keras-hub makes variables to write a model; on many devices each of them
+    # would wait for processes that don't write.
+    with undistributed(), replace_folder(path, marker="config.json") as folder:
         model.save_to_preset(folder)
+
+
+@contextlib.contextmanager
+def undistributed() -> Iterator[None]:
+    """Makes variables on this process alone, whatever the distribution."""
+    import keras
+
+    before = keras.distribution.distribution()
+    keras.distribution.set_distribution(None)
+    try:
+        yield
+    finally:
+        keras.distribution.set_distribution(before)
 
 
 def _adapted(

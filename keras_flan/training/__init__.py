@@ -13,6 +13,7 @@ __getattr__, __dir__, __all__ = attach(
         "HeldOutLoss": ".held_out",
         "Profile": ".profiling",
         "StepLog": ".callbacks",
+        "StopOnSignal": ".signals",
         "Telemetry": ".telemetry",
         "TokenCrossentropy": ".losses",
         "TrainConfig": ".config",

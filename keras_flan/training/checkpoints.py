@@ -1,6 +1,5 @@
 """Checkpoints that a training goes on from as if it had never stopped."""
 
-import dataclasses
 import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -9,7 +8,6 @@ from typing import Any
 import jax
 import keras
 import numpy as np
-from jax.experimental import multihost_utils
 
 from keras_flan.data.pipeline.pipeline import Pipeline
 from keras_flan.data.pipeline.position import Position
@@ -31,7 +29,9 @@ class TrainingCheckpoint(StepCallback):
     restored onto the devices that the model now has. (Keras's own names
     variables by their paths, of which a T5 has some twice; here they are
     numbered.) A training that was killed at any step and restored has the
-    same losses, bit for bit, on the same kind of device.
+    same losses, bit for bit, on the same kind of device. The mesh and the
+    number of processes may be others then; a batch is the same for any
+    number of hosts.
 
     Args:
         directory: The folder of the checkpoints; may be `gs://...`. With
@@ -77,7 +77,9 @@ class TrainingCheckpoint(StepCallback):
         super().__init__(every, accumulate)
         self.directory = _absolute(directory)
         self.position = Position()
+        # Calls before this `fit`, and at the latest checkpoint.
         self._begun = 0
+        self._saved: int | None = None
         self._pipeline = pipeline
         self._states = dict(states or {})
         self._metrics: list[np.ndarray] | None = None
@@ -132,8 +134,8 @@ class TrainingCheckpoint(StepCallback):
                 variable.assign(v if on_jax else np.asarray(v))
         # `fit` sets the metrics to zero at its begin.
         self._metrics = [np.asarray(v) for v in groups["metrics"]]
-        self._calls = self._begun = run["step"]
-        self.position = _own_position(place, run["positions"])
+        self._calls = self._begun = self._saved = run["step"]
+        self.position = _position(place, run["positions"])
         for name, value in run["states"].items():
             if name in self._states:
                 self._states[name].set_state(value)
@@ -153,15 +155,28 @@ class TrainingCheckpoint(StepCallback):
     def _point(self, logs: Logs) -> None:
         self.save()
 
+    @property
+    def calls(self) -> int:
+        """Calls of the training step so far."""
+        return self._calls
+
+    @property
+    def between_steps(self) -> bool:
+        """Whether no step is under way, of which some parts are done."""
+        return self._calls % self._accumulation.parts == 0
+
     def save(self) -> None:
-        """Writes a checkpoint of the current step."""
+        """Writes a checkpoint of the current step, if there is none."""
+        if self._calls == self._saved:
+            return
+        self._saved = self._calls
         position = Position(batch=self._calls)
         if self._pipeline is not None:
             position = self._pipeline.position(self._calls - self._begun)
         groups = _variables(self.model)
         run = {
             "step": self._calls,
-            "positions": _all_positions(position),
+            "positions": [position.to_dict()],
             "states": {k: v.state() for k, v in self._states.items()},
             "shapes": _shapes(groups),
         }
@@ -191,27 +206,15 @@ def _absolute(directory: str | os.PathLike) -> Any:
     return epath.Path(directory)
 
 
-def _all_positions(position: Position) -> list[dict[str, int]]:
-    """Where the data of each process stand, as each reads its own."""
-    own = list(dataclasses.astuple(position))
-    found = [own]
-    if keras.backend.backend() == "jax":
-        found = multihost_utils.process_allgather(np.asarray(own))
-        found = np.reshape(found, (-1, len(own))).tolist()
-    return [Position(*numbers).to_dict() for numbers in found]
-
-
-def _own_position(place: Path, positions: list) -> Position:
-    number, count = 0, 1
-    if keras.backend.backend() == "jax":
-        number, count = jax.process_index(), jax.process_count()
-    if len(positions) != count:
+def _position(place: Path, positions: list) -> Position:
+    # It was one for each process once, each with batches of its own.
+    if len(positions) != 1:
         raise InputError(
-            f"{place}: was written by {len(positions)} processes, each at its "
-            f"own place in the data, and now there are {count}; start as many "
-            "as before"
+            f"{place}: was written by {len(positions)} processes of a version "
+            "whose batches depended on their number; remove this folder to "
+            "begin anew"
         )
-    return Position.from_dict(positions[number])
+    return Position.from_dict(positions[0])
 
 
 def _numbered(

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterable
 import keras
 import numpy as np
 
+from keras_flan.distribution.hosts import from_all
 from keras_flan.training.callbacks import Logs, StepCallback
 
 
@@ -13,28 +14,31 @@ def held_out_loss(model: keras.Model, dataset: Iterable[tuple]) -> float:
 
     Unlike `model.evaluate`, every token counts the same, however the batches
     are filled, and the metrics of a training in progress stay as they are.
+    With many processes every one has to call it, and they get the same loss.
 
     Args:
         model: A compiled model.
         dataset: Batches `(x, y, sample_weight)` with an end, such as those
-            of `build_dataset(..., repeat=False)`.
+            of `build_dataset(..., repeat=False)`; with many processes the
+            part of each batch that this one makes.
 
     Example:
         >>> held_out_loss(model, build_dataset(..., repeat=False))
         1.31
     """
     kept = [(v, np.asarray(v)) for v in model.metrics_variables]
-    total = tokens = 0.0
+    losses: list[float] = []
+    counts: list[float] = []
     for batch in dataset:
         x, y, weight = keras.tree.map_structure(np.asarray, batch)
         model.reset_metrics()
         logs = model.test_on_batch(x, y, weight, return_dict=True)
-        count = float(np.sum(weight))
-        total += float(logs["loss"]) * count
-        tokens += count
+        losses.append(float(logs["loss"]))
+        counts.append(float(np.sum(weight)))
     for variable, value in kept:
         variable.assign(value)
-    return total / max(tokens, 1.0)
+    tokens = from_all(*counts).sum(axis=0)
+    return float(np.dot(losses, tokens) / max(tokens.sum(), 1.0))
 
 
 class HeldOutLoss(StepCallback):
@@ -43,7 +47,7 @@ class HeldOutLoss(StepCallback):
     Args:
         dataset: See `held_out_loss`.
         every: Steps between two measurements; the last step of the training
-            is measured too.
+            is measured too, unless it was stopped before its end.
         on_best: A function of the step and the loss, called when the loss is
             lower than ever, such as one that saves the model. The paper
             keeps the checkpoint that is best on held-out tasks.
@@ -88,6 +92,8 @@ class HeldOutLoss(StepCallback):
         return self.steps[self.loss.index(min(self.loss))]
 
     def on_train_end(self, logs: Logs = None) -> None:
+        if self.model.stop_training:
+            return
         if self.step and self.steps[-1:] != [self.step]:
             self._point(logs)
 

@@ -84,6 +84,7 @@ def peak_flops(dtype: str = "float32") -> float:
         if kind in CHIPS:
             chips = len(devices) / (2 if kind in _TWO_CORES else 1)
             return CHIPS[kind] * chips
+        return measure_peak(dtype) * jax.process_count()
     return measure_peak(dtype)
 
 

@@ -3,9 +3,11 @@
 import contextlib
 import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+
+import keras
 
 from keras_flan.data.mixtures.mixture import Mixture
 from keras_flan.data.pipeline.pipeline import Pipeline
@@ -14,7 +16,6 @@ from keras_flan.data.records.shards import verify_records
 from keras_flan.distribution.hosts import agreed, ending_together, gathered
 from keras_flan.distribution.start import Setup
 from keras_flan.distribution.table import print_layouts
-from keras_flan.errors import InputError
 from keras_flan.models.language_model import LanguageModel
 from keras_flan.runtime.start import prepare_process
 from keras_flan.runtime.tensorflow import tf
@@ -30,6 +31,7 @@ from keras_flan.training.run_folder import (
     save_trained,
     write_metrics,
 )
+from keras_flan.training.signals import StopOnSignal
 from keras_flan.training.start import compile_model, start_devices, start_model
 from keras_flan.training.steps import profiled_steps
 from keras_flan.training.telemetry import Telemetry
@@ -43,8 +45,9 @@ def train(
 ) -> dict[str, Any]:
     """Finetunes a model as `config` says and writes it.
 
-    A run that was killed goes on from its latest checkpoint, and has the
-    losses that it would have had. The output folder gets
+    A run that was stopped or killed goes on from its latest checkpoint, and
+    has the losses that it would have had, also on another mesh or another
+    number of processes. The output folder gets
 
     - `config.yaml`, from which the run can be made again, and `run.json`:
       seed, versions, checksums of the data;
@@ -54,7 +57,8 @@ def train(
       adapter `adapter.safetensors`, and `model/` if it can be merged.
 
     With `distribution` in the config every process calls this, and the first
-    one writes; runs of many processes have no checkpoints yet.
+    one writes (of checkpoints each its own part). Ctrl-C and SIGTERM end the
+    run after the step at hand, with a checkpoint; see `StopOnSignal`.
 
     Args:
         config: The settings.
@@ -71,6 +75,7 @@ def train(
 
     Raises:
         InputError: If a file or setting is wrong.
+        Interrupted: If a signal stopped the training; a `KeyboardInterrupt`.
 
     Example:
         >>> train(TrainConfig.from_yaml("train.yaml", ["steps=100"]))["loss"]
@@ -96,11 +101,6 @@ class _Run:
     ):
         self.begin = time.monotonic()
         self.config, self.setup = config, setup
-        if setup.processes > 1 and (config.adapter or config.held_out):
-            raise InputError(
-                "adapter, held_out: not with many processes; start one "
-                "process, or leave them out"
-            )
         self.mixture = self._mixture(config.mixture)
         self.stopped = agreed(setup.writes and open_run(config, self.mixture))
         self.model = start_model(config) if model is None else model
@@ -123,20 +123,31 @@ class _Run:
         if self.checkpoint is not None and self.stopped:
             done = self.checkpoint.restore(self.model)
             start = self.checkpoint.position
-        batches: Iterable[tuple] = self.pipeline.dataset(start)
-        if self.telemetry is not None:
-            batches = self.telemetry.watch(batches)
         left = config.optimizer.accumulation.calls(config.steps - done)
         if left > 0:
-            with _named_damage(self.mixture):
+            with _named_damage(self.mixture), self.stop:
                 self.model.fit(
-                    batches,
+                    self.telemetry.watch(self.pipeline.dataset(start)),
                     steps_per_epoch=left,
                     shuffle=False,
                     callbacks=self.callbacks,
                     verbose=0,
                 )
+        else:
+            self._end()
         self.seconds = time.monotonic() - begin
+
+    def _end(self) -> None:
+        """Does what `fit` does after the last step."""
+        callbacks = keras.callbacks.CallbackList(
+            self.callbacks, model=self.model
+        )
+        self.model.stop_training = False
+        callbacks.on_train_begin()
+        callbacks.on_epoch_begin(0)
+        logs = self.model.get_metrics_result()
+        callbacks.on_epoch_end(0, logs)
+        callbacks.on_train_end(logs)
 
     def write(self) -> dict[str, Any]:
         """Writes what was trained; returns the metrics."""
@@ -146,7 +157,7 @@ class _Run:
             "loss": self.log.loss,
             "loss_steps": self.log.steps,
             "gradient_norm": self.log.gradient_norm,
-            "speed": self.telemetry.summary() if self.telemetry else {},
+            "speed": self.telemetry.summary(),
             "parameters": self.model.count_params(),
             "attention": self.attention.form,
             "seconds": {"fit": self.seconds, "total": total},
@@ -160,13 +171,19 @@ class _Run:
                 "loss": self.held_out.loss,
                 "best": self.held_out.best,
             }
-        whole = gathered(self.model)
-        if whole is not None and self.setup.writes:
-            trained = save_trained(config, whole, config.output / "model")
+        trained = self._save("model")
+        if trained is not None:
             metrics["model"] = str(trained)
             write_metrics(config, metrics)
             close_run(config)
         return metrics
+
+    def _save(self, name: str) -> Path | None:
+        """Writes the model as it is; the first process returns where."""
+        whole = gathered(self.model)
+        if whole is None:
+            return None
+        return save_trained(self.config, whole, self.config.output / name)
 
     def _mixture(self, path: Path) -> Mixture:
         return Mixture.from_yaml(path, self.config.records, self.config.missing)
@@ -187,41 +204,40 @@ class _Run:
 
     def _watch(self) -> None:
         """Makes the callbacks."""
-        config, output = self.config, self.config.output
+        config, output, setup = self.config, self.config.output, self.setup
         parts = config.optimizer.accumulate
-        watched: dict[str, Any] = {
-            "log": StepLog(
-                config.log_every,
-                total=config.steps,
-                progress=not self.quiet,
-                reset=True,
-                accumulate=parts,
-            )
-        }
-        if self.setup.processes == 1:
-            watched["telemetry"] = Telemetry(
-                config.log_every,
-                csv=output / "telemetry.csv",
-                tensorboard=output / "tensorboard"
-                if config.tensorboard
-                else None,
-                quiet=True,
-                accumulate=parts,
-            )
-        if config.profile and self.setup.writes:
-            watched["profile"] = Profile(
+        self.log = StepLog(
+            config.log_every,
+            total=config.steps,
+            progress=not self.quiet,
+            reset=True,
+            accumulate=parts,
+        )
+        events = output / "tensorboard" if config.tensorboard else None
+        self.telemetry = Telemetry(
+            config.log_every,
+            csv=output / "telemetry.csv" if setup.writes else None,
+            tensorboard=events if setup.writes else None,
+            quiet=True,
+            accumulate=parts,
+            copies=setup.processes // setup.hosts,
+        )
+        watched: dict[str, Any] = {"log": self.log, "telemetry": self.telemetry}
+        self.profile: Profile | None = None
+        if config.profile and setup.writes:
+            self.profile = Profile(
                 output / "profile", profiled_steps(config.profile), parts
             )
+            watched["profile"] = self.profile
+        self.held_out: HeldOutLoss | None = None
         if config.held_out:
-            watched["held_out"] = self._held_out(config.held_out)
-        self.log: StepLog = watched["log"]
-        self.telemetry = watched.get("telemetry")
-        self.held_out = watched.get("held_out")
-        self.profile: Profile | None = watched.get("profile")
-        self.checkpoint, self.callbacks = None, [*watched.values()]
+            self.held_out = self._held_out(config.held_out)
+            watched["held_out"] = self.held_out
+        self.callbacks = [*watched.values()]
         if not self.quiet:
             self.callbacks.append(CutsNote(self.pipeline, config.data))
-        if config.checkpoint_every and self.setup.processes == 1:
+        self.checkpoint: TrainingCheckpoint | None = None
+        if config.checkpoint_every:
             self.checkpoint = TrainingCheckpoint(
                 output / CHECKPOINTS,
                 self.pipeline,
@@ -230,13 +246,15 @@ class _Run:
                 accumulate=parts,
             )
             self.callbacks.append(self.checkpoint)
+        self.stop = StopOnSignal(self.checkpoint)
+        self.callbacks.append(self.stop)
 
     def _held_out(self, settings: HeldOutConfig) -> HeldOutLoss:
         mixture = self._mixture(settings.mixture)
         batches = self._pipeline(mixture).dataset().take(settings.batches)
 
         def keep(step: int, loss: float) -> None:
-            save_trained(self.config, self.model, self.config.output / "best")
+            self._save("best")
 
         return HeldOutLoss(
             # The same batches every time.

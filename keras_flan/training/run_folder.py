@@ -27,7 +27,10 @@ _CONFIG = "config.yaml"
 CHECKPOINTS = "checkpoints"
 ADAPTER = "adapter.safetensors"
 # What may change between the parts of a run that was stopped.
-_FREE = ("output", "steps", "checkpoint_every", "tensorboard", "profile")
+_FREE = (
+    *("output", "steps", "checkpoint_every", "tensorboard"),
+    *("profile", "distribution"),
+)
 _PACKAGES = ("keras_flan", "keras", "keras-hub", "jax", "tensorflow", "numpy")
 
 
@@ -59,7 +62,7 @@ def open_run(config: TrainConfig, mixture: "Mixture") -> bool:
         "vocabulary": _checksum(config.vocabulary),
     }
     before = _read(folder / _RUN)
-    if before and not before["finished"] and (folder / CHECKPOINTS).is_dir():
+    if before and not before["finished"] and _is_begun(folder / CHECKPOINTS):
         _check_same(config, before, run)
         return True
     shutil.rmtree(folder / CHECKPOINTS, ignore_errors=True)
@@ -127,6 +130,13 @@ def data_checksums(mixture: "Mixture") -> dict[str, str]:
         text = "".join(shard.sha256 for shard in shards)
         checksums[task.name] = hashlib.sha256(text.encode()).hexdigest()
     return checksums
+
+
+def _is_begun(checkpoints: Path) -> bool:
+    """Whether there is a checkpoint, and not just their folder."""
+    return checkpoints.is_dir() and any(
+        place.name.isdigit() for place in checkpoints.iterdir()
+    )
 
 
 def _check_same(

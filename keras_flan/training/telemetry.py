@@ -12,6 +12,7 @@ import jax
 import keras
 import numpy as np
 
+from keras_flan.distribution.hosts import from_all
 from keras_flan.files import atomic_write
 from keras_flan.runtime.tensorflow import tf
 from keras_flan.runtime.xla import compile_seconds
@@ -50,7 +51,8 @@ class Telemetry(StepCallback):
     | `peak_memory_gib` | the most so far, of a device or else of the process |
 
     The first stretch has the first step, whose time (mostly compilation) is
-    `first_step`, apart from the rest. What goes on
+    `first_step`, apart from the rest. With many processes the tokens are
+    those of all of them, and the wait is that of the slowest. What goes on
     between devices is in a trace, see `keras_flan.training.Profile`.
 
     Args:
@@ -61,6 +63,7 @@ class Telemetry(StepCallback):
             measured by a large matrix product.
         quiet: Whether to print nothing.
         accumulate: Calls of the training step per step.
+        copies: How many processes make the same part of a batch.
 
     Attributes:
         rows: list of dict.
@@ -87,8 +90,10 @@ class Telemetry(StepCallback):
         peak: float | None = None,
         quiet: bool = False,
         accumulate: int = 1,
+        copies: int = 1,
     ):
         super().__init__(every, accumulate)
+        self._copies = copies
         self.rows: list[dict[str, float]] = []
         self.first_step: float | None = None
         self._csv = csv
@@ -171,14 +176,17 @@ class Telemetry(StepCallback):
 
     def _stretch(self) -> None:
         seconds = time.monotonic() - self._begin
-        inputs, targets, places = self._take(self._calls - self._last)
+        own = self._take(self._calls - self._last)
+        numbers = from_all(*own, self._wait)
+        inputs, targets, places = numbers[:, :3].sum(axis=0) / self._copies
+        wait = numbers[:, 3].max()
         flops = model_flops(self.model, inputs, targets) / seconds
         row = {
             "step": self.step,
             "seconds": seconds,
             "tokens_per_second": (inputs + targets) / seconds,
             "fill": (inputs + targets) / max(places, 1),
-            "input_wait": min(self._wait / seconds, 1.0),
+            "input_wait": min(wait / seconds, 1.0),
             "compile": min(
                 (self._compiling.total - self._compiled) / seconds, 1.0
             ),
