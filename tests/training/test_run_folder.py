@@ -18,7 +18,7 @@ def test_settings_that_came_later_do_not_stop_a_stopped_run(tmp_path):
     )
     config, mixture = TrainConfig.from_yaml(path), SimpleNamespace(stages=[])
     assert not open_run(config, mixture)
-    (config.output / CHECKPOINTS).mkdir()
+    (config.output / CHECKPOINTS / "4").mkdir(parents=True)
     written = config.output / "config.yaml"
     values = yaml.safe_load(written.read_text())
     del values["model"]["remat"], values["model"]["scan"]
@@ -27,3 +27,31 @@ def test_settings_that_came_later_do_not_stop_a_stopped_run(tmp_path):
     other = TrainConfig.from_yaml(path, ["model.remat=true"])
     with pytest.raises(InputError, match=r"a stopped run had model: .*None"):
         open_run(other, mixture)
+
+
+def test_a_run_that_kept_nothing_begins_anew(tmp_path):
+    path = tmp_path / "x.yaml"
+    path.write_text(
+        f"output: {tmp_path / 'run'}\nmixture: cot_only\n"
+        "model: {init: flan_nano}\n"
+    )
+    mixture = SimpleNamespace(stages=[])
+    config = TrainConfig.from_yaml(path)
+    assert not open_run(config, mixture)
+    # Orbax makes the folder before there is a checkpoint.
+    (config.output / CHECKPOINTS).mkdir()
+    assert not open_run(TrainConfig.from_yaml(path, ["seed=1"]), mixture)
+
+
+def test_a_stopped_run_goes_on_on_another_mesh(tmp_path):
+    path = tmp_path / "x.yaml"
+    path.write_text(
+        f"output: {tmp_path / 'run'}\nmixture: cot_only\n"
+        "model: {init: flan_nano}\n"
+    )
+    mixture = SimpleNamespace(stages=[])
+    config = TrainConfig.from_yaml(path)
+    open_run(config, mixture)
+    (config.output / CHECKPOINTS / "4").mkdir(parents=True)
+    mesh = ["distribution.mesh='batch=2,model=2'"]
+    assert open_run(TrainConfig.from_yaml(path, mesh), mixture)
