@@ -30,6 +30,10 @@ if TYPE_CHECKING:
     from keras_flan.planning.jobs import PlannedJob
 
 
+# Into how many chunks queries or a loss are taken apart at most, to count.
+_CHUNKS = 4
+
+
 def main() -> None:
     """Compiles the program of a job."""
     from keras_flan.planning.jobs import PlannedJob
@@ -52,11 +56,11 @@ def _cost(job: PlannedJob) -> dict[str, Any]:
     """
     from keras_flan.models.stacking import unrolled
 
-    begin, counted = time.monotonic(), []
+    begin, counted, job = time.monotonic(), [], _in_few_chunks(job)
     for layers in (1, 2):
         with unrolled():
             said = verdict("layers", *_train(job, layers))
-        if not said["fits"]:
+        if not said["fits"] or said["cost"]["seconds"] <= 0:
             return {}
         counted.append(said["cost"])
     one, two = counted
@@ -64,6 +68,25 @@ def _cost(job: PlannedJob) -> dict[str, Any]:
     cost = {name: one[name] + more * (two[name] - one[name]) for name in one}
     seconds = round(time.monotonic() - begin, 1)
     return {"cost": cost, "cost_seconds": seconds}
+
+
+def _in_few_chunks(job: PlannedJob) -> PlannedJob:
+    """Returns the job with chunks that are large enough to be traced whole.
+
+    All of them together do the same.
+    """
+    data, change = job.data, {}
+    longest = data.input_length
+    length = data.target_length
+    if job.shape.decoder_only:
+        length += data.input_length
+    for key, chunk, places in (
+        ("optimizer.loss_chunk", job.optimizer.loss_chunk, length),
+        ("model.query_chunk", job.model.query_chunk, longest),
+    ):
+        if chunk is not None:
+            change[key] = max(chunk, -(-places // _CHUNKS))
+    return job.changed(change)
 
 
 def _setting(job: PlannedJob, model: LanguageModel) -> ModelParallel:

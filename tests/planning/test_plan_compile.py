@@ -1,7 +1,9 @@
 """Plans checked by the TPU's own compiler, which needs no TPU."""
 
+import re
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -13,6 +15,7 @@ from keras_flan.planning.flops import done_flops
 from keras_flan.planning.kernels import kernel_cost
 from keras_flan.training import TrainConfig
 
+DOCS = Path(__file__).parents[2] / "docs"
 needs_compiler = pytest.mark.skipif(
     not have_compiler(), reason="the TPU's compiler (libtpu) isn't installed"
 )
@@ -111,3 +114,19 @@ def test_a_job_of_the_paper_compiles_and_fits_as_estimated():
     flops = made.compiler["cost"]["flops"] + kernel_cost(made.job)[0]
     assert flops == pytest.approx(done, rel=0.2)
     assert made.step_seconds == made.compiled_seconds > 0
+
+
+@pytest.mark.slow
+@needs_compiler
+def test_the_run_of_the_manual_compiles_and_fits(tmp_path):
+    """docs/multi_host_tpu.md's own YAML, on the slice that it takes."""
+    text = (DOCS / "multi_host_tpu.md").read_text("utf-8")
+    [yaml] = re.findall(r"```yaml\n(.*?)```", text, flags=re.DOTALL)
+    [slice] = re.findall(r"--accelerator-type=(\S+)", text)
+    path = tmp_path / "train.yaml"
+    path.write_text(yaml)
+    made = plan(TrainConfig.from_yaml(path), slice, compile=True)
+    assert made.fits and made.compiler["fits"]
+    assert made.training == ""  # As written.
+    held = made.compiler["bytes_per_device"]["total"]
+    assert made.memory.total == pytest.approx(held, rel=0.2)
