@@ -110,7 +110,7 @@ def test_what_is_written_fits_and_is_not_overwritten(tmp_path):
     with pytest.raises(InputError, match="expected the plan of a training"):
         write_fitting(plan("flan_t5_small"), tmp_path / "x.yaml")
     with pytest.raises(InputError, match="fits no slice of t4"):
-        write_fitting(plan(config, "t4:1"), tmp_path / "x.yaml")
+        write_fitting(plan(run(), "t4:1"), tmp_path / "x.yaml")
 
 
 def test_a_run_without_devices_has_one_or_is_given_a_mesh():
