@@ -170,6 +170,7 @@ class DistributionConfig(Strict):
         multi_host: Whether this is one of many processes; default: if the
             environment says so.
         cache: A folder for compiled programs.
+        patience: Seconds after which a silent process counts as gone.
     """
 
     mesh: str = "batch=-1"
@@ -177,6 +178,7 @@ class DistributionConfig(Strict):
     sequence: bool = False
     multi_host: bool | None = None
     cache: str | None = None
+    patience: Positive = 100
 
 
 class JobConfig(Strict):

@@ -152,7 +152,8 @@ class _Watch:
     def __init__(self) -> None:
         self.waits = False
         self.received: int | None = None
-        self._seen = False
+        # Whether the thread, and Python's handler, had a signal already.
+        self._told = self._seen = False
         self._former: dict[int, Any] = {}
 
     def begin(self) -> None:
@@ -190,15 +191,15 @@ class _Watch:
                         self._note(number)
 
     def _note(self, number: int) -> None:
-        if self.waits and self.received is None:
-            self.received = number
+        if self.waits and not self._told:
+            self._told, self.received = True, number
             _say(signal.Signals(number).name)
         elif self._former.get(number) is signal.SIG_DFL:
             os._exit(128 + number)
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
         if self.waits and not self._seen:
-            self._seen = True
+            self._seen, self.received = True, number
             return
         former: Callable | Any = self._former.get(number)
         if callable(former):
