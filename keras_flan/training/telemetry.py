@@ -51,9 +51,10 @@ class Telemetry(StepCallback):
     | `peak_memory_gib` | the most so far, of a device or else of the process |
 
     The first stretch has the first step, whose time (mostly compilation) is
-    `first_step`, apart from the rest. With many processes the tokens are
-    those of all of them, and the wait is that of the slowest. What goes on
-    between devices is in a trace, see `keras_flan.training.Profile`.
+    `first_step`, apart from the rest. What goes on between devices is in a
+    trace, see `keras_flan.training.Profile`. Of many processes every one has
+    to have this callback; the tokens are those of all, and the wait is that
+    of the slowest.
 
     Args:
         every: Steps of a stretch.

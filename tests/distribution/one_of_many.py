@@ -123,7 +123,7 @@ with ending_together(run.process, run.processes):
         callbacks=[*callbacks, Say()],
         verbose=0,
     )
-whole = gathered(model)
-if run.writes:
-    save(whole, f"{args.folder}/model-{args.processes}")
+    whole = gathered(model)
+    if run.writes:
+        save(whole, f"{args.folder}/model-{args.processes}")
 print(json.dumps({"host": run.host}), flush=True)

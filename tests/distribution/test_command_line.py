@@ -38,7 +38,7 @@ def folder(tmp_path_factory):
     train_vocabulary(texts, 276, folder / "v.model")
     config = {
         **{"mixture": "odd.yaml", "vocabulary": "v.model", "log_every": 1},
-        **{"steps": STEPS, "checkpoint_every": 5},
+        **{"output": "run", "steps": STEPS, "checkpoint_every": 5},
         "model": {
             "num_layers": 1,
             "num_heads": 2,

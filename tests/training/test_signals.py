@@ -67,7 +67,21 @@ def test_the_order_of_the_callbacks_is_checked(tmp_path):
         fit(tmp_path, first=True)
 
 
-def start(config, *overrides):
+@pytest.fixture
+def start():
+    """Starts the command; what still runs at the end is killed."""
+    started = []
+
+    def begin(config, *overrides):
+        started.append(_command(config, *overrides))
+        return started[-1]
+
+    yield begin
+    for process in started:
+        process.kill()
+
+
+def _command(config, *overrides):
     return subprocess.Popen(
         [
             *(sys.executable, "-c"),
@@ -78,6 +92,8 @@ def start(config, *overrides):
         stderr=subprocess.PIPE,
         text=True,
         env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
+        # A shell has what runs in the background ignore Ctrl-C.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
 
 
@@ -99,6 +115,7 @@ def kept(folder):
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_the_command_ends_within_two_seconds_and_goes_on(
     files,  # noqa: F811
+    start,
     tmp_path,
     number,
 ):
@@ -135,6 +152,7 @@ def test_the_command_ends_within_two_seconds_and_goes_on(
 @pytest.mark.slow
 def test_before_the_first_step_and_the_second_time_it_ends_at_once(
     files,  # noqa: F811
+    start,
     tmp_path,
 ):
     config = write(files, tmp_path / "run", steps=100_000)
