@@ -1,6 +1,7 @@
 """Progress on stderr: a bar on a terminal, sparse lines elsewhere."""
 
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, TypeVar
@@ -45,6 +46,7 @@ class Progress:
         self._enabled = enabled
         self._done = 0
         self._bar: rich.progress.Progress | None = None
+        self._waiting: threading.Event | None = None
 
     def __enter__(self) -> "Progress":
         self._begin = self._last = time.monotonic()
@@ -54,11 +56,13 @@ class Progress:
         return self
 
     def __exit__(self, *exception: object) -> None:
+        self._end_wait()
         if self._bar is not None:
             self._bar.stop()
 
     def advance(self, units: int = 1, note: str = "") -> None:
         """Counts finished units; `note` is shown behind them."""
+        self._end_wait()
         self._done += units
         if not self._enabled:
             return
@@ -73,6 +77,36 @@ class Progress:
         elif now - self._last >= _SECONDS_BETWEEN_LINES:
             self._last = now
             print(self._line(rate, note), file=sys.stderr, flush=True)
+
+    def wait(self, note: str) -> None:
+        """Shows what goes on until the next unit, and for how long already.
+
+        Args:
+            note: Such as `"compiling"`.
+        """
+        self._end_wait()
+        if not self._enabled:
+            return
+        self._waiting = threading.Event()
+        threading.Thread(
+            target=self._show_wait, args=(note, self._waiting), daemon=True
+        ).start()
+
+    def _show_wait(self, note: str, ended: threading.Event) -> None:
+        begin = time.monotonic()
+        between = _SECONDS_BETWEEN_LINES if self._bar is None else 1.0
+        while not ended.wait(between):
+            said = f"{note}, {time.monotonic() - begin:.0f} s"
+            if self._bar is not None:
+                self._bar.update(self._task, note=said)
+            else:
+                line = f"{self._description}: {said}"
+                print(line, file=sys.stderr, flush=True)
+
+    def _end_wait(self) -> None:
+        if self._waiting is not None:
+            self._waiting.set()
+            self._waiting = None
 
     def _line(self, rate: float, note: str) -> str:
         line = f"{self._description}: {self._done:,}"

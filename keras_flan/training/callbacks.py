@@ -125,6 +125,7 @@ class StepLog(StepCallback):
         self._progress.__enter__()
         if self.step:
             self._progress.advance(self.step)
+        self._progress.wait("compiling the first step")
 
     def on_train_end(self, logs: Logs = None) -> None:
         self._progress.__exit__()

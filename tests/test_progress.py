@@ -1,0 +1,30 @@
+"""Progress, where nobody looks at a terminal."""
+
+import re
+import time
+
+from keras_flan import progress
+from keras_flan.progress import Progress
+
+
+def test_what_is_waited_for_is_said_until_the_next_unit(monkeypatch, capsys):
+    monkeypatch.setattr(progress, "_SECONDS_BETWEEN_LINES", 0.05)
+    with Progress("training", total=2, unit="steps") as shown:
+        shown.wait("compiling")
+        time.sleep(0.3)
+        shown.advance(note="loss 1.0")
+        during = capsys.readouterr().err.splitlines()
+        time.sleep(0.2)
+        after = capsys.readouterr().err
+    assert len(during) >= 2
+    assert re.fullmatch(r"training: compiling, \d+ s", during[0])
+    assert during[-1].startswith("training: 1/2 steps")
+    assert "compiling" not in after
+
+
+def test_quiet_waits_in_silence(monkeypatch, capsys):
+    monkeypatch.setattr(progress, "_SECONDS_BETWEEN_LINES", 0.01)
+    with Progress("training", enabled=False) as shown:
+        shown.wait("compiling")
+        time.sleep(0.05)
+    assert capsys.readouterr().err == ""
