@@ -1,16 +1,16 @@
 """Compiles what the notebooks run, with the TPU's own compiler.
 
     python benchmarks/tpu_notebooks.py
-    python benchmarks/tpu_notebooks.py colab_tpu_flan_t5 --topology v4:2x2x1
+    python benchmarks/tpu_notebooks.py colab_tpu_flan_t5 --topology v5e:1x1
 
-The settings and the adapter are the notebooks' own cells, run as they stand;
-the pretrained models are built in their real size without weights. For each:
-the training step of `fit`, and the round of decoding that `ask` runs. The
-table goes to `docs/tpu_notebooks.md`. Needs the extra [tpu].
+The notebooks' own cells write their `train.yaml`, as on a machine with the
+slice's devices; that is planned and compiled as `keras-flan plan --compile`
+does, with the pretrained models in their real size and without weights. For
+each: the training step of `fit`, and the round of decoding that `ask` runs.
+The table goes to `docs/tpu_notebooks.md`. Needs the extra [tpu].
 """
 
 import argparse
-import ast
 import json
 import os
 import subprocess
@@ -18,37 +18,78 @@ import sys
 import tempfile
 from pathlib import Path
 
-from keras_flan.files import atomic_write
-from keras_flan.planning.programs import (
-    SETTINGS,
-    decode_program,
-    packed_rows,
-    topology_mesh,
-    train_program,
-    verdict,
-)
+from keras_flan.files import atomic_write, write_json
 
 ROOT = Path(__file__).parents[1]
 NAMES = ("colab_tpu_flan_t5", "colab_tpu_gemma_lora")
-# What Colab and Kaggle give, and a host of a v4 slice.
-TOPOLOGIES = ("v5e:2x4", "v4:2x2x1")
+# What Colab and Kaggle give, and a host of a v4 slice; chips of each.
+TOPOLOGIES = {"v5e:1x1": 1, "v5e:2x4": 8, "v4:2x2x1": 4}
 # Of `ask` in the last cells: 4 questions of up to so many tokens, 16 paths,
 # 96 new tokens, which take 128 places.
-ASKED = (4, 16, 128, 128)
+ASKED = {
+    "side": "decode",
+    "paths": 16,
+    "data": {"batch_size": 4, "input_length": 128, "target_length": 128},
+}
 GIB = 2**30
 HEAD = """# The notebooks, compiled for TPUs
 
 What a TPU would run of the notebooks in `examples/`, compiled by its own
-compiler: GiB per device (a v5e chip has 16, and so has each of the two
-cores of a v4 chip), and how long compiling took on two cores. Made by
+compiler, beside what `keras-flan plan` says of the same `train.yaml`: GiB per
+device (a v5e chip has 16, a v4 chip 32), and how long compiling took on two
+cores. Made by
 
 ```bash
 python benchmarks/tpu_notebooks.py
 ```
 
-| notebook | slice | program | fits | GiB | seconds to compile |
-|---|---|---|---|---|---|
+| notebook | slice | program | fits | GiB | GiB planned | seconds to compile |
+|---|---|---|---|---|---|---|
 """
+
+
+def t5_base(folder):
+    """Writes the config of google/flan-t5-base, as its repository has it."""
+    write_json(
+        folder / "config.json",
+        {
+            "model_type": "t5",
+            "architectures": ["T5ForConditionalGeneration"],
+            "vocab_size": 32128,
+            "d_model": 768,
+            "d_kv": 64,
+            "d_ff": 2048,
+            "num_layers": 12,
+            "num_decoder_layers": 12,
+            "num_heads": 12,
+            "dropout_rate": 0.1,
+            "feed_forward_proj": "gated-gelu",
+            "tie_word_embeddings": False,
+            "relative_attention_num_buckets": 32,
+            "relative_attention_max_distance": 128,
+            "layer_norm_epsilon": 1e-6,
+        },
+    )
+
+
+def gemma_2b(folder):
+    """Writes the config of gemma_2b_en, as keras-hub has it."""
+    import keras
+    import keras_hub
+
+    with keras.StatelessScope(initialize_variables=False):
+        backbone = keras_hub.models.GemmaBackbone(
+            vocabulary_size=256000,
+            num_layers=18,
+            num_query_heads=8,
+            num_key_value_heads=1,
+            hidden_dim=2048,
+            intermediate_dim=32768,
+            head_dim=256,
+        )
+    write_json(
+        folder / "config.json", keras.saving.serialize_keras_object(backbone)
+    )
 
 
 def cells(name):
@@ -61,112 +102,74 @@ def cells(name):
     ]
 
 
-def only(code, *calls):
-    """Returns the statements of a cell that import, or call one of `calls`."""
-    body = [
-        statement
-        for statement in ast.parse(code).body
-        if isinstance(statement, ast.Import | ast.ImportFrom)
-        or any(
-            isinstance(node, ast.Call) and ast.unparse(node.func) in calls
-            for node in ast.walk(statement)
-            if isinstance(statement, ast.Expr)
-        )
-    ]
-    return compile(ast.Module(body, []), "notebook", "exec")
-
-
-def pretrained(name):
-    """Returns the model that a notebook loads; it must be in its real size."""
-    import keras
-    import keras_hub
-
-    from keras_flan.models import T5, DecoderOnly
-
-    if name == "colab_tpu_flan_t5":
-        # google/flan-t5-base
-        return T5.from_config_values(
-            vocabulary_size=32128,
-            num_layers=12,
-            num_heads=12,
-            hidden_dim=768,
-            intermediate_dim=2048,
-            dropout=0.1,
-        )
-    keras.config.set_dtype_policy("bfloat16")  # As in its cell.
-    # gemma_2b_en
-    backbone = keras_hub.models.GemmaBackbone(
-        vocabulary_size=256000,
-        num_layers=18,
-        num_query_heads=8,
-        num_key_value_heads=1,
-        hidden_dim=2048,
-        intermediate_dim=32768,
-        head_dim=256,
-    )
-    return DecoderOnly(backbone)
-
-
-def programs(name, topology):
-    """Yields the programs of a notebook."""
-    import keras
-
-    from keras_flan.distribution import Layouts, ModelParallel
-
+def config(name, folder):
+    """Returns the `TrainConfig` that a notebook trains, by its own cells."""
+    base = folder / "pretrained"
+    base.mkdir()
+    {"colab_tpu_flan_t5": t5_base, "colab_tpu_gemma_lora": gemma_2b}[name](base)
+    (folder / "mixture.yaml").touch()
+    os.environ["KERAS_FLAN_FOLDER"] = str(folder)
     code = cells(name)
     space: dict = {}
-    [settings] = [c for c in code if "MESH, PRESET =" in c]
-    [adapter] = [c for c in code if "add_lora(" in c]
+    for said in ("DEVICES =", "BASE ="):
+        [cell] = [c for c in code if said in c]
+        exec(cell, space)
+    # Its config alone, from here instead of from the internet.
+    space["BASE"] = base
+    [cell] = [c for c in code if "train.yaml" in c and "plan(" in c]
+    exec(cell, space)
+    return space["config"]
+
+
+def compiled(name, topology):
+    """Yields a row of the table for each program of a notebook."""
+    from keras_flan.planning.planner import plan
+
     with tempfile.TemporaryDirectory() as folder:
-        os.environ["KERAS_FLAN_FOLDER"] = folder
-        exec(settings, space)
-    with keras.StatelessScope(initialize_variables=False):
-        space["model"] = model = pretrained(name)
-        exec(only(adapter, "add_lora"), space)
-    exec(only(adapter, "model.compile"), space)
-    model.jit_compile = False  # Compiled here.
-    mesh = topology_mesh(topology, space["MESH"])
-    distribution = ModelParallel(Layouts(mesh, space["PRESET"]).check(model))
-    shape = space["BATCH_SIZE"], space["INPUT_LENGTH"], space["TARGET_LENGTH"]
-    batch = packed_rows(model, shape, distribution)
-    yield "train", train_program(model, batch, distribution)
-    yield "decode", decode_program(model, ASKED, distribution)
+        trained = config(name, Path(folder))
+        for kind, settings in (("train", {}), ("decode", ASKED)):
+            made = plan(trained, topology, compile=True, **settings)
+            said = made.compiler
+            why = "yes" if said["fits"] else "no: " + said["message"][:300]
+            held = said["bytes_per_device"]["total"] or 0
+            yield (
+                f"| {name} | {topology} | {kind} | {why} | {held / GIB:.2f} | "
+                f"{made.memory.total / GIB:.2f} | {said['seconds']:.0f} |"
+            )
 
 
 def main():
     """Compiles, prints and writes; fails if something doesn't fit."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("names", nargs="*", default=list(NAMES))
-    parser.add_argument("--topology", action="append")
+    parser.add_argument("--topology", action="append", choices=TOPOLOGIES)
     parser.add_argument("--one", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args()
     topologies = options.topology or list(TOPOLOGIES)
     if options.one:
-        [name], [topology] = options.names, topologies
-        for kind, program in programs(name, topology):
-            said = verdict(kind, *program)
-            held = said["bytes_per_device"]["total"]
-            print(
-                f"| {name} | {topology} | {kind} | "
-                f"{'yes' if said['fits'] else 'no: ' + said['message'][:300]} "
-                f"| {held / GIB:.2f} | {said['seconds']:.0f} |",
-                flush=True,
-            )
+        for row in compiled(options.names[0], topologies[0]):
+            print(row, flush=True)
         return
     rows = []
     for name in options.names:
         for topology in topologies:
-            at = ["--topology", topology]
+            at, count = ["--topology", topology], TOPOLOGIES[topology]
             # Each in a process of its own: devices are settled at the start.
             done = subprocess.run(
                 [sys.executable, __file__, name, "--one", *at],
-                env={**os.environ, **SETTINGS},
+                env={
+                    **os.environ,
+                    "JAX_PLATFORMS": "cpu",
+                    "XLA_FLAGS": "--xla_force_host_platform_device_count="
+                    f"{count}",
+                },
                 stdout=subprocess.PIPE,
                 text=True,
                 check=True,
             )
-            rows += [r for r in done.stdout.splitlines() if r.startswith("|")]
-            print(done.stdout, end="", flush=True)
+            new = [r for r in done.stdout.splitlines() if r.startswith("|")]
+            print("\n".join(new), flush=True)
+            rows += new
     if options.names == list(NAMES) and topologies == list(TOPOLOGIES):
         with atomic_write(ROOT / "docs" / "tpu_notebooks.md") as file:
             file.write(HEAD + "\n".join(rows) + "\n")

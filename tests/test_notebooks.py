@@ -1,5 +1,6 @@
 """The notebooks in `examples/`, executed on a CPU with tiny settings."""
 
+import json
 import os
 import subprocess
 import sys
@@ -25,8 +26,9 @@ def test_notebook(notebook, tmp_path):
     }
     command = [sys.executable, "-m", "pytest", "--nbmake", str(notebook)]
     options = ["-o", "addopts=", "-p", "no:cacheprovider", f"--rootdir={ROOT}"]
+    trained = []
     # The second time is after a runtime was lost: nothing is done twice.
-    for _ in range(2):
+    for _ in range(2 if "tpu" in notebook.stem else 1):
         done = subprocess.run(
             [*command, *options, "--nbmake-timeout=600"],
             env=environment,
@@ -35,10 +37,12 @@ def test_notebook(notebook, tmp_path):
             cwd=tmp_path,
         )
         assert done.returncode == 0, done.stdout
-    assert (tmp_path / "run" / "adapter.safetensors").is_file()
-    assert (tmp_path / "run" / "votes.png").is_file()
-    steps = os.listdir(tmp_path / "run" / "checkpoints")
-    assert "4" in steps
+        run = tmp_path / "run" / "run"
+        if "tpu" in notebook.stem:
+            trained.append((run / "adapter.safetensors").stat().st_mtime)
+            state = json.loads((run / "run.json").read_text())
+            assert state["finished"]
+    assert len(set(trained)) <= 1
 
 
 @pytest.mark.parametrize("notebook", NOTEBOOKS, ids=lambda path: path.stem)
@@ -47,3 +51,4 @@ def test_notebooks_are_kept_small_and_without_outputs(notebook):
     assert len(text) < 20_000
     assert '"output_type"' not in text
     assert text.count("%pip install") == 1
+    assert "colab-badge.svg" in text
