@@ -111,6 +111,8 @@ def _precision(config: JobConfig) -> Iterator[None]:
 
 
 def _adapted(model: LanguageModel, config: JobConfig) -> LanguageModel:
+    if isinstance(model, DecoderOnly):
+        model.family.check_remat(model.remat)
     if config.adapter is not None:
         add = KINDS[config.adapter.kind].add
         known = set(inspect.signature(add).parameters)

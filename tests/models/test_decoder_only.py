@@ -5,6 +5,7 @@ import keras_hub
 import numpy as np
 import pytest
 
+from keras_flan.errors import InputError
 from keras_flan.models import DecoderOnly
 from keras_flan.training import TokenCrossentropy
 from tests.models.decoders import (
@@ -228,7 +229,11 @@ def test_an_unknown_way_to_rematerialise_is_refused():
 
 def test_remat_with_the_dropout_of_keras_hub_is_refused():
     model = DecoderOnly(make_hub("llama", dropout=0.1), remat=True)
-    with pytest.raises(ValueError, match="remat=False"):
+    with pytest.raises(InputError, match="set dropout to 0, or remat to false"):
+        # As a run or its plan does, before anything is computed.
+        model.family.check_remat(model.remat)
+    DecoderOnly(make_hub("palm", dropout=0.1)).family.check_remat(True)
+    with pytest.raises(InputError, match="found dropout"):
         model(packed(unpacked(np.random.default_rng(6))), training=True)
 
 

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import keras
 from keras import ops
 
+from keras_flan.errors import InputError
 from keras_flan.models.activation_layouts import constrain
 from keras_flan.models.remat import Remat, rematerialise
 from keras_flan.tensors import Tensor
@@ -73,13 +74,8 @@ class Family:
             `(batch, length, hidden_dim)`, and what the layers' attention
             handed out: here a list, one nest of tensors per layer.
         """
-        if how.remat and how.training and self.backbone.dropout:
-            # keras-hub's dropout draws anew when a layer runs again.
-            raise ValueError(
-                f"{type(self.backbone).__name__} can't compute activations "
-                "again with dropout on. Expected remat=False or a backbone "
-                f"with dropout=0. Received: dropout={self.backbone.dropout}"
-            )
+        if how.training:
+            self.check_remat(how.remat)
         outs, x = [], constrain(x, "residual")
         for number, layer in enumerate(self.backbone.transformer_layers):
 
@@ -93,6 +89,21 @@ class Family:
             x, out = step(x, caches[number] if caches else ())
             outs.append(out)
         return x, outs
+
+    def check_remat(self, remat: Remat) -> None:
+        """Refuses to train with activations computed again and dropout.
+
+        keras-hub's dropout would draw anew when a layer runs again.
+
+        Raises:
+            InputError: If both are on.
+        """
+        if remat and self.backbone.dropout:
+            raise InputError(
+                f"model.remat: {type(self.backbone).__name__} can't compute "
+                "activations again with dropout on, found dropout "
+                f"{self.backbone.dropout}; set dropout to 0, or remat to false"
+            )
 
     def join(self, *caches: Any) -> Any:
         """Joins what `run` handed out, so that a layer gets a tuple of it."""
@@ -192,6 +203,9 @@ class Gemma(Family):
 
 class PaLM(Family):
     """PaLM, whose layers and caches are stacked, and scanned."""
+
+    def check_remat(self, remat: Remat) -> None:
+        """Refuses nothing: its dropout draws the same again."""
 
     def embed(self, token_ids: Tensor, training: bool = False) -> Tensor:
         x = self.backbone.token_embedding(token_ids)
