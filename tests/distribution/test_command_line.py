@@ -38,7 +38,7 @@ def folder(tmp_path_factory):
     train_vocabulary(texts, 276, folder / "v.model")
     config = {
         **{"mixture": "odd.yaml", "vocabulary": "v.model", "log_every": 1},
-        **{"output": "run", "steps": STEPS, "checkpoint_every": 5},
+        **{"output": "run", "steps": STEPS, "checkpoint_every": 10},
         "model": {
             "num_layers": 1,
             "num_heads": 2,
@@ -141,7 +141,7 @@ def test_two_processes_have_the_losses_of_one(folder, two):
 def test_killed_stopped_and_on_another_mesh(folder, two):
     output = folder / "many"
     started = start(folder, 2, "many")
-    wait_for_step(started, output, 5)
+    wait_for_step(started, output, 10)
     started[1].send_signal(signal.SIGKILL)
     assert started[1].wait() == -signal.SIGKILL
     [error] = ends(started[:1], 3)
@@ -149,7 +149,7 @@ def test_killed_stopped_and_on_another_mesh(folder, two):
 
     # A signal to one of them stops both after the same step.
     started = start(folder, 2, "many")
-    wait_for_step(started, output, 15)
+    wait_for_step(started, output, 20)
     started[1].send_signal(signal.SIGTERM)
     for error in ends(started, 128 + signal.SIGTERM):
         assert "stopped by SIGTERM with a checkpoint of step" in error
@@ -157,7 +157,7 @@ def test_killed_stopped_and_on_another_mesh(folder, two):
     preset = "distribution.preset=fsdp+model"
     ends(start(folder, 4, "many", mesh, preset))
     found = losses(output)
-    assert found[:15] == two[:15]  # To the bit.
+    assert found[:20] == two[:20]  # To the bit.
     np.testing.assert_allclose(found, two, rtol=1e-5)
 
 
