@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from typing import NamedTuple
 
+from keras_flan.models.kernels.choice import kernel_on
 from keras_flan.models.kernels.cost import attention_cost
 from keras_flan.planning.jobs import PlannedJob
 
@@ -38,13 +39,10 @@ def kernel_of(job: PlannedJob) -> str | None:
     As `LanguageModel.chosen_attention` does on the job's devices.
     """
     setting = job.model.attention
-    if setting == "einsum" or job.side != "train":
+    if job.side != "train":
         return None
-    gpu = job.slice.chip.gpu
-    fitting = [k for k in job.shape.kernels if (k == "cudnn") == gpu]
-    if setting != "auto":
-        fitting = [k for k in fitting if k == setting]
-    return fitting[0] if fitting else None
+    platform = "gpu" if job.slice.chip.gpu else "tpu"
+    return kernel_on(platform, setting, job.shape.kernels)
 
 
 def kernel_cost(job: PlannedJob) -> tuple[float, float]:

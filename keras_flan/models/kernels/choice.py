@@ -75,15 +75,12 @@ def choose(
     if setting == "einsum":
         return Chosen("einsum", "as set")
     here = target_platform()
-    # cuDNN's refuses some GPUs and was never measured here: by name only.
-    named = [k for k in kernels if k != "cudnn"]
-    if setting != "auto":
-        named = [setting]
-    form = next((k for k in named if _PLATFORMS[k] == here), None)
+    form = kernel_on(here, setting, kernels)
     if form is not None:
         problem = obstacle(form)
     elif here in ("cpu", "gpu", "tpu"):
-        problem = "no " + " or ".join(_PLATFORMS[k].upper() for k in named)
+        wanted = _PLATFORMS[setting] if setting != "auto" else "tpu"
+        problem = f"no {wanted.upper()}"
     else:
         problem = f"kernels need JAX, found {here}"
     if form is not None and problem is None:
@@ -95,6 +92,22 @@ def choose(
         f"attention: {setting!r} can't be used: {problem}; set "
         "model.attention to auto or einsum"
     )
+
+
+def kernel_on(
+    platform: str, setting: str, kernels: Sequence[str]
+) -> str | None:
+    """Returns the kernel that a setting means on a platform, if any.
+
+    Args:
+        platform: `cpu`, `gpu` or `tpu`.
+        setting: As for `choose`.
+        kernels: As for `choose`.
+    """
+    # cuDNN's refuses some GPUs and was never measured here: by name only.
+    named = [setting] if setting != "auto" else ["splash", "pallas"]
+    fitting = (k for k in kernels if k in named and _PLATFORMS[k] == platform)
+    return next(fitting, None)
 
 
 def target_platform() -> str:
