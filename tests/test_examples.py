@@ -38,6 +38,7 @@ def test_finetune_t5(run, tmp_path):
     assert (tmp_path / "b" / "model" / "model.weights.h5").is_file()
 
 
+@pytest.mark.slow
 def test_finetune_squad(run, tmp_path):
     context = "Anna keeps {n} bees in the {place}. They make honey in May."
     places = ["garden", "forest", "barn", "valley", "orchard", "meadow"]

@@ -63,6 +63,7 @@ def test_the_order_in_which_paths_are_done_decides_nothing():
         assert speaker.drawn == last + 1
 
 
+@pytest.mark.slow
 def test_a_model_says_the_same_and_less():
     model = make_t5(seed=3)
     embedding = model.backbone.token_embedding.embeddings

@@ -199,6 +199,7 @@ def test_likelihoods_follow_the_adapter():
     assert score() == before
 
 
+@pytest.mark.slow
 def test_generation_follows_the_adapter():
     from keras_flan.generation import generate
 

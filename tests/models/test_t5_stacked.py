@@ -48,7 +48,9 @@ def stepped(**switches):
     [
         {"scan": True, "remat": True, "query_chunk": 4},
         pytest.param({"scan": True}, marks=pytest.mark.slow),
-        {"scan": True, "remat": "products"},
+        pytest.param(
+            {"scan": True, "remat": "products"}, marks=pytest.mark.slow
+        ),
         pytest.param({"remat": True}, marks=pytest.mark.slow),
         pytest.param({"remat": "products"}, marks=pytest.mark.slow),
         pytest.param({"query_chunk": 4}, marks=pytest.mark.slow),
@@ -64,6 +66,7 @@ def test_switches_change_nothing_with_dropout_on(switches):
         np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_dropout_is_on_in_training_only():
     model = make_t5(dropout=RATE)
     x, _, _ = rows(model)
@@ -100,6 +103,7 @@ def test_stacked_weights_go_back_to_keras_hub(tie, tmp_path):
         np.testing.assert_array_equal(numpy(one), numpy(third))
 
 
+@pytest.mark.slow
 def test_a_stacked_model_has_the_config_and_draws_of_a_plain_one():
     sizes = {
         "vocabulary_size": 512,

@@ -97,6 +97,7 @@ def test_a_command_sets_what_speed_needs():
     assert (tuned, stderr) == (sys.platform == "linux", "")
 
 
+@pytest.mark.slow
 def test_nothing_is_set_after_jax_has_started():
     changed, _, tuned, _ = run(
         "import keras_flan, jax; jax.numpy.ones(3).block_until_ready()" + MODEL

@@ -158,6 +158,7 @@ def test_a_shipped_protocol_keeps_its_promises(tmp_path):
     check_protocol("gsm8k", tmp_path)
 
 
+@pytest.mark.slow
 def test_a_decoder_only_model_keeps_its_promises():
     check_model(DecoderOnly(make_hub("llama"), vocabulary=LetterVocabulary()))
 
