@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from keras_flan.models.kernels.choice import kernel_on
-from keras_flan.models.kernels.cost import attention_cost
+from keras_flan.models.kernels.cost import attention_cost, flash_blocks
 from keras_flan.planning.jobs import PlannedJob
 
 
@@ -42,7 +42,14 @@ def kernel_of(job: PlannedJob) -> str | None:
     if job.side != "train":
         return None
     platform = "gpu" if job.slice.chip.gpu else "tpu"
-    return kernel_on(platform, setting, job.shape.kernels)
+    kernel = kernel_on(platform, setting, job.shape.kernels)
+    if kernel != "pallas":
+        return kernel
+    longest = max(job.data.input_length, job.data.target_length)
+    blocks = flash_blocks(
+        longest, longest, job.shape.head_dim, bytes_per_number=job.compute_bytes
+    )
+    return kernel if blocks else None
 
 
 def kernel_cost(job: PlannedJob) -> tuple[float, float]:
@@ -62,8 +69,8 @@ def kernel_cost(job: PlannedJob) -> tuple[float, float]:
             done = attention_cost(
                 kind,
                 rows=job.rows,
-                heads=-(-shape.num_heads // parts),
-                kv_heads=max(1, shape.num_key_value_heads // parts),
+                heads=_on_device(shape.num_heads, parts),
+                kv_heads=_on_device(shape.num_key_value_heads, parts),
                 queries=its.queries,
                 keys=its.keys,
                 width=shape.head_dim,
@@ -75,3 +82,8 @@ def kernel_cost(job: PlannedJob) -> tuple[float, float]:
             moved += done[1]
     times = shape.num_layers * job.optimizer.accumulate
     return times * flops, times * moved
+
+
+def _on_device(heads: int, parts: int) -> int:
+    """Returns the heads that a device works on; all if they can't be split."""
+    return heads if heads % parts else heads // parts

@@ -173,8 +173,8 @@ def _layer(
     Its normalised input and the gradient of its output are there, and then
     either the feed-forward block, three tensors and the gradients of two, or
     attention: queries, keys, values and output with their gradients, and two
-    times the scores of the queries that are attended at a time, but for a
-    kernel, which writes none.
+    times the scores of the queries that are attended at a time; a kernel
+    writes none.
     """
     shape = job.shape
     rows = job.rows if rows is None else rows
@@ -185,9 +185,14 @@ def _layer(
     if shape.num_key_value_heads > 1:
         wide += 4 * shape.key_value_dim / parts
     attention = tokens * wide
-    if kernel_of(job) is None:
+    kernel = kernel_of(job)
+    if kernel is None:
         chunk = min(job.model.query_chunk or length, length)
         attention += 2 * rows * chunk * max(keys) * shape.num_heads / parts
+    elif kernel == "splash":
+        # It writes its statistics, float32, a row of numbers for each.
+        statistics = tokens * shape.num_heads / parts
+        attention += _LANES * statistics * FLOAT32 / job.compute_bytes
     return job.compute_bytes * (
         2 * tokens * shape.hidden_dim + max(5 * tokens * inner, attention)
     )

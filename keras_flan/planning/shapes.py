@@ -1,6 +1,7 @@
 """The shape of the model that a job trains."""
 
 import collections
+import dataclasses
 import functools
 from typing import TYPE_CHECKING, Any
 
@@ -61,10 +62,15 @@ def _by_name(job: JobConfig) -> ModelShape | None:
     if init is None or job.adapter is not None:
         return None
     if init in palm_sizes():
-        return palm_shape(palm_sizes()[init], dropout)
+        shape = palm_shape(palm_sizes()[init], dropout)
+        # cuDNN's needs half precision.
+        whole = job.precision == "float32"
+        kernels = ("splash",) if whole else ("splash", "cudnn")
+        return dataclasses.replace(shape, kernels=kernels)
     for recipe in recipes().values():
         if recipe.init == init:
-            return t5_shape(t5_sizes()[recipe.size], dropout)
+            shape = t5_shape(t5_sizes()[recipe.size], dropout)
+            return dataclasses.replace(shape, kernels=("pallas",))
     return None
 
 
