@@ -57,7 +57,8 @@ class Time:
         """What a step waits for: `compute`, `network` or `memory`."""
         if self.network > self.roofline:
             return "network"
-        return "compute" if self.compute > self.roofline else "memory"
+        products = self.compute * UTILIZATION
+        return "compute" if products > self.roofline / 2 else "memory"
 
 
 def collective_bytes(job: PlannedJob) -> dict[str, float]:
