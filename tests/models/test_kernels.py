@@ -1,5 +1,7 @@
 """Kernels of attention, interpreted, against the form that writes scores."""
 
+import functools
+
 import keras
 import numpy as np
 import pytest
@@ -65,7 +67,9 @@ def assert_same(kernel, reference, tensors, real):
         np.testing.assert_allclose(one, other, atol=1e-4)
 
 
-@pytest.mark.parametrize("causal", [False, True])
+@pytest.mark.parametrize(
+    "causal", [pytest.param(False, marks=pytest.mark.slow), True]
+)
 def test_flash_attends_with_bias_and_dropout(causal):
     from keras_flan.models.kernels.flash import flash_attention
 
@@ -142,39 +146,48 @@ def test_the_gpu_kernel_is_asked_for_the_same():
     )
 
 
-def test_a_t5_learns_the_same():
-    """With dropout, whose masks the kernel makes itself."""
-    learns_the_same(
-        lambda **settings: make_t5(num_layers=1, dropout=0.3, **settings),
-        "pallas",
-    )
+def make(kind, attention):
+    """A T5 with dropout, whose masks the kernel makes itself, or another."""
+    if kind != "t5":
+        hub = make_hub(kind, num_layers=1)
+        form = "splash" if attention == "kernel" else attention
+        return DecoderOnly(hub, attention=form)
+    form = "pallas" if attention == "kernel" else attention
+    model = make_t5(num_layers=1, dropout=0.3, attention=form)
+    model.seed_generator.state.assign([5, 0])
+    return model
 
 
-@pytest.mark.parametrize(
-    "family", ["palm", pytest.param("llama", marks=pytest.mark.slow)]
-)
-def test_a_decoder_learns_the_same(family):
-    learns_the_same(
-        lambda **settings: DecoderOnly(
-            make_hub(family, num_layers=1), **settings
-        ),
-        "splash",
-    )
+@pytest.mark.parametrize("kind", ["t5", "palm"])
+def test_models_say_the_same_in_training(kind):
+    import jax
+
+    def said(attention):
+        model = make(kind, attention)
+        x, _, real = rows(model)
+        variables = model.trainable_variables, model.non_trainable_variables
+        state = [[v.value for v in part] for part in variables]
+        call = functools.partial(model.stateless_call, *state, training=True)
+        return jax.jit(call)(x)[0] * real[..., None]
+
+    with interpreted():
+        by_kernel = said("kernel")
+    np.testing.assert_allclose(by_kernel, said("einsum"), atol=1e-4)
 
 
-def learns_the_same(make, attention):
-    def learned(**settings):
-        model = make(**settings)
-        if getattr(model, "seed_generator", None):
-            model.seed_generator.state.assign([5, 0])
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["t5", "palm", "llama", "gemma2"])
+def test_models_learn_the_same(kind):
+    def learned(attention):
+        model = make(kind, attention)
         model.compile(keras.optimizers.SGD(0.1), TokenCrossentropy())
         x, y, weight = rows(model)
         losses = [model.train_on_batch(x, y, weight) for _ in range(2)]
         return losses, [numpy(w) for w in model.trainable_weights]
 
-    losses, weights = learned()
+    losses, weights = learned("einsum")
     with interpreted():
-        others, changed = learned(attention=attention)
+        others, changed = learned("kernel")
     np.testing.assert_allclose(others, losses, rtol=1e-5)
     assert abs(losses[0] - losses[1]) > 1e-3
     for one, other in zip(changed, weights, strict=True):
@@ -199,15 +212,15 @@ def test_what_cannot_be_honoured_is_refused(tiny_t5):
 
 
 def test_dropout_of_weights_and_prefixes_have_no_kernel():
-    gemma = make_hub("gemma2", num_layers=1, dropout=0.1)
-    model = DecoderOnly(gemma, attention="splash")
+    hub = make_hub("palm", num_layers=1)
+    prefix = DecoderOnly(hub, bidirectional_prefix=True)
+    drops = DecoderOnly(hub, attention="splash")
+    drops.family.drops_weights, hub.backbone.dropout = True, 0.1  # A Gemma.
     with interpreted():
-        assert model.chosen_attention(training=False).form == "splash"
+        assert str(prefix.chosen_attention()).startswith("einsum (the inputs")
+        assert drops.chosen_attention(training=False).form == "splash"
         with pytest.raises(InputError, match="dropout takes attention weights"):
-            model.chosen_attention()
-    model = DecoderOnly(gemma, bidirectional_prefix=True)
-    with interpreted():
-        assert str(model.chosen_attention()).startswith("einsum (the inputs")
+            drops.chosen_attention()
 
 
 def test_costs_are_those_of_the_products():

@@ -174,6 +174,7 @@ def test_an_adapter_on_a_run(files, tmp_path):
     metrics = run(config)
     # Parts of a batch are no steps.
     assert metrics["loss_steps"] == [3, 6, 9, 12]
+    assert metrics["attention"] == "einsum"
     rows = (tmp_path / "r" / "telemetry.csv").read_text().splitlines()[1:]
     assert [row.split(",")[0] for row in rows] == ["3", "6", "9", "12"]
     one = load(tmp_path / "r" / "model")
