@@ -12,6 +12,10 @@ from pathlib import Path
 from typing import IO, Any, NoReturn
 
 from keras_flan.errors import InputError
+from keras_flan.storage import as_path, is_remote, upload, upload_folder
+
+# In a folder of a bucket while it is being replaced.
+UNFINISHED = "UNFINISHED"
 
 
 @contextlib.contextmanager
@@ -19,7 +23,8 @@ def atomic_write(path: str | os.PathLike, mode: str = "w") -> Iterator[IO]:
     r"""Opens a file that takes the place of `path` only when all went well.
 
     The data go to a temporary file in the same folder, which is flushed to
-    disk and renamed at the end; on an exception `path` stays as it was.
+    disk and renamed at the end; on an exception `path` stays as it was. An
+    object in a bucket is uploaded whole at the end.
 
     Args:
         path: The file to write. Missing parent folders are made.
@@ -32,9 +37,16 @@ def atomic_write(path: str | os.PathLike, mode: str = "w") -> Iterator[IO]:
         >>> with atomic_write("out/metrics.json") as f:
         ...     f.write("{}")
     """
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
+    path = as_path(path)
     encoding, newline = (None, None) if "b" in mode else ("utf-8", "\n")
+    if is_remote(path):
+        with tempfile.TemporaryDirectory(prefix="keras_flan-") as folder:
+            new = Path(folder, "new")
+            with new.open(mode, encoding=encoding, newline=newline) as f:
+                yield f
+            upload(new, path)
+        return
+    path.parent.mkdir(parents=True, exist_ok=True)
     handle, temporary = tempfile.mkstemp(
         prefix=f".{path.name}.", suffix=".tmp", dir=path.parent
     )
@@ -58,13 +70,16 @@ def atomic_write(path: str | os.PathLike, mode: str = "w") -> Iterator[IO]:
 def replace_folder(path: str | os.PathLike, marker: str) -> Iterator[Path]:
     """Makes a folder that takes the place of `path` only when all went well.
 
+    In a bucket, which has no rename, the files are uploaded at the end,
+    `marker` last: while it isn't there the folder is incomplete.
+
     Args:
         path: The folder to write. Missing parent folders are made.
         marker: A file that says that a folder is one of ours: only such a
             folder, or an empty one, is replaced.
 
     Yields:
-        A new folder beside `path`, to be filled.
+        A new local folder, to be filled.
 
     Raises:
         InputError: If `path` is something else.
@@ -73,14 +88,23 @@ def replace_folder(path: str | os.PathLike, marker: str) -> Iterator[Path]:
         >>> with replace_folder("runs/model", marker="config.json") as folder:
         ...     model.save_to_preset(folder)
     """
-    path = Path(os.path.abspath(path))
+    path = as_path(path)
     if path.exists() and not path.is_dir():
         raise InputError(f"{path}: expected a folder, found a file")
-    if path.exists() and not (path / marker).is_file() and any(path.iterdir()):
+    ours = any((path / name).is_file() for name in (marker, UNFINISHED))
+    if path.exists() and not ours and any(path.iterdir()):
         raise InputError(
             f"{path}: the folder holds other files (no {marker}), and would "
             "be replaced; give a new folder"
         )
+    if is_remote(path):
+        with tempfile.TemporaryDirectory(prefix="keras_flan-") as temporary:
+            made = Path(temporary, path.name)
+            made.mkdir()
+            yield made
+            _replace_objects(made, path, marker)
+        return
+    path = Path(os.path.abspath(path))
     path.parent.mkdir(parents=True, exist_ok=True)
     aside = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
     try:
@@ -92,6 +116,19 @@ def replace_folder(path: str | os.PathLike, marker: str) -> Iterator[Path]:
         made.rename(path)
     finally:
         shutil.rmtree(aside, ignore_errors=True)
+
+
+def _replace_objects(made: Path, path: Path, marker: str) -> None:
+    """Puts a local folder in the place of one in a bucket."""
+    # Whoever is cut short may begin again, and knows that it may.
+    (path / UNFINISHED).write_text(
+        "This folder was not written to the end; write it again.\n"
+    )
+    (path / marker).unlink(missing_ok=True)
+    names = upload_folder(made, path, last=marker)
+    for file in path.rglob("*"):
+        if str(file.relative_to(path)) not in names:
+            file.unlink(missing_ok=True)
 
 
 def write_json(path: str | os.PathLike, value: Any) -> None:
@@ -119,7 +156,7 @@ def read_text(path: str | os.PathLike) -> str:
     Raises:
         InputError: If the file is missing, not UTF-8 or broken gzip.
     """
-    path = Path(path)
+    path = as_path(path)
     try:
         data = path.read_bytes()
         if path.suffix == ".gz":

@@ -4,17 +4,33 @@ import os
 import re
 import typing
 from collections.abc import Sequence
-from typing import Any, TypeVar
+from pathlib import Path
+from typing import Annotated, Any, TypeVar
 
 import pydantic
 import yaml
-from pydantic_core import ErrorDetails
+from pydantic_core import ErrorDetails, PydanticCustomError
 
 from keras_flan.errors import InputError, did_you_mean
 from keras_flan.files import read_text
+from keras_flan.storage import as_path
 
 Model = TypeVar("Model", bound=pydantic.BaseModel)
 _SIXTIES = re.compile(r"[-+]?[0-9][0-9_]*(:[0-9]+)+(\.[0-9_]*)?$")
+
+
+def _path(value: Any) -> Path:
+    if isinstance(value, str | os.PathLike):
+        return as_path(value)
+    raise PydanticCustomError("path_type", "Input is not a valid path")
+
+
+# The type of a key that holds a path, local or in a bucket.
+AnyPath = Annotated[
+    Path,
+    pydantic.PlainValidator(_path),
+    pydantic.PlainSerializer(str, when_used="json"),
+]
 
 
 class Strict(pydantic.BaseModel):

@@ -12,7 +12,10 @@ ROOT = Path(__file__).parents[1] / "keras_flan"
 # From the ground up. What stands on one floor does not import each other.
 FLOORS = [
     ["errors", "lazy", "tensors", "progress"],
-    ["files", "runtime"],
+    ["runtime"],
+    ["remote"],
+    ["storage"],
+    ["files"],
     ["schema"],
     ["answers", "pages", "data/records"],
     ["data/templates"],

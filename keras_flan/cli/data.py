@@ -6,7 +6,14 @@ from typing import Annotated
 import typer
 from typer import Argument, Option
 
-from keras_flan.cli.options import Json, Quiet, Seed, parse_pairs
+from keras_flan.cli.options import (
+    Json,
+    Quiet,
+    Seed,
+    parse_pairs,
+    path_argument,
+    path_option,
+)
 from keras_flan.cli.printing import data as printing
 from keras_flan.cli.printing import print_json, show
 from keras_flan.errors import InputError
@@ -42,8 +49,8 @@ _BeamOption = Annotated[
 @app.command("import")
 def import_(
     format: Annotated[str, Argument(help="See `keras-flan formats`.")],
-    source: Annotated[Path, Argument(help="The file, or its folder.")],
-    output: Annotated[Path, Option(help="The folder to write.")],
+    source: Annotated[Path, path_argument("The file, or its folder.")],
+    output: Annotated[Path, path_option("The folder to write.")],
     name: Annotated[
         str | None, Option(help="Task name; default: from the file.")
     ] = None,
@@ -116,7 +123,7 @@ def templates(json_: Json = False) -> None:
 
 @app.command()
 def universe(
-    output: Annotated[Path, Option(help="The folder to write.")] = Path(
+    output: Annotated[Path, path_option("The folder to write.")] = Path(
         "tf_records/quickstart"
     ),
     all_: Annotated[
@@ -143,7 +150,7 @@ def universe(
 @app.command()
 def inspect(
     source: Annotated[
-        Path, Argument(help="A task folder or a mixture YAML file.")
+        Path, path_argument("A task folder or a mixture YAML file.")
     ],
     n: Annotated[int, Option("-n", min=1, help="How many.")] = 3,
     shots: Annotated[int, Option(min=0, help="Exemplars.")] = 0,
@@ -169,7 +176,7 @@ def tasks(
     category: Annotated[
         str | None, Option(help="Only with this in the category.")
     ] = None,
-    records: Annotated[Path, Option(help="The folder of records.")] = Path(
+    records: Annotated[Path, path_option("The folder of records.")] = Path(
         "records"
     ),
     json_: Json = False,
@@ -185,7 +192,7 @@ def tasks(
 
 
 _Records = Annotated[
-    Path | None, Option(help="The folder of records; default: the file's.")
+    Path | None, path_option("The folder of records; default: the file's.")
 ]
 _Missing = Annotated[
     str | None, Option(help="Tasks without records: error or skip.")
@@ -195,15 +202,15 @@ _Missing = Annotated[
 @app.command()
 def mixture(
     path: Annotated[
-        Path, Argument(help="A mixture YAML file, or a known name.")
+        Path, path_argument("A mixture YAML file, or a known name.")
     ],
     records: _Records = None,
     missing: _Missing = None,
     report: Annotated[
-        Path | None, Option(help="An .html page to write.")
+        Path | None, path_option("An .html page to write.")
     ] = None,
     vocabulary: Annotated[
-        Path | None, Option(help="A .model: count tokens, not characters.")
+        Path | None, path_option("A .model: count tokens, not characters.")
     ] = None,
     input_length: Annotated[
         int, Option(min=2, help="Input tokens of a row.")
@@ -212,7 +219,7 @@ def mixture(
         int, Option(min=2, help="Target tokens of a row.")
     ] = 256,
     against: Annotated[
-        Path | None, Option(help="A benchmark's folder: is it in the mixture?")
+        Path | None, path_option("A benchmark's folder: is it in the mixture?")
     ] = None,
     seed: Seed = 0,
     json_: Json = False,
@@ -253,8 +260,8 @@ def mixture(
 
 @app.command()
 def contamination(
-    path: Annotated[Path, Argument(help="A mixture YAML file.")],
-    against: Annotated[Path, Option(help="The benchmark's folder or file.")],
+    path: Annotated[Path, path_argument("A mixture YAML file.")],
+    against: Annotated[Path, path_option("The benchmark's folder or file.")],
     ngram: Annotated[int, Option(min=1, help="Words in a row that tell.")] = 13,
     json_: Json = False,
     quiet: Quiet = False,
@@ -275,10 +282,10 @@ def contamination(
 @app.command()
 def vocabulary(
     source: Annotated[
-        list[Path], Argument(help="Mixtures, record folders or texts.")
+        list[Path], path_argument("Mixtures, record folders or texts.")
     ],
     size: Annotated[int, Option(min=32, help="Number of pieces.")],
-    output: Annotated[Path, Option(help="The .model file to write.")],
+    output: Annotated[Path, path_option("The .model file to write.")],
     json_: Json = False,
 ) -> None:
     """Train a SentencePiece vocabulary on records or text."""

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from typer import Argument, Option
+from typer import Option
 
 from keras_flan.cli.options import (
     Json,
@@ -13,6 +13,8 @@ from keras_flan.cli.options import (
     Seed,
     Temperature,
     TopK,
+    path_argument,
+    path_option,
 )
 from keras_flan.cli.printing import print_json, show
 from keras_flan.cli.printing import scores as printing
@@ -77,7 +79,7 @@ _Fresh = Annotated[bool, Option("--fresh", help="Don't go on with a journal.")]
 def evaluate(
     model: _Evaluated,
     benchmark: _Benchmark,
-    output: Annotated[Path, Option(help="The folder to write.")],
+    output: Annotated[Path, path_option("The folder to write.")],
     data: _Data = None,
     mode: _Modes = None,
     shots: Annotated[
@@ -136,8 +138,8 @@ def evaluate(
 def score(
     predictions: Annotated[
         Path,
-        Option(
-            help="JSONL: task, target, output or outputs; or a run's folder."
+        path_option(
+            "JSONL: task, target, output or outputs; or a run's folder."
         ),
     ],
     benchmark: Annotated[
@@ -172,8 +174,8 @@ def score(
 
 @app.command()
 def compare(
-    first: Annotated[Path, Argument(help="The folder of a run.")],
-    second: Annotated[Path, Argument(help="Another, same questions.")],
+    first: Annotated[Path, path_argument("The folder of a run.")],
+    second: Annotated[Path, path_argument("Another, same questions.")],
     json_: Json = False,
 ) -> None:
     """Compare two runs example by example: is the difference real?"""
@@ -186,13 +188,13 @@ def compare(
 @app.command()
 def report(
     runs: Annotated[
-        list[Path], Argument(help="Folders of runs, or of such folders.")
+        list[Path], path_argument("Folders of runs, or of such folders.")
     ],
-    output: Annotated[Path, Option(help="The folder to write.")],
+    output: Annotated[Path, path_option("The folder to write.")],
     title: Annotated[str, Option(help="Heading.")] = "Evaluation",
     contamination: Annotated[
         list[Path] | None,
-        Option(help="What `contamination --json` printed; repeatable."),
+        path_option("What `contamination --json` printed; repeatable."),
     ] = None,
 ) -> None:
     """Write one offline page about runs, with plots and tables."""
@@ -212,7 +214,7 @@ def toxicity(
     ],
     prompts: Annotated[
         Path | None,
-        Option(help="JSONL: prompt, group. [default: identity terms of ours]"),
+        path_option("JSONL: prompt, group. [default: identity terms of ours]"),
     ] = None,
     scorer: Annotated[
         str | None,
@@ -251,7 +253,7 @@ def toxicity(
 @app.command("civil-comments")
 def civil_comments(
     model: Annotated[str, Option(help="As `evaluate` takes it.")],
-    data: Annotated[Path, Option(help="CSV: comment_text, toxicity.")],
+    data: Annotated[Path, path_option("CSV: comment_text, toxicity.")],
     shots: Annotated[int, Option(min=0, help="Exemplars.")] = 0,
     seed: Seed = 0,
     json_: Json = False,

@@ -13,6 +13,7 @@ from keras_flan.cli.options import (
     Seed,
     Temperature,
     TopK,
+    path_option,
 )
 from keras_flan.cli.printing import print_json
 from keras_flan.errors import InputError
@@ -24,7 +25,7 @@ app = typer.Typer()
 
 
 # Options of `generate`: how to ask, how to sample, and what to write.
-_Input = Annotated[Path | None, Option(help="JSONL with a `prompt` per line.")]
+_Input = Annotated[Path | None, path_option("JSONL with a `prompt` per line.")]
 _Templates = Annotated[
     str | None, Option(help="Ask with these, as mgsm_de; default: generic.")
 ]
@@ -33,7 +34,7 @@ _Template = Annotated[
 ]
 _Exemplars = Annotated[
     Path | None,
-    Option(help="JSONL: question, answer, and rationale for --cot."),
+    path_option("JSONL: question, answer, and rationale for --cot."),
 ]
 _TwoPasses = Annotated[
     bool, Option("--two-passes", help="Reasoning first, then the answer.")
@@ -48,10 +49,10 @@ _Adaptive = Annotated[
     Option(help="Draw no more once the leader is this sure: 0.95."),
 ]
 _Output = Annotated[
-    Path | None, Option(help="Folder for answers.jsonl and trace.html.")
+    Path | None, path_option("Folder for answers.jsonl and trace.html.")
 ]
 _Picture = Annotated[
-    Path | None, Option(help="A .png, .svg or .pdf of the votes.")
+    Path | None, path_option("A .png, .svg or .pdf of the votes.")
 ]
 
 

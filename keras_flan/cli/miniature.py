@@ -6,19 +6,20 @@ from typing import Annotated
 import typer
 from typer import Option
 
-from keras_flan.cli.options import Json, Quiet
+from keras_flan.cli.options import Json, Quiet, path_option
 from keras_flan.cli.printing import print_json
+from keras_flan.storage import local_path
 
 app = typer.Typer()
 
 
 @app.command()
 def miniature(
-    output: Annotated[Path, Option(help="Where the runs are kept.")] = Path(
-        "runs/miniature"
-    ),
+    output: Annotated[
+        Path, path_option("Where the runs are kept.", local_path)
+    ] = Path("runs/miniature"),
     plan: Annotated[
-        Path | None, Option(help="A plan of your own, in YAML.")
+        Path | None, path_option("A plan of your own, in YAML.")
     ] = None,
     quick: Annotated[
         bool, Option("--quick", help="Fewer and smaller runs.")

@@ -1,11 +1,14 @@
 """What all commands share: options, and parsing of pairs."""
 
-from typing import Annotated
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any
 
-from typer import Option
+from typer import Argument, Option
 
 from keras_flan.errors import InputError
 from keras_flan.generation.sampling_settings import VOTING_TEMPERATURE
+from keras_flan.storage import as_path
 
 Json = Annotated[bool, Option("--json", help="Print only JSON on stdout.")]
 Quiet = Annotated[bool, Option("--quiet", help="No progress bars.")]
@@ -19,6 +22,16 @@ Temperature = Annotated[
 ]
 TopK = Annotated[int, Option(min=0, help="0 keeps the whole vocabulary.")]
 NewTokens = Annotated[int, Option(min=1, help="Longest output, in tokens.")]
+
+
+def path_argument(help: str) -> Any:
+    """An argument that is a path, of this machine or in a bucket."""
+    return Argument(help=help, parser=as_path)
+
+
+def path_option(help: str, parser: Callable[[str], Path] = as_path) -> Any:
+    """An option that is a path, of this machine or in a bucket."""
+    return Option(help=help, parser=parser)
 
 
 def parse_pairs(texts: list[str], option: str) -> dict[str, str]:

@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 import typer
 
-from keras_flan.cli.options import Json
+from keras_flan.cli.options import Json, path_argument, path_option
 from keras_flan.cli.printing import print_json
 from keras_flan.errors import InputError
 
@@ -13,7 +13,7 @@ app = typer.Typer()
 
 Config = Annotated[
     Path | None,
-    typer.Argument(help="A training config YAML, or the folder of a run."),
+    path_argument("A training config YAML, or the folder of a run."),
 ]
 Overrides = Annotated[
     list[str] | None, typer.Argument(help="key=value, as for train.")
@@ -65,7 +65,7 @@ Suggest = Annotated[
     bool, typer.Option("--suggest", help="A table of slices, best first.")
 ]
 Write = Annotated[
-    Path | None, typer.Option(help="Write the YAML of what fits to a new file.")
+    Path | None, path_option("Write the YAML of what fits to a new file.")
 ]
 MaxChips = Annotated[
     int, typer.Option(min=1, help="The largest slice to suggest.")

@@ -10,9 +10,10 @@ from typing import Annotated
 
 import typer
 
-from keras_flan.cli.options import Json, Quiet
+from keras_flan.cli.options import Json, Quiet, path_argument, path_option
 from keras_flan.cli.printing import print_json
 from keras_flan.errors import InputError, Interrupted
+from keras_flan.storage import local_path
 
 app = typer.Typer()
 
@@ -33,7 +34,7 @@ class Dtype(str, enum.Enum):
 @app.command()
 def quickstart(
     output: Annotated[
-        Path, typer.Option(help="Where the run is written.")
+        Path, path_option("Where the run is written.", local_path)
     ] = Path("runs/quickstart"),
     json_: Json = False,
     quiet: Quiet = False,
@@ -49,8 +50,7 @@ def quickstart(
 @app.command(context_settings={"allow_interspersed_args": True})
 def train(
     config: Annotated[
-        Path,
-        typer.Argument(help="A training config YAML, or the folder of a run."),
+        Path, path_argument("A training config YAML, or the folder of a run.")
     ],
     overrides: Annotated[
         list[str] | None, typer.Argument(help="key=value, dots for nesting.")
@@ -111,7 +111,7 @@ def convert(
     source: Annotated[
         str, typer.Argument(help="A model folder, or hf://NAME.")
     ],
-    output: Annotated[Path, typer.Argument(help="The folder to write.")],
+    output: Annotated[Path, path_argument("The folder to write.")],
     from_: Annotated[
         Library | None, typer.Option("--from", help="Read its format.")
     ] = None,

@@ -2,7 +2,6 @@
 
 import dataclasses
 import os
-from pathlib import Path
 from typing import Any
 
 import jax
@@ -21,6 +20,7 @@ from keras_flan.distribution.parallel import ModelParallel
 from keras_flan.errors import InputError
 from keras_flan.runtime.start import prepare_process
 from keras_flan.runtime.tensorflow import tf
+from keras_flan.storage import as_path
 
 
 @dataclasses.dataclass(frozen=True)
@@ -164,7 +164,6 @@ def _start_jax(cache: str | os.PathLike | None) -> None:
         )
     tf()  # Before JAX claims the devices, and without claiming them itself.
     if cache is not None:
-        cache = str(cache)
-        if "://" not in cache:
-            Path(cache).mkdir(parents=True, exist_ok=True)
-        jax.config.update("jax_compilation_cache_dir", cache)
+        folder = as_path(cache)
+        folder.mkdir(parents=True, exist_ok=True)
+        jax.config.update("jax_compilation_cache_dir", str(folder))

@@ -3,7 +3,6 @@
 import os
 import textwrap
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 from keras_flan.errors import InputError
@@ -12,6 +11,7 @@ from keras_flan.generation.printing import tally
 from keras_flan.generation.prompting import Answered
 from keras_flan.pages import html as page
 from keras_flan.pages.plots import ACCENT, BEFORE, PRINTED, SOFT
+from keras_flan.storage import as_path
 
 ANSWERS_FILE = "answers.jsonl"
 TRACE_FILE = "trace.html"
@@ -47,7 +47,7 @@ def write_trace(
         >>> results = ask(model, ["What is 2 + 3?"], cot=True, samples=8)
         >>> write_trace("runs/sums", results, {"samples": 8})
     """
-    folder = Path(folder)
+    folder = as_path(folder)
     if folder.exists() and not folder.is_dir():
         raise InputError(f"{folder}: expected a folder to write, found a file")
     rows = [{}] * len(results) if rows is None else rows
@@ -105,7 +105,7 @@ def render_answered(result: Answered, title: str) -> str:
 
 def check_picture(path: str | os.PathLike, prompts: int) -> None:
     """Raises InputError if `draw_votes` could not draw the votes."""
-    if Path(path).suffix.lower() not in _PICTURE_FORMATS:
+    if as_path(path).suffix.lower() not in _PICTURE_FORMATS:
         raise InputError(
             f"{path}: a picture ends in {', '.join(_PICTURE_FORMATS)}"
         )
@@ -151,7 +151,7 @@ def draw_votes(path: str | os.PathLike, results: Sequence[Answered]) -> None:
             charts, results, titles, lines, strict=True
         ):
             _draw(axes, result, "\n".join(title), bars)
-        kind = Path(path).suffix.lower().removeprefix(".")
+        kind = as_path(path).suffix.lower().removeprefix(".")
         with atomic_write(path, "wb") as f:
             # No date: the same votes give the same bytes.
             undated = {"svg": {"Date": None}, "pdf": {"CreationDate": None}}

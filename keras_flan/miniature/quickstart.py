@@ -23,6 +23,7 @@ from keras_flan.evaluation.scores.predictions import (
     read_predictions,
 )
 from keras_flan.files import atomic_write, write_json
+from keras_flan.storage import local_path
 
 if TYPE_CHECKING:
     from keras_flan.generation.prompting import Answered
@@ -116,7 +117,7 @@ def quickstart(
     """
     from keras_flan.generation.printing import Printer
 
-    output = Path(output)
+    output = local_path(output)
     clock = _Clock(quiet)
     sizes = {"train": train_examples, "test": test_examples}
     found, trained, question = _run(output, steps, sizes, clock)

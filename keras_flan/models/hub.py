@@ -1,9 +1,13 @@
 """Folders by name: a path, or a repository of the Hugging Face hub."""
 
+import contextlib
 import os
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from keras_flan.errors import InputError
+from keras_flan.files import UNFINISHED
+from keras_flan.storage import as_path, is_remote, local_copy
 
 PREFIX = "hf://"
 # A checkpoint of transformers or a preset of keras-hub, without the copies in
@@ -19,18 +23,34 @@ _PATTERNS = [
 _CONFIGS = ["config.json", "decoder_only.json"]
 
 
-def local_folder(source: str | os.PathLike, weights: bool = True) -> Path:
-    """Returns the folder of a model; `hf://` names are downloaded (once).
+@contextlib.contextmanager
+def local_folder(
+    source: str | os.PathLike, weights: bool = True
+) -> Iterator[Path]:
+    """Yields the folder of a model, on this machine.
 
     Args:
-        source: A folder, or `"hf://organisation/model"`.
-        weights: `False` downloads the config alone.
+        source: A folder; one in a bucket is copied, until the end of the
+            `with`. Or `"hf://organisation/model"`, which is downloaded once.
+            Other names are paths to nothing.
+        weights: `False` copies or downloads the config alone.
 
     Raises:
         InputError: If the download fails.
     """
-    if not str(source).startswith(PREFIX):
-        return Path(source)
+    only = _PATTERNS if weights else _CONFIGS
+    if is_remote(source):
+        # Without a config the rest is of no use.
+        is_model = as_path(source, "config.json").is_file()
+        with local_copy(source, only if is_model else [UNFINISHED]) as folder:
+            yield folder
+    elif str(source).startswith(PREFIX):
+        yield _snapshot(source, only)
+    else:
+        yield Path(source)
+
+
+def _snapshot(source: str | os.PathLike, only: Sequence[str]) -> Path:
     try:
         from huggingface_hub import snapshot_download
     except ImportError:
@@ -41,8 +61,7 @@ def local_folder(source: str | os.PathLike, weights: bool = True) -> Path:
     try:
         return Path(
             snapshot_download(
-                str(source).removeprefix(PREFIX),
-                allow_patterns=_PATTERNS if weights else _CONFIGS,
+                str(source).removeprefix(PREFIX), allow_patterns=[*only]
             )
         )
     except (OSError, ValueError) as error:

@@ -10,19 +10,20 @@ from typing import Any, NamedTuple
 from keras_flan.data.vocabularies.hub import HubVocabulary
 from keras_flan.data.vocabularies.sentencepiece import Vocabulary
 from keras_flan.errors import InputError, did_you_mean
-from keras_flan.files import read_json, replace_folder
+from keras_flan.files import UNFINISHED, read_json, replace_folder
 from keras_flan.models.adapters.saving import load_adapter, read_settings
 from keras_flan.models.backbones import quiet_masks
 from keras_flan.models.decoder_only import model as decoder_only
 from keras_flan.models.decoder_only.families import FAMILIES, TRANSFORMERS_TYPES
 from keras_flan.models.decoder_only.smollm2_gguf import smollm2
-from keras_flan.models.hub import local_folder
+from keras_flan.models.hub import PREFIX, local_folder
 from keras_flan.models.language_model import LanguageModel, M
 from keras_flan.models.presets import read_preset, shipped, shipped_folder
 from keras_flan.models.t5.huggingface.convert import read_huggingface
 from keras_flan.models.t5.model import T5
 from keras_flan.runtime.keras_hub import keras_hub
 from keras_flan.runtime.start import prepare_process
+from keras_flan.storage import as_path, is_remote
 
 # Where keras-hub keeps the SentencePiece model inside a preset folder.
 _VOCABULARY = Path("assets") / "tokenizer" / "vocabulary.spm"
@@ -37,7 +38,8 @@ def load(path: str | os.PathLike, **settings: Any) -> LanguageModel:
 
     Args:
         path: A folder written by `save`, by `T5.save_to_preset`, by
-            keras-hub itself or by transformers; or a name:
+            keras-hub itself or by transformers, which may be in a bucket
+            (`"gs://..."`); or a name:
             `"hf://google/flan-t5-small"` (either format),
             `"kaggle://keras/t5/keras/t5_small_multi"`,
             `"t5_small_multi"` or `"gemma_2b_en"` (these need the package
@@ -83,9 +85,22 @@ def load_as(
             `keras_flan.distribution.build_abstract` there are none.
     """
     prepare_process()
-    folder = local_folder(path, weights)
-    if folder.is_file() and folder.suffix == _ADAPTER:
-        return _adapted(wanted, folder, settings, weights)
+    text = os.fspath(path)
+    if text.endswith(_ADAPTER) and not text.startswith(PREFIX):
+        file = as_path(text)
+        if file.is_file():
+            return _adapted(wanted, file, settings, weights)
+    with local_folder(path, weights) as folder:
+        return _from_folder(wanted, path, folder, settings, weights)
+
+
+def _from_folder(
+    wanted: type[M],
+    path: str | os.PathLike,
+    folder: Path,
+    settings: dict[str, Any],
+    weights: bool,
+) -> M:
     source = _source(path, folder)
     if not issubclass(source.model, wanted):
         name = source.model.__name__
@@ -141,8 +156,8 @@ def _adapted(
             "and give both to load_adapter"
         )
     # A base that is a folder may lie beside the adapter.
-    beside = path.parent / base
-    base = beside if beside.exists() else base
+    if "://" not in base and (beside := as_path(path.parent, base)).exists():
+        base = beside
     model = load_as(wanted, base, settings, weights)
     load_adapter(model, path)
     return model
@@ -159,11 +174,13 @@ class _Source(NamedTuple):
 
 
 def _source(path: str | os.PathLike, folder: Path) -> _Source:
-    if not folder.exists() and _is_name(path):
+    if not folder.exists() and not is_remote(path) and _is_name(path):
         return _named(os.fspath(path))
     config = folder / "config.json"
     if not config.is_file():
         found = "no such folder" if not folder.exists() else "no config.json"
+        if (folder / UNFINISHED).is_file():
+            found = "it was not written to the end"
         raise InputError(
             f"{path}: not a model folder ({found}); give the folder that "
             "`keras-flan train` or `save_to_preset` wrote"

@@ -13,6 +13,7 @@ from keras_flan.errors import InputError
 from keras_flan.files import atomic_write, read_json_object, write_json
 from keras_flan.models.t5.huggingface.t5_tensors import t5_tensors
 from keras_flan.models.t5.model import T5
+from keras_flan.storage import as_path
 
 # A folder here for each: config.json, vocabulary.model, weights.npz.
 _FOLDER = Path(__file__).parent / "preset_weights"
@@ -56,7 +57,7 @@ def read_preset(
     Raises:
         InputError: If a file is missing or does not fit.
     """
-    folder = Path(folder)
+    folder = as_path(folder)
     sizes = read_json_object(folder / "config.json")
     model = T5.from_config_values(
         **sizes,
@@ -86,7 +87,7 @@ def write_preset(model: T5, folder: str | os.PathLike) -> None:
         folder: The folder, made if missing. The same weights give the same
             bytes.
     """
-    folder = Path(folder)
+    folder = as_path(folder)
     backbone = model.backbone
     values = backbone.get_config()
     write_json(folder / "config.json", {key: values[key] for key in _SIZES})

@@ -1,12 +1,12 @@
 """The YAML of a training run, changed to what fits."""
 
 import os
-from pathlib import Path
 
 from keras_flan.errors import InputError
 from keras_flan.files import atomic_write
 from keras_flan.planning.jobs import PlannedJob
 from keras_flan.planning.planner import JobPlan
+from keras_flan.storage import as_path
 from keras_flan.training.config import JobConfig, TrainConfig
 
 
@@ -43,7 +43,7 @@ def write_fitting(plan: JobPlan, path: str | os.PathLike) -> list[str]:
         InputError: As `fitting_config`, or if there is such a file.
     """
     config = fitting_config(plan)
-    if Path(path).exists():
+    if as_path(path).exists():
         raise InputError(
             f"--write: {path} exists; give the name of a new file, or remove "
             "it first"

@@ -17,7 +17,8 @@ from keras_flan.data.mixtures.task_registry import DEFAULT_RECORDS
 from keras_flan.data.templates.library import is_library_name
 from keras_flan.errors import InputError
 from keras_flan.models.kernels.choice import Attention
-from keras_flan.schema import Strict, parse_yaml, read_yaml, validate
+from keras_flan.schema import AnyPath, Strict, parse_yaml, read_yaml, validate
+from keras_flan.storage import as_path
 from keras_flan.training.steps import Accumulation, profiled_steps
 
 Positive = Annotated[int, pydantic.Field(gt=0)]
@@ -155,7 +156,7 @@ class HeldOutConfig(Strict):
         batches: How many batches are evaluated.
     """
 
-    mixture: Path
+    mixture: AnyPath
     every: Positive = 2000
     batches: Positive = 50
 
@@ -198,7 +199,7 @@ class JobConfig(Strict):
         adapter: See `AdapterConfig`; `None` trains all weights.
     """
 
-    vocabulary: Path | None = None
+    vocabulary: AnyPath | None = None
     steps: Positive = 1000
     seed: int = 0
     precision: Literal["float32", "bfloat16", "mixed_bfloat16"] = "float32"
@@ -248,9 +249,9 @@ class TrainConfig(JobConfig):
     ```
     """
 
-    output: Path
-    mixture: Path
-    records: Path | None = None
+    output: AnyPath
+    mixture: AnyPath
+    records: AnyPath | None = None
     missing: Missing | None = None
     log_every: Positive = 20
     checkpoint_every: Annotated[int, pydantic.Field(ge=0)] = 1000
@@ -288,7 +289,7 @@ class TrainConfig(JobConfig):
         Raises:
             InputError: Names the file or override, and the key.
         """
-        path = Path(path)
+        path = as_path(path)
         if path.is_dir():
             path = path / "config.yaml"
         given = read_yaml(path)
@@ -324,7 +325,9 @@ class TrainConfig(JobConfig):
         here = Path.cwd()
         values = self._placed(here, "output")
         if is_library_name(self.mixture):
-            values["records"] = str(here / (self.records or DEFAULT_RECORDS))
+            values["records"] = str(
+                as_path(here, self.records or DEFAULT_RECORDS)
+            )
         first = ("output", "mixture", "records")
         values = {**{key: values[key] for key in first}, **values}
         return yaml.safe_dump(values, sort_keys=False)
@@ -340,10 +343,13 @@ class TrainConfig(JobConfig):
             path = section[key]
             # Mixtures of the library have a name.
             if path and not (key == "mixture" and is_library_name(path)):
-                section[key] = str(folder / path)
+                section[key] = str(as_path(folder, path))
         init = self.model.init
-        if init is not None and (folder / init).exists():
-            values["model"]["init"] = str(folder / init)
+        # Names of other places, such as hf://, are no paths.
+        if init is not None and "://" not in init:
+            beside = as_path(folder, init)
+            if beside.exists():
+                values["model"]["init"] = str(beside)
         return values
 
 

@@ -2,7 +2,9 @@
 
 import os
 import re
+import shutil
 import sys
+import tempfile
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,6 +14,7 @@ import jax
 import keras
 
 from keras_flan.errors import InputError
+from keras_flan.storage import as_path, is_remote, upload_folder
 from keras_flan.training.callbacks import Logs, StepCallback
 
 # Operations that wait for other devices. What is named `-start` returns at
@@ -60,7 +63,9 @@ class Profile(StepCallback):
                 "profile: only with the JAX backend, found "
                 f"{keras.backend.backend()!r}; set KERAS_BACKEND=jax"
             )
-        self.folder, self.steps = Path(folder), steps
+        self.folder, self.steps = as_path(folder), steps
+        # JAX writes to this machine only.
+        self._aside: Path | None = None
         self.summary: dict[str, Any] = {}
         self._begin: float | None = None
         self._from = 0
@@ -96,8 +101,10 @@ class Profile(StepCallback):
         if self._begin is None and first <= self.step < last:
             _wait(logs)
             self._from = self.step
+            if is_remote(self.folder):
+                self._aside = Path(tempfile.mkdtemp(prefix="keras_flan-"))
             jax.profiler.start_trace(
-                str(self.folder), create_perfetto_trace=True
+                str(self._aside or self.folder), create_perfetto_trace=True
             )
             self._begin = time.monotonic()
 
@@ -106,12 +113,16 @@ class Profile(StepCallback):
         seconds = time.monotonic() - self._begin
         self._begin = None
         jax.profiler.stop_trace()
+        written = self._aside or self.folder
         done = self.step - self._from
         self.summary = {
             "steps": [self._from, self.step],
             "seconds": seconds / max(done, 1),
-            "collective": _collective_share(self.folder, seconds),
+            "collective": _collective_share(written, seconds),
         }
+        if self._aside is not None:
+            upload_folder(self._aside, self.folder)
+            shutil.rmtree(self._aside)
         print(describe_profile(self.summary, self.folder), file=sys.stderr)
 
 

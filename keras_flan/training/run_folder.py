@@ -3,7 +3,6 @@
 import hashlib
 import importlib.metadata
 import platform
-import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +15,7 @@ from keras_flan.files import atomic_write, read_json, write_json
 from keras_flan.models.adapters.saving import KINDS, save_adapter
 from keras_flan.models.loading import save
 from keras_flan.schema import read_yaml, validate
+from keras_flan.storage import remove_folder
 from keras_flan.training.config import TrainConfig
 
 if TYPE_CHECKING:
@@ -65,7 +65,7 @@ def open_run(config: TrainConfig, mixture: "Mixture") -> bool:
     if before and not before["finished"] and _is_begun(folder / CHECKPOINTS):
         _check_same(config, before, run)
         return True
-    shutil.rmtree(folder / CHECKPOINTS, ignore_errors=True)
+    remove_folder(folder / CHECKPOINTS)
     with atomic_write(folder / _CONFIG) as f:
         f.write(config.to_yaml())
     write_json(folder / _RUN, run)
@@ -79,7 +79,7 @@ def close_run(config: TrainConfig) -> None:
         f.write(config.to_yaml())
     run = _read(folder / _RUN) or {}
     write_json(folder / _RUN, {**run, "finished": True})
-    shutil.rmtree(folder / CHECKPOINTS, ignore_errors=True)
+    remove_folder(folder / CHECKPOINTS)
 
 
 def save_trained(

@@ -16,6 +16,7 @@ from keras_flan.distribution.hosts import from_all
 from keras_flan.files import atomic_write
 from keras_flan.runtime.tensorflow import tf
 from keras_flan.runtime.xla import compile_seconds
+from keras_flan.storage import as_path
 from keras_flan.training.callbacks import Logs, StepCallback
 from keras_flan.training.peak import model_flops, peak_flops
 
@@ -255,10 +256,11 @@ class Events:
     """
 
     def __init__(self, folder: str | os.PathLike):
-        os.makedirs(folder, exist_ok=True)
+        folder = as_path(folder)
+        folder.mkdir(parents=True, exist_ok=True)
         self._v1 = tf().compat.v1
         name = f"events.out.tfevents.{time.time_ns()}.keras_flan"
-        self._writer = tf().io.TFRecordWriter(os.path.join(folder, name))
+        self._writer = tf().io.TFRecordWriter(str(folder / name))
         self._write(self._v1.Event(file_version="brain.Event:2"))
 
     def add(self, step: int, values: Mapping[str, float]) -> None:

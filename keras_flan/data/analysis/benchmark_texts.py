@@ -18,6 +18,7 @@ from keras_flan.data.records.info import INFO_FILE
 from keras_flan.data.records.shards import read_records
 from keras_flan.errors import InputError
 from keras_flan.files import json_fault, parse_json, read_json, read_text
+from keras_flan.storage import as_path
 
 # An example: where it is, such as "test.jsonl:7", and its texts.
 Found = tuple[str, list[str]]
@@ -40,7 +41,7 @@ def read_benchmark(path: str | os.PathLike) -> Iterator[Found]:
         >>> place, len(texts)
         ('test.jsonl:1', 2)
     """
-    path = Path(path)
+    path = as_path(path)
     if not path.exists():
         raise InputError(f"{path}: no such file or folder")
     root = path if path.is_dir() else path.parent

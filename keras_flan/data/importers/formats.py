@@ -25,6 +25,7 @@ from keras_flan.data.importers import (
 )
 from keras_flan.data.importers.base import Importer, Options
 from keras_flan.errors import InputError, did_you_mean
+from keras_flan.storage import as_path, local_copy
 
 # fmt: off
 _MODULES = (
@@ -86,7 +87,7 @@ def find_importer(format: str | Importer, options: Options) -> Importer:
 
 def existing(source: str | os.PathLike) -> Path:
     """Returns the path of a source; InputError if there is none."""
-    path = Path(source)
+    path = as_path(source)
     if not path.exists():
         raise InputError(f"{path}: no such file or folder")
     return path
@@ -94,7 +95,8 @@ def existing(source: str | os.PathLike) -> Path:
 
 def _own_importer(path: Path) -> Importer:
     """Returns the importer that a user's Python file defines."""
-    importer = runpy.run_path(str(path)).get("IMPORTER")
+    with local_copy(path) as file:
+        importer = runpy.run_path(str(file)).get("IMPORTER")
     if not isinstance(importer, Importer):
         raise InputError(
             f"{path}: expected an `Importer` under the name IMPORTER, found "

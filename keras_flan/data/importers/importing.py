@@ -24,6 +24,7 @@ from keras_flan.data.records.shards import REJECTS_FILE
 from keras_flan.errors import InputError, did_you_mean
 from keras_flan.files import write_jsonl
 from keras_flan.progress import track
+from keras_flan.storage import as_path
 
 _Described = list[dict[str, str]]
 _Run = Callable[[Sequence[TaskImport]], Iterable[RecordInfo | InputError]]
@@ -105,7 +106,7 @@ def import_file(
         progress=progress,
     )
     importer, path = find_importer(format, settings), existing(source)
-    return _single_task(importer, path, Path(output), settings).write()
+    return _single_task(importer, path, as_path(output), settings).write()
 
 
 def import_source(
@@ -156,7 +157,7 @@ def import_source(
     settings = Settings(keep_mmlu=keep_mmlu, **options)
     importer, path = find_importer(format, settings), existing(source)
     parts = importer.parts(path, settings)
-    folder = Path(output)
+    folder = as_path(output)
     run = _runner(runner, importer, processes, beam_options, folder)
     if parts is not None:
         return _import_parts(importer, path, parts, folder, settings, run)
@@ -237,7 +238,7 @@ def _plan(
     tasks: dict[Path, TaskImport] = {}
     rejected, left_out = [], []
     for part in parts:
-        folder = Path(output, part.name, part.split or "")
+        folder = as_path(output, part.name, part.split or "")
         if part.left_out:
             left_out.append(_describe(part, part.left_out))
         elif folder in tasks:

@@ -13,6 +13,7 @@ from keras_flan.data.importers import base
 from keras_flan.data.importers.tables import Columns, pick_fields
 from keras_flan.errors import InputError, did_you_mean
 from keras_flan.runtime.tensorflow import tf
+from keras_flan.storage import local_path
 
 
 def _rows(
@@ -27,7 +28,7 @@ def _rows(
 
 
 def _read_hf(path: Path, options: base.Options) -> base.Source:
-    datasets = base.require("datasets", "hf")
+    datasets, path = base.require("datasets", "hf"), local_path(path)
     try:
         dataset = _open_hf(datasets, path, options.split)
     except (OSError, ValueError, KeyError) as error:
@@ -97,7 +98,7 @@ def _name_labels(
 def _read_tfds(path: Path, options: base.Options) -> base.Source:
     tfds = base.require("tensorflow_datasets", "tfds")
     tf()  # Hides the accelerators from TensorFlow before its first use.
-    builder = tfds.builder_from_directory(_tfds_folder(path))
+    builder = tfds.builder_from_directory(str(_tfds_folder(path)))
     splits = builder.info.splits
     if options.split not in splits:
         raise InputError(

@@ -18,6 +18,7 @@ from keras_flan.data.importers.base import Part, require
 from keras_flan.data.importers.writing import Settings, write_source
 from keras_flan.data.records.info import INFO_FILE, RecordInfo
 from keras_flan.errors import InputError
+from keras_flan.storage import local_path
 
 RUNNERS = ("local", "beam")
 # A process takes seconds to import TensorFlow, in which one alone reads this
@@ -79,7 +80,7 @@ def run_beam(
     results pass through a new folder in `output`. By default Beam's own
     runner works on this machine.
     """
-    beam = require("apache_beam", "beam")
+    beam, output = require("apache_beam", "beam"), local_path(output)
     from apache_beam.options.pipeline_options import PipelineOptions
 
     output.mkdir(parents=True, exist_ok=True)

@@ -18,6 +18,7 @@ from keras_flan.data.templates.library import load_family
 from keras_flan.data.templates.options import LETTER, right_option
 from keras_flan.errors import InputError
 from keras_flan.progress import track
+from keras_flan.storage import as_path
 
 _SHOWN = 200  # Characters of a rejected row that are kept.
 
@@ -91,11 +92,12 @@ def _templates(source: str) -> tuple[str, TemplateFamily]:
 
     The path is whole since records may be read from anywhere.
     """
-    is_file = Path(source).suffix in (".yaml", ".yml")
-    if is_file and not Path(source).is_file():
+    path = as_path(source)
+    is_file = path.suffix in (".yaml", ".yml")
+    if is_file and not path.is_file():
         raise InputError(f"{source}: no such file of templates")
     family = load_family(source)
-    return str(Path(source).resolve()) if is_file else source, family
+    return str(path.resolve()) if is_file else source, family
 
 
 def _fitting(

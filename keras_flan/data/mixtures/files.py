@@ -58,7 +58,8 @@ from keras_flan.data.templates.library import is_library_name
 from keras_flan.data.templates.task import Task
 from keras_flan.errors import InputError, did_you_mean
 from keras_flan.files import atomic_write
-from keras_flan.schema import Strict, read_yaml, validate
+from keras_flan.schema import AnyPath, Strict, read_yaml, validate
+from keras_flan.storage import as_path
 
 LIBRARY = Path(__file__).parent / "mixture_library"
 
@@ -73,7 +74,7 @@ class Missing(str, enum.Enum):
 class _TaskEntry(Strict):
     name: str = ""
     registry: str | None = None
-    records: Path | None = None
+    records: AnyPath | None = None
     templates: str | None = None
     cap: pydantic.PositiveInt | None = None
 
@@ -123,7 +124,7 @@ class _Stage(Strict):
 
 class _MixtureFile(Strict):
     name: str | None = None
-    records: Path | None = None
+    records: AnyPath | None = None
     split: str = "train"
     shots: pydantic.NonNegativeInt = 3
     missing: Missing = Missing.error
@@ -185,9 +186,9 @@ def read_stages(
     config = validate(_MixtureFile, read_yaml(path), str(path))
     root = DEFAULT_RECORDS if is_library_name(source) else None
     if records is not None:
-        root = Path(records)
+        root = as_path(records)
     elif config.records is not None:
-        root = path.parent / config.records
+        root = as_path(path.parent, config.records)
     if missing is not None:
         config = config.model_copy(update={"missing": _missing(missing)})
     found = find_records(root, config.split) if root else {}
@@ -216,7 +217,7 @@ def start_mixture_file(folder: str | os.PathLike, mixture: str) -> Path:
         >>> start_mixture_file("records", "flan2022_paper_b")
         PosixPath('records/flan2022_paper_b.yaml')
     """
-    path = Path(folder, f"{mixture}.yaml")
+    path = as_path(folder, f"{mixture}.yaml")
     if not path.exists():
         with atomic_write(path) as file:
             file.write(
@@ -236,7 +237,7 @@ def _missing(choice: str) -> Missing:
 
 def _find(source: str | os.PathLike) -> Path:
     if not is_library_name(source):
-        return Path(source)
+        return as_path(source)
     path = LIBRARY / f"{source}.yaml"
     if not path.is_file():
         raise InputError(
@@ -252,7 +253,7 @@ def _groups(path: Path, stage: _Stage) -> tuple[Path, _Groups]:
     name = stage.mixture
     if name is None:
         return path, stage.groups or {}
-    file = _find(name if is_library_name(name) else path.parent / name)
+    file = _find(name if is_library_name(name) else as_path(path.parent, name))
     config = validate(_MixtureFile, read_yaml(file), str(file))
     if config.groups is None:
         raise InputError(
@@ -343,7 +344,9 @@ class _Finder:
     def _folder(self, entry: _TaskEntry) -> Path | None:
         if entry.records is None:
             return self.found.get(entry.name)
-        return records_folder(self.path.parent / entry.records, self.split)
+        return records_folder(
+            as_path(self.path.parent, entry.records), self.split
+        )
 
     def _missing(self, one: _TaskEntry, entry: _TaskEntry, place: str) -> str:
         """Returns what to say about a task that isn't there."""
@@ -358,7 +361,7 @@ class _Finder:
             )
         hint, path = "", self.root and self.root / one.name
         if one.records is not None:
-            path = self.path.parent / one.records
+            path = as_path(self.path.parent, one.records)
         elif self.found:
             hint = did_you_mean(one.name, self.found)
         where = f"in {path}" if path else "(the mixture has no `records`)"
@@ -370,8 +373,8 @@ class _Finder:
 
     def _task(self, entry: _TaskEntry, folder: Path, place: str) -> Task:
         templates: str | Path | None = entry.templates
-        if templates and Path(templates).suffix in (".yaml", ".yml"):
-            templates = self.path.parent / templates
+        if templates and as_path(templates).suffix in (".yaml", ".yml"):
+            templates = as_path(self.path.parent, templates)
         try:
             task = Task.from_directory(folder, templates)
         except InputError as error:

@@ -13,6 +13,7 @@ from keras_flan.data.templates.families import Format
 from keras_flan.data.templates.prompts import render_prompt
 from keras_flan.data.templates.task import Task
 from keras_flan.errors import InputError
+from keras_flan.storage import as_path
 
 
 def inspect(
@@ -52,7 +53,7 @@ def inspect(
     """
     rng = random.Random(f"inspect/{seed}")
     if not isinstance(source, Mixture):
-        source = Path(source)
+        source = as_path(source)
         if source.suffix in (".yaml", ".yml"):
             source = Mixture.from_yaml(source)
     if isinstance(source, Mixture):

@@ -20,6 +20,7 @@ from keras_flan.data.templates.library import load_family
 from keras_flan.errors import InputError, did_you_mean
 from keras_flan.files import read_text
 from keras_flan.schema import Strict, read_yaml, validate
+from keras_flan.storage import as_path
 
 REGISTRY = Path(__file__).parent / "paper_tasks"
 DEFAULT_RECORDS = Path("records")
@@ -61,7 +62,7 @@ class RegistryTask:
         if self.format != about.format:
             return (
                 f"keras-flan import {self.format} FILES --output "
-                f"{Path(records, self.name)}"
+                f"{as_path(records, self.name)}"
             )
         names = load_family(templates).fields if templates else ()
         fields = " ".join(f"--map {name}=COLUMN" for name in names)

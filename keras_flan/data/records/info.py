@@ -4,11 +4,12 @@ import dataclasses
 import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import PurePath
 from typing import Any
 
 from keras_flan.errors import InputError
 from keras_flan.files import read_json_object
+from keras_flan.storage import as_path
 
 INFO_FILE = "dataset_info.json"
 AGAIN = "write it again with `keras-flan import`"
@@ -134,9 +135,11 @@ def read_info(directory: str | os.PathLike) -> RecordInfo:
         >>> info.name, info.num_examples
         ('sums', 1)
     """
-    path = Path(directory) / INFO_FILE
+    path = as_path(directory, INFO_FILE)
     if not path.is_file():
         found = "" if path.parent.is_dir() else ", nor such a folder"
+        if any(path.parent.glob("*.tfrecord")):
+            found = ", so that the set beside it is incomplete"
         raise InputError(
             f"{path}: no such file{found}; write records there with "
             "`keras-flan import`"
@@ -148,7 +151,7 @@ def read_info(directory: str | os.PathLike) -> RecordInfo:
 def _shard(value: Any, place: str) -> Shard:
     _check_keys(value, _SHARD_KEYS, place)
     shard = Shard(**{key: value[key] for key in _SHARD_KEYS})
-    if Path(shard.file).name != shard.file:
+    if PurePath(shard.file).name != shard.file:
         raise InputError(
             f"{place}: shard {shard.file!r} is not a plain file name; {AGAIN}"
         )

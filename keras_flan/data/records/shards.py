@@ -1,8 +1,8 @@
 """Records: TFRecord shards of examples and their `dataset_info.json`.
 
 A record set is one folder: shards whose names hold a digest of the content,
-and `dataset_info.json`, which lists them. The latter is renamed into place
-last, so a killed run leaves the old set or the new one, never a half.
+and `dataset_info.json`, which lists them. The latter is put into place last,
+so a killed run leaves the old set or the new one, never a half.
 """
 
 import contextlib
@@ -28,6 +28,7 @@ from keras_flan.data.records.info import (
 from keras_flan.errors import InputError
 from keras_flan.files import write_json, write_jsonl
 from keras_flan.runtime.tensorflow import tf
+from keras_flan.storage import as_path, each, is_remote, upload
 
 REJECTS_FILE = "rejects.jsonl"
 
@@ -93,7 +94,7 @@ def write_records(
         *(source, license, templates, answer_kind),
         extra=extra or {},
     )
-    return _write(examples, Path(directory), facts, shards, rejects)
+    return _write(examples, as_path(directory), facts, shards, rejects)
 
 
 def find_records(root: str | os.PathLike, split: str) -> dict[str, Path]:
@@ -101,12 +102,11 @@ def find_records(root: str | os.PathLike, split: str) -> dict[str, Path]:
 
     They are in `root/<task>` or `root/<task>/<split>`.
     """
-    root = Path(root)
-    return {
-        path.name: folder
-        for path in (sorted(root.iterdir()) if root.is_dir() else ())
-        if path.is_dir() and (folder := records_folder(path, split))
-    }
+    root = as_path(root)
+    paths = sorted(root.glob("*/"))
+    found = each(lambda path: records_folder(path, split), paths, root)
+    pairs = zip(paths, found, strict=True)
+    return {path.name: folder for path, folder in pairs if folder}
 
 
 def records_folder(path: Path, split: str) -> Path | None:
@@ -147,7 +147,7 @@ def read_records(
     number = (
         info.num_examples if limit is None else min(limit, info.num_examples)
     )
-    return _read(Path(directory), info.shards, number)
+    return _read(as_path(directory), info.shards, number)
 
 
 def verify_records(directory: str | os.PathLike) -> None:
@@ -157,7 +157,7 @@ def verify_records(directory: str | os.PathLike) -> None:
         InputError: At the first shard that is not as it was written.
     """
     for shard in read_info(directory).shards:
-        path = Path(directory) / shard.file
+        path = as_path(directory, shard.file)
         for _ in _read_shard(path, shard.num_examples):
             pass
         size = path.stat().st_size
@@ -181,7 +181,7 @@ def check_sizes(directory: str | os.PathLike, info: RecordInfo) -> None:
             record.
     """
     for shard in info.shards:
-        path = Path(directory) / shard.file
+        path = as_path(directory, shard.file)
         if not path.is_file() or path.stat().st_size != shard.bytes:
             verify_records(directory)
 
@@ -225,18 +225,34 @@ def _write(
         write_json(aside / INFO_FILE, info.to_dict())
         if rejects:
             write_jsonl(aside / REJECTS_FILE, rejects)
-            os.replace(aside / REJECTS_FILE, directory / REJECTS_FILE)
+            _place(aside / REJECTS_FILE, directory / REJECTS_FILE)
         for path, shard in zip(paths, info.shards, strict=True):
-            os.replace(path, directory / shard.file)
-        os.replace(aside / INFO_FILE, directory / INFO_FILE)
+            _place(path, directory / shard.file)
+        _place(aside / INFO_FILE, directory / INFO_FILE)
     files = {shard.file for shard in info.shards}
     _remove_leftovers(directory, keep=files, rejects=bool(rejects))
     return info
 
 
+def _place(made: Path, path: Path) -> None:
+    """Puts a file of the folder aside where it belongs."""
+    if is_remote(path):
+        upload(made, path)
+    else:
+        os.replace(made, path)
+
+
 @contextlib.contextmanager
 def _folder_aside(directory: Path) -> Iterator[Path]:
-    """Yields a new folder in `directory`, which is as it was if all fails."""
+    """Yields a new folder, from which files are placed in `directory`.
+
+    It is in there, or, if that is in a bucket, on this machine. Where all
+    fails, `directory` is as it was.
+    """
+    if is_remote(directory):
+        with tempfile.TemporaryDirectory(prefix="keras_flan-") as temporary:
+            yield Path(temporary)
+        return
     is_new = not directory.exists()
     try:
         directory.mkdir(parents=True, exist_ok=True)
@@ -294,10 +310,11 @@ def _write_shards(
 def _sha256(path: Path) -> str:
     """Returns the digest of a file, which is on disk afterwards."""
     digest = hashlib.sha256()
-    with open(path, "rb") as f:
+    with path.open("rb") as f:
         while block := f.read(1 << 20):
             digest.update(block)
-        os.fsync(f.fileno())
+        if not is_remote(path):
+            os.fsync(f.fileno())
     return digest.hexdigest()
 
 

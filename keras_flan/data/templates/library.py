@@ -17,6 +17,7 @@ from keras_flan.data.templates.options import DERIVED_FIELDS
 from keras_flan.data.templates.template import Template
 from keras_flan.errors import InputError, did_you_mean
 from keras_flan.schema import Strict, read_yaml, validate
+from keras_flan.storage import as_path
 
 LIBRARY = Path(__file__).parent / "template_library"
 
@@ -103,12 +104,12 @@ def load_family(source: str | os.PathLike) -> TemplateFamily:
     """
     if is_library_name(source):
         return _library_family(str(source))
-    return _FamilyReader(Path(source)).family()
+    return _FamilyReader(as_path(source)).family()
 
 
 def is_library_name(source: str | os.PathLike) -> bool:
     """Whether this is a name for a library, not the path of a YAML file."""
-    path = Path(source)
+    path = as_path(source)
     return path.suffix not in (".yaml", ".yml") and len(path.parts) == 1
 
 

@@ -15,6 +15,7 @@ from keras_flan.data.templates.families import (
 )
 from keras_flan.data.templates.library import load_family
 from keras_flan.errors import InputError, did_you_mean
+from keras_flan.storage import as_path
 
 
 @dataclasses.dataclass(frozen=True)
@@ -73,7 +74,7 @@ class Task:
             )
         task = cls(
             name=info.name,
-            directory=Path(path),
+            directory=as_path(path),
             family=load_family(templates),
             split=info.split,
             num_examples=info.num_examples,

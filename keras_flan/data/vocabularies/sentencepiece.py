@@ -16,6 +16,7 @@ import sentencepiece
 
 from keras_flan.errors import InputError
 from keras_flan.runtime.tensorflow import tf
+from keras_flan.storage import as_path
 from keras_flan.tensors import Tensor
 
 
@@ -54,7 +55,8 @@ class Vocabulary:
         if isinstance(source, bytes):
             self.path, self.proto = None, source
         else:
-            self.path, self.proto = Path(source), _read_bytes(source)
+            self.path = as_path(source)
+            self.proto = _read_bytes(self.path)
         place = self.path or "vocabulary"
         if not self.proto:
             raise InputError(f"{place}: empty; expected a SentencePiece model")
@@ -132,9 +134,9 @@ class Vocabulary:
         ).tokenize
 
 
-def _read_bytes(path: str | os.PathLike) -> bytes:
+def _read_bytes(path: Path) -> bytes:
     try:
-        return Path(path).read_bytes()
+        return path.read_bytes()
     except OSError as error:
         raise InputError(
             f"{path}: cannot be read ({error.strerror}); expected a "

@@ -18,6 +18,7 @@ from keras_flan.data.records.shards import read_records
 from keras_flan.data.vocabularies.sentencepiece import Vocabulary
 from keras_flan.errors import InputError
 from keras_flan.files import atomic_write, read_text
+from keras_flan.storage import as_path
 
 # The bytes of a trained model depend on the number of threads, so it is
 # fixed: the same text gives the same file on every machine.
@@ -126,7 +127,7 @@ def train_vocabulary_from(
         InputError: As `train_vocabulary`, and for a source that is missing,
             broken or a folder without records.
     """
-    texts = [_texts(Path(source)) for source in sources]
+    texts = [_texts(as_path(source)) for source in sources]
     return train_vocabulary(itertools.chain(*texts), size, output)
 
 

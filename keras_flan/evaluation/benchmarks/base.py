@@ -14,6 +14,7 @@ from keras_flan.evaluation.benchmarks.protocols import (
     load_protocol,
 )
 from keras_flan.evaluation.benchmarks.ways import MODES
+from keras_flan.storage import as_path
 
 
 @dataclasses.dataclass(frozen=True)
@@ -80,7 +81,7 @@ class Benchmark(abc.ABC):
         self.protocol = load_protocol(name)
         self.name = self.protocol.name
         # Some benchmarks are a part of the package.
-        self.data = Path("." if data is None else data)
+        self.data = as_path("." if data is None else data)
         if not self.data.exists():
             raise InputError(
                 f"{self.data}: no such file or folder; give the data of "

@@ -21,6 +21,7 @@ from keras_flan.evaluation.scores.predictions import (
 )
 from keras_flan.evaluation.scores.scoring import summarise, way_of
 from keras_flan.files import read_json
+from keras_flan.storage import as_path
 
 _FIRST = ("mmlu", "bbh", "tydiqa", "mgsm", "gsm8k")
 
@@ -77,7 +78,7 @@ def load_runs(folders: Iterable[str | os.PathLike]) -> list[FinishedRun]:
         InputError: If there is no run in one of them.
     """
     runs: list[FinishedRun] = []
-    for folder in map(Path, folders):
+    for folder in map(as_path, folders):
         places = [folder, *sorted(folder.glob("*/"))]
         found = [
             place

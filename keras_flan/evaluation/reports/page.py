@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
 from keras_flan.errors import InputError
@@ -25,6 +25,7 @@ from keras_flan.files import atomic_write, read_json
 from keras_flan.pages import html as page
 from keras_flan.pages.plots import inline_svg, write_png
 from keras_flan.pages.tables import Table
+from keras_flan.storage import as_path
 
 PAGE_FILE = "report.html"
 MARKDOWN_FILE = "tables.md"
@@ -65,11 +66,11 @@ def report_runs(
         >>> report_runs(["runs/smollm2"], "runs/smollm2/report")
         PosixPath('runs/smollm2/report/report.html')
     """
-    output = Path(output)
+    output = as_path(output)
     if output.exists() and not output.is_dir():
         raise InputError(f"{output}: expected a folder to write, found a file")
     runs = load_runs(folders)
-    overlaps = [_read_overlap(Path(path)) for path in contamination]
+    overlaps = [_read_overlap(as_path(path)) for path in contamination]
     tables = [scores_table(runs), paper_table(_by_model(runs))]
     if groups := groups_table(runs):
         tables.append(groups)
@@ -218,7 +219,7 @@ def _contamination(overlaps: Sequence[Mapping[str, Any]]) -> str:
     }
     rows = [
         {
-            "Benchmark": Path(found["against"]).name,
+            "Benchmark": PurePath(found["against"]).name,
             **{k: f"{found['benchmark'][v]:,}" for k, v in columns.items()},
         }
         for found in overlaps

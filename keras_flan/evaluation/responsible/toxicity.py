@@ -19,6 +19,7 @@ from keras_flan.evaluation.scores.statistics import exact_interval
 from keras_flan.files import read_jsonl
 from keras_flan.generation.sampling_settings import Sampling, sampling_of
 from keras_flan.schema import Model, Strict, read_yaml, validate
+from keras_flan.storage import as_path
 
 _PAPER = functools.partial(
     Sampling, samples=25, temperature=1.0, top_k=40, max_new_tokens=32
@@ -104,7 +105,7 @@ def read_prompts(path: str | os.PathLike) -> list[dict[str, str]]:
                 f"{text!r:.60}"
             )
         prompts.append(
-            {"prompt": text, "group": str(row.get("group", Path(path).stem))}
+            {"prompt": text, "group": str(row.get("group", as_path(path).stem))}
         )
     return prompts
 

@@ -1,14 +1,14 @@
 """The journal of a run: nothing that was generated is lost or repeated."""
 
 import json
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from keras_flan.errors import InputError
 from keras_flan.evaluation.scores.predictions import Prediction
-from keras_flan.files import parse_json
+from keras_flan.files import atomic_write, parse_json
+from keras_flan.storage import append
 
 JOURNAL_FILE = "journal.jsonl"
 
@@ -17,8 +17,9 @@ class Journal:
     """A file of finished examples that only grows.
 
     The first line says what run it is; then comes a line per example. Lines
-    are on disk (fsync) before `add` returns. After a crash the last line may
-    be torn: it is cut off, and its example is generated again.
+    are on disk (fsync), or in the bucket, before `add` returns. After a crash
+    the last line may be torn: it is cut off, and its example is generated
+    again.
 
     Args:
         path: The file.
@@ -60,10 +61,7 @@ class Journal:
             lines.insert(0, json.dumps(head, ensure_ascii=False))
             self._begun = True
         data = "".join(f"{line}\n" for line in lines).encode()
-        with open(self.path, "ab") as f:
-            f.write(data)
-            f.flush()
-            os.fsync(f.fileno())
+        append(self.path, data)
         self.rows |= new
 
     def close(self) -> None:
@@ -90,8 +88,8 @@ class Journal:
             return
         self._check(parsed[0].get("run"))
         if whole < len(data):
-            with open(self.path, "r+b") as f:
-                f.truncate(whole)
+            with atomic_write(self.path, "wb") as f:
+                f.write(data[:whole])
         self._begun = True
         for number, row in enumerate(parsed[1:], 2):
             found = Prediction.from_row(row, f"{self.path}:{number}")

@@ -10,6 +10,7 @@ from typing import Any
 from keras_flan.errors import InputError
 from keras_flan.evaluation.benchmarks.protocols import PromptProtocol
 from keras_flan.generation.sampling_settings import Sampling, sampling_of
+from keras_flan.storage import as_path
 
 _DEFAULT = functools.partial(Sampling.for_votes, max_new_tokens=256)
 
@@ -83,4 +84,4 @@ class Run:
         )
         if given.get("tasks") is not None:
             given["tasks"] = list(given["tasks"])
-        return cls(benchmark, data, Path(output), **given)
+        return cls(benchmark, data, as_path(output), **given)

@@ -10,6 +10,7 @@ from keras_flan.evaluation.benchmarks.files import BUILT_IN, load_benchmark
 from keras_flan.evaluation.benchmarks.protocols import load_protocol
 from keras_flan.evaluation.benchmarks.ways import Way
 from keras_flan.evaluation.runs.run import Run
+from keras_flan.storage import as_path, is_remote
 
 # Paths of a vote where nothing else is said.
 _VOTES = 8
@@ -61,7 +62,7 @@ def plan(
         run = Run.of(
             name,
             places[name],
-            Path(output, f"{name}-{way.value}" if len(pairs) > 1 else ""),
+            as_path(output, f"{name}-{way.value}" if len(pairs) > 1 else ""),
             mode=way.mode,
             split=split if split in load_protocol(name).splits else None,
             samples=number,
@@ -115,15 +116,15 @@ def _places(
     places, everywhere = {}, None
     for text in data:
         name, equals, path = str(text).partition("=")
-        if equals and not Path(text).exists():
+        if equals and not (is_remote(text) or Path(text).exists()):
             if name not in names:
                 raise InputError(
                     f"--data {text}: no such benchmark among those asked for."
                     + did_you_mean(name, names)
                 )
-            places[name] = Path(path)
+            places[name] = as_path(path)
         else:
-            everywhere = Path(text)
+            everywhere = as_path(text)
     for name in names:
         if name not in (*places, *BUILT_IN) and everywhere is None:
             raise InputError(f"no data for {name}; give --data {name}=PATH")

@@ -4,12 +4,12 @@ import dataclasses
 import math
 import os
 from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 from keras_flan.answers import KINDS
 from keras_flan.errors import InputError, did_you_mean
 from keras_flan.files import read_jsonl, write_jsonl
+from keras_flan.storage import as_path
 
 PREDICTIONS_FILE = "predictions.jsonl"
 
@@ -241,7 +241,7 @@ def read_predictions(path: str | os.PathLike) -> list[Prediction]:
     Raises:
         InputError: If there is none, or a line is broken.
     """
-    path = Path(path)
+    path = as_path(path)
     if path.is_dir():
         path /= PREDICTIONS_FILE
         if not path.is_file():

@@ -22,6 +22,7 @@ from keras_flan.miniature.experiments.plan import (
 )
 from keras_flan.miniature.experiments.report import write_page
 from keras_flan.miniature.experiments.results import collect_results
+from keras_flan.storage import local_path
 
 RESULTS_FILE = "results.json"
 PAGE_FILE = "report.html"
@@ -68,7 +69,7 @@ def run_miniature(
 
     Source: arXiv:2210.11416; arXiv:2301.13688.
     """
-    output = Path(output)
+    output = local_path(output)
     chosen = load_plan(plan, quick=quick).only(only)
     bench = Bench(output, chosen.bases, chosen.evaluation, quiet)
     scores = _run_cells(output, chosen, bench, workers, quiet)

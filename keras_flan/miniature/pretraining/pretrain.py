@@ -23,6 +23,7 @@ from keras_flan.files import atomic_write, write_json
 from keras_flan.miniature.pretraining.corpus import documents
 from keras_flan.miniature.pretraining.knowledge import SUMS
 from keras_flan.miniature.universe.specs import Draws
+from keras_flan.storage import local_path
 from keras_flan.tensors import Tensor
 
 if TYPE_CHECKING:
@@ -132,7 +133,7 @@ def pretrain(
     """
     from keras_flan.models.presets import write_preset
 
-    output = Path(output)
+    output = local_path(output)
     vocabulary = _vocabulary(output, config)
     model = _model(config, vocabulary)
     variables = [*model.variables, *model.optimizer.variables]
@@ -425,7 +426,9 @@ def main() -> None:
     args = parser.parse_args()
     values = dict(text.split("=", 1) for text in args.set)
     config = PretrainConfig(**{k: json.loads(v) for k, v in values.items()})
-    write_json(Path(args.output) / "config.json", dataclasses.asdict(config))
+    write_json(
+        local_path(args.output) / "config.json", dataclasses.asdict(config)
+    )
     print(pretrain(args.output, config))
 
 

@@ -13,6 +13,7 @@ from keras_flan.errors import InputError, did_you_mean
 from keras_flan.miniature.universe.catalogue import CORE, TASKS
 from keras_flan.miniature.universe.specs import Draws, TaskSpec
 from keras_flan.progress import track
+from keras_flan.storage import as_path
 
 # Raise it with every change of the examples: sets on disk that carry another
 # number are then made anew by `ensure_records`.
@@ -117,7 +118,7 @@ def build_records(
         >>> infos[0].name, infos[0].split, infos[0].num_examples
         ('one_step_arithmetic', 'train', 2000)
     """
-    sets = _sets(Path(output), tasks, sizes, templates, other_ways=False)
+    sets = _sets(as_path(output), tasks, sizes, templates, other_ways=False)
     return _write(sets, progress)
 
 
@@ -154,9 +155,10 @@ def ensure_records(
         >>> ensure_records("tf_records/quickstart", sizes=SAMPLE_SIZES)
         PosixPath('tf_records/quickstart')
     """
-    sets = _sets(Path(directory), tasks, sizes, templates, other_ways, splits)
+    folder = as_path(directory)
+    sets = _sets(folder, tasks, sizes, templates, other_ways, splits)
     _write([one for one in sets if not one.valid()], progress)
-    return Path(directory)
+    return folder
 
 
 @dataclasses.dataclass(frozen=True)

@@ -2,7 +2,6 @@
 
 import json
 import os
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,6 +16,7 @@ from keras_flan.models.adapters.base import Adapter, remove_adapter, required
 from keras_flan.models.adapters.houlsby import Houlsby
 from keras_flan.models.adapters.lora import LoRA
 from keras_flan.models.language_model import LanguageModel
+from keras_flan.storage import as_path, local_copy
 
 _FORMAT = "keras_flan.adapter.1"
 _KEYS = {"kind", "family", "base", "targets"}
@@ -128,13 +128,16 @@ def read_adapter(
         InputError: If the file is missing or is no adapter's.
     """
     settings = read_settings(path)
-    return settings, load(Path(path).read_bytes())
+    return settings, load(as_path(path).read_bytes())
 
 
 def read_settings(path: str | os.PathLike) -> dict[str, Any]:
     """Returns the settings alone; see `read_adapter`."""
     try:
-        with safetensors.safe_open(path, framework="np") as opened:
+        with (
+            local_copy(path) as file,
+            safetensors.safe_open(file, framework="np") as opened,
+        ):
             metadata = opened.metadata() or {}
     except FileNotFoundError:
         raise InputError(f"{path}: no such file") from None

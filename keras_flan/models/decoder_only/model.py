@@ -24,6 +24,7 @@ from keras_flan.models.kernels.choice import check_attention
 from keras_flan.models.language_model import LanguageModel
 from keras_flan.models.remat import Remat, check_remat
 from keras_flan.runtime.keras_hub import keras_hub
+from keras_flan.storage import uploaded
 from keras_flan.tensors import Tensor, Tensors
 
 # What a folder holds besides keras-hub's own files.
@@ -229,20 +230,23 @@ class DecoderOnly(LanguageModel):
                 in plain keras-hub with that of the family. A LoRA adapter
                 is merged into the written weights.
         """
-        preset_dir = Path(preset_dir)
+        with uploaded(preset_dir, last="config.json") as folder:
+            self._save(folder)
+
+    def _save(self, folder: Path) -> None:
         with merged(self):
-            self.backbone.save_to_preset(str(preset_dir))
-        _note_tied_embeddings(self.backbone, preset_dir / "config.json")
+            self.backbone.save_to_preset(str(folder))
+        _note_tied_embeddings(self.backbone, folder / "config.json")
         settings = {name: getattr(self, name) for name in self.own_settings}
         # It is of the devices here; the preset may load on others.
         del settings["attention"]
         if isinstance(self.vocabulary, HubVocabulary):
             settings["start"] = self.vocabulary.bos_id is not None
-            self.vocabulary.tokenizer.save_to_preset(str(preset_dir))
+            self.vocabulary.tokenizer.save_to_preset(str(folder))
         elif self.vocabulary is not None:
             tokenizer = PaLMTokenizer(self.vocabulary.proto)
-            tokenizer.save_to_preset(str(preset_dir))
-        write_json(preset_dir / _FILE, settings)
+            tokenizer.save_to_preset(str(folder))
+        write_json(folder / _FILE, settings)
 
 
 def _kernel(form: str) -> Callable[..., Tensor]:

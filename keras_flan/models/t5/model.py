@@ -29,6 +29,7 @@ from keras_flan.models.t5.layers import (
 from keras_flan.models.t5.stacked import StackedT5Backbone
 from keras_flan.runtime.keras_hub import keras_hub
 from keras_flan.runtime.start import prepare_process
+from keras_flan.storage import uploaded
 from keras_flan.tensors import Tensor, Tensors
 
 Side = Literal["encoder", "decoder"]
@@ -412,7 +413,8 @@ class T5(LanguageModel):
                 task = keras_hub.models.T5Seq2SeqLM(
                     self.hub_backbone(), preprocessor=preprocessor
                 )
-            task.save_to_preset(str(preset_dir))
+            with uploaded(preset_dir, last="config.json") as folder:
+                task.save_to_preset(str(folder))
 
 
 def _draw_embeddings(backbone: Any) -> None:

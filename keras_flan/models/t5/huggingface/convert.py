@@ -65,9 +65,8 @@ def from_huggingface(path: str | os.PathLike, **settings: Any) -> T5:
     """
     prepare_process()
     T5.check_settings(settings)
-    backbone, found = read_huggingface(
-        local_folder(path), settings.get("dtype")
-    )
+    with local_folder(path) as folder:
+        backbone, found = read_huggingface(folder, settings.get("dtype"))
     return T5.around(backbone, **{**found, **settings})
 
 
