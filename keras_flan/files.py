@@ -162,6 +162,8 @@ def read_text(path: str | os.PathLike) -> str:
         if path.suffix == ".gz":
             data = gzip.decompress(data)
         return data.decode("utf-8").removeprefix("\ufeff")
+    except InputError:  # Of a bucket; it says all.
+        raise
     except FileNotFoundError:
         raise InputError(f"{path}: no such file") from None
     except IsADirectoryError:

@@ -10,6 +10,7 @@ from typing import IO, Any, NamedTuple, NoReturn, TypeVar
 
 from etils.epath.gpath import PosixGPath
 
+from keras_flan.errors import InputError
 from keras_flan.runtime.tensorflow import tf
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -24,19 +25,26 @@ def _os_errors(function: F) -> F:
         try:
             return function(self, *args, **kwargs)
         except errors.OpError as error:
-            number = errno.EIO
+            text = " ".join(error.message.split())[:300]
             if isinstance(error, errors.NotFoundError):
-                number = errno.ENOENT
-            elif isinstance(
+                place = errno.ENOENT, text, str(self)
+                raise FileNotFoundError(*place) from error
+            remedy = "try again"
+            if isinstance(
                 error,
                 (errors.PermissionDeniedError, errors.UnauthenticatedError),
             ):
-                number = errno.EACCES
-            text = " ".join(error.message.split())[:300]
-            # Python makes a FileNotFoundError, ... of the number.
-            raise OSError(number, text, str(self)) from error
+                remedy = (
+                    "log in with `gcloud auth application-default login` "
+                    "to an account that may do this"
+                )
+            raise RemoteError(f"{self}: {text}; {remedy}") from error
 
     return call  # type: ignore[return-value]
+
+
+class RemoteError(InputError, OSError):
+    """What a bucket refuses, or an answer that does not come."""
 
 
 class _Stat(NamedTuple):
@@ -52,8 +60,8 @@ class RemotePath(PosixGPath):
     is no rename either: what has to be there whole or not at all is written
     with its last object naming or marking it.
 
-    Errors are Python's own (`FileNotFoundError`, `PermissionError`,
-    `OSError`).
+    Errors are `FileNotFoundError` and so on as Python has them, and
+    `RemoteError` where a bucket gives no answer or refuses one.
 
     Example:
         >>> path = RemotePath("gs://bucket/records")
@@ -104,11 +112,10 @@ class RemotePath(PosixGPath):
 
     @_os_errors
     def read_bytes(self) -> bytes:
-        # One request for all of it, where a stream would make many.
-        data = tf().io.read_file(str(self)).numpy()
-        if not data and self.is_dir():
+        if self.stat().is_directory:
             raise IsADirectoryError(errno.EISDIR, "is a folder", str(self))
-        return data
+        # One request for all of it, where a stream would make many.
+        return tf().io.read_file(str(self)).numpy()
 
     def read_text(self, encoding: str | None = None) -> str:
         return self.open("r").read()

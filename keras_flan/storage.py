@@ -62,17 +62,15 @@ def as_path(path: str | os.PathLike, *others: str | os.PathLike) -> Path:
     """
     for other in others:
         text = os.fspath(other)
-        if "://" in text or os.path.isabs(text):
-            path = other
-        else:
-            path = _one_path(path) / text
-    return _one_path(path)
+        whole = "://" in text or os.path.isabs(text)
+        path = other if whole else _checked(path) / _checked(text)
+    return _checked(path)
 
 
-def _one_path(path: str | os.PathLike) -> Path:
+def _checked(path: str | os.PathLike) -> Path:
     text = os.fspath(path)
     if text.startswith(_BUCKET) and len(text) > len(_BUCKET):
-        # A quarter of a second that only buckets need.
+        # A tenth of a second that only buckets need.
         from keras_flan.remote import RemotePath
 
         return RemotePath(text)

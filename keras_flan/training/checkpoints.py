@@ -1,5 +1,6 @@
 """Checkpoints that a training goes on from as if it had never stopped."""
 
+import importlib
 import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -12,6 +13,7 @@ import numpy as np
 from keras_flan.data.pipeline.pipeline import Pipeline
 from keras_flan.data.pipeline.position import Position
 from keras_flan.errors import InputError
+from keras_flan.storage import as_path, is_remote
 from keras_flan.tensors import Tensor
 from keras_flan.training.callbacks import Logs, StepCallback
 
@@ -199,11 +201,18 @@ def _variables(model: keras.Model) -> Groups:
 
 def _absolute(directory: str | os.PathLike) -> Any:
     """A path as Orbax wants it: absolute, or a bucket's."""
-    if "://" not in os.fspath(directory):
+    if not is_remote(as_path(directory)):
         return Path(os.path.abspath(directory))
+    try:
+        importlib.import_module("google.cloud.storage")
+    except ImportError:
+        raise InputError(
+            f"{os.fspath(directory)}: checkpoints in a bucket need the package "
+            "google-cloud-storage; pip install 'keras_flan[gcs]'"
+        ) from None
     from etils import epath  # comes with Orbax
 
-    return epath.Path(directory)
+    return epath.Path(os.fspath(directory))
 
 
 def _position(place: Path, positions: list) -> Position:

@@ -20,7 +20,6 @@ import ssl
 import subprocess
 import sys
 import threading
-import time
 from pathlib import Path
 from typing import TextIO
 from urllib.parse import parse_qsl, quote, unquote, urlsplit
@@ -78,6 +77,7 @@ class Objects:
 
 class Handler(http.server.BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True
     objects: Objects
     sessions: list[str]
     log: TextIO
@@ -99,13 +99,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
 
     def do_any(self) -> None:
         url = urlsplit(self.path)
-        print(
-            round(time.time(), 2),
-            self.command,
-            unquote(self.path),
-            file=self.log,
-            flush=True,
-        )
+        print(self.command, unquote(self.path), file=self.log, flush=True)
         body, asked = self.body(), dict(parse_qsl(url.query))
         with self.lock:
             code, content, *headers = self.route(url.path, asked, body)
@@ -131,6 +125,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
         return body
 
     def route(self, path: str, asked: dict, body: bytes) -> Answer:
+        if "/forbidden/" in path:
+            return 403, {"error": {"code": 403, "message": "Forbidden"}}
         if match := re.fullmatch(r"/upload/storage/v1/b/(.+)/o", path):
             return self.upload(f"{match[1]}/{asked['name']}", asked, body)
         if match := re.fullmatch(r"/session/(\d+)", path):

@@ -7,53 +7,86 @@ import pytest
 import yaml
 
 from keras_flan import cli
+from keras_flan.data import Mixture, Vocabulary, build_dataset
+from keras_flan.evaluation import evaluate
+from keras_flan.storage import as_path
 from keras_flan.training import TrainConfig, train
 from keras_flan.training.callbacks import StepLog
 
 
 @pytest.fixture
-def run(monkeypatch, capsys):
-    def run(*arguments):
-        monkeypatch.setattr(sys, "argv", ["keras-flan", *map(str, arguments)])
+def run(bucket, tmp_path, monkeypatch, capsys):
+    """Runs a command line; all happens in the bucket."""
+    monkeypatch.chdir(tmp_path)
+
+    def run(line):
+        line = line.replace("gs:", f"{bucket.url}/all")
+        monkeypatch.setattr(sys, "argv", ["keras-flan", *line.split()])
         with pytest.raises(SystemExit) as stop:
             cli.main()
         captured = capsys.readouterr()
         assert not stop.value.code, captured.err
         return captured.out
 
-    return run
+    yield run
+    assert list(tmp_path.iterdir()) == []
+    assert not any("rewriteTo" in line for line in bucket.log())
 
 
-@pytest.mark.usefixtures("bucket")
-def test_a_run_in_a_bucket(run, bucket, tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    rows = [
-        {"question": f"{i} + 1?", "answer": str(i + 1)} for i in range(4000)
-    ]
-    bucket.write("raw/sums.jsonl", "\n".join(map(json.dumps, rows)))
-    url = bucket.url
-    run(
-        "import",
-        "jsonl",
-        f"{url}/raw/sums.jsonl",
-        "--output",
-        f"{url}/r/sums",
-        "--templates",
-        "generic",
-    )
-    assert "1?" in run("inspect", f"{url}/r/sums", "-n", 1)
+@pytest.fixture
+def data(run, bucket):
+    """Records, a mixture and a vocabulary; returns their folder."""
+    rows = [{"question": f"{i} + 1?", "answer": f"{i + 1}"} for i in range(900)]
+    bucket.write("all/raw/sums.jsonl", "\n".join(map(json.dumps, rows)))
     bucket.write(
-        "sums.yaml",
+        "all/sums.yaml",
         "name: sums\nrecords: r\ngroups: {all: {tasks: [sums], "
         "formats: {zero_shot_direct: 1}}}\n",
     )
-    vocabulary = f"{url}/v.model"
-    run("vocabulary", f"{url}/r", "--size", 273, "--output", vocabulary)
-    assert json.loads(run("mixture", f"{url}/sums.yaml", "--json"))["groups"]
+    made = "import jsonl gs:/raw/sums.jsonl --output gs:/r/sums"
+    run(f"{made} --templates generic --shards 2")
+    run("vocabulary gs:/r --size 273 --output gs:/v.model")
+    return as_path(bucket.url, "all")
+
+
+def test_data_and_reports(run, data, bucket):
+    assert "1?" in run("inspect gs:/r/sums -n 1")
+    assert "sums" in run("mixture gs:/sums.yaml")
+    batches = build_dataset(
+        Mixture.from_yaml(data / "sums.yaml"),
+        Vocabulary(data / "v.model"),
+        input_length=32,
+        target_length=8,
+        batch_size=2,
+    )
+    assert next(iter(batches))[0]["encoder_token_ids"].shape == (2, 32)
+
+    def right(prompts, **_):
+        return [[str(int(p.split(" + ")[0].split()[-1]) + 1)] for p in prompts]
+
+    for shots in (0, 1):
+        settings = {"limit": 3, "shots": shots, "resume": True}
+        output = data / "e" / str(shots)
+        found = evaluate(
+            right, "records", data / "r", output=output, **settings
+        )
+        assert found["n"] == 3
+        again = evaluate(
+            right, "records", data / "r", output=output, **settings
+        )
+        assert again == found
+    assert "3" in run("score --predictions gs:/e/0")
+    page = run("report gs:/e --output gs:/report").strip()
+    assert page == str(data / "report" / "report.html")
+    assert "<html" in bucket.read("all/report/report.html")
+
+
+@pytest.mark.slow
+def test_a_training_goes_on(run, data, bucket, monkeypatch):
     settings = {
         "mixture": "sums.yaml",
         "vocabulary": "v.model",
-        "output": f"{url}/run",
+        "output": str(data / "run"),
         "steps": 3,
         "log_every": 1,
         "checkpoint_every": 1,
@@ -66,44 +99,30 @@ def test_a_run_in_a_bucket(run, bucket, tmp_path, monkeypatch):
         },
         "data": {"input_length": 32, "target_length": 8, "batch_size": 2},
     }
-    bucket.write("train.yaml", yaml.safe_dump(settings))
-    straight = train(
-        TrainConfig.from_yaml(f"{url}/train.yaml", ["output=straight"])
-    )
+    bucket.write("all/train.yaml", yaml.safe_dump(settings))
+    config = TrainConfig.from_yaml(data / "train.yaml")
+    count, seen = StepLog.on_train_batch_end, []
 
-    # Cut short after a step, and gone on with.
-    count = StepLog.on_train_batch_end
-
-    def stop(self, batch, logs=None):
-        if self.step == 2:
-            raise KeyboardInterrupt
+    def counted(self, batch, logs=None):
+        if seen == ["step"] * 2:
+            seen.append("killed")
+            raise MemoryError
+        seen.append("step")
         count(self, batch, logs)
 
-    config = TrainConfig.from_yaml(f"{url}/train.yaml")
-    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(StepLog, "on_train_batch_end", stop)
+    monkeypatch.setattr(StepLog, "on_train_batch_end", counted)
+    with pytest.raises(MemoryError):
         train(config, quiet=True)
-    assert any("checkpoints/" in name for name in bucket.objects())
-    run("train", f"{url}/train.yaml", "--quiet")
-    found = json.loads(bucket.read("run/metrics.json"))
-    assert found["loss"] == straight["loss"]
-    assert not any("checkpoints/" in name for name in bucket.objects())
+    assert any("/checkpoints/2/" in name for name in bucket.objects())
+    run("train gs:/train.yaml --quiet")
+    assert seen == ["step", "step", "killed", "step"]
+    metrics = json.loads(bucket.read("all/run/metrics.json"))
+    assert metrics["loss_steps"] == [1, 2, 3]
+    assert not any("/checkpoints/" in name for name in bucket.objects())
+    assert any("/tensorboard/events" in name for name in bucket.objects())
     # The folder is enough to make the run again.
-    again = TrainConfig.from_yaml(f"{url}/run")
-    assert again == config.model_copy(
-        update={"mixture": again.mixture, "vocabulary": again.vocabulary}
-    )
-    assert str(again.mixture) == f"{url}/sums.yaml"
+    assert TrainConfig.from_yaml(data / "run").to_yaml() == config.to_yaml()
 
-    model = f"{url}/run/model"
-    for way in ("direct", "rank"):
-        run(
-            *("evaluate", "--benchmark", "records", "--model", model),
-            *("--data", f"{url}/r", "--output", f"{url}/e/{way}"),
-            *("--mode", way, "--limit", 3, "--max-new-tokens", 4),
-        )
-    page = run("report", f"{url}/e", "--output", f"{url}/report").strip()
-    assert page == f"{url}/report/report.html"
-    assert "<html" in bucket.read("report/report.html")
-    assert not (tmp_path / "gs:").exists()
-    assert not any("rewriteTo" in line for line in bucket.log())
+    asked = "evaluate --benchmark records --model gs:/run/model --data gs:/r"
+    run(f"{asked} --output gs:/e --limit 2 --max-new-tokens 4")
+    assert "run/report.html" in run("report gs:/e --output gs:/run")

@@ -216,7 +216,10 @@ def test_a_local_copy_is_named_as_what_it_is_of(bucket):
 
 
 def test_a_journal_goes_on(bucket):
-    path, row = as_path(bucket.url, "j.jsonl"), Prediction(outputs=["4"])
+    path, row = (
+        as_path(bucket.url, "j.jsonl"),
+        Prediction(target="4", outputs=["4"]),
+    )
     Journal(path, {"seed": 0}, True).add({0: row})
     Journal(path, {"seed": 0}, True).add({1: row})
     bucket.write("j.jsonl", bucket.read("j.jsonl") + '{"torn')
@@ -259,7 +262,6 @@ def test_every_path_of_the_command_line_is_parsed():
         "import csv NONE --output NONE/o",
         "import hf NONE --output NONE/o",
         "import mine.py=NONE x --output NONE/o",
-        "universe --output NONE/o/s3://x",
         "inspect NONE",
         "mixture NONE",
         "mixture cot_only --records NONE",
