@@ -61,10 +61,11 @@ def test_data_and_reports(run, data, bucket):
     )
     assert next(iter(batches))[0]["encoder_token_ids"].shape == (2, 32)
 
-    def right(prompts, **_):
-        return [[str(int(p.split(" + ")[0].split()[-1]) + 1)] for p in prompts]
+    def right(prompts, samples=1, **_):
+        numbers = [int(p.split(" + ")[0].split()[-1]) for p in prompts]
+        return [[str(number + 1)] * samples for number in numbers]
 
-    for shots in (0, 1):
+    for samples in (1, 2):
         settings = {"limit": 3, "shots": shots, "resume": True}
         output = data / "e" / str(shots)
         found = evaluate(
@@ -75,7 +76,7 @@ def test_data_and_reports(run, data, bucket):
             right, "records", data / "r", output=output, **settings
         )
         assert again == found
-    assert "3" in run("score --predictions gs:/e/0")
+    assert "3" in run("score --predictions gs:/e/1")
     page = run("report gs:/e --output gs:/report").strip()
     assert page == str(data / "report" / "report.html")
     assert "<html" in bucket.read("all/report/report.html")
