@@ -237,8 +237,10 @@ def _numbered(
 
 def _value(variable: keras.Variable) -> Tensor:
     # On JAX as it is, sharded or not; Orbax knows no other tensors.
-    if keras.backend.backend() == "jax":
+    if keras.backend.backend() == "jax" and variable.ndim > 0:
         return variable.value
+    # What was assigned to a metric, on one device per process, is an array
+    # within an array, of which Orbax can't see the shards.
     return keras.ops.convert_to_numpy(variable)
 
 
