@@ -24,7 +24,11 @@ def have_compiler() -> bool:
 
 
 def compile_job(
-    job: PlannedJob, *, seconds: float = SECONDS, host_bytes: int = HOST_BYTES
+    job: PlannedJob,
+    *,
+    seconds: float = SECONDS,
+    host_bytes: int = HOST_BYTES,
+    count: bool = True,
 ) -> dict[str, Any]:
     """Compiles a job's real program for its slice, in a process of its own.
 
@@ -36,6 +40,8 @@ def compile_job(
         job: The job.
         seconds: The process is stopped after so long.
         host_bytes: Or when it takes so much memory.
+        count: Whether to count a training step's seconds too, by two more
+            programs.
 
     Returns:
         A dictionary: `cost` of a call, which an accumulated step has many
@@ -61,7 +67,7 @@ def compile_job(
             "pip install 'keras_flan[tpu]'"
         )
     begin = time.monotonic()
-    programs, taken = _ask(job, seconds, host_bytes)
+    programs, taken = _ask(job, seconds, host_bytes, count)
     largest = max(
         programs,
         key=lambda p: (not p["fits"], p["bytes_per_device"]["total"] or 0),
@@ -79,11 +85,16 @@ def compile_job(
 
 
 def _ask(
-    job: PlannedJob, seconds: float, host_bytes: int
+    job: PlannedJob, seconds: float, host_bytes: int, count: bool
 ) -> tuple[list[dict[str, Any]], int]:
     """Returns what the compiling process says, and the memory it took."""
     with subprocess.Popen(
-        [sys.executable, "-m", "keras_flan.planning.worker"],
+        [
+            sys.executable,
+            "-m",
+            "keras_flan.planning.worker",
+            *(["--count"] if count else []),
+        ],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,

@@ -1,9 +1,9 @@
 """Compiles one job with the TPU's compiler: `python -m` this, in a process.
 
 Reads a job as JSON on stdin, writes what the compiler said as the last line of
-stdout. A process of its own, since the compiler takes memory and minutes, may
-be stopped, and JAX must be told of the platform before it starts. See
-`keras_flan.planning.compiler`.
+stdout; with `--count` also what a training step costs. A process of its own,
+since the compiler takes memory and minutes, may be stopped, and JAX must be
+told of the platform before it starts. See `keras_flan.planning.compiler`.
 """
 
 from __future__ import annotations
@@ -45,7 +45,8 @@ def main() -> None:
     said = verdict(job.side, *_train(job))
     # What it counts in the program's loops is not what they do.
     said.pop("cost", None)
-    print(json.dumps([{**said, **_cost(job)}]))
+    counted = _cost(job) if said["fits"] and "--count" in sys.argv else {}
+    print(json.dumps([{**said, **counted}]))
 
 
 def _cost(job: PlannedJob) -> dict[str, Any]:
