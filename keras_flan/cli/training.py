@@ -68,6 +68,7 @@ def train(
     and SIGTERM stop it after the step at hand, with a checkpoint.
     """
     with _ends_at_once():
+        from keras_flan.distribution.hosts import leave
         from keras_flan.training.config import TrainConfig
         from keras_flan.training.run import train
 
@@ -76,7 +77,7 @@ def train(
             result = train(settings, quiet=quiet or json_)
         except Interrupted as stopped:
             print(f"keras-flan: {stopped}", file=sys.stderr)
-            raise typer.Exit(128 + stopped.signal) from None
+            leave(128 + stopped.signal)
     if json_:
         print_json(result)
     else:

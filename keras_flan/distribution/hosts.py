@@ -7,6 +7,7 @@ import signal
 import sys
 import traceback
 from collections.abc import Iterator
+from typing import NoReturn
 
 import jax
 import keras
@@ -181,6 +182,19 @@ def wait_for_all() -> None:
     wait = multihost.get_barrier_sync_fn()
     key = f"keras_flan_{next(_BARRIERS)}"
     wait(key=key, timeout_ms=_WRITING * 1000)
+
+
+def leave(code: int) -> NoReturn:
+    """Ends this process without what Python tidies up, which takes seconds.
+
+    Args:
+        code: The exit code.
+    """
+    sys.stdout.flush()
+    sys.stderr.flush()
+    if jax.process_count() > 1:
+        jax.distributed.shutdown()
+    os._exit(code)
 
 
 def from_all(*numbers: float) -> np.ndarray:

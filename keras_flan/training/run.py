@@ -4,6 +4,7 @@ import contextlib
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -125,9 +126,12 @@ class _Run:
             start = self.checkpoint.position
         left = config.optimizer.accumulation.calls(config.steps - done)
         if left > 0:
-            with _named_damage(self.mixture), self.stop:
+            batches = self.telemetry.watch(self.pipeline.dataset(start))
+            # What makes batches runs Python, and must have ended before
+            # Python does, or that would wait for ever.
+            with _named_damage(self.mixture), closing(batches), self.stop:
                 self.model.fit(
-                    self.telemetry.watch(self.pipeline.dataset(start)),
+                    batches,
                     steps_per_epoch=left,
                     shuffle=False,
                     callbacks=self.callbacks,

@@ -5,7 +5,7 @@ import os
 import resource
 import sys
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Generator, Iterable, Mapping
 from typing import Any
 
 import jax
@@ -107,7 +107,7 @@ class Telemetry(StepCallback):
         self._wait = 0.0
         self._compiling = compile_seconds()
 
-    def watch(self, dataset: Iterable[tuple]) -> Iterator[tuple]:
+    def watch(self, dataset: Iterable[tuple]) -> Generator[tuple, None, None]:
         """Yields the batches of a dataset, and notes what is in them."""
         source = iter(dataset)
         while True:
