@@ -12,7 +12,6 @@ import os
 import shutil
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, TypeVar
 
@@ -135,6 +134,8 @@ def each(call: Callable[[T], R], items: Sequence[T], where: Path) -> list[R]:
     """
     if not is_remote(where):
         return [call(item) for item in items]
+    from concurrent.futures import ThreadPoolExecutor
+
     with ThreadPoolExecutor(_REQUESTS) as pool:
         return list(pool.map(call, items))
 
