@@ -72,6 +72,7 @@ def bucket(_server, monkeypatch):
         "https_proxy": url,  # of TensorFlow's client
         "CURL_CA_BUNDLE": str(folder / "certificate.pem"),
         "TENSORSTORE_GCS_HTTP_URL": url,
+        "STORAGE_EMULATOR_HOST": url,  # of Google's own, if it is installed
         "GOOGLE_AUTH_TOKEN_FOR_TESTING": "none",
     }.items():
         monkeypatch.setenv(key, value)
