@@ -292,6 +292,9 @@ def test_estimates_are_near_what_the_compiler_said(name):
     for values in (written, written.get("einsum"), written.get("decode")):
         if values is None:  # Not compiled yet.
             continue
+        form = values["job"]["model"]["attention"]
+        if form == "einsum" and not values["compiler"]["fits"]:
+            continue  # Only the kernel lets it fit.
         made = plan_job(PlannedJob.model_validate(values["job"]))
         held = values["compiler"]["bytes_per_device"]["total"]
         assert made.fits and values["compiler"]["fits"]
