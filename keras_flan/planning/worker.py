@@ -45,7 +45,8 @@ def main() -> None:
     said = verdict(job.side, *_train(job))
     # What it counts in the program's loops is not what they do.
     said.pop("cost", None)
-    counted = _cost(job) if said["fits"] and "--count" in sys.argv else {}
+    # Also of what does not fit: one layer may.
+    counted = _cost(job) if "--count" in sys.argv else {}
     print(json.dumps([{**said, **counted}]))
 
 
