@@ -114,14 +114,16 @@ def test_a_training_goes_on(run, data, bucket, monkeypatch):
     with pytest.raises(MemoryError):
         train(config, quiet=True)
     assert any("/checkpoints/2/" in name for name in bucket.objects())
-    run("train gs:/train.yaml --quiet")
+    run("train gs:/train.yaml profile=2:3 --quiet")
     assert seen == ["step", "step", "killed", "step"]
     metrics = json.loads(bucket.read("all/run/metrics.json"))
     assert metrics["loss_steps"] == [1, 2, 3]
     assert not any("/checkpoints/" in name for name in bucket.objects())
-    assert any("/tensorboard/events" in name for name in bucket.objects())
+    for made in ("/tensorboard/events", "/perfetto_trace.json.gz"):
+        assert any(made in name for name in bucket.objects())
     # The folder is enough to make the run again.
-    assert TrainConfig.from_yaml(data / "run").to_yaml() == config.to_yaml()
+    again = TrainConfig.from_yaml(data / "run", ["profile=null"])
+    assert again.to_yaml() == config.to_yaml()
 
     asked = "evaluate --benchmark records --model gs:/run/model --data gs:/r"
     run(f"{asked} --output gs:/e --limit 2 --max-new-tokens 4")
