@@ -72,6 +72,8 @@ class Profile(StepCallback):
         self._step: jax.profiler.StepTraceAnnotation | None = None
 
     def on_train_begin(self, logs: Logs = None) -> None:
+        # Also where a run goes on that was begun without a profile.
+        self._calls = int(self.model.optimizer.iterations)
         self._start_if_due()
 
     def on_train_batch_begin(self, batch: int, logs: Logs = None) -> None:
