@@ -270,6 +270,7 @@ def test_json_outputs(run, tmp_path):
     assert scores["tasks"]["b"]["unparsed"] == 1
 
 
+@pytest.mark.slow
 def test_the_commands_fit_together(run, tmp_path, monkeypatch):
     """import, vocabulary, mixture, train, generate, evaluate, score."""
     monkeypatch.chdir(tmp_path)

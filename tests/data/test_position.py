@@ -130,6 +130,7 @@ def test_stages_follow_each_other(staged, vocabulary):
     assert (True, True) in has[22:]
 
 
+@pytest.mark.slow
 def test_resumes_in_every_stage(staged):
     whole = digests(staged.dataset(), 40)
     assert len(set(whole)) == 40

@@ -127,6 +127,7 @@ def test_a_pretrained_model_goes_on_with_a_text():
     assert model.decoding.frame([20, 30, 40], 3) == [2, 40, vocabulary.eos_id]
 
 
+@pytest.mark.slow
 def test_ids_of_padding_may_be_tokens():
     """Lengths, not zeros, tell padding: some tokenizers end texts with 0."""
 

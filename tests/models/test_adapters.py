@@ -96,11 +96,11 @@ def test_every_projection_is_known(family):
 @pytest.mark.parametrize(
     ("family", "add"),
     [
-        ("t5", add_lora),
         ("palm", add_houlsby),
         *(
             pytest.param(family, add, marks=pytest.mark.slow)
             for family, add in (
+                ("t5", add_lora),
                 ("t5", add_houlsby),
                 ("palm", add_lora),
                 ("llama", add_lora),

@@ -145,9 +145,8 @@ def test_windows_of_qwen(monkeypatch):
         )
 
 
-@pytest.mark.parametrize(
-    "family", ["llama", pytest.param("palm", marks=pytest.mark.slow)]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("family", ["llama", "palm"])
 def test_fit_trains_the_weights_of_keras_hub(family):
     hub = make_hub(family, dropout=0.1)
     model = DecoderOnly(hub)

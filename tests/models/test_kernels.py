@@ -158,7 +158,9 @@ def make(kind, attention):
     return model
 
 
-@pytest.mark.parametrize("kind", ["t5", "palm"])
+@pytest.mark.parametrize(
+    "kind", ["t5", pytest.param("palm", marks=pytest.mark.slow)]
+)
 def test_models_say_the_same_in_training(kind):
     import jax
 

@@ -102,7 +102,9 @@ def test_a_copy_would_lose_an_adapter():
         model.with_settings(remat=True)
 
 
-@pytest.mark.parametrize("family", ["t5", "palm"])
+@pytest.mark.parametrize(
+    "family", ["t5", pytest.param("palm", marks=pytest.mark.slow)]
+)
 def test_generates_strings(family):
     keras.utils.set_random_seed(0)
     model = make_t5() if family == "t5" else DecoderOnly(make_hub("palm"))

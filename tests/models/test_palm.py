@@ -107,6 +107,7 @@ def test_scanned_layers_equal_unrolled_ones(monkeypatch):
     np.testing.assert_allclose(unrolled, scanned, rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(keras.backend.backend() != "jax", reason="scans on JAX")
 def test_the_program_does_not_grow_with_depth():
     import jax

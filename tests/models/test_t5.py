@@ -56,7 +56,9 @@ def packed(x, y, lengths, width, target_width):
 LENGTHS = [(7, 5), (12, 9), (3, 2)]
 
 
-@pytest.mark.parametrize("tie", [False, True])
+@pytest.mark.parametrize(
+    "tie", [False, pytest.param(True, marks=pytest.mark.slow)]
+)
 def test_agrees_with_keras_hub(tie):
     model = make_t5(tie_embedding_weights=tie)
     x, _ = unpacked(np.random.default_rng(0), LENGTHS)

@@ -185,7 +185,9 @@ def test_no_attention_weights_of_all_queries():
     assert {shape[0] for shape in shapes} == {4, 2, 3}
 
 
-@pytest.mark.parametrize("bidirectional", [True, False])
+@pytest.mark.parametrize(
+    "bidirectional", [True, pytest.param(False, marks=pytest.mark.slow)]
+)
 def test_the_bias_is_that_of_keras_hub(bidirectional):
     """Also at the edges of the buckets, and far away."""
     model = make_t5(num_layers=1)
@@ -201,6 +203,7 @@ def test_the_bias_is_that_of_keras_hub(bidirectional):
     assert distance_bias(table, 1, bidirectional).shape == (4, 1)
 
 
+@pytest.mark.slow
 def test_decoding_from_a_stacked_model():
     plain = make_t5()
     ids = np.array([[5, 6, 7, 0], [8, 9, 10, 11]])

@@ -49,7 +49,10 @@ def fit(folder, *others, steps=8, first=False):
     return done, losses.seen
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize(
+    "number",
+    [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.slow)],
+)
 def test_a_signal_ends_the_step_and_keeps_it(tmp_path, capfd, number):
     former = signal.getsignal(number)
     _, straight = fit(tmp_path / "a")
