@@ -183,9 +183,10 @@ def _plan(
 def _suggest(
     job: Any, topology: str, max_chips: int, json_: bool, **settings: Any
 ) -> None:
+    from keras_flan.distribution.chips import chips
     from keras_flan.planning.planner import suggest_plans
     from keras_flan.planning.report import suggestions_text
-    from keras_flan.planning.topology import Topology, chips
+    from keras_flan.planning.topology import Topology
 
     chip = topology if topology in chips() else Topology(topology).name
     found = suggest_plans(job, chip, max_chips=max_chips, **settings)

@@ -3,6 +3,7 @@
 import dataclasses
 from typing import Any
 
+from keras_flan.distribution.chips import chips
 from keras_flan.distribution.mesh import Mesh
 from keras_flan.errors import InputError, did_you_mean
 from keras_flan.planning.flops import GROWTH, rule_flops, step_flops
@@ -17,7 +18,6 @@ from keras_flan.planning.seconds import (
     step_time,
     token_flops,
 )
-from keras_flan.planning.topology import chips
 from keras_flan.training.config import JobConfig, TrainConfig, merged
 from keras_flan.training.recipe_table import Recipe, recipes
 

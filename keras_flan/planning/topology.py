@@ -1,38 +1,12 @@
-"""Chips, and slices of them, as people write them."""
+"""Slices of chips, as people write them."""
 
-import functools
 import math
 import re
-from pathlib import Path
 
+from keras_flan.distribution.chips import chips
 from keras_flan.errors import InputError, did_you_mean
-from keras_flan.schema import Strict, read_yaml, validate
 
-_CHIPS = Path(__file__).with_name("chips.yaml")
 _MACHINE = re.compile(r"([a-z]\w*)-(\d+)")
-
-
-class Chip(Strict):
-    """What a chip can do; see `chips.yaml` for units and sources."""
-
-    flops: float
-    usable: int
-    bandwidth: float
-    network: float
-    slices: tuple[str, ...]
-    names: tuple[str, ...] = ()
-    name_counts: int = 1
-    config: str | None = None
-    gpu: bool = False
-
-
-@functools.cache
-def chips() -> dict[str, Chip]:
-    """Returns the chips by name."""
-    return {
-        name: validate(Chip, values, f"{_CHIPS.name}: {name}")
-        for name, values in read_yaml(_CHIPS).items()
-    }
 
 
 class Topology:

@@ -9,20 +9,9 @@ import keras
 import numpy as np
 from keras import ops
 
+from keras_flan.distribution.chips import chips
 from keras_flan.models.language_model import LanguageModel
 
-# FLOP/s in bfloat16 of a chip, by what JAX calls it. Source: the pages of
-# https://cloud.google.com/tpu/docs/system-architecture-tpu-vm.
-CHIPS = {
-    "TPU v2": 46e12,
-    "TPU v3": 123e12,
-    "TPU v4": 275e12,
-    "TPU v5 lite": 197e12,
-    "TPU v5": 459e12,
-    "TPU v6 lite": 918e12,
-}
-# Two cores per chip, which JAX shows as devices of their own.
-_TWO_CORES = ("TPU v2", "TPU v3")
 _SIDE = 1536
 # Weights that may have two axes, and take part in no matrix product: T5's
 # distances, norms of stacked layers, and biases.
@@ -80,10 +69,9 @@ def peak_flops(dtype: str = "float32") -> float:
     """Returns the FLOP/s of all devices: known for a TPU, else measured."""
     if keras.backend.backend() == "jax":
         devices = jax.devices()
-        kind = devices[0].device_kind
-        if kind in CHIPS:
-            chips = len(devices) / (2 if kind in _TWO_CORES else 1)
-            return CHIPS[kind] * chips
+        for chip in chips().values():
+            if chip.kind == devices[0].device_kind:
+                return chip.flops * len(devices)
         return measure_peak(dtype) * jax.process_count()
     return measure_peak(dtype)
 

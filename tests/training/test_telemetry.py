@@ -1,12 +1,15 @@
 """Telemetry counts what is real; the held-out loss is by token."""
 
+import types
+
 import keras
 import numpy as np
 import pytest
 
+from keras_flan.distribution.chips import chips
 from keras_flan.models import T5
 from keras_flan.training.held_out import held_out_loss
-from keras_flan.training.peak import model_flops
+from keras_flan.training.peak import model_flops, peak_flops
 from keras_flan.training.profiling import _COLLECTIVE
 from keras_flan.training.telemetry import count_tokens, describe
 
@@ -43,6 +46,12 @@ def test_a_row_in_words():
         "compile 25%, "
         "81.0 GFLOP/s (54% of peak), 3.2 GiB"
     )
+
+
+def test_the_peak_of_a_tpu_is_that_of_its_plan(monkeypatch):
+    devices = [types.SimpleNamespace(device_kind="TPU v5 lite")] * 8
+    monkeypatch.setattr("jax.devices", lambda: devices)
+    assert peak_flops.__wrapped__() == 8 * chips()["v5e"].flops == 8 * 197e12
 
 
 @pytest.mark.parametrize("tied", [False, True])
