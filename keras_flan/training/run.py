@@ -1,10 +1,10 @@
 """A training run from a config: start, watch, fit, write."""
 
+import atexit
 import contextlib
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import closing
+from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -127,9 +127,7 @@ class _Run:
         left = config.optimizer.accumulation.calls(config.steps - done)
         if left > 0:
             batches = self.telemetry.watch(self.pipeline.dataset(start))
-            # What makes batches runs Python, and must have ended before
-            # Python does, or that would wait for ever.
-            with _named_damage(self.mixture), closing(batches), self.stop:
+            with _named_damage(self.mixture), _ended(batches), self.stop:
                 self.model.fit(
                     batches,
                     steps_per_epoch=left,
@@ -267,6 +265,19 @@ class _Run:
             on_best=keep,
             accumulate=self.config.optimizer.accumulate,
         )
+
+
+@contextlib.contextmanager
+def _ended(batches: Generator) -> Iterator[None]:
+    """Has what makes batches end before Python does, or that would hang.
+
+    It runs Python, and ends with the chunk at hand. A run that was stopped
+    does not wait for that here.
+    """
+    atexit.register(batches.close)
+    yield
+    batches.close()
+    atexit.unregister(batches.close)
 
 
 @contextlib.contextmanager

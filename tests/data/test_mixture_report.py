@@ -104,6 +104,7 @@ def test_shares_are_counted(mixture, vocabulary):
     }
 
 
+@pytest.mark.slow
 def test_lengths_and_fill_are_those_of_training(mixture, vocabulary):
     # The tasks are small, so that their order does not matter.
     found = measure_mixture(

@@ -429,6 +429,7 @@ def test_real_chain_of_thought_mixture_fills_its_rows(realdata, tmp_path):
     assert fill(dataset.take(150))["inputs"] > 0.98
 
 
+@pytest.mark.slow
 def test_headers_options_and_templates_are_those_of_python(
     tmp_path, vocabulary
 ):

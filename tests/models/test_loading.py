@@ -36,7 +36,9 @@ def sources(tmp_path_factory):
 KINDS = ["shipped", "t5", "transformers", "adapter", "palm"]
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(
+    "kind", [pytest.param("shipped", marks=pytest.mark.slow), *KINDS[1:]]
+)
 def test_settings_arrive_whatever_is_loaded(kind, sources):
     model = load(sources[kind], remat=True, dropout=0.25, dtype="bfloat16")
     assert model.remat is True
@@ -102,9 +104,9 @@ def test_a_copy_would_lose_an_adapter():
         model.with_settings(remat=True)
 
 
-@pytest.mark.parametrize(
-    "family", ["t5", pytest.param("palm", marks=pytest.mark.slow)]
-)
+# The README generates by default.
+@pytest.mark.slow
+@pytest.mark.parametrize("family", ["t5", "palm"])
 def test_generates_strings(family):
     keras.utils.set_random_seed(0)
     model = make_t5() if family == "t5" else DecoderOnly(make_hub("palm"))

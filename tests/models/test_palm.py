@@ -125,6 +125,7 @@ def test_the_program_does_not_grow_with_depth():
     assert equations(2) == equations(12)
 
 
+@pytest.mark.slow
 def test_dropout_differs_by_layer_and_call():
     backbone = PaLMBackbone.from_preset(
         "palm_test", load_weights=False, dropout=0.5

@@ -219,6 +219,7 @@ def test_preset_round_trip(pair, tmp_path):
         np.testing.assert_array_equal(np.asarray(ours), np.asarray(theirs))
 
 
+@pytest.mark.slow
 def test_packs_and_is_saved_with_its_vocabulary(pair, tmp_path):
     _, hub = pair
     vocabulary = HubVocabulary(hub.preprocessor)

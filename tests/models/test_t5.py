@@ -163,6 +163,7 @@ def test_config_round_trip(tiny_t5):
     assert again.backbone.get_config() == tiny_t5.backbone.get_config()
 
 
+@pytest.mark.slow
 def test_float16_is_refused():
     with pytest.raises(ValueError, match="overflows in float16"):
         make_t5(dtype="float16")

@@ -54,6 +54,7 @@ def test_importing_the_package_sets_the_backend_alone():
     assert run("import keras_flan") == ({"KERAS_BACKEND": "jax"}, [], False, "")
 
 
+@pytest.mark.slow
 def test_importing_models_sets_nothing_for_speed_and_prints_nothing():
     changed, gone, tuned, stderr = run(
         "from keras_flan.models import T5\n"
