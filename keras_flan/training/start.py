@@ -128,9 +128,10 @@ def _start(config: JobConfig, weights: bool = True) -> LanguageModel:
             return load_as(LanguageModel, init, settings, weights)
         T5.check_settings(settings)
         return T5.from_config_values(**size, **settings)
-    vocabulary = (
-        Vocabulary(str(config.vocabulary)) if config.vocabulary else None
-    )
+    vocabulary = None
+    # Without weights only the number of its pieces counts, and that for a T5.
+    if config.vocabulary and (weights or init is None):
+        vocabulary = Vocabulary(str(config.vocabulary))
     if init is not None:
         DecoderOnly.check_settings(settings)
         attention = settings.pop("attention", "auto")

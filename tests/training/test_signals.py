@@ -53,7 +53,10 @@ def fit(folder, *others, steps=8, first=False):
     "number",
     [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.slow)],
 )
-def test_a_signal_ends_the_step_and_keeps_it(tmp_path, capfd, number):
+def test_a_signal_ends_the_step_and_keeps_it(tmp_path, capfd, number, request):
+    # What runs in the background ignores Ctrl-C, and so would this test.
+    its = signal.signal(number, signal.default_int_handler)
+    request.addfinalizer(lambda: signal.signal(number, its))
     former = signal.getsignal(number)
     _, straight = fit(tmp_path / "a")
     with pytest.raises(Interrupted, match="step 3; the same command") as found:
