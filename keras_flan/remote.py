@@ -6,7 +6,7 @@ import functools
 import io
 import os
 from collections.abc import Callable, Iterator
-from typing import IO, Any, NamedTuple, NoReturn, TypeVar
+from typing import IO, Any, NamedTuple, NoReturn, TypeVar, cast
 
 from etils.epath.gpath import PosixGPath
 
@@ -40,7 +40,7 @@ def _os_errors(function: F) -> F:
                 )
             raise RemoteError(f"{self}: {text}; {remedy}") from error
 
-    return call  # type: ignore[return-value]
+    return cast(F, call)
 
 
 class RemoteError(InputError, OSError):

@@ -13,7 +13,7 @@ import shutil
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path, PurePath
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, TypeVar, cast
 
 from keras_flan.errors import InputError
 
@@ -227,4 +227,5 @@ def _download(path: "RemotePath", local: Path, only: Iterable[str]) -> None:
 
 
 def _remote(path: Path) -> "RemotePath":
-    return path  # type: ignore[return-value]
+    # `as_path` types it as a `Path`, whose methods it has.
+    return cast("RemotePath", path)

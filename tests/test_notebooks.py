@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
+SUFFIXES = {".ipynb", ".py", ".yaml", ""}
 NOTEBOOKS = sorted((ROOT / "examples").glob("*.ipynb"))
 
 
@@ -43,6 +44,8 @@ def test_notebook(notebook, tmp_path):
             state = json.loads((run / "run.json").read_text())
             assert state["finished"]
     assert len(set(trained)) <= 1
+    # What it writes is in its own folder.
+    assert {path.suffix for path in notebook.parent.iterdir()} <= SUFFIXES
 
 
 @pytest.mark.parametrize("notebook", NOTEBOOKS, ids=lambda path: path.stem)

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import yaml
 
-from keras_flan.data import Example, train_vocabulary, write_records
+from tests.odd import write_odd
 
 pytestmark = pytest.mark.slow
 STEPS, DEVICES = 60, 4
@@ -22,20 +22,7 @@ STEPS, DEVICES = 60, 4
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     folder = tmp_path_factory.mktemp("data")
-    examples = [
-        Example(
-            {"question": f"is {i} odd?", "answer": str(i % 2)}, "odd", str(i)
-        )
-        for i in range(200)
-    ]
-    for name, some in (("odd", examples), ("one_row", examples[:1])):
-        write_records(some, folder / name, name=name, templates="generic")
-    (folder / "odd.yaml").write_text(
-        "name: odd\nrecords: .\ngroups: {all: {tasks: [odd, one_row], "
-        "formats: {zero_shot_direct: 1}}}\n"
-    )
-    texts = [text for e in examples for text in e.fields.values()] * 9
-    train_vocabulary(texts, 276, folder / "v.model")
+    write_odd(folder, one_row=True)
     config = {
         **{"mixture": "odd.yaml", "vocabulary": "v.model", "log_every": 1},
         **{"output": "run", "steps": STEPS, "checkpoint_every": 10},

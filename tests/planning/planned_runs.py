@@ -19,11 +19,12 @@ if __name__ == "__main__":  # Not where tests only look up its names.
 import keras
 import keras_hub
 
-from keras_flan.data import Example, Vocabulary, train_vocabulary, write_records
+from keras_flan.data import Vocabulary
 from keras_flan.models import DecoderOnly
 from keras_flan.planning.planner import plan
 from keras_flan.planning.writing import write_fitting
 from keras_flan.training import TrainConfig, train
+from tests.odd import write_odd
 
 MESHES = {
     "data": "batch=8",
@@ -47,19 +48,7 @@ CHANGED = ("model", "data", "optimizer", "distribution", "adapter")
 
 def make(folder):
     """Writes records, a mixture, a vocabulary and a model."""
-    examples = [
-        Example(
-            {"question": f"is {i} odd?", "answer": str(i % 2)}, "odd", str(i)
-        )
-        for i in range(200)
-    ]
-    write_records(examples, folder / "odd", name="odd", templates="generic")
-    (folder / "odd.yaml").write_text(
-        "name: odd\nrecords: .\ngroups: {all: {tasks: [odd], "
-        "formats: {zero_shot_direct: 1}}}\n"
-    )
-    texts = [text for e in examples for text in e.fields.values()] * 9
-    train_vocabulary(texts, 276, folder / "v.model")
+    write_odd(folder)
     keras.utils.set_random_seed(3)
     backbone = keras_hub.models.LlamaBackbone(
         vocabulary_size=384,

@@ -29,14 +29,18 @@ def test_settings_that_came_later_do_not_stop_a_stopped_run(tmp_path):
         open_run(other, mixture)
 
 
-def test_a_run_that_kept_nothing_begins_anew(tmp_path):
-    path = tmp_path / "x.yaml"
+def shipped(folder):
+    """A config file of a run without tasks, its mixture, and what it says."""
+    path = folder / "x.yaml"
     path.write_text(
-        f"output: {tmp_path / 'run'}\nmixture: cot_only\n"
+        f"output: {folder / 'run'}\nmixture: cot_only\n"
         "model: {init: flan_nano}\n"
     )
-    mixture = SimpleNamespace(stages=[])
-    config = TrainConfig.from_yaml(path)
+    return path, SimpleNamespace(stages=[]), TrainConfig.from_yaml(path)
+
+
+def test_a_run_that_kept_nothing_begins_anew(tmp_path):
+    path, mixture, config = shipped(tmp_path)
     assert not open_run(config, mixture)
     # Orbax makes the folder before there is a checkpoint.
     (config.output / CHECKPOINTS).mkdir()
@@ -44,13 +48,7 @@ def test_a_run_that_kept_nothing_begins_anew(tmp_path):
 
 
 def test_a_stopped_run_goes_on_on_another_mesh(tmp_path):
-    path = tmp_path / "x.yaml"
-    path.write_text(
-        f"output: {tmp_path / 'run'}\nmixture: cot_only\n"
-        "model: {init: flan_nano}\n"
-    )
-    mixture = SimpleNamespace(stages=[])
-    config = TrainConfig.from_yaml(path)
+    path, mixture, config = shipped(tmp_path)
     open_run(config, mixture)
     (config.output / CHECKPOINTS / "4").mkdir(parents=True)
     mesh = ["distribution.mesh='batch=2,model=2'"]

@@ -13,11 +13,11 @@ import numpy as np
 import pytest
 import yaml
 
-from keras_flan.data import Example, train_vocabulary, write_records
 from keras_flan.errors import InputError
 from keras_flan.training import TrainConfig, train
 from keras_flan.training.callbacks import CutsNote
 from keras_flan.training.config import DataConfig
+from tests.odd import write_odd
 
 pytestmark = pytest.mark.slow
 
@@ -26,19 +26,7 @@ pytestmark = pytest.mark.slow
 def files(tmp_path_factory):
     """A folder with records, a mixture and a vocabulary."""
     folder = tmp_path_factory.mktemp("data")
-    examples = [
-        Example(
-            {"question": f"is {i} odd?", "answer": str(i % 2)}, "odd", str(i)
-        )
-        for i in range(200)
-    ]
-    write_records(examples, folder / "odd", name="odd", templates="generic")
-    (folder / "odd.yaml").write_text(
-        "name: odd\nrecords: .\ngroups: {all: {tasks: [odd], "
-        "formats: {zero_shot_direct: 1}}}\n"
-    )
-    texts = [text for e in examples for text in e.fields.values()] * 9
-    train_vocabulary(texts, 276, folder / "v.model")
+    write_odd(folder)
     return folder
 
 
