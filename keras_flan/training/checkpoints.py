@@ -17,6 +17,9 @@ from keras_flan.storage import as_path, is_remote
 from keras_flan.tensors import Tensor
 from keras_flan.training.callbacks import Logs, StepCallback
 
+# What is kept besides the variables, as JSON. It was `run` once: a tree, of
+# which Orbax wrote every number into an array of its own.
+_PROGRESS, _FORMER = "progress", "run"
 # The variables of the model, its optimizer and its metrics.
 Groups = dict[str, list[keras.Variable]]
 
@@ -89,8 +92,13 @@ class TrainingCheckpoint(StepCallback):
 
         kept = v1.training.preservation_policies.LatestN(keep)
         always = v1.training.save_decision_policies.FixedIntervalPolicy(1)
+        handlers = v1.handlers.local_registry()
+        handlers.add(v1.handlers.JsonHandler, checkpointable_name=_PROGRESS)
+        context = v1.Context()
+        context.checkpointables.registry = handlers
         self._checkpointer = v1.training.Checkpointer(
             self.directory,
+            context=context,
             preservation_policy=kept,
             save_decision_policy=always,
         )
@@ -113,11 +121,12 @@ class TrainingCheckpoint(StepCallback):
         place = self.directory / str(latest.step)
         model.optimizer.build(model.trainable_variables)
         try:
-            run = self._checkpointer.load_checkpointables(
-                latest.step, {"run": None}
-            )["run"]
+            name = _FORMER if (place / _FORMER).exists() else _PROGRESS
+            progress = self._checkpointer.load_checkpointables(
+                latest.step, {name: None}
+            )[name]
             groups = _variables(model)
-            _check(place, run["shapes"], groups)
+            _check(place, progress["shapes"], groups)
             state = self._checkpointer.load_checkpointables(
                 latest.step, {"pytree": _numbered(groups, _abstract)}
             )["pytree"]
@@ -136,9 +145,9 @@ class TrainingCheckpoint(StepCallback):
                 variable.assign(v if on_jax else np.asarray(v))
         # `fit` sets the metrics to zero at its begin.
         self._metrics = [np.asarray(v) for v in groups["metrics"]]
-        self._calls = self._begun = self._saved = run["step"]
-        self.position = _position(place, run["positions"])
-        for name, value in run["states"].items():
+        self._calls = self._begun = self._saved = progress["step"]
+        self.position = _position(place, progress["positions"])
+        for name, value in progress["states"].items():
             if name in self._states:
                 self._states[name].set_state(value)
         return self.step
@@ -176,7 +185,7 @@ class TrainingCheckpoint(StepCallback):
         if self._pipeline is not None:
             position = self._pipeline.position(self._calls - self._begun)
         groups = _variables(self.model)
-        run = {
+        progress = {
             "step": self._calls,
             "positions": [position.to_dict()],
             "states": {k: v.state() for k, v in self._states.items()},
@@ -186,7 +195,7 @@ class TrainingCheckpoint(StepCallback):
         # would still be written.
         self._checkpointer.save_checkpointables(
             self._calls,
-            {"pytree": _numbered(groups, _value), "run": run},
+            {"pytree": _numbered(groups, _value), _PROGRESS: progress},
             overwrite=True,
         )
 

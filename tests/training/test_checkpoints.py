@@ -90,6 +90,28 @@ def test_goes_on_as_if_never_stopped(tmp_path):
         np.testing.assert_array_equal(one, other)
 
 
+def test_what_is_kept_besides_weights_is_one_file(tmp_path):
+    # Orbax once wrote an array per number, and a stop took seconds.
+    folders, model = [], make()
+    model.optimizer.build(model.trainable_variables)
+    for seen in ([0.1], [0.1] * 20_000):
+        folders.append(tmp_path / str(len(seen)))
+        losses = Losses()
+        losses.seen = seen
+        checkpoint = TrainingCheckpoint(folders[-1], states={"it": losses})
+        checkpoint.set_model(model)
+        checkpoint.on_train_begin()
+        checkpoint._calls = 1
+        checkpoint.save()
+        checkpoint.on_train_end()
+        again = Losses()
+        states = {"it": again}
+        assert TrainingCheckpoint(folders[-1], states=states).restore(model)
+        assert again.seen == seen
+    one, many = (len(list(f.rglob("*"))) for f in folders)
+    assert one == many
+
+
 @pytest.mark.slow
 def test_another_model_is_refused(tmp_path):
     train(tmp_path, steps=5)
