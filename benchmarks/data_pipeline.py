@@ -37,7 +37,6 @@ from pathlib import Path
 
 BATCH_SIZE = 8
 CORES = 2
-SHUFFLE_BUFFER = 1000  # seqio's own default
 SIDES = ("keras_flan", "seqio")
 SEGMENTS = ("input_segments", "target_segments")
 
@@ -57,7 +56,6 @@ def keras_flan_batches(plan: dict, one_pass: bool):
         input_length=plan["input_length"],
         target_length=plan["target_length"],
         batch_size=BATCH_SIZE,
-        shuffle_buffer=SHUFFLE_BUFFER,
         pack=not one_pass,
         repeat=not one_pass,
     )

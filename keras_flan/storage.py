@@ -176,6 +176,31 @@ def local_copy(
 
 
 @contextlib.contextmanager
+def local_copies(paths: Iterable[Path]) -> Iterator[dict[Path, Path]]:
+    """Gives files to what maps local files, as `local_copy` gives one.
+
+    Those in a bucket are copied side by side. What has mapped or opened a
+    file keeps it after the `with`.
+
+    Example:
+        >>> with local_copies([as_path("gs://bucket/a")]) as local:
+        ...     data = local[as_path("gs://bucket/a")].read_bytes()
+    """
+    local = {path: path for path in paths}
+    remote = [path for path in local if is_remote(path)]
+    if not remote:
+        yield local
+        return
+    with tempfile.TemporaryDirectory(
+        prefix="keras_flan-", ignore_cleanup_errors=True
+    ) as temporary:
+        for i, path in enumerate(remote):
+            local[path] = Path(temporary, f"{i}-{path.name}")
+        each(lambda p: _remote(p).download(local[p]), remote, remote[0])
+        yield local
+
+
+@contextlib.contextmanager
 def uploaded(path: str | os.PathLike, last: str) -> Iterator[Path]:
     """Gives a folder to what writes local files only.
 

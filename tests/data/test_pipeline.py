@@ -8,11 +8,7 @@ from keras_flan.data.mixtures.mixture import Mixture, MixtureGroup
 from keras_flan.data.pipeline.exemplars import ExemplarPool
 from keras_flan.data.pipeline.pipeline import Pipeline, build_dataset
 from keras_flan.data.pipeline.settings import PipelineSettings
-from keras_flan.data.pipeline.streams import (
-    draw_records,
-    split_keys,
-    task_records,
-)
+from keras_flan.data.pipeline.streams import Draws, split_keys
 from keras_flan.data.records.example import Example
 from keras_flan.data.records.shards import read_records, write_records
 from keras_flan.data.templates.library import LIBRARY
@@ -315,14 +311,16 @@ def test_a_size_that_is_too_small_is_an_error(name, tasks, vocabulary):
 def test_settings_come_by_name_or_in_one_object(tasks, vocabulary):
     mixture = _mixture(tasks, ZERO_SHOT)
     settings = PipelineSettings(**SIZES, seed=3)
-    one = build_dataset(mixture, vocabulary, settings, shuffle_buffer=7)
+    one = build_dataset(mixture, vocabulary, settings, batch_size=2)
     other = build_dataset(
-        mixture, vocabulary, seed=3, shuffle_buffer=7, **SIZES
+        mixture, vocabulary, seed=3, **{**SIZES, "batch_size": 2}
     )
     assert _bytes(one) == _bytes(other)
     for given in ({}, {"settings": settings}):
-        with pytest.raises(InputError, match="setting 'shufle_buffer'"):
-            Pipeline(mixture, vocabulary, **given, shufle_buffer=7)
+        with pytest.raises(InputError, match=r"setting 'chnk'.*'chunk'"):
+            Pipeline(mixture, vocabulary, **given, chnk=7)
+        with pytest.raises(InputError, match=r"from whole files.*leave it out"):
+            Pipeline(mixture, vocabulary, **given, shuffle_buffer=7)
     with pytest.raises(InputError, match="hosts: expected at least 3, got 2"):
         PipelineSettings(**SIZES, host=2, hosts=2)
 
@@ -345,17 +343,6 @@ def test_a_flipped_bit_among_exemplars_is_named(tmp_path, vocabulary):
         build_dataset(_mixture({"sums": task}, FEW_SHOT), vocabulary, **SIZES)
 
 
-def test_records_stream_in_their_original_order(tasks):
-    stream = task_records([tasks["words"], tasks["sums"]], [7, 60])
-    keys, found = zip(*stream.as_numpy_iterator(), strict=True)
-    assert [Example.from_proto(record) for record in found[7:]] == list(
-        read_records(tasks["sums"].directory)
-    )
-    task_ids, indices = split_keys(tf().constant(keys))
-    assert task_ids.numpy().tolist() == [0] * 7 + [1] * 60
-    np.testing.assert_array_equal(indices, [*range(7), *range(60)])
-
-
 def test_tasks_are_drawn_at_their_rates(tasks):
     mixture = Mixture(
         "test",
@@ -364,9 +351,8 @@ def test_tasks_are_drawn_at_their_rates(tasks):
             MixtureGroup("b", [tasks["words"]], proportion=0.8),
         ],
     )
-    settings = PipelineSettings(**SIZES, shuffle_buffer=16)
-    draws = draw_records(mixture, settings)
-    keys = next(draws.batch(4000).as_numpy_iterator())[0]
+    settings = PipelineSettings(**{**SIZES, "chunk": 4000})
+    _, keys, _ = next(iter(Draws(mixture, settings).chunks()))
     task_ids, indices = (t.numpy() for t in split_keys(keys))
     assert np.mean(task_ids) == pytest.approx(0.8, abs=0.02)
     words = indices[task_ids == 1][:3200].reshape(80, 40)

@@ -54,7 +54,6 @@ def pipeline(host):
         target_length=16,
         batch_size=BATCH // HOSTS,
         chunk=16,
-        shuffle_buffer=8,
         decoder_only=True,
         host=host,
         hosts=HOSTS,

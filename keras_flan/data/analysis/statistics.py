@@ -14,11 +14,7 @@ from keras_flan.data.mixtures.task_registry import task_languages
 from keras_flan.data.pipeline.packing import pack
 from keras_flan.data.pipeline.prompt_tokens import Encode, PromptTokens
 from keras_flan.data.pipeline.settings import PipelineSettings
-from keras_flan.data.pipeline.streams import (
-    draw_records,
-    parse_records,
-    split_keys,
-)
+from keras_flan.data.pipeline.streams import Draws, parse_records, split_keys
 from keras_flan.data.templates.families import Format
 from keras_flan.data.vocabularies.hub import HubVocabulary
 from keras_flan.data.vocabularies.sentencepiece import Vocabulary
@@ -110,19 +106,18 @@ class _Counts:
     ) -> None:
         """Draws as training does, and renders the first examples."""
         size = settings.chunk
-        stream = draw_records(self._mixture, settings)
-        chunks = stream.take(max(draws, examples)).batch(size)
-        for number, (keys, records) in enumerate(chunks):
-            task_ids = split_keys(keys)[0].numpy()
+        most = max(draws, examples)
+        chunks = Draws(self._mixture, settings).chunks()
+        for number, keys, records in chunks.take(math.ceil(most / size)):
+            before = int(number) * size
+            task_ids = split_keys(keys[: most - before])[0].numpy()
             self._tasks += np.bincount(task_ids, minlength=len(self._tasks))
-            left = examples - number * size
+            left = examples - before
             if left > 0:
                 self._render(number, keys[:left], records[:left])
 
-    def _render(self, number: int, keys: Tensor, records: Tensor) -> None:
-        inputs, targets, formats, used = self._tokenise(
-            tf().constant(number, tf().int64), keys, records
-        )
+    def _render(self, number: Tensor, keys: Tensor, records: Tensor) -> None:
+        inputs, targets, formats, used = self._tokenise(number, keys, records)
         self._lengths.append(
             np.stack([inputs.row_lengths(), targets.row_lengths()], axis=1)
         )

@@ -2,24 +2,19 @@
 
 import random
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 
-from keras_flan.data.pipeline.streams import (
-    make_keys,
-    parse_records,
-    stable_seed,
-    task_records,
-)
-from keras_flan.data.records.shards import verify_records
+from keras_flan.data.pipeline.order import stable_seed
+from keras_flan.data.pipeline.streams import parse_records
+from keras_flan.data.records.reader import RecordReader
 from keras_flan.data.templates.task import Task
 from keras_flan.runtime.tensorflow import tf
 from keras_flan.tensors import Tensor
 
 # Examples of a task that serve as exemplars.
 POOL_SIZE = 128
-# How many records are read at once while a pool is filled.
-_READ = 4096
 
 
 class ExemplarPool:
@@ -53,7 +48,9 @@ class ExemplarPool:
         self._count = np.zeros(len(tasks), np.int32)
         # The position of each exemplar in its task's order of reading.
         self._indices = np.full([len(tasks), POOL_SIZE], -1, np.int64)
-        picks: list[tuple[Task, list[int]]] = []
+        folders: list[Path] = []
+        sets: list[int] = []
+        positions: list[int] = []
         for i, task in enumerate(tasks):
             if task is None:
                 continue
@@ -63,8 +60,13 @@ class ExemplarPool:
             self._first[i] = sum(self._count)
             self._count[i] = len(indices)
             self._indices[i, : len(indices)] = indices
-            picks.append((task, indices))
-        self._values = parse_records(_pick(picks), list(field_names))
+            sets += [len(folders)] * size
+            positions += indices
+            folders.append(task.directory)
+        records = RecordReader(folders).read(
+            np.array(sets, np.int64), np.array(positions, np.int64)
+        )
+        self._values = parse_records(records, list(field_names))
 
     def draw(
         self, task_ids: Tensor, indices: Tensor, *, shots: int, seed: Tensor
@@ -109,24 +111,3 @@ class ExemplarPool:
     def values(self, slots: Tensor) -> dict[str, Tensor]:
         """Returns the fields of the exemplars, strings shaped as `slots`."""
         return {k: tf().gather(v, slots) for k, v in self._values.items()}
-
-
-def _pick(picks: Sequence[tuple[Task, Sequence[int]]]) -> np.ndarray:
-    """Returns the records at the given positions of tasks, in this order."""
-    tasks = [task for task, _ in picks]
-    records = task_records(tasks, [max(indices) + 1 for _, indices in picks])
-    wanted = np.concatenate(
-        [make_keys(i, indices) for i, (_, indices) in enumerate(picks)]
-    )
-    # One more than there can be, so that every key has a place.
-    ordered = np.append(np.sort(wanted), np.iinfo(np.int64).max)
-    found: dict[int, bytes] = {}
-    try:
-        for keys, values in records.batch(_READ).as_numpy_iterator():
-            hits = ordered[np.searchsorted(ordered, keys)] == keys
-            found.update(zip(keys[hits], values[hits], strict=True))
-    except tf().errors.DataLossError:
-        for task in tasks:
-            verify_records(task.directory)  # names the shard and the record
-        raise
-    return np.array([found[key] for key in wanted], object)

@@ -12,6 +12,10 @@ from collections.abc import Sequence
 
 from keras_flan.errors import InputError
 
+# The order in which examples are drawn: 1 shuffled a buffer of each task's
+# examples, 2 permutes whole files. A run can't go on in another one.
+_ORDER = 2
+
 # What is counted of a chunk besides its rows.
 CUTS = ("examples", "left_out", "inputs", "targets")
 
@@ -37,18 +41,21 @@ class Position:
 
     def to_dict(self) -> dict[str, int]:
         """Returns a JSON-able form."""
-        return dataclasses.asdict(self)
+        return {**dataclasses.asdict(self), "order": _ORDER}
 
     @classmethod
     def from_dict(cls, value: dict) -> "Position":
         """Returns the position of `to_dict`.
 
         Raises:
-            InputError: If `value` is not one.
+            InputError: If `value` is not one, or is of a version that drew
+                examples in another order.
         """
         try:
+            value = dict(value)
+            order = value.pop("order", 1)
             position = cls(**value)
-        except TypeError:
+        except (TypeError, ValueError):
             position = None
         if position is None or not all(
             isinstance(number, int) and number >= 0
@@ -57,6 +64,13 @@ class Position:
             raise InputError(
                 "data position: expected {'chunk': n, 'row': n, 'batch': n} "
                 f"with numbers from 0, found {value!r}"
+            )
+        if order != _ORDER and position != cls():
+            raise InputError(
+                f"data position: batch {position.batch} of a run whose version "
+                "of keras_flan drew examples in another order, so that it "
+                "can't go on from there; end the run with that version, or "
+                "begin a new one from its checkpoint (in a new folder)"
             )
         return position
 

@@ -6,11 +6,8 @@ import numpy as np
 
 from keras_flan.data.mixtures.mixture import Mixture
 from keras_flan.data.pipeline.exemplars import ExemplarPool
-from keras_flan.data.pipeline.streams import (
-    parse_records,
-    split_keys,
-    stable_seed,
-)
+from keras_flan.data.pipeline.order import stable_seed
+from keras_flan.data.pipeline.streams import parse_records, split_keys
 from keras_flan.data.templates.families import Format
 from keras_flan.data.templates.prompts_graph import PromptRenderer, Questions
 from keras_flan.runtime.tensorflow import tf

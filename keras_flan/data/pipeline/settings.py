@@ -19,9 +19,9 @@ class PipelineSettings:
         pack: Put many examples in a row; otherwise one.
         repeat: Go on for ever. Otherwise every example comes once, and empty
             rows (all padding, weight 0) complete the last batch.
-        shuffle_buffer: Examples of each task that are shuffled together. A
-            pass over a task has its own order, given by its number.
-        chunk: Examples that are packed together.
+        chunk: Examples that are drawn and packed together. (Each pass over a
+            task has an order of its own, which its file's order does not
+            show through.)
         prefetch: Batches made ahead of the training step.
         host: The number of this host, from 0.
         hosts: How many hosts share the batches of the mixture. Each makes
@@ -46,7 +46,6 @@ class PipelineSettings:
     seed: int = 0
     pack: bool = True
     repeat: bool = True
-    shuffle_buffer: int = 1000
     chunk: int = 8192
     prefetch: int = 2
     host: int = 0
@@ -56,8 +55,7 @@ class PipelineSettings:
     def __post_init__(self) -> None:
         least = {
             **{"input_length": 2, "target_length": 2, "batch_size": 1},
-            **{"shuffle_buffer": 1, "chunk": 1},
-            **{"host": 0, "hosts": self.host + 1},
+            **{"chunk": 1, "host": 0, "hosts": self.host + 1},
         }
         for name, number in least.items():
             value = getattr(self, name)
@@ -82,6 +80,11 @@ class PipelineSettings:
         """
         known = [field.name for field in dataclasses.fields(cls)]
         for name in named:
+            if name == "shuffle_buffer":
+                raise InputError(
+                    "shuffle_buffer: examples are drawn from whole files now, "
+                    "without a buffer; leave it out"
+                )
             if name not in known:
                 raise InputError(
                     f"the pipeline has no setting {name!r}."

@@ -1,99 +1,79 @@
-"""Streams of stored examples as `tf.data`, drawn at the mixture's rates.
+"""Stored examples as `tf.data`, in chunks, drawn at the mixture's rates.
 
-Only what must run for every example is here, in TensorFlow's C++: reading,
-shuffling and choosing a task. All work on the content is done on batches
-(`pipeline`). Every random number comes from the seed, the task's name and a
-counter, never from TensorFlow's global seed.
+All work on examples is done on chunks of them: `order` says which they are,
+and a `RecordReader` reads them wherever they are. Every random number comes
+from the seed, the task's name and a counter, never from TensorFlow's global
+seed.
 """
 
-import dataclasses
-import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 
 from keras_flan.data.mixtures.mixture import Mixture
+from keras_flan.data.pipeline.order import Order
 from keras_flan.data.pipeline.settings import PipelineSettings
-from keras_flan.data.records.info import read_info
-from keras_flan.data.records.shards import check_sizes
-from keras_flan.data.templates.task import Task
-from keras_flan.runtime.tensorflow import allow_open_files, tf
+from keras_flan.data.records.reader import RecordReader
+from keras_flan.runtime.tensorflow import tf
 from keras_flan.tensors import Dataset, Tensor
 
 # A key is the task's id and, in the lower bits, the example's position.
 _INDEX_BITS = 40
-_NO_END = np.iinfo(np.int64).max
-# Choices of tasks that are drawn at once.
-_CHOICES = 1024
 
 
-def stable_seed(*parts: int | str) -> int:
-    """Returns a seed in [0, 2**62) that depends on the parts alone."""
-    digest = hashlib.sha256(repr(parts).encode()).digest()
-    return int.from_bytes(digest[:8], "big") >> 2
-
-
-def task_records(tasks: Sequence[Task], limits: Sequence[int]) -> Dataset:
-    """Returns the records of tasks in their original order, task by task.
-
-    A task's id is its place in `tasks`, and only its examples before its
-    limit are read. The dataset is of `(key, record)`: int64 (see
-    `split_keys`), and the serialised example.
+class Draws:
+    """The draws of a mixture, a chunk at a time.
 
     Raises:
-        InputError: If a shard is missing or has not the size it should have.
+        InputError: If a shard is missing or damaged.
+
+    Example:
+        >>> draws = Draws(mixture, settings)
+        >>> for number, keys, records in draws.chunks(first=3).take(1):
+        ...     print(number.numpy(), keys.shape, records.shape)
+        3 (8192,) (8192,)
     """
-    pairs = zip(tasks, limits, strict=True)
-    sources = [_source(task, limit) for task, limit in pairs]
-    return tf().data.Dataset.range(len(tasks)).flat_map(_stream_opener(sources))
 
+    def __init__(self, mixture: Mixture, settings: PipelineSettings):
+        self._order = Order(mixture, settings)
+        self._size = settings.chunk
+        self._reader = RecordReader([p.task.directory for p in mixture.tasks])
 
-@dataclasses.dataclass(frozen=True)
-class _Source:
-    """What is read of a task: the first `number` records of its `files`."""
+    def chunks(self, first: int = 0) -> Dataset:
+        """Returns the chunks from number `first` on.
 
-    files: list[str]
-    number: int
-
-
-def _source(task: Task, limit: int) -> _Source:
-    info = read_info(task.directory)
-    check_sizes(task.directory, info)
-    files = [str(task.directory / shard.file) for shard in info.shards]
-    return _Source(files, limit)
-
-
-def _stream_opener(sources: Sequence[_Source]) -> Callable[[Tensor], Dataset]:
-    """Returns a function that opens the records of a source, by its number.
-
-    TensorFlow takes some 0.1 seconds to trace the functions of a dataset.
-    What differs between tasks is therefore in tables, so that a dataset's
-    `map` traces this function once for hundreds of tasks.
-    """
-    tf_ = tf()
-    data = tf_.data
-    allow_open_files(sum(len(source.files) for source in sources))
-    files = tf_.constant([file for source in sources for file in source.files])
-    ends = tf_.constant(np.cumsum([0] + [len(s.files) for s in sources]))
-    numbers = tf_.constant([s.number for s in sources], tf_.int64)
-
-    def open_stream(place: Tensor) -> Dataset:
-        first, last = ends[place], ends[place + 1]
-        # Records were dealt out to the shards in turn, so the k-th record
-        # here is record k // m of shard k % m (of m shards).
-        records = data.Dataset.from_tensor_slices(files[first:last])
-        records = records.interleave(
-            data.TFRecordDataset, cycle_length=last - first, block_length=1
+        The dataset is of the chunk's number, int64, and its `n` draws: keys
+        (see `split_keys`), int64 `[n]`, and serialised examples, `[n]`. Only
+        the last chunk of one pass is smaller.
+        """
+        tf_ = tf()
+        end = None
+        if self._order.draws is not None:
+            end = -(-self._order.draws // self._size)
+        numbers = tf_.data.Dataset.range(
+            first, np.iinfo(np.int64).max if end is None else max(first, end)
         )
-        keys = data.Dataset.range(place * (1 << _INDEX_BITS), _NO_END)
-        return data.Dataset.zip(keys, records).take(numbers[place])
+        types = (tf_.int64, tf_.int64, tf_.int64)
 
-    return open_stream
+        def draw(counts: Tensor, number: Tensor) -> tuple:
+            counts, *draws = tf_.numpy_function(
+                self._order.chunk, [number, counts], types, stateful=False
+            )
+            return counts, (number, *draws)
 
+        def read(number: Tensor, tasks: Tensor, positions: Tensor) -> tuple:
+            records = tf_.numpy_function(
+                self._reader.read, [tasks, positions], tf_.string
+            )
+            records = tf_.ensure_shape(records, [None])
+            keys = tf_.bitwise.left_shift(
+                tasks, tf_.constant(_INDEX_BITS, tf_.int64)
+            )
+            return number, tf_.ensure_shape(keys + positions, [None]), records
 
-def make_keys(task_id: int, indices: Sequence[int]) -> np.ndarray:
-    """Returns the keys (int64) of a task's examples, given positions."""
-    return (task_id << _INDEX_BITS) + np.asarray(indices, np.int64)
+        counts = self._order.counts(first * self._size)
+        # A function of Python keeps the reader, whose files are open.
+        return numbers.scan(counts, draw).map(read)
 
 
 def split_keys(keys: Tensor) -> tuple[Tensor, Tensor]:
@@ -115,71 +95,3 @@ def parse_records(
     io = tf().io
     feature = io.FixedLenFeature([], tf().string, default_value="")
     return io.parse_example(records, dict.fromkeys(field_names, feature))
-
-
-def draw_records(mixture: Mixture, settings: PipelineSettings) -> Dataset:
-    """Returns records as `task_records`, drawn at the rates of the mixture.
-
-    Raises:
-        InputError: If a shard is missing or has not the size it should have.
-    """
-    tf_ = tf()
-    seed = settings.seed
-    tasks = [part.task for part in mixture.tasks]
-    sources = [_source(task, task.num_usable) for task in tasks]
-    seeds = tf_.constant(
-        [stable_seed("shuffle", seed, task.name) for task in tasks], tf_.int64
-    )
-
-    open_stream = _stream_opener(sources)
-
-    def open_passes(place: Tensor) -> Dataset:
-        return _passes(open_stream(place), seeds[place], settings)
-
-    options = tf_.data.Options()
-    # Rewriting the graph of hundreds of streams takes longer than it saves.
-    options.experimental_optimization.apply_default_optimizations = False
-    return tf_.data.Dataset.choose_from_datasets(
-        list(tf_.data.Dataset.range(len(sources)).map(open_passes)),
-        _choices([part.rate for part in mixture.tasks], seed),
-        stop_on_empty_dataset=False,
-    ).with_options(options)
-
-
-def _passes(records, seed, settings: PipelineSettings) -> Dataset:
-    """Shuffles every pass over the records with a seed of its own."""
-    tf_ = tf()
-
-    def shuffled(number: Tensor) -> Dataset:
-        # TensorFlow mixes the graph's seed into every seed; inside this
-        # function's graph it is pinned, whatever `tf.random.set_seed` says.
-        tf_.compat.v1.set_random_seed(1)
-        return records.shuffle(
-            settings.shuffle_buffer,
-            seed=seed + number,
-            reshuffle_each_iteration=False,
-        )
-
-    passes = tf_.data.Dataset.counter()
-    if not settings.repeat:
-        passes = passes.take(1)
-    return passes.flat_map(shuffled)
-
-
-def _choices(rates: Sequence[float], seed: int) -> Dataset:
-    """Returns an endless dataset of task ids, drawn at the rates."""
-    tf_ = tf()
-    bounds = np.cumsum(rates)
-    # The last bound is exactly 1, also for a last rate of 0.
-    bounds /= bounds[-1]
-    seed = stable_seed("choice", seed)
-
-    def draw(number: Tensor) -> Tensor:
-        chance = tf_.random.stateless_uniform(
-            [_CHOICES], tf_.stack([seed, number]), dtype=tf_.float64
-        )
-        return tf_.searchsorted(
-            tf_.constant(bounds), chance, side="right", out_type=tf_.int64
-        )
-
-    return tf_.data.Dataset.counter().map(draw).unbatch()

@@ -1,8 +1,10 @@
 """Random numbers that depend on their arguments alone.
 
-Python and TensorFlow give the same ones, so that a prompt previewed in
+Python, NumPy and TensorFlow give the same ones, so that a prompt previewed in
 Python is the prompt that the input pipeline makes.
 """
+
+import numpy as np
 
 from keras_flan.runtime.tensorflow import tf
 from keras_flan.tensors import Tensor
@@ -29,6 +31,28 @@ def choose(count: int, *parts: int) -> int:
             state = ((state ^ (state >> shift)) * multiplier) & _MASK
         state ^= state >> LAST_SHIFT
     return state % count
+
+
+def mix(*parts: int | np.ndarray) -> np.ndarray:
+    """Returns numbers in [0, 2**64), drawn evenly by integers; uint64.
+
+    The parts' shapes broadcast.
+
+    Example:
+        >>> int(mix(7, 0) % 10) == choose(10, 7, 0)
+        True
+    """
+    state = np.zeros([], np.uint64)
+    with np.errstate(over="ignore"):
+        for part in parts:
+            if isinstance(part, int):
+                part = np.array(part & _MASK, np.uint64)
+            state = (state ^ part.astype(np.uint64)) + np.uint64(STEP)
+            for shift, multiplier in MULTIPLIERS:
+                state = state ^ (state >> np.uint64(shift))
+                state = state * np.uint64(multiplier)
+            state = state ^ (state >> np.uint64(LAST_SHIFT))
+    return state
 
 
 def choose_tf(count: int | Tensor, *parts: int | Tensor) -> Tensor:
