@@ -9,6 +9,7 @@ import keras
 
 from keras_flan.errors import InputError, did_you_mean
 from keras_flan.lazy import borrowed
+from keras_flan.models.accumulation import Parts, weigh_parts
 from keras_flan.models.backbones import copy_backbone
 from keras_flan.models.decoding import Decoding
 from keras_flan.models.kernels.choice import Chosen, choose
@@ -30,6 +31,9 @@ class LanguageModel(keras.Model):
     projection to the loss, which keeps the logits of a few positions at a
     time only, forward and backward. The loss is the same.
 
+    An optimizer with `gradient_accumulation_steps` takes the update of the
+    whole batch: each part weighs as much as its target tokens do.
+
     A family is called with its backbone, a vocabulary and its own settings,
     and keeps them as attributes.
 
@@ -49,6 +53,7 @@ class LanguageModel(keras.Model):
     backbone: Any
     vocabulary: Any
     _projects = True
+    _parts: Parts | None = None
 
     @property
     def decoding(self) -> Decoding:
@@ -224,12 +229,16 @@ class LanguageModel(keras.Model):
             weighted_metrics=weighted_metrics,
             **kwargs,
         )
+        self._parts = weigh_parts(self.optimizer)
 
     # Each backend's `fit` and `evaluate` go through these two, tracing or
     # not, and take the model's output to `compute_loss`.
 
     def train_step(self, *args: Any) -> Any:
-        with self._leaving_the_projection():
+        parts = contextlib.nullcontext()
+        if self._parts is not None:
+            parts = self._parts.part(self.loss, args[-1])
+        with self._leaving_the_projection(), parts:
             return super().train_step(*args)
 
     def test_step(self, *args: Any) -> Any:

@@ -127,24 +127,29 @@ def test_two_processes_have_the_losses_of_one(folder, two):
 
 def test_killed_stopped_and_on_another_mesh(folder, two):
     output = folder / "many"
-    started = start(folder, 2, "many")
-    wait_for_step(started, output, 10)
-    started[1].send_signal(signal.SIGKILL)
-    assert started[1].wait() == -signal.SIGKILL
-    [error] = ends(started[:1], 3)
-    assert "process 0 of 2: another process is gone" in error
+    for step, lost in ((10, 1), (20, 0)):
+        started = start(folder, 2, "many")
+        wait_for_step(started, output, step)
+        started[lost].send_signal(signal.SIGKILL)
+        assert started[lost].wait() == -signal.SIGKILL
+        [error] = ends([started[1 - lost]], 3)
+        assert f"process {1 - lost} of 2: another process is gone" in error
 
-    # A signal to one of them stops both after the same step.
-    started = start(folder, 2, "many")
-    wait_for_step(started, output, 20)
-    started[1].send_signal(signal.SIGTERM)
-    for error in ends(started, 128 + signal.SIGTERM):
-        assert "stopped by SIGTERM with a checkpoint of step" in error
-    mesh = "distribution.mesh='batch=2,model=2'"
-    preset = "distribution.preset=fsdp+model"
-    ends(start(folder, 4, "many", mesh, preset))
+    # A signal to one of them stops all after the same step. Then on another
+    # mesh, first by more processes and then by fewer.
+    other = (
+        "distribution.mesh='batch=2,model=2'",
+        "distribution.preset=fsdp+model",
+    )
+    for step, processes, settings in ((30, 2, ()), (40, 4, other)):
+        started = start(folder, processes, "many", *settings)
+        wait_for_step(started, output, step)
+        started[1].send_signal(signal.SIGTERM)
+        for error in ends(started, 128 + signal.SIGTERM):
+            assert "stopped by SIGTERM with a checkpoint of step" in error
+    ends(start(folder, 1, "many", *other))
     found = losses(output)
-    assert found[:20] == two[:20]  # To the bit.
+    assert found[:30] == two[:30]  # To the bit.
     np.testing.assert_allclose(found, two, rtol=1e-5)
 
 

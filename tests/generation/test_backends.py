@@ -1,4 +1,4 @@
-"""Decoding on the other backends: its tests, run there."""
+"""Decoding and accumulation on the other backends: their tests, run there."""
 
 import importlib.util
 import os
@@ -12,6 +12,7 @@ pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).parents[2]
 FILES = (
+    "tests/models/test_accumulation.py",
     "tests/models/test_path_attention.py",
     "tests/generation/test_sampling.py",
     "tests/generation/test_engine.py",
@@ -20,7 +21,7 @@ FILES = (
 
 
 @pytest.mark.parametrize("backend", ["tensorflow", "torch"])
-def test_decoding_is_as_on_jax(backend):
+def test_it_is_as_on_jax(backend):
     if importlib.util.find_spec(backend) is None:
         pytest.skip(f"{backend} is not installed")
     done = subprocess.run(

@@ -152,8 +152,8 @@ def test_the_command_ends_within_two_seconds_and_goes_on(
         )
     print("seconds:", np.round(took, 2), "steps:", steps)
     assert steps == sorted(set(steps))
-    assert np.median(took) < 2  # Others may use this machine.
-    assert max(took) < 10
+    assert np.median(took) < 2
+    assert max(took) < 4  # Others may use this machine.
 
 
 @pytest.mark.slow
