@@ -235,7 +235,7 @@ class LanguageModel(keras.Model):
     # not, and take the model's output to `compute_loss`.
 
     def train_step(self, *args: Any) -> Any:
-        parts = contextlib.nullcontext()
+        parts: contextlib.AbstractContextManager = contextlib.nullcontext()
         if self._parts is not None:
             parts = self._parts.part(self.loss, args[-1])
         with self._leaving_the_projection(), parts:
