@@ -3,14 +3,22 @@
 import dataclasses
 import re
 from collections.abc import Callable
+from typing import Literal
 
-from keras_flan.answers import numbers, options, spans, words
-from keras_flan.answers.cues import WINDOW, Choices, Found, clip
+from keras_flan.answers import dates, numbers, options, spans, words
+from keras_flan.answers.cues import (
+    Choices,
+    Found,
+    before_next_question,
+    heads,
+    window,
+)
 from keras_flan.answers.published import RULE_SETS, RuleSet
+from keras_flan.answers.texts import plain
 from keras_flan.errors import InputError, did_you_mean
 
 # Goes up with every change of a rule that can change an extracted answer.
-EXTRACTOR_VERSION = 1
+EXTRACTOR_VERSION = 2
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,21 +43,25 @@ class Kind:
     """A kind of answer.
 
     Args:
-        find: A text, or a text and the choices, to the answer in it.
-        normalise: An answer to its canonical form.
-        chooses: Whether `find` takes the choices.
+        find: A text, and what `takes` says, to the answer in it.
+        normalise: An answer, and the language if it is taken, to its
+            canonical form.
+        takes: What `find` takes besides: `"choices"` or `"language"`.
+        verbatim: Whether `find` reads the text as it was written, not what
+            `plain` makes of it.
     """
 
     find: Callable[..., Found | None]
-    normalise: Callable[[str], str | None]
-    chooses: bool = False
+    normalise: Callable[..., str | None]
+    takes: Literal["", "choices", "language"] = ""
+    verbatim: bool = False
 
 
 def _find_program(text: str) -> Found | None:
     # Programs read answers too: the import waits until one is met.
     from keras_flan.answers import programs
 
-    return programs.find_program_answer(text)
+    return programs.find_program_answer(before_next_question(text))
 
 
 def _normalise_program(value: str) -> str | None:
@@ -59,37 +71,44 @@ def _normalise_program(value: str) -> str | None:
 
 
 KINDS = {
-    # Separators, currency, percent, fractions, digits of any script.
-    "number": Kind(numbers.find_number, numbers.normalise_number),
+    # Separators, currency, percent, fractions, words, digits of any script.
+    "number": Kind(numbers.find_number, numbers.normalise_number, "language"),
     # The letter of an option, or its text.
-    "option": Kind(options.find_option, options.normalise_option, True),
+    "option": Kind(options.find_option, options.normalise_option, "choices"),
     # Yes or no; true and false count too.
     "yes_no": Kind(words.find_yes_no, words.normalise_yes_no),
     "validity": Kind(words.find_validity, words.normalise_validity),
     # Free text up to the end of the line.
     "text": Kind(words.find_text, words.normalise_text),
+    # A day of the calendar, however it is written.
+    "date": Kind(dates.find_date, dates.normalise_date, "language"),
+    "time": Kind(dates.find_time, dates.normalise_time),
     # Yes or no, or the side of a coin.
     "coin": Kind(words.find_coin, words.normalise_yes_no),
     "letters": Kind(words.find_letters, words.normalise_letters),
     "list": Kind(words.find_list, words.normalise_list),
     "brackets": Kind(words.find_brackets, words.normalise_brackets),
     # A line, compared as SQuAD does.
-    "span": Kind(spans.find_span, spans.canonical_span),
-    "whole": Kind(spans.find_whole, spans.canonical_whole),
+    "span": Kind(spans.find_span, spans.canonical_span, verbatim=True),
+    "whole": Kind(spans.find_whole, spans.canonical_whole, verbatim=True),
     # What a program prints or returns, run in a sandbox.
-    "program": Kind(_find_program, _normalise_program),
+    "program": Kind(_find_program, _normalise_program, verbatim=True),
 }
 
 
 def extract_answer(
-    text: str, kind: str, choices: Choices = None, rules: str | None = None
+    text: str,
+    kind: str,
+    choices: Choices = None,
+    rules: str | None = None,
+    language: str | None = None,
 ) -> Answer | None:
     """Finds the answer in what a model wrote.
 
     Ordered rules are tried; the first that finds a value of the right kind
     wins: what follows the last answer cue ("The answer is", "Answer:",
-    "####", the cues of the MGSM languages), then rules of the kind. Text
-    after a new "Q:" is ignored.
+    "####", the cues of the MGSM languages), then rules of the kind. A question
+    that the model goes on to ask itself is not read; see `heads`.
 
     Args:
         text: Any string; its last 10,000 characters are read.
@@ -97,6 +116,8 @@ def extract_answer(
         choices: For `option`: the texts of the options in order, or a string
             of letters such as `"ABCD"`.
         rules: A name in `RULE_SETS` to read as a published pipeline did.
+        language: The code of its language, such as `"de"`, where it is known:
+            1.500 is 1500 in German, and a date begins with the day.
 
     Returns:
         The answer, or None: the text abstains.
@@ -110,15 +131,17 @@ def extract_answer(
 
     Source: Flan (arXiv:2210.11416), self-consistency (arXiv:2203.11171).
     """
-    found: Found | None
+    found: Found | None = None
     asked, special = kind_named(kind), rule_set(rules)
+    read, offset = window(text)
     if special and special.find:
-        offset = max(0, len(text) - WINDOW)
-        found = special.find(text[offset:], kind, choices)
+        found = special.find(read, kind, choices)
     else:
-        clipped, offset = clip(text)
-        given = (clipped, choices) if asked.chooses else (clipped,)
-        found = asked.find(*given)
+        given = {"choices": choices, "language": language}
+        more = {asked.takes: given[asked.takes]} if asked.takes else {}
+        for head in [read] if asked.verbatim else heads(plain(read)):
+            if found := asked.find(head, **more):
+                break
     value, start, end, rule = found or (None, 0, 0, "")
     if not value:
         return None
@@ -128,7 +151,7 @@ def extract_answer(
 
 
 def normalise_answer(
-    value: str, kind: str, rules: str | None = None
+    value: str, kind: str, rules: str | None = None, language: str | None = None
 ) -> str | None:
     """Returns the canonical form of an answer; None if it has none.
 
@@ -141,7 +164,9 @@ def normalise_answer(
     special = rule_set(rules)
     if special and special.normalise:
         return special.normalise(value, kind)
-    return kind_named(kind).normalise(value)
+    asked = kind_named(kind)
+    more = {"language": language} if asked.takes == "language" else {}
+    return asked.normalise(value, **more)
 
 
 def is_correct(
@@ -178,6 +203,7 @@ _SHAPES = {
     "yes_no": r"(?i:yes|no|true|false)",
     "validity": r"(?i:valid|invalid)",
     "brackets": r"[\[\](){}<>\s]+",
+    "date": r"\d{1,2}/\d{1,2}/\d{4}|\d{4}-\d{2}-\d{2}",
 }
 
 

@@ -1,117 +1,304 @@
-# ruff: noqa: RUF001 (models do write these quotes, signs and dashes)
-"""The letter of a multiple-choice answer."""
+"""The letter of a multiple-choice answer, or the option that a text names.
+
+A letter is read after a cue by its form alone, so that none is favoured: "A"
+and "I" are words only where every letter would be one.
+"""
 
 import re
-import string
 from collections.abc import Sequence
+from typing import NamedTuple
 
-from keras_flan.answers.cues import Choices, Found, Piece, last_group, segments
+from keras_flan.answers.cues import (
+    Choices,
+    Found,
+    Piece,
+    Segment,
+    segments,
+    unannounced,
+)
+from keras_flan.answers.option_texts import OptionTexts
+from keras_flan.answers.texts import plain
 
-# "A" and "I" are also words, so they need a mark or the end of the line.
-_FIRST = re.compile(
+# A name: a letter, or two capitals where there are more than 26 options.
+_NAME = r"(?:[A-Z]{2}|[A-Za-z])"
+# What may stand between a cue and the letter: marks, hedges, what it is.
+_LEAD = re.compile(
     r"""
-    [\s:*_"'“‘`$\\]{0,20}(?:(?:option|choice|answer|letter)\s{1,5})?
-    (?:text\{)?[\[(]?
-    ([A-Z])(?:(?=\s{0,5}(?:[\])}.,:;*"'”’`$\n]|$))|(?<![AI])(?![\w'’]))
+    [\s:*_"'`$\\]{0,20}(?:text\{)?
+    (?:(?:most\slikely|most\sprobably|probably|likely|possibly|definitely
+      |certainly|clearly|surely|actually|indeed|simply|just|therefore|thus
+      |i\sthink|i\sbelieve|either|both|the|correct|right|best|following
+      |option|choice|answer|letter|statement|number|that|is|be|it's|it\sis)
+      [\s:*_"'`]{1,5}){0,6}
+    [*_"'`$]{0,4}
+    """,
+    re.VERBOSE | re.IGNORECASE,
+)
+# A letter where one is expected: in brackets, before one, or bare.
+_LETTER = re.compile(
+    rf"""
+      [\[({{<]\s?(?P<boxed>{_NAME})\s?(?:[\])}}>]|\Z)
+    | (?P<closed>{_NAME})[\])]
+    | (?P<bare>{_NAME})(?![\w'+=]|[-.]\w|\.\w)
     """,
     re.VERBOSE,
 )
+# A letter that shows itself to be one, anywhere.
 _MARKED = re.compile(
-    r"""
-      [\[(]\s?([A-Z])\s?[\])]
-    | (?<![\w'’])([A-Z])\)
-    | \b(?:[Oo]ption|[Cc]hoice)\s([A-Z])\b
+    rf"""
+      [\[(]\s?({_NAME})\s?(?:[\])]|\Z)
+    | (?<![\w'])({_NAME})\)
+    | \b(?:[Oo]ption|[Cc]hoice|[Ll]etter)\s({_NAME})(?!\w)
+    | \b(?:but|rather|instead|it\sis|it's)\s,?[(\[]?([A-Z]{{1,2}})(?![\w'])
     """,
     re.VERBOSE,
 )
-# "(A) or (B)" chooses nothing.
-_ANOTHER = re.compile(r"\s?[\])]?,?\s?(?:or|and|/|,)\s?[\[(]?[A-Z]\b[\])]?")
+# Behind a bare capital at the beginning of a sentence: it was a letter.
+_REASON = re.compile(
+    r"\s?(?:[^\w\s]|$|\n)|\s(?:because|since|as|for|is|was|and|or|which|with"
+    r"|would|due|by|given|if|but)\b|\s[^a-z]"
+)
+# Behind a bare small letter: it was no word.
+_ENDED = re.compile(r"\s{0,3}(?:[.,;:)\]}\"'*$-]|\n|$)")
+_QUOTED = re.compile(r"[\s*_\"'`]{0,10}")
+# "(A) or (B)" chooses nothing; "A, B is wrong" does.
+_ANOTHER = re.compile(
+    rf"""
+    \s?[\])}}]?["'*]{{0,3}}\s?
+    (?:,\s?(?:and|or)\s|,|;|/|&|\+|\band\s|\bor\s|\bas\swell\sas\s)\s?
+    (?:[Oo]ption\s|[Cc]hoice\s|either\s)?
+    (?:[\[(]\s?(?P<boxed>{_NAME})\s?[\])]
+      |(?P<bare>[A-Z]{{1,2}}|[a-z](?=\s?(?:[.,;)\n]|and\b|or\b|$)))(?![\w']))
+    (?!\s(?:is|was|has|does|can|cannot|isn't|would|could|think|believe|will)\b)
+    """,
+    re.VERBOSE,
+)
+_DENIED_BEFORE = re.compile(
+    r"(?:\b(?:not|never|neither|nor|cannot|than|instead\sof|except|wrong"
+    r"|incorrect)|n't)\s{1,3}(?:be\s)?(?:the\s)?(?:option\s|choice\s|letter\s"
+    r"|answer\s)?[\[(\"'*]{0,3}$",
+    re.IGNORECASE,
+)
+_DENIED_AFTER = re.compile(
+    r"[\])\"'*]{0,3}\s(?:[^A-Za-z\n]{0,20}\s)?(?:(?:is|are|was|would\sbe|seems)\s(?:not\b|never\b"
+    r"|clearly\s|definitely\s|obviously\s)?\s?(?:wrong|incorrect|false"
+    r"|(?<=not\s)\w+)|(?:is|was)n't\b|cannot\b|can't\b|is\snot\b)"
+)
+# What says so without the word "answer" before the letter.
+_CHOSEN = re.compile(
+    rf"""
+      \b(?:correct|right|best|final)\s(?:option|choice|letter)\s
+      (?:is|would\sbe|:)\s{{0,3}}(?:option\s)?[\[(*"']{{0,3}}({_NAME})(?!\w)
+    | \b(?:choose|chose|pick|select|go\swith|opt\sfor)\s(?:the\s)?
+      (?:option\s|choice\s|letter\s)?[\[(*"']{{0,3}}([A-Z]{{1,2}})(?!\w)
+    | (?:\b[Oo]ption\s|\b[Cc]hoice\s|\b[Aa]nswer\s)?
+      (?<![\w'])[\[(]?([A-Z]{{1,2}})[\])]?["'*]{{0,3}}\s
+      (?:is|must\sbe|would\sbe|seems|looks)\s(?:\w{{1,12}}\s){{0,2}}
+      (?:correct|right|true|best|answer)\b
+    | \b(?:[Oo]ption|[Cc]hoice)\s[\[(]?({_NAME})[\])]?\s(?:is|would\sbe)\b
+    """,
+    re.VERBOSE,
+)
 # Where a closing line without a cue names its option.
 _CLOSING = re.compile(
-    r"""
-      (?:^|\b(?:is|be|option|choice)\s|[=:]\s?)[\s*:]{0,5}
-      (?:option\s)?[\[(]?([A-Z])(?:[\])]|\.\s)
-    | [\[(]([A-Z])[\])]\W{0,5}$
+    rf"""
+      (?:^|\b(?:is|be|option|choice)\s|[=:]\s?)[\s*:]{{0,5}}
+      (?:option\s)?[\[(]?([A-Z]{{1,2}})(?:[\])]|\.\s)
+    | (?:^|\b(?:is|be)\s)[\[(]([a-z])[\])]
+    | [\[(]({_NAME})[\])]\W{{0,5}}$
     """,
     re.VERBOSE,
 )
-_ALONE = re.compile(r"\W{0,20}([A-Za-z])\W{0,20}")
+_ALONE = re.compile(rf"\W{{0,20}}({_NAME})\W{{0,20}}")
+
+
+class _Asked(NamedTuple):
+    """The names of the options, if known, and their texts."""
+
+    names: Sequence[str] | None
+    texts: OptionTexts | None
+
+    def allows(self, letter: str) -> bool:
+        if self.names is None:
+            return len(letter) == 1
+        return letter.upper() in self.names
+
+
+# So many cues are looked at for an option with a cue in its text.
+_CUES = 8
+
+# A letter with its span; its value is None where a look settles that no
+# option is chosen.
+Look = tuple[str | None, int, int]
 
 
 def find_option(text: str, choices: Choices = None) -> Found | None:
-    """Returns (letter, start, end, rule) of the chosen option.
+    """Returns (name, start, end, rule) of the chosen option.
+
+    After the last cue, in this order: the longest option text that stands
+    there; the letter that stands there, however hedged; a letter that shows
+    itself to be one (`(b)`, `option B`); the one option whose text stands in
+    the rest. What is denied is skipped; several letters choose nothing. What
+    calls an option correct is a cue too. Without a cue, the last line counts.
 
     Args:
-        text: What the model wrote.
+        text: What `plain` returned.
         choices: The texts of the options in order, or a string of letters
             such as `"ABCD"` when only their number is known.
     """
-    letters = string.ascii_uppercase[: len(choices)] if choices else None
-    found: Piece | None
-    texts = [] if not choices or isinstance(choices, str) else list(choices)
-    announced = False
-    for cue, start, end in segments(text):
-        announced = True
-        found = _letter(text, start, end, letters)
-        if found or (found := _by_text(text, start, end, texts)):
-            return (*found, cue)
-    stripped = text.strip()
-    if announced or not stripped:
-        return None
-    start = text.rfind("\n", 0, text.index(stripped) + len(stripped)) + 1
-    line = text[start:].rstrip()
-    if match := _ALONE.fullmatch(line):
-        found, rule = (match[1].upper(), *match.span(1)), "alone"
-    elif (match := _FIRST.match(line)) and start <= text.index(stripped):
-        found, rule = (match[1], *match.span(1)), "first"
-    elif match := _CLOSING.search(line):
-        found, rule = last_group(match), "closing"
-    else:
-        found, rule = _by_text(line, 0, len(line), texts), "choice"
-    if not found or not _allowed(found[0], letters):
-        return None
-    if _ANOTHER.match(line, found[2]):
-        return None
-    return found[0], start + found[1], start + found[2], rule
+    asked = _asked(choices)
+    parts = list(segments(text))
+    # An option may itself say "the answer is".
+    if texts := asked.texts:
+        for part in reversed(parts[-_CUES:]):
+            if whole := texts.whole(text, part.start, len(text)):
+                return (*whole, part.cue)
+    chosen = _last_chosen(text, asked)
+    for part in parts:
+        if chosen and chosen[1] >= part.end:
+            break
+        if found := _in_segment(text, part, asked):
+            if chosen and chosen[1] > found[2] and found[0] is not None:
+                break
+            return (*found, part.cue)
+        if chosen and chosen[1] >= part.start:
+            break
+    if chosen:
+        return (*chosen, "chosen")
+    body = unannounced(text, parts)
+    return None if body is None else _unannounced(body, asked)
 
 
 def normalise_option(value: str) -> str | None:
     """Returns the bare letter: `(b)`, `B.` and `B) 300` become `B`."""
-    match = re.match(r"\s*[\[(]?\s?([A-Za-z])(?!\w)", value)
+    match = re.match(r"\s*[\[(]?\s?([A-Z]{2}|[A-Za-z])(?!\w)", plain(value))
     return match[1].upper() if match else None
 
 
-def _allowed(letter: str, letters: str | None) -> bool:
-    return letters is None or letter in letters
+def _asked(choices: Choices) -> _Asked:
+    if not choices:
+        return _Asked(None, None)
+    if isinstance(choices, str):
+        return _Asked(list(choices), None)
+    texts = OptionTexts.of(choices)
+    return _Asked(texts.names, texts)
 
 
-def _letter(
-    text: str, start: int, end: int, letters: str | None
-) -> Piece | None:
-    first = _FIRST.match(text, start, end)
-    if first and _allowed(first[1], letters):
-        if _ANOTHER.match(text, first.end(1), end):
-            return None
-        return first[1], *first.span(1)
-    for match in _MARKED.finditer(text, start, end):
-        letter = last_group(match)
-        if _allowed(letter[0], letters):
-            return None if _ANOTHER.match(text, letter[2], end) else letter
-    return None
+# === Behind a cue ===
 
 
-def _by_text(
-    text: str, start: int, end: int, texts: Sequence[str]
-) -> Piece | None:
-    """Finds the one option whose text stands in `text[start:end]`."""
-    segment = text[start:end].lower()
-    hits = [
-        (segment.find(choice.lower()), i)
-        for i, choice in enumerate(texts)
-        if choice.strip() and choice.lower() in segment
-    ]
-    if len(hits) != 1:
+def _in_segment(text: str, part: Segment, asked: _Asked) -> Look | None:
+    start, end = part.start, part.end
+    if asked.texts and (found := asked.texts.at_start(text, start, end)):
+        return found
+    lead = _LEAD.match(text, start, end)
+    first = lead.end() if lead else start
+    if asked.texts and (found := asked.texts.at_start(text, first, end)):
+        return found
+    sentence = part.cue == "label" or asked.names is None
+    letter = _letter_at(text, first, end, sentence)
+    for match in (letter, *_MARKED.finditer(text, start, end)):
+        if match is None:
+            continue
+        name, at, stop = _group(match)
+        if asked.allows(name) and not _denied(text, at, stop):
+            if _names_another(text, name, stop, end, asked):
+                return None, at, stop
+            return name.upper(), at, stop
+    return asked.texts.inside(text, start, end) if asked.texts else None
+
+
+def _letter_at(
+    text: str, start: int, end: int, sentence: bool
+) -> re.Match[str] | None:
+    """Matches the letter that stands right here.
+
+    Args:
+        text: The text.
+        start: Where it is expected.
+        end: Where the passage ends.
+        sentence: Whether a sentence may begin here, whose first word "A" or
+            "I" may be.
+    """
+    match = _LETTER.match(text, start, end)
+    if match is None or not match["bare"]:
+        return match
+    if match["bare"].isupper():
+        follows = not sentence or _REASON.match(text, match.end(), end)
+        return match if follows else None
+    return match if _ENDED.match(text, match.end(), end) else None
+
+
+def _group(match: re.Match[str]) -> Piece:
+    for number in range(1, (match.re.groups or 0) + 1):
+        if match[number]:
+            return match[number], *match.span(number)
+    return "", match.start(), match.end()
+
+
+def _denied(text: str, start: int, end: int) -> bool:
+    """Whether a passage says that a letter is not the answer."""
+    before = _DENIED_BEFORE.search(text, max(0, start - 40), start)
+    return bool(before or _DENIED_AFTER.match(text, end))
+
+
+def _names_another(
+    text: str, name: str, start: int, end: int, asked: _Asked
+) -> bool:
+    match = _ANOTHER.match(text, start, end)
+    if not match:
+        return False
+    other = match["boxed"] or match["bare"]
+    return other.upper() != name.upper() and asked.allows(other)
+
+
+def _last_chosen(text: str, asked: _Asked) -> Look | None:
+    """Returns the last letter that is called correct, or chosen."""
+    found: Look | None = None
+    for match in _CHOSEN.finditer(text):
+        name, start, end = _group(match)
+        if asked.allows(name) and not _denied(text, start, end):
+            several = _names_another(text, name, end, len(text), asked)
+            found = (None if several else name.upper()), start, end
+    return found
+
+
+# === Without a cue ===
+
+
+def _unannounced(text: str, asked: _Asked) -> Found | None:
+    stripped = text.strip()
+    if not stripped:
         return None
-    at, i = hits[0]
-    at += start
-    return string.ascii_uppercase[i], at, at + len(texts[i])
+    begin = text.index(stripped)
+    last = text.rfind("\n", 0, begin + len(stripped)) + 1
+    end = begin + len(stripped)
+    if asked.texts:
+        for start in dict.fromkeys((begin, last)):
+            if found := asked.texts.whole(text, start, end):
+                return (*found, "choice")
+    found, rule = _closing_letter(text, last, end, last <= begin)
+    if found is None:
+        found = asked.texts.inside(text, last, end) if asked.texts else None
+        return (*found, "choice") if found else None
+    name, start, stop = found
+    if not asked.allows(name) or _denied(text, start, stop):
+        return None
+    if _names_another(text, name, stop, end, asked):
+        return None
+    return name.upper(), start, stop, rule
+
+
+def _closing_letter(
+    text: str, start: int, end: int, single: bool
+) -> tuple[Piece | None, str]:
+    if match := _ALONE.fullmatch(text, start, end):
+        return _group(match), "alone"
+    lead = _QUOTED.match(text, start, end)
+    first = lead.end() if lead else start
+    if single and (match := _letter_at(text, first, end, True)):
+        return _group(match), "first"
+    if match := _CLOSING.search(text[start:end]):
+        name, at, stop = _group(match)
+        return (name, start + at, start + stop), "closing"
+    return None, ""

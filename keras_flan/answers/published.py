@@ -46,24 +46,32 @@ def _bbh(text: str, kind: str, choices: Choices) -> Found | None:
 
 
 _TRIGGER = re.compile(
-    r"(?:among A through [A-Z], )?the answer(?: \([^)\n]{1,30}\))? is",
+    r"(?:among A through (?P<last>[A-Z]), )?the answer"
+    r"(?: \([^)\n]{1,30}\))? is",
     re.IGNORECASE,
 )
+# The pipeline's own trigger opens the text, or stands behind a blank and a
+# line break.
+_OWN = re.compile(rf"(?:\A\s?| \n)(?:Therefore, )?{_TRIGGER.pattern}", re.I)
 
 
 def _zero_shot_cot(text: str, kind: str, choices: Choices) -> Found | None:
-    """The first match after the answer trigger; commas are dropped."""
-    triggers = list(_TRIGGER.finditer(text))
-    # A model may repeat the trigger after its answer, but not the rationale
-    # the very trigger that comes after it.
-    start = next((t.end() for t in triggers if t[0] == triggers[-1][0]), 0)
-    rest, rule = text[start:], "phrase" if triggers else "whole"
+    """The first match after the answer trigger; commas are dropped.
+
+    The trigger is the last that the pipeline wrote, else the last at all: a
+    model writes the same words in its rationale, and again in its answer.
+    """
+    own = list(_OWN.finditer(text)) or list(_TRIGGER.finditer(text))
+    start = own[-1].end() if own else 0
+    rest, rule = text[start:], "phrase" if own else "whole"
     if kind in ("yes_no", "coin"):
         blanked = re.sub(r"[\"'\n.\s:,]", " ", rest.lower())
         match = re.search(r"(?<![^ ])(?:yes|no)(?![^ ])", blanked)
         return match and (match[0], *_span(match, start), rule)
     if kind == "option":
         letters = "".join(choices) if isinstance(choices, str) else "ABCDEF"
+        if own and own[-1]["last"]:
+            letters = f"A-{own[-1]['last'].upper()}"
         match = re.search(f"[{letters}]", rest)
         return match and (match[0], *_span(match, start), rule)
     if kind == "number":
@@ -77,8 +85,14 @@ def _zero_shot_cot(text: str, kind: str, choices: Choices) -> Found | None:
 
 
 def _mot_cascade(text: str, kind: str, choices: Choices) -> Found | None:
-    """What follows the last "A: " or "ans = ", else the whole text."""
-    marks = list(re.finditer(r"^A:|\bans =", text, re.MULTILINE))
+    """What follows the last "A: " or "ans = ", else the last "Answer:".
+
+    Each file of the pipeline has one of these marks; a text that has none is
+    its own answer.
+    """
+    marks: list[re.Match[str]] = []
+    for mark in (r"^A:|\bans =", r"^Answer:"):
+        marks = marks or list(re.finditer(mark, text, re.MULTILINE))
     start = marks[-1].end() if marks else 0
     value = text[start:].strip()
     start = text.index(value, start)
@@ -87,7 +101,9 @@ def _mot_cascade(text: str, kind: str, choices: Choices) -> Found | None:
 
 
 def _mot_value(value: str, kind: str) -> str:
-    return normalise_number(value) or value if kind == "number" else value
+    if kind == "number" or re.fullmatch(r"-?\d[\d,]*(?:\.\d+)?", value):
+        return normalise_number(value) or value
+    return value
 
 
 def _early_stopping(text: str, kind: str, choices: Choices) -> Found | None:
@@ -107,12 +123,12 @@ RULE_SETS = {
     # suzgunmirac/BIG-Bench-Hard: the text after the last "the answer is ",
     # compared as a string.
     "bbh": RuleSet(1, _bbh, _verbatim),
-    # kojima-takeshi188/zero_shot_cot: the first match after the answer
+    # kojima-takeshi188/zero_shot_cot: the first match after the last answer
     # trigger, compared as a string.
-    "zero_shot_cot": RuleSet(1, _zero_shot_cot, _verbatim),
-    # MurongYue/LLM_MoT_cascade: the text after "A:" or "ans =", else the whole
-    # text; it never abstains.
-    "mot_cascade": RuleSet(1, _mot_cascade, _mot_value),
+    "zero_shot_cot": RuleSet(2, _zero_shot_cot, _verbatim),
+    # MurongYue/LLM_MoT_cascade: the text after "A:", "ans =" or "Answer:", else
+    # the whole text; it never abstains.
+    "mot_cascade": RuleSet(2, _mot_cascade, _mot_value),
     # Yiwei98/ESC: only "the answer is yes" and "the answer is no".
     "early_stopping": RuleSet(1, _early_stopping, _verbatim),
     # microsoft/ToRA: a number counts if it is right up to a factor of 100.

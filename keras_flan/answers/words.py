@@ -5,6 +5,7 @@ import re
 from collections.abc import Mapping
 
 from keras_flan.answers.cues import Found, Piece, last_group, segments
+from keras_flan.answers.texts import folded
 
 _YES_NO = {"yes": "yes", "no": "no", "true": "yes", "false": "no"}
 _VALIDITY = {"valid": "valid", "invalid": "invalid"}
@@ -42,7 +43,7 @@ def find_coin(text: str) -> Found | None:
 
     Besides yes and no, a statement of the side counts.
     """
-    for cue, start, end in segments(text):
+    for cue, _, start, end, _ in segments(text):
         if cue == "label":
             if found := _coin(text, start, end):
                 return (*found, cue)
@@ -94,7 +95,7 @@ def find_list(text: str) -> Found | None:
 
 def find_brackets(text: str) -> Found | None:
     """Returns (brackets joined by blanks, start, end, rule)."""
-    for cue, start, end in segments(text):
+    for cue, _, start, end, _ in segments(text):
         if match := _BRACKETS.search(text, start, end):
             return normalise_brackets(match[0]), *_trim(match), cue
     if match := _BRACKETS.fullmatch(text.strip(_EDGES + ".")):
@@ -126,9 +127,9 @@ def normalise_letters(value: str) -> str | None:
 
 
 def normalise_text(value: str) -> str | None:
-    """Folds case, quotes, blanks and a final full stop."""
-    value = " ".join(value.split()).strip(_EDGES).removesuffix(".")
-    return value.strip(_EDGES).casefold() or None
+    """Folds Unicode forms, case, quotes, blanks and a final full stop."""
+    value = folded(value).strip(_EDGES).removesuffix(".")
+    return value.strip(_EDGES) or None
 
 
 def normalise_list(value: str) -> str | None:
@@ -157,7 +158,7 @@ def _coin(text: str, start: int, end: int) -> Piece | None:
 def _find_word(
     text: str, pattern: re.Pattern[str], values: Mapping[str, str]
 ) -> Found | None:
-    for cue, start, end in segments(text):
+    for cue, _, start, end, _ in segments(text):
         if match := pattern.search(text, start, end):
             return values[match[0].lower()], *match.span(), cue
         if cue != "label":
@@ -173,7 +174,7 @@ def _find_word(
 
 
 def _answer_line(text: str) -> tuple[str, int, int, str] | None:
-    for cue, start, end in segments(text):
+    for cue, _, start, end, _ in segments(text):
         # After a label, several lines are a rationale, not an answer.
         if cue == "label" and "\n" in text[start:end].strip():
             continue
