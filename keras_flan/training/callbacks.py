@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 import keras
 
 from keras_flan.data.pipeline.pipeline import Pipeline
+from keras_flan.errors import InputError
 from keras_flan.progress import Progress
 from keras_flan.training.config import DataConfig
 from keras_flan.training.steps import Accumulation
@@ -19,6 +20,9 @@ class StepCallback(keras.callbacks.Callback):
     """A callback that does something each time some optimizer steps are done.
 
     Its `state()` is what a checkpoint keeps, `set_state` goes on from it.
+    Steps are those of the optimizer, also of one that was trained before
+    (`initial_epoch`, `keras.callbacks.BackupAndRestore`), and with
+    `steps_per_execution`, where Keras calls back once for many.
 
     Args:
         every: Optimizer steps between two times.
@@ -36,6 +40,8 @@ class StepCallback(keras.callbacks.Callback):
         self.every = every
         self._accumulation = Accumulation(accumulate)
         self._calls = 0
+        # The first batch of what Keras executes at once.
+        self._first: int | None = None
 
     @property
     def step(self) -> int:
@@ -53,14 +59,36 @@ class StepCallback(keras.callbacks.Callback):
         for name in self._kept:
             setattr(self, name, copy.copy(state[name.lstrip("_")]))
 
+    def on_epoch_begin(self, epoch: int, logs: Logs = None) -> None:
+        optimizer, own = self.model.optimizer, self._accumulation.parts
+        parts = getattr(optimizer, "gradient_accumulation_steps", None) or 1
+        if parts != own:
+            raise InputError(
+                f"{type(self).__name__}: accumulate={own}, but the optimizer "
+                f"has gradient_accumulation_steps={parts}; give the same to "
+                "both"
+            )
+        done = int(optimizer.iterations)
+        if self.step != done:
+            self._go_on_from(self._accumulation.calls(done))
+
+    def on_train_batch_begin(self, batch: int, logs: Logs = None) -> None:
+        self._first = batch
+
     def on_train_batch_end(self, batch: int, logs: Logs = None) -> None:
-        if self._count():
+        if self._count(batch):
             self._point(logs)
 
-    def _count(self) -> bool:
-        """Counts a call of the training step; says whether it is time."""
-        self._calls += 1
-        return self._calls % self._accumulation.calls(self.every) == 0
+    def _go_on_from(self, calls: int) -> None:
+        """Takes over what others have trained."""
+        self._calls = calls
+
+    def _count(self, batch: int) -> bool:
+        """Counts the calls up to a batch; says whether it is time."""
+        before = self._calls
+        self._calls += 1 if self._first is None else batch - self._first + 1
+        every = self._accumulation.calls(self.every)
+        return self._calls // every > before // every
 
     def _point(self, logs: Logs) -> None:
         raise NotImplementedError
@@ -131,14 +159,17 @@ class StepLog(StepCallback):
         self._progress.__exit__()
 
     def on_epoch_begin(self, epoch: int, logs: Logs = None) -> None:
+        super().on_epoch_begin(epoch, logs)
         if not self._restored:
             self._since, self._reported = 0, (0, 0.0)
         self._restored = False
 
     def on_train_batch_end(self, batch: int, logs: Logs = None) -> None:
-        before = self.step
-        self._since += 1
-        super().on_train_batch_end(batch, logs)
+        before, calls = self.step, self._calls
+        due = self._count(batch)
+        self._since += self._calls - calls
+        if due:
+            self._point(logs)
         note = f"loss {self.loss[-1]:.3f}" if self.loss else ""
         self._progress.advance(self.step - before, note)
 

@@ -152,7 +152,12 @@ class TrainingCheckpoint(StepCallback):
                 self._states[name].set_state(value)
         return self.step
 
+    def _go_on_from(self, calls: int) -> None:
+        self._begun += calls - self._calls
+        super()._go_on_from(calls)
+
     def on_epoch_begin(self, epoch: int, logs: Logs = None) -> None:
+        super().on_epoch_begin(epoch, logs)
         if self._metrics is None:
             return
         variables = self.model.metrics_variables

@@ -73,10 +73,12 @@ class Profile(StepCallback):
 
     def on_train_begin(self, logs: Logs = None) -> None:
         # Also where a run goes on that was begun without a profile.
-        self._calls = int(self.model.optimizer.iterations)
+        done = int(self.model.optimizer.iterations)
+        self._calls = self._accumulation.calls(done)
         self._start_if_due()
 
     def on_train_batch_begin(self, batch: int, logs: Logs = None) -> None:
+        super().on_train_batch_begin(batch, logs)
         if self._begin is not None:
             self._step = jax.profiler.StepTraceAnnotation(
                 "train", step_num=self._calls
@@ -84,7 +86,7 @@ class Profile(StepCallback):
             self._step.__enter__()
 
     def on_train_batch_end(self, batch: int, logs: Logs = None) -> None:
-        self._count()
+        self._count(batch)
         if self._step is not None:
             _wait(logs)
             self._step.__exit__(None, None, None)

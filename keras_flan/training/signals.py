@@ -87,14 +87,15 @@ class StopOnSignal(keras.callbacks.Callback):
     def on_train_begin(self, logs: Logs = None) -> None:
         self._calls = self._asked = self._next = 0
         if self._checkpoint is not None:
-            self._begun = self._checkpoint.calls
+            self._seen = self._checkpoint.calls
 
     def on_train_batch_end(self, batch: int, logs: Logs = None) -> None:
         self._calls += 1
         self._watch.waits = True
         checkpoint = self._checkpoint
         if checkpoint is not None:
-            if checkpoint.calls != self._begun + self._calls:
+            seen, self._seen = self._seen, checkpoint.calls
+            if seen == self._seen:
                 raise InputError(
                     "StopOnSignal: the checkpoint has not seen this step yet; "
                     "give callbacks=[checkpoint, stop], in this order"

@@ -126,11 +126,11 @@ class Telemetry(StepCallback):
         self._restart()
 
     def on_train_batch_end(self, batch: int, logs: Logs = None) -> None:
-        due = self._count()
+        due = self._count(batch)
         if self.first_step is None:
             _loss(logs)  # Waits for the device.
             self.first_step = time.monotonic() - self._begin
-            self._take(1)
+            self._take(self._calls - self._last)
             if not self._quiet:
                 _print(f"first step after {self.first_step:.1f} s")
             self._restart()
@@ -138,6 +138,10 @@ class Telemetry(StepCallback):
             loss = _loss(logs)
             self._stretch()
             self._log({"loss": loss})
+
+    def _go_on_from(self, calls: int) -> None:
+        super()._go_on_from(calls)
+        self._last = calls
 
     def on_train_end(self, logs: Logs = None) -> None:
         if self._calls > self._last:

@@ -6,7 +6,12 @@ import pytest
 
 from keras_flan.data import Position
 from keras_flan.errors import InputError
-from keras_flan.training import Adafactor, TrainingCheckpoint
+from keras_flan.training import (
+    Adafactor,
+    StepLog,
+    StopOnSignal,
+    TrainingCheckpoint,
+)
 
 
 class Data:
@@ -128,3 +133,32 @@ def test_a_damaged_checkpoint_is_named(tmp_path):
             path.write_bytes(b"")
     with pytest.raises(InputError, match="10: cannot be restored"):
         train(tmp_path)
+
+
+def test_steps_are_the_optimizers(tmp_path):
+    # Keras calls back once for four steps, and not from step 0.
+    model = make()
+    model.compile(model.optimizer, "mse", steps_per_execution=4)
+    data, log = Data(), StepLog(every=4)
+    kept = TrainingCheckpoint(tmp_path, data, every=4)
+    for epochs in (1, 2):
+        model.fit(
+            data.dataset(kept.position),
+            steps_per_epoch=8,
+            epochs=epochs,
+            initial_epoch=epochs - 1,
+            callbacks=[log, kept, StopOnSignal(kept)],
+            verbose=0,
+        )
+        kept = TrainingCheckpoint(tmp_path, data, every=4)
+    assert kept.restore(make()) == int(model.optimizer.iterations) == 16
+    assert log.steps == [4, 8, 12, 16]
+    assert len(set(log.loss)) == 4
+
+
+def test_accumulation_is_told_to_both(tmp_path):
+    model = make()
+    adam = keras.optimizers.Adam(0.1, gradient_accumulation_steps=2)
+    model.compile(adam, "mse")
+    with pytest.raises(InputError, match="has gradient_accumulation_steps=2"):
+        model.fit(Data().dataset(), steps_per_epoch=1, callbacks=[StepLog()])
