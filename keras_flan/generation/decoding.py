@@ -55,7 +55,7 @@ def decode(
     prompts: Sequence[list[int]],
     sampling: Sampling,
     *,
-    end: int,
+    ends: Sequence[int],
     uniforms: Callable[[int, int], np.ndarray],
     batch_paths: int = 64,
     prompt_paths: int | None = None,
@@ -69,7 +69,7 @@ def decode(
         prompts: Token ids, framed as the model knows prompts.
         sampling: How to sample; its seed and strings are left to `uniforms`
             and `stop`.
-        end: The token that ends a path.
+        ends: The tokens that end a path, at most eight.
         uniforms: The uniform numbers of a path, float32 `(max_new_tokens)`,
             by the index of the prompt and the number of the path.
         batch_paths: Paths that are decoded at a time.
@@ -92,7 +92,7 @@ def decode(
         full = dataclasses.replace(bucket, slots=most)
         if full in programs(model) and most <= 4 * slots:
             bucket = full  # Cheaper than to compile a smaller one.
-        run = _Run(model, bucket, prompts, group, sampling, end, uniforms)
+        run = _Run(model, bucket, prompts, group, sampling, ends, uniforms)
         yield from run.paths(stop, enough)
 
 
@@ -164,7 +164,7 @@ class _Run:
         prompts: Sequence[list[int]],
         rows: Sequence[int],
         sampling: Sampling,
-        end: int,
+        ends: Sequence[int],
         uniforms: Callable[[int, int], np.ndarray],
     ):
         self._program = program(model, bucket)
@@ -173,10 +173,10 @@ class _Run:
         self._prompts = prompts
         self._waiting = collections.deque(rows)
         self._sampling = sampling
-        self._end = end
+        self._ends = frozenset(ends)
         self._uniforms = uniforms
         self._slots: list[_Slot | None] = [None] * bucket.slots
-        self._grid = Grid.empty(bucket, sampling, end)
+        self._grid = Grid.empty(bucket, sampling, ends)
 
     def paths(
         self, stop: Stop | None, enough: Callable[[int], bool] | None
@@ -266,9 +266,11 @@ class _Run:
     ) -> TokenPath | None:
         """Returns the path, if one of its tokens from `seen` on ends it."""
         ids, most = lane.token_ids, self._sampling.max_new_tokens
-        ended = self._end in ids[seen:]
-        if ended:
-            del ids[ids.index(self._end, seen) + 1 :]
+        places = range(seen, len(ids))
+        end = next((i for i in places if ids[i] in self._ends), None)
+        ended = end is not None
+        if end is not None:
+            del ids[end + 1 :]
         text = ids[:-1] if ended else ids
         cut = stop(text, seen) if stop is not None else None
         if cut is not None and cut < len(ids):

@@ -177,7 +177,7 @@ def _decode(
             for ids in vocabulary.encode_batch(list(prompts))
         ],
         sampling,
-        end=vocabulary.eos_id,
+        ends=getattr(vocabulary, "end_ids", (vocabulary.eos_id,)),
         uniforms=lambda row, number: uniforms(
             prompts[row], number, sampling.max_new_tokens, sampling.seed
         ),

@@ -7,7 +7,7 @@ prompts, and feeds and chooses tokens. What differs from call to call
 
 import dataclasses
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, TypeAlias
 
 import keras
@@ -31,6 +31,8 @@ from keras_flan.tensors import Tensor
 
 # The caches: `"memory"` of prompts, and `"past"` of paths, in blocks.
 State: TypeAlias = dict[str, Any]
+# Places for the tokens that end a path, of which few tokenizers have two.
+_ENDS = 8
 
 
 @dataclasses.dataclass(frozen=True)
@@ -65,7 +67,7 @@ class Grid:
         uniform: float32 `(slots, lanes, length)`, numbers for its tokens.
         clock: int32, steps since the caches were empty.
         steps: int32, the most steps of this round.
-        end: int32, the token that ends a path.
+        ends: int32 `(8)`, the tokens that end a path.
         temperature: float32, see `keras_flan.generation.sampling.choose`.
         top_k: int32.
         top_p: float32.
@@ -81,13 +83,15 @@ class Grid:
     uniform: np.ndarray
     clock: np.int32
     steps: np.int32
-    end: np.int32
+    ends: np.ndarray
     temperature: np.float32
     top_k: np.int32
     top_p: np.float32
 
     @classmethod
-    def empty(cls, bucket: Bucket, sampling: Sampling, end: int) -> "Grid":
+    def empty(
+        cls, bucket: Bucket, sampling: Sampling, ends: Sequence[int]
+    ) -> "Grid":
         """Returns a grid without prompts and paths."""
         grid = (bucket.slots, bucket.lanes)
         return cls(
@@ -101,7 +105,7 @@ class Grid:
             uniform=np.zeros((*grid, bucket.length), "float32"),
             clock=np.int32(0),
             steps=np.int32(0),
-            end=np.int32(end),
+            ends=np.resize(np.array(ends, "int32"), _ENDS),
             temperature=np.float32(sampling.temperature),
             top_k=np.int32(sampling.top_k),
             top_p=np.float32(sampling.top_p),
@@ -211,7 +215,7 @@ class DecodingProgram:
         return {**shapes, "dtype": dtype}
 
     def _empty_grid(self) -> dict[str, Any]:
-        return vars(Grid.empty(self._bucket, Sampling(), end=0))
+        return vars(Grid.empty(self._bucket, Sampling(), ends=[0]))
 
     def trace(
         self, state: State, grid: dict[str, Tensor]
@@ -296,7 +300,8 @@ def _round(
         made = ops.slice_update(made, where, tokens[..., None])
         gains = ops.slice_update(gains, where, gain[..., None])
         running = left > 0
-        goes_on = ops.logical_and(running, tokens != grid["end"])
+        goes_on = ops.all(tokens[..., None] != grid["ends"], axis=-1)
+        goes_on = ops.logical_and(running, goes_on)
         ages = ages + ops.cast(running, "int32")
         left = ops.where(goes_on, left - 1, 0)
         return step + 1, newest, tokens, ages, left, made, gains

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from keras_flan.data.records.example import Example
 from keras_flan.data.records.shards import write_records
+from keras_flan.data.vocabularies.hub import HubVocabulary
 from keras_flan.data.vocabularies.sentencepiece import Vocabulary
 from keras_flan.data.vocabularies.training import (
     train_vocabulary,
@@ -169,3 +170,23 @@ def test_other_special_ids_are_refused():
     )
     with pytest.raises(InputError, match=r"found the ids .*\(-1, 2, 0\)"):
         Vocabulary(model.getvalue())
+
+
+def test_an_id_of_padding_may_be_a_token_and_a_text_may_have_two_ends():
+    import keras_hub
+
+    # As in Llama 3 and Qwen: "!" is token 0, which fills up rows as well.
+    ends = ["<|end_of_text|>", "<|eot_id|>"]
+    special = ["<|begin_of_text|>", *ends]
+    pieces = ["!", *"abH", "ab", *special]
+    pieces += ["<|start_header_id|>", "<|end_header_id|>"]
+    tokenizer = keras_hub.tokenizers.Llama3Tokenizer(
+        vocabulary={piece: i for i, piece in enumerate(pieces)}, merges=["a b"]
+    )
+    vocabulary = HubVocabulary(tokenizer)
+    ids = vocabulary.encode("Ha!b!")
+    assert vocabulary.pad_id == 0 in ids
+    begin, *found = (pieces.index(piece) for piece in special)
+    assert vocabulary.end_ids == tuple(found)
+    for end in found:
+        assert vocabulary.decode([begin, *ids, end, 1]) == "Ha!b!"

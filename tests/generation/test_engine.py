@@ -60,6 +60,15 @@ def test_greedy_equals_the_uncached_model(model):
         assert abs(path.log_probability - expected) < 1e-3
 
 
+def test_any_end_token_ends_a_path(model, monkeypatch):
+    [[before], *_] = generate(model, PROMPTS, max_new_tokens=12)
+    ids = before.token_ids
+    monkeypatch.setattr(LetterVocabulary, "end_ids", (1, ids[3]), raising=False)
+    [[path], *_] = generate(model, PROMPTS, max_new_tokens=12)
+    assert path.token_ids == ids[: ids.index(ids[3])]
+    assert path.finished
+
+
 def test_greedy_equals_keras_hub(model):
     hub = keras_hub.models.T5Seq2SeqLM(model.backbone)
     hub.compile(sampler="greedy")

@@ -29,6 +29,8 @@ class HubVocabulary:
         size: Number of tokens.
         pad_id: Fills up rows. It may also be a token: masks tell.
         eos_id: Ends a text.
+        end_ids: All tokens that a model may end a text with, `eos_id` first:
+            Llama 3 has two.
         bos_id: Begins a text, or `None`.
 
     Raises:
@@ -57,10 +59,15 @@ class HubVocabulary:
                 "inputs and targets; use the tokenizer of a causal model"
             )
         self.eos_id = end
+        second: int | None = getattr(tokenizer, "end_token2_id", None)
+        self.end_ids = (end,) if second is None else (end, second)
         self.bos_id = getattr(tokenizer, "start_token_id", None)
         if start is False:
             self.bos_id = None
         self.pad_id = getattr(tokenizer, "pad_token_id", None) or 0
+        special = set(tokenizer.special_token_ids)
+        start_id = getattr(tokenizer, "start_token_id", None)
+        self._dropped = {self.pad_id, start_id} & special
 
     def encode(self, text: str) -> list[int]:
         """Returns the ids of `text`, without start and end."""
@@ -76,13 +83,17 @@ class HubVocabulary:
         return [np.asarray(row, int).tolist() for row in rows]
 
     def decode(self, ids: Iterable[int]) -> str:
-        """Returns the text of `ids` up to the first end-of-text id."""
+        """Returns the text of `ids` up to the first end-of-text id.
+
+        Padding and the start token are dropped if they are special tokens;
+        in Llama 3's vocabulary the id of padding is that of "!".
+        """
         kept = []
         for i in map(int, ids):
-            if i == self.eos_id:
+            if i in self.end_ids:
                 break
             # A model may have more rows than its tokenizer has tokens.
-            if i not in (self.pad_id, self.bos_id) and 0 <= i < self.size:
+            if i not in self._dropped and 0 <= i < self.size:
                 kept.append(i)
         return str(self.tokenizer.detokenize(kept)) if kept else ""
 
