@@ -4,6 +4,7 @@ import contextlib
 import gzip
 import json
 import os
+import re
 import shutil
 import tempfile
 import zlib
@@ -16,6 +17,7 @@ from keras_flan.storage import as_path, is_remote, upload, upload_folder
 
 # In a folder of a bucket while it is being replaced.
 UNFINISHED = "UNFINISHED"
+_SURROGATE = re.compile(r"[\ud800-\udfff]")
 
 
 @contextlib.contextmanager
@@ -138,13 +140,29 @@ def write_json(path: str | os.PathLike, value: Any) -> None:
         f.write("\n")
 
 
+def json_text(value: Any, **options: Any) -> str:
+    r"""Returns a value as JSON that any UTF-8 file can hold.
+
+    Half a character, which a model may write, is no UTF-8: a text with one
+    is escaped.
+
+    Example:
+        >>> json_text("é"), json_text("\ud800")
+        ('"é"', '"\\ud800"')
+    """
+    text = json.dumps(value, ensure_ascii=False, **options)
+    if _SURROGATE.search(text):
+        return json.dumps(value, **options)
+    return text
+
+
 def write_jsonl(
     path: str | os.PathLike, rows: Iterable[Mapping[str, Any]]
 ) -> None:
     """Writes one compact JSON object per line, atomically."""
     with atomic_write(path) as f:
         for row in rows:
-            f.write(json.dumps(row, ensure_ascii=False) + "\n")
+            f.write(json_text(row) + "\n")
 
 
 def read_text(path: str | os.PathLike) -> str:

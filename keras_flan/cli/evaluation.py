@@ -148,6 +148,13 @@ def score(
     rules: Annotated[
         str | None, Option(help="Read answers as a published pipeline did.")
     ] = None,
+    rows_: Annotated[
+        Path | None,
+        path_option(
+            "Write JSONL: what was found in every row, and if it is right.",
+            name="--rows",
+        ),
+    ] = None,
     json_: Json = False,
 ) -> None:
     """Score recorded outputs without a model; say which answers changed."""
@@ -156,20 +163,26 @@ def score(
     from keras_flan.evaluation.scores.scoring import (
         benchmark_of,
         changes,
+        judged_rows,
         summarise,
     )
+    from keras_flan.files import write_jsonl
 
     rows = read_predictions(predictions)
     source = str(predictions)
     benchmark = benchmark or benchmark_of(rows, source)
     results = judge(benchmark, rows, rules=rules, source=source)
     metrics = summarise(benchmark, results, rules=rules)
+    if rows_:
+        write_jsonl(rows_, judged_rows(rows, results))
+    found = changes(rows, results)
+    logged = any(row.verdict for row in rows)
     if json_:
-        print_json(metrics)
+        print_json({**metrics, **({"changes": found} if logged else {})})
         return
     printing.print_metrics(metrics)
-    if any(row.verdict for row in rows):
-        printing.print_changes(changes(rows, results), len(rows))
+    if logged:
+        printing.print_changes(found, len(rows))
 
 
 @app.command()

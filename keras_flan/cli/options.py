@@ -29,9 +29,11 @@ def path_argument(help: str) -> Any:
     return Argument(help=help, parser=as_path)
 
 
-def path_option(help: str, parser: Callable[[str], Path] = as_path) -> Any:
+def path_option(
+    help: str, parser: Callable[[str], Path] = as_path, name: str | None = None
+) -> Any:
     """An option that is a path, of this machine or in a bucket."""
-    return Option(help=help, parser=parser)
+    return Option(*([name] if name else []), help=help, parser=parser)
 
 
 def parse_pairs(texts: list[str], option: str) -> dict[str, str]:

@@ -82,7 +82,8 @@ def test_from_a_callable_to_a_report(run):
     assert code == 2 and "give the folder of one run" in err
     code, out, _ = run("score", "--predictions", log, "--json")
     metrics = json.loads(Path("runs/gsm8k-cot-vote/metrics.json").read_text())
-    assert json.loads(out) == {k: v for k, v in metrics.items() if k != "run"}
+    del metrics["run"]
+    assert json.loads(out) == {**metrics, "changes": []}
 
     code, out, _ = run("compare", "runs/gsm8k-direct", "runs/gsm8k-cot")
     assert code == 0
@@ -146,3 +147,29 @@ def test_what_is_wrong_is_said_in_one_line(run, arguments, message):
     assert err.startswith("keras-flan: ") and err.count("\n") == 1
     assert message in err
     assert not Path("out").exists()
+
+
+def test_every_row_of_a_score_is_written(run):
+    # Windows tools write a mark of byte order in front.
+    rows = [
+        {"target": "9", "output": "The answer is 9."},
+        {"target": "9", "output": "No \ud800 idea."},
+        {"target": "9", "outputs": ["9", "8"], "answer": "8", "correct": False},
+    ]
+    Path("p.jsonl").write_text(
+        "\ufeff" + "\n".join(map(json.dumps, rows)), encoding="utf-8"
+    )
+    score = ("score", "--benchmark", "gsm8k", "--predictions", "p.jsonl")
+    code, out, _ = run(*score, "--json", "--rows", "out/rows.jsonl")
+    metrics = json.loads(out)
+    assert code == 0 and metrics["averages"]["micro"]["accuracy"] == 2 / 3
+    [changed] = metrics["changes"]
+    assert (changed["row"], changed["after"]["answer"]) == (3, "9")
+    lines = Path("out/rows.jsonl").read_text().splitlines()
+    found = [json.loads(line) for line in lines]
+    told = [(r["row"], r["answer"], r["rules"], r["correct"]) for r in found]
+    assert told == [
+        (1, "9", ["phrase"], True),
+        (2, None, [None], False),
+        (3, "9", ["last", "last"], True),
+    ]

@@ -94,7 +94,7 @@ def test_rows_metrics_and_score_agree(tmp_path, gsm8k):
         "correct": True,
         "protocol": "gsm8k",
         "protocol_version": 1,
-        "extractor_version": 1,
+        "extractor_version": 2,
         "mode": "cot",
         "seed": 5,
         "model": model_hash(model),

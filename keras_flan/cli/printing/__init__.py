@@ -7,7 +7,6 @@ Imports `data` and `evaluation`.
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -21,7 +20,9 @@ T = TypeVar("T")
 
 def print_json(value: Any) -> None:
     """Prints a value as JSON on stdout."""
-    sys.stdout.write(json.dumps(value, ensure_ascii=False, indent=2) + "\n")
+    from keras_flan.files import json_text
+
+    sys.stdout.write(json_text(value, indent=2) + "\n")
 
 
 def show(value: T, as_json: bool, printer: Callable[[T], None]) -> None:

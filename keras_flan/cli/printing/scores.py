@@ -36,6 +36,11 @@ def print_metrics(metrics: Mapping[str, Any]) -> None:
         widest = console.measure(table, options=wide).maximum
         console.width = max(console.width, widest)
     console.print(table)
+    micro = metrics.get("averages", {}).get("micro", {}).get("accuracy")
+    if len(metrics["tasks"]) > 1 and micro is not None:
+        console.print(f"over all examples alike: {micro:.1%}")
+    if "rouge_l_tokens" in metrics:
+        console.print(f"rouge_l: tokens of {metrics['rouge_l_tokens']}")
     if metrics.get("normalised") is not None:
         console.print(
             f"normalised (0 is guessing): {metrics['normalised']:.1%}"

@@ -113,6 +113,8 @@ class PromptProtocol(Strict):
             `keras_flan.answers.KINDS`; None if targets decide. Of `span`
             the score also has F1, of `whole` ROUGE-L.
         kinds: The kinds of single tasks, where targets don't show them.
+        tasks_are_languages: Whether the tasks are languages, by their codes,
+            in which numbers and dates are written.
         letters: The letters of the options, if all questions have the same
             number of them.
         baseline: What guessing scores, in percent, where `baselines` is
@@ -142,6 +144,7 @@ class PromptProtocol(Strict):
     fields: dict[str, dict[str, str]] = pydantic.Field(default_factory=dict)
     extractor: KindName | None = None
     kinds: dict[str, KindName] = pydantic.Field(default_factory=dict)
+    tasks_are_languages: bool = False
     letters: str | None = None
     baseline: float = 0.0
     baselines: dict[str, float] = pydantic.Field(default_factory=dict)

@@ -121,6 +121,12 @@ def evaluate_run(
         tasks=run.tasks,
         seed=run.sampling.seed,
     )
+    # A right answer that cannot be read fails before anything is asked.
+    judge(
+        source.protocol,
+        [_prediction(item, [""]) for item in items],
+        source=str(run.data),
+    )
     asked = as_language_model(model)
     row_fields = {
         "protocol": source.name,

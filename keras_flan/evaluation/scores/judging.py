@@ -1,8 +1,7 @@
 """Judging rows of outputs: answers, votes, and whether they are right."""
 
 import dataclasses
-import functools
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from keras_flan.answers import extract_answer, is_correct, normalise_answer
@@ -19,6 +18,8 @@ from keras_flan.evaluation.scores.predictions import (
     Verdict,
     as_predictions,
 )
+from keras_flan.evaluation.scores.rouge import rouge_l, uses_own_tokens
+from keras_flan.evaluation.scores.targets import canonical_targets
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,12 +33,14 @@ class Judgement(Verdict):
         measures: What is averaged: `single` (share of right paths) and
             `abstained` (share without an answer), and where they apply the
             others that `score` lists.
+        own_tokens: Whether its ROUGE-L is by tokens of our own.
     """
 
     task: str
     answer_kind: str
     paths_correct: list[bool]
     measures: dict[str, float]
+    own_tokens: bool = False
 
 
 def judge(
@@ -68,32 +71,56 @@ def judge(
     tasks: dict[str, list[str]] = {}
     for row in predictions:
         tasks.setdefault(row.task or protocol.name, []).append(row.target)
-    kinds = {task: protocol.kind_of(task, t) for task, t in tasks.items()}
+    found = {task: protocol.kind_of(task, t) for task, t in tasks.items()}
+    kinds = [_kind_of(row, found, protocol) for row in predictions]
+    languages = [_language_of(row, protocol) for row in predictions]
+    targets = canonical_targets(
+        predictions,
+        kinds,
+        languages,
+        letters=protocol.letters,
+        rules=rules,
+        source=source,
+    )
     return [
-        _judge(row, row.task or protocol.name, kinds, protocol, rules)
-        for row in predictions
+        _judge(row, kind, right, language, protocol, rules)
+        for row, kind, right, language in zip(
+            predictions, kinds, targets, languages, strict=True
+        )
     ]
+
+
+def _kind_of(
+    row: Prediction, kinds: Mapping[str, str], protocol: PromptProtocol
+) -> str:
+    task = row.task or protocol.name
+    # What a log of this protocol says is what the protocol said then.
+    states = protocol.extractor or task in protocol.kinds
+    if states and row.protocol == protocol.name:
+        return kinds[task]
+    return row.answer_kind or kinds[task]
+
+
+def _language_of(row: Prediction, protocol: PromptProtocol) -> str | None:
+    if row.language or not protocol.tasks_are_languages:
+        return row.language
+    return row.task
 
 
 def _judge(
     row: Prediction,
-    task: str,
-    kinds: Mapping[str, str],
+    kind: str,
+    targets: Sequence[str],
+    language: str | None,
     protocol: PromptProtocol,
     rules: str | None,
 ) -> Judgement:
-    kind = kinds[task]
-    # What a log of this protocol says is what the protocol said then.
-    states = protocol.extractor or task in protocol.kinds
-    if not (states and row.protocol == protocol.name):
-        kind = row.answer_kind or kind
     outputs = [cut_at_stop(text, row.stop) for text in row.outputs]
     choices = row.options or protocol.letters
-    found = [extract_answer(text, kind, choices, rules) for text in outputs]
-    answers = [answer.value if answer else None for answer in found]
-    targets = [
-        normalise_answer(target, kind, rules) for target in row.right_answers
+    found = [
+        extract_answer(text, kind, choices, rules, language) for text in outputs
     ]
+    answers = [answer.value if answer else None for answer in found]
 
     def right(answer: str | None) -> bool:
         return any(is_correct(answer, target, rules) for target in targets)
@@ -104,10 +131,9 @@ def _judge(
         "single": sum(paths_correct) / len(answers),
         "abstained": elected.abstained / len(answers),
     }
-    if len(answers) > 1:
-        drawn = stopping_point(answers) or len(answers)
-        measures["adaptive"] = right(vote(answers[:drawn]).winner)
-        measures["drawn"] = drawn / len(answers)
+    drawn = stopping_point(answers) or len(answers)
+    measures["adaptive"] = right(vote(answers[:drawn]).winner)
+    measures["drawn"] = drawn / len(answers)
     for name, measure in _MEASURES.get(kind, {}).items():
         measures[name] = max(
             measure(elected.winner or "", reference)
@@ -118,9 +144,11 @@ def _judge(
         measures["weighted"] = right(vote(answers, weights, "sum").winner)
     if row.ranking:
         best = row.ranking.choices[row.ranking.best(by_token=True)]
-        measures["per_token"] = right(normalise_answer(best, kind, rules))
+        measures["per_token"] = right(
+            normalise_answer(best, kind, rules, language)
+        )
     return Judgement(
-        task=task,
+        task=row.task or protocol.name,
         answer_kind=kind,
         answers=answers,
         rules=[answer.rule if answer else None for answer in found],
@@ -131,36 +159,9 @@ def _judge(
         correct=right(elected.winner),
         paths_correct=paths_correct,
         measures=measures,
+        own_tokens="rouge_l" in measures
+        and any(map(uses_own_tokens, row.right_answers)),
     )
-
-
-@functools.cache
-def _rouge() -> Any:
-    try:
-        from rouge_score import rouge_scorer
-    except ModuleNotFoundError:
-        raise InputError(
-            "ROUGE needs the package rouge-score; pip install "
-            "'keras_flan[rouge]'"
-        ) from None
-    return rouge_scorer.RougeScorer(["rougeL"], use_stemmer=True)
-
-
-def rouge_l(text: str, reference: str) -> float:
-    """Returns the ROUGE-L F1 of a text, with stemming.
-
-    Args:
-        text: What a model wrote.
-        reference: What is expected.
-
-    Raises:
-        InputError: If the package rouge-score is missing.
-
-    Example:
-        >>> rouge_l("He likes cats.", "she likes a cat")
-        0.5714285714285715
-    """
-    return _rouge().score(reference, text)["rougeL"].fmeasure
 
 
 # What a kind of answers is measured by besides being right.

@@ -93,6 +93,8 @@ class Prediction:
         target: The right answer.
         answer_kind: A name in `keras_flan.answers.KINDS`; else the protocol
             or the targets decide.
+        language: The code of the language of the outputs, such as `"de"`,
+            where it matters to numbers and dates.
         options: The texts of the options.
         stop: An output ends before the first of these texts.
         references: All right answers, where there may be several.
@@ -116,6 +118,7 @@ class Prediction:
     shots: int | None = None
     target: str
     answer_kind: str | None = None
+    language: str | None = None
     options: Sequence[str] = ()
     stop: Sequence[str] = ()
     references: Sequence[str] | None = None
@@ -193,6 +196,7 @@ class Prediction:
             shots=row.get("shots"),
             target=target if isinstance(target, str) else repr(target),
             answer_kind=kind,
+            language=_text(row, "language", place),
             options=tuple(map(str, options)),
             stop=tuple(row.get("stop") or ()),
             references=tuple(row.get("references") or ()) or None,
@@ -267,6 +271,14 @@ def _texts(value: Any) -> bool:
         and bool(value)
         and all(isinstance(text, str) for text in value)
     )
+
+
+def _text(row: Mapping[str, Any], key: str, place: str) -> str | None:
+    if row.get(key) is not None and not isinstance(row[key], str):
+        raise InputError(
+            f"{place}: expected a text under {key!r}, found {row[key]!r:.60}"
+        )
+    return row.get(key)
 
 
 def _outputs(row: Mapping[str, Any], place: str) -> list[str]:

@@ -1,6 +1,6 @@
 """Scoring what a model wrote; no model needed."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from keras_flan.answers import EXTRACTOR_VERSION, rule_set
@@ -34,6 +34,8 @@ _MEANS = (
     "drawn",
     "abstained",
 )
+# What the ROUGE-L of scripts without Latin letters is by, in its name.
+OWN_TOKENS = "our own"
 # So many votes are worth fitting a calibrator on half of them.
 _CALIBRATED = 50
 
@@ -55,9 +57,10 @@ def score(
             (default: the benchmark), `references` (all right answers),
             `options` (texts of the choices), `answer_kind`, `stop` (an output
             ends before the first of these), `log_probabilities` (one per
-            path, summed over its tokens) and `token_counts` (one per path;
-            then the weights are length-normalised). A row's own `answer_kind`
-            goes before the protocol's, but not in a log of the same protocol.
+            path, summed over its tokens), `token_counts` (one per path; then
+            the weights are length-normalised) and `language` (`"de"`). A
+            row's own `answer_kind` goes before the protocol's, but not in a
+            log of the same protocol.
         rules: A name in `keras_flan.answers.RULE_SETS`, to read and compare
             answers as a published pipeline did.
         source: What errors call the rows, for example a file name.
@@ -67,20 +70,24 @@ def score(
         tasks, with its `interval` (95%, see `mean_interval`); `unparsed`,
         which counts the rows without any answer; `normalised`, the mean over
         tasks of how far each is above guessing; `tasks` (`accuracy`, `n`,
-        `unparsed` and the exact `interval` of each) and `groups`. Where they
-        apply, each level also has `f1` (SQuAD), `rouge_l` (free text),
-        `per_token` (ranking by the mean log probability), and of several
-        paths `single` (mean over paths), `vote`, `weighted` (vote by the sum
-        of path probabilities), `adaptive` (vote that stops drawing paths when
-        it is decided, or 95% sure, see
+        `unparsed` and the exact `interval` of each) and `groups`; `averages`,
+        all means over the headline tasks (`macro`) and over their examples
+        (`micro`). Where they apply, each level also has `f1` (SQuAD),
+        `rouge_l` (free text), `per_token` (ranking by the mean log
+        probability), and of several paths `single` (mean over paths), `vote`,
+        `weighted` (vote by the sum of path probabilities), `adaptive` (vote
+        that stops drawing paths when it is decided, or 95% sure, see
         `keras_flan.answers.voting.stopping_point`), `drawn` (the share of the
         paths that it draws), `abstained` (share of the paths) and `ece`
         (expected calibration error of the share of votes). `calibration` is
         what a calibrator that is fitted on one half does to the other.
+        `rouge_l_tokens` says what tokens ROUGE-L is by: those of the package
+        rouge-score, or our own for scripts without Latin letters.
 
     Raises:
-        InputError: If the benchmark is unknown, there are no rows, or a row
-            lacks a field or has one of the wrong type.
+        InputError: If the benchmark is unknown, there are no rows, a row
+            lacks a field or has one of the wrong type, or no right answer of
+            a row can be read as one of its kind.
 
     Example:
         >>> rows = [{"target": "9", "output": "The answer is 9."}]
@@ -120,6 +127,40 @@ def benchmark_of(rows: Sequence[Prediction], source: str) -> str:
             "give --benchmark"
         )
     return name
+
+
+def judged_rows(
+    rows: Sequence[Prediction], results: Sequence[Judgement]
+) -> Iterator[dict[str, Any]]:
+    """Yields what was found in each row, as a JSON-able object.
+
+    Args:
+        rows: The rows.
+        results: What `judge` finds in them.
+
+    Returns:
+        A dict per row: `row` (its number, from 1), `task`, `id`, `target`,
+        `answer_kind`, the elected `answer`, its `confidence`, whether it is
+        `correct`, and of each path the `answers`, the `rules` that found
+        them, their `spans` in the output and whether they are right
+        (`paths_correct`); and the `measures` that a score adds up.
+    """
+    for number, (row, result) in enumerate(zip(rows, results, strict=True), 1):
+        yield {
+            "row": number,
+            "task": result.task,
+            "id": row.id,
+            "target": row.target,
+            "answer_kind": result.answer_kind,
+            "answer": result.answer,
+            "confidence": result.confidence,
+            "correct": result.correct,
+            "answers": result.answers,
+            "rules": result.rules,
+            "spans": result.spans,
+            "paths_correct": result.paths_correct,
+            "measures": result.measures,
+        }
 
 
 def changes(
@@ -187,7 +228,15 @@ def summarise(
         ),
         "rules": rules or "default",
         "rules_version": special.version if special else EXTRACTOR_VERSION,
+        "averages": _averages(headline, tasks, summaries, several),
     }
+    if own := sum(result.own_tokens for result in results):
+        metrics["rouge_l_tokens"] = (
+            f"{OWN_TOKENS} for {own:,} of {len(results):,} rows, else "
+            "rouge-score"
+        )
+    elif "rouge_l" in metrics:
+        metrics["rouge_l_tokens"] = "rouge-score"
     if several:
         metrics["ece"] = _ece(results)
         if len(results) >= _CALIBRATED:
@@ -198,6 +247,22 @@ def summarise(
         if (within := [task for task in members if task in tasks])
     }
     return {**metrics, "groups": groups, "tasks": summaries}
+
+
+def _averages(
+    names: Sequence[str],
+    tasks: Mapping[str, Sequence[Judgement]],
+    summaries: Mapping[str, dict[str, Any]],
+    several: bool,
+) -> dict[str, dict[str, float]]:
+    """Returns the means over tasks, and over the examples of all."""
+    together = _summary([r for name in names for r in tasks[name]], several)
+    keys = [key for key in ("accuracy", *_MEANS) if key in together]
+    chosen = [summaries[name] for name in names]
+    return {
+        "macro": {key: _mean(s[key] for s in chosen) for key in keys},
+        "micro": {key: together[key] for key in keys},
+    }
 
 
 def _level(
