@@ -10,13 +10,14 @@ from keras_flan.generation.decoding import Stop, TokenPath, decode
 from keras_flan.generation.outputs import Path
 from keras_flan.generation.sampling import uniforms
 from keras_flan.generation.sampling_settings import Sampling, sampling_of
+from keras_flan.generation.texts import as_texts
 from keras_flan.models.language_model import LanguageModel
 from keras_flan.progress import Progress
 
 
 def generate(
     model: LanguageModel,
-    prompts: Sequence[str],
+    prompts: str | Sequence[str],
     *,
     sampling: Sampling | None = None,
     **settings: Any,
@@ -29,7 +30,7 @@ def generate(
     Args:
         model: A `keras_flan.models.T5` or `keras_flan.models.DecoderOnly`
             with a vocabulary.
-        prompts: The texts.
+        prompts: The texts, or one.
         sampling: How to sample; default: one greedy path per prompt.
         **settings: Or the fields of a `Sampling` by name; and the further
             arguments of `stream`.
@@ -39,8 +40,8 @@ def generate(
         order of their numbers: `samples`, or fewer where `enough` said so.
 
     Raises:
-        InputError: If a setting is unknown or out of range, or the model has
-            no vocabulary.
+        InputError: If a setting is unknown or out of range, a prompt is no
+            text, or the model has no vocabulary.
 
     Example:
         >>> generate(model, ["What is 2 + 2?"], samples=8, temperature=0.7)
@@ -48,6 +49,7 @@ def generate(
 
     Reference: self-consistency, https://arxiv.org/abs/2203.11171.
     """
+    prompts = as_texts(prompts, "prompts")
     results: list[dict[int, Path]] = [{} for _ in prompts]
     for row, number, path in stream(
         model, prompts, sampling=sampling, **settings
@@ -96,7 +98,7 @@ def generate_texts(
 
 def stream(
     model: LanguageModel,
-    prompts: Sequence[str],
+    prompts: str | Sequence[str],
     *,
     sampling: Sampling | None = None,
     batch_paths: int = 64,
@@ -125,6 +127,7 @@ def stream(
         The index of the prompt, the number of the path, and the `Path`.
     """
     sampling = sampling_of(sampling, settings, stream)
+    prompts = as_texts(prompts, "prompts")
     # Greedy paths of a prompt are all the same: decode one.
     paths = sampling.samples if sampling.temperature > 0 else 1
     made = _decode(

@@ -9,6 +9,7 @@ from keras import ops
 from keras_flan.errors import InputError
 from keras_flan.generation.compiling import compiled
 from keras_flan.generation.outputs import Likelihood
+from keras_flan.generation.texts import as_texts
 from keras_flan.models.decoding import Rows
 from keras_flan.models.language_model import LanguageModel
 from keras_flan.progress import track
@@ -60,6 +61,9 @@ def log_likelihoods(
     """
     if getattr(model, "vocabulary", None) is None:
         raise InputError("Expected a model with a vocabulary. Received: None")
+    prompts = as_texts(prompts, "prompts")
+    for number, texts in enumerate(continuations):
+        as_texts(texts, f"continuations[{number}]")
     rows = _rows(model, prompts, continuations, max_input_tokens)
     program = _program(model)
     found: dict[tuple[int, int], Likelihood] = {}

@@ -17,6 +17,7 @@ from keras_flan.generation.language_model_like import (
 from keras_flan.generation.outputs import Path
 from keras_flan.generation.sampling_settings import Sampling, sampling_of
 from keras_flan.generation.styles import ANSWER_TOKENS, PromptStyle, cue
+from keras_flan.generation.texts import as_texts
 
 # Paths of a question at a time, where a few may be enough.
 _ADAPTIVE_PATHS = 8
@@ -121,7 +122,7 @@ class Asking:
 
 def ask(
     model: Any,
-    questions: Sequence[str],
+    questions: str | Sequence[str],
     *,
     cot: bool = False,
     style: PromptStyle | None = None,
@@ -138,7 +139,7 @@ def ask(
     Args:
         model: A model with a vocabulary, or what answers in its stead: a
             `LanguageModelLike`, or a callable that is its `generate`.
-        questions: The questions, as a user would write them.
+        questions: The questions, as a user would write them, or one.
         cot: Whether to ask for step-by-step reasoning.
         style: How to ask, in place of `cot`: exemplars, another trigger or
             language, two passes.
@@ -167,6 +168,7 @@ def ask(
     """
     if style is not None and cot:
         raise InputError("give cot or style, which says it too, not both")
+    questions = as_texts(questions, "questions")
     style = PromptStyle(cot=True) if cot else style
     sampling = sampling_of(sampling, settings, ask, Sampling.for_votes)
     asking = Asking(style, kind, adaptive, sampling)

@@ -102,7 +102,8 @@ def _sample_sorted(
     # A slice of them would keep XLA from its fast way to find them.
     top = ops.max(best, axis=-1)
     kept = ops.arange(best.shape[-1]) < top_k
-    best = ops.where(kept, best / temperature, -np.inf)
+    # Before the division, or a small temperature makes infinities of them.
+    best = ops.where(kept, (best - top[..., None]) / temperature, -np.inf)
     shares = ops.softmax(best, axis=-1)
     # A token is kept if those before it don't reach the share yet.
     before = ops.cumsum(shares, axis=-1) - shares
@@ -139,12 +140,13 @@ def _sample_all(
 ) -> tuple[Tensor, Tensor]:
     """Draws from the whole vocabulary, in its order."""
     temperature, top_k, top_p = limits
-    shares = ops.softmax(logits / temperature, axis=-1)
+    top = ops.max(logits, axis=-1)
+    shares = ops.softmax((logits - top[..., None]) / temperature, axis=-1)
     limited = ops.logical_or(top_k > 0, top_p < 1)
     shares = ops.cond(
         limited, lambda: _limit(shares, top_k, top_p), lambda: shares
     )
-    return _inverse_cdf(shares, uniform), ops.max(logits, axis=-1)
+    return _inverse_cdf(shares, uniform), top
 
 
 def _limit(shares: Tensor, top_k: Tensor, top_p: Tensor) -> Tensor:

@@ -2,6 +2,7 @@
 
 import dataclasses
 import inspect
+import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -48,10 +49,14 @@ class Sampling:
     max_new_tokens: int = 128
 
     def __post_init__(self) -> None:
-        if self.samples < 1 or self.max_new_tokens < 1 or self.temperature < 0:
+        # Below the least, float32 has no digits left to divide by.
+        some = self.samples >= 1 and self.max_new_tokens >= 1
+        if not some or not (
+            self.temperature == 0 or 1e-37 <= self.temperature < math.inf
+        ):
             raise InputError(
-                "Expected samples >= 1, max_new_tokens >= 1, temperature >= 0. "
-                f"Received: samples={self.samples}, max_new_tokens="
+                "Expected samples >= 1, max_new_tokens >= 1, temperature 0 or "
+                f"from 1e-37. Received: samples={self.samples}, max_new_tokens="
                 f"{self.max_new_tokens}, temperature={self.temperature}"
             )
         if self.top_k < 0 or not 0 < self.top_p <= 1:

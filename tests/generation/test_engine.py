@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from keras_flan.errors import InputError
-from keras_flan.generation import compilations, generate
+from keras_flan.generation import ask, compilations, generate
 from keras_flan.generation.engine import stream
 from tests.conftest import LetterVocabulary, make_t5
 
@@ -202,6 +202,22 @@ def test_greedy_samples_are_one_path(model):
     assert paths[0] == paths[1] == paths[2]
 
 
+def test_a_prompt_may_stand_alone_and_others_are_named(model):
+    assert generate(model, "a", max_new_tokens=4) == (
+        generate(model, ["a"], max_new_tokens=4)
+    )
+    assert len(ask(model, "a", max_new_tokens=4)) == 1
+    for wrong, message in (
+        (None, "found None, expected a text"),
+        (float("nan"), "found nan, expected a text"),
+        ("x\ud800", "holds a lone surrogate at character 1"),
+    ):
+        with pytest.raises(InputError, match=rf"prompts\[1\]: {message}"):
+            generate(model, ["a", wrong])
+        with pytest.raises(InputError, match=rf"questions\[1\]: {message}"):
+            ask(model, ["a", wrong])
+
+
 def test_no_prompts(model):
     assert generate(model, []) == []
 
@@ -222,7 +238,6 @@ def test_bad_settings_are_named(model):
 
 
 def test_ask_votes(model):
-    from keras_flan.generation import ask
 
     [answered] = ask(model, ["what?"], cot=True, samples=2, max_new_tokens=8)
     assert "step by step" in answered.prompt

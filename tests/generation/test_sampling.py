@@ -130,3 +130,10 @@ def test_the_most_probable_of_many_tokens():
     np.testing.assert_array_equal(
         best, np.take_along_axis(logits, expected, axis=-1)
     )
+
+
+@pytest.mark.parametrize("top_k", [0, 5, 200])
+def test_a_small_temperature_is_greedy(top_k):
+    logits = np.stack([40 * probabilities(seed, 300)[0] for seed in range(8)])
+    tokens, _ = choose(logits, [0.999] * 8, 1e-37, top_k)
+    assert tokens.tolist() == logits.argmax(-1).tolist()

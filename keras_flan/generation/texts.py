@@ -1,0 +1,36 @@
+"""What callers give as texts."""
+
+from collections.abc import Sequence
+
+from keras_flan.errors import InputError
+
+
+def as_texts(texts: str | Sequence[str], name: str) -> list[str]:
+    """Returns texts as a list; a text that stands alone is one of one.
+
+    Args:
+        texts: A text, or several.
+        name: The argument, for messages.
+
+    Raises:
+        InputError: If one of them is no text, or holds a lone surrogate,
+            which no tokenizer takes.
+
+    Example:
+        >>> as_texts("What is 2 + 2?", "prompts")
+        ['What is 2 + 2?']
+    """
+    texts = [texts] if isinstance(texts, str) else list(texts)
+    for number, text in enumerate(texts):
+        if not isinstance(text, str):
+            raise InputError(
+                f"{name}[{number}]: found {text!r}, expected a text"
+            )
+        try:
+            text.encode()
+        except UnicodeEncodeError as error:
+            raise InputError(
+                f"{name}[{number}]: holds a lone surrogate at character "
+                f"{error.start}, which is half of a pair; leave it out"
+            ) from None
+    return texts
