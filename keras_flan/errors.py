@@ -12,6 +12,13 @@ class InputError(ValueError):
     """
 
 
+class Diverged(ArithmeticError):
+    """A training whose loss is no longer a number.
+
+    The command line prints the message and exits with 1.
+    """
+
+
 class Interrupted(KeyboardInterrupt):
     """A training that a signal stopped, after the step at hand.
 

@@ -3,6 +3,7 @@
 import contextlib
 import gzip
 import json
+import math
 import os
 import re
 import shutil
@@ -134,10 +135,9 @@ def _replace_objects(made: Path, path: Path, marker: str) -> None:
 
 
 def write_json(path: str | os.PathLike, value: Any) -> None:
-    """Writes `value` as indented UTF-8 JSON, atomically."""
+    """Writes `value` as indented UTF-8 JSON, atomically; NaN as null."""
     with atomic_write(path) as f:
-        json.dump(value, f, ensure_ascii=False, indent=2)
-        f.write("\n")
+        f.write(_dumps(value, ensure_ascii=False, indent=2) + "\n")
 
 
 def json_text(value: Any, **options: Any) -> str:
@@ -150,10 +150,28 @@ def json_text(value: Any, **options: Any) -> str:
         >>> json_text("é"), json_text("\ud800")
         ('"é"', '"\\ud800"')
     """
-    text = json.dumps(value, ensure_ascii=False, **options)
+    text = _dumps(value, ensure_ascii=False, **options)
     if _SURROGATE.search(text):
-        return json.dumps(value, **options)
+        return _dumps(value, **options)
     return text
+
+
+def _dumps(value: Any, **options: Any) -> str:
+    """Returns strict JSON, in which what is no finite number is null."""
+    try:
+        return json.dumps(value, allow_nan=False, **options)
+    except ValueError:
+        return json.dumps(_finite(value), allow_nan=False, **options)
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(item) for item in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value
 
 
 def write_jsonl(

@@ -13,6 +13,7 @@ import pytest
 from keras_flan import cli
 from keras_flan.data.records.example import Example
 from keras_flan.data.records.shards import read_records, write_records
+from keras_flan.errors import Diverged
 
 
 @pytest.fixture
@@ -200,6 +201,35 @@ def test_bad_generate_arguments(run, tmp_path):
 )
 def test_wrong_usage_is_one_line(run, arguments, words):
     bad(run(*arguments), *words)
+
+
+def test_version(run):
+    code, out, _ = run("--version")
+    assert code == 0
+    assert re.fullmatch(r"keras-flan \d+\.\d+\.\d+\S*\n", out)
+
+
+@pytest.mark.parametrize(
+    ("error", "line"),
+    [
+        (
+            OSError(28, "No space left on device", "a/b"),
+            "a/b: No space left on",
+        ),
+        (PermissionError(13, "Permission denied"), "Permission denied"),
+        (Diverged("step 3: the loss is nan"), "step 3: the loss is nan"),
+    ],
+)
+def test_what_fails_on_the_way_is_one_line(run, monkeypatch, error, line):
+    from keras_flan.miniature import quickstart
+
+    def fails(*_, **__):
+        raise error
+
+    monkeypatch.setattr(quickstart, "quickstart", fails)
+    code, _, err = run("quickstart")
+    assert code == 1
+    assert re.fullmatch(f"keras-flan: {line}.*\n", err)
 
 
 def test_unknown_names(run, tmp_path):

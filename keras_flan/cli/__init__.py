@@ -5,6 +5,7 @@ once. Bad input ends with exit code 2 and one message on stderr.
 Imports every room.
 """
 
+import importlib.metadata
 import os
 import sys
 from typing import Annotated
@@ -20,7 +21,7 @@ from keras_flan.cli import (
     planning,
     training,
 )
-from keras_flan.errors import InputError
+from keras_flan.errors import Diverged, InputError
 from keras_flan.runtime.start import prepare_process
 
 app = typer.Typer(
@@ -34,9 +35,24 @@ app = typer.Typer(
 _debug = False
 
 
+def _show_version(asked: bool) -> None:
+    if asked:
+        print(f"keras-flan {importlib.metadata.version('keras_flan')}")
+        raise typer.Exit
+
+
 @app.callback()
 def _options(
     debug: Annotated[bool, Option("--debug", help="Show tracebacks.")] = False,
+    version: Annotated[
+        bool,
+        Option(
+            "--version",
+            help="Show the version.",
+            callback=_show_version,
+            is_eager=True,
+        ),
+    ] = False,
 ) -> None:
     global _debug
     _debug = debug
@@ -52,14 +68,21 @@ def main() -> None:
     prepare_process()
     try:
         sys.exit(app(standalone_mode=False))
-    except InputError as error:
+    except (InputError, Diverged) as error:
         if _debug:
             raise
         print(f"keras-flan: {error}", file=sys.stderr)
-        sys.exit(2)
+        sys.exit(1 if isinstance(error, Diverged) else 2)
     except BrokenPipeError:
         # `keras-flan ... | head`: nobody listens any more.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
+    except OSError as error:
+        if _debug:
+            raise
+        place = f"{error.filename}: " if error.filename else ""
+        reason = error.strerror or " ".join(str(error).split())
+        print(f"keras-flan: {place}{reason}", file=sys.stderr)
         sys.exit(1)
     except KeyboardInterrupt:
         sys.exit(130)

@@ -189,7 +189,7 @@ def decode_program(
         return jax.ShapeDtypeStruct(shape, dtype, sharding=where)
 
     state = program.empty_state(cache)
-    grid = vars(Grid.empty(bucket, Sampling(), end=1))
+    grid = vars(Grid.empty(bucket, Sampling(), ends=[1]))
     run = jax.jit(of_values(model, program.trace), donate_argnums=1)
     return run, (variables_on(model.variables, distribution), state, grid)
 

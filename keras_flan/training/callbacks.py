@@ -1,19 +1,34 @@
 """Callbacks for `model.fit`."""
 
 import copy
+import math
 import sys
 from typing import Any, ClassVar
 
 import keras
 
 from keras_flan.data.pipeline.pipeline import Pipeline
-from keras_flan.errors import InputError
+from keras_flan.errors import Diverged, InputError
 from keras_flan.progress import Progress
 from keras_flan.training.config import DataConfig
 from keras_flan.training.steps import Accumulation
 
 # What Keras gives to a callback.
 Logs = dict[str, Any] | None
+
+
+def check_finite(loss: float, step: int, name: str = "loss") -> None:
+    """Checks that a loss is a number.
+
+    Raises:
+        Diverged: If it isn't.
+    """
+    if not math.isfinite(loss):
+        raise Diverged(
+            f"step {step:,}: the {name} is {loss}, so the training ends here; "
+            "what was kept before it stays. Lower optimizer.learning_rate, "
+            "warm up, or clip the gradients"
+        )
 
 
 class StepCallback(keras.callbacks.Callback):
@@ -106,6 +121,9 @@ class StepLog(StepCallback):
             is coarse.
         accumulate: Calls of the training step per step.
 
+    Raises:
+        Diverged: In `fit`, if the loss of a stretch is not finite.
+
     Attributes:
         steps: list of int, the step at the end of each stretch, from 1.
         loss: list of float, the mean loss over each stretch.
@@ -181,6 +199,7 @@ class StepLog(StepCallback):
         assert logs is not None  # Keras gives them.
         # Keras reports the mean since it began.
         count, mean = self._since, float(logs["loss"])
+        check_finite(mean, self.step)
         before_count, before_mean = self._reported
         total = count * mean - before_count * before_mean
         self.steps.append(self.step)

@@ -15,7 +15,7 @@ from keras_flan.data.pipeline.position import Position
 from keras_flan.errors import InputError
 from keras_flan.storage import as_path, is_remote
 from keras_flan.tensors import Tensor
-from keras_flan.training.callbacks import Logs, StepCallback
+from keras_flan.training.callbacks import Logs, StepCallback, check_finite
 
 # What is kept besides the variables, as JSON. It was `run` once: a tree, of
 # which Orbax wrote every number into an array of its own.
@@ -169,7 +169,7 @@ class TrainingCheckpoint(StepCallback):
         self._checkpointer.close()
 
     def _point(self, logs: Logs) -> None:
-        self.save()
+        self.save(logs)
 
     @property
     def calls(self) -> int:
@@ -181,10 +181,19 @@ class TrainingCheckpoint(StepCallback):
         """Whether no step is under way, of which some parts are done."""
         return self._calls % self._accumulation.parts == 0
 
-    def save(self) -> None:
-        """Writes a checkpoint of the current step, if there is none."""
+    def save(self, logs: Logs = None) -> None:
+        """Writes a checkpoint of the current step, if there is none.
+
+        Args:
+            logs: What Keras gives to callbacks: its loss must be finite.
+
+        Raises:
+            Diverged: If it isn't; the checkpoints before it stay.
+        """
         if self._calls == self._saved:
             return
+        if logs and "loss" in logs:
+            check_finite(float(logs["loss"]), self.step)
         self._saved = self._calls
         position = Position(batch=self._calls)
         if self._pipeline is not None:

@@ -6,7 +6,7 @@ import keras
 import numpy as np
 
 from keras_flan.distribution.hosts import from_all
-from keras_flan.training.callbacks import Logs, StepCallback
+from keras_flan.training.callbacks import Logs, StepCallback, check_finite
 
 
 def held_out_loss(model: keras.Model, dataset: Iterable[tuple]) -> float:
@@ -99,6 +99,7 @@ class HeldOutLoss(StepCallback):
 
     def _point(self, logs: Logs) -> None:
         loss = held_out_loss(self.model, self.dataset)
+        check_finite(loss, self.step, "held-out loss")
         best = not self.loss or loss < min(self.loss)
         self.steps.append(self.step)
         self.loss.append(loss)

@@ -17,6 +17,7 @@ from keras_flan.data.records.shards import verify_records
 from keras_flan.distribution.hosts import agreed, ending_together, gathered
 from keras_flan.distribution.start import Setup
 from keras_flan.distribution.table import print_layouts
+from keras_flan.errors import InputError
 from keras_flan.models.language_model import LanguageModel
 from keras_flan.runtime.start import prepare_process
 from keras_flan.runtime.tensorflow import tf
@@ -124,6 +125,12 @@ class _Run:
         if self.checkpoint is not None and self.stopped:
             done = self.checkpoint.restore(self.model)
             start = self.checkpoint.position
+        if done > config.steps:
+            raise InputError(
+                f"{config.output}: has a checkpoint of step {done:,}, more "
+                f"than steps={config.steps:,}; give at least as many, or "
+                "another output"
+            )
         left = config.optimizer.accumulation.calls(config.steps - done)
         if left > 0:
             batches = self.telemetry.watch(self.pipeline.dataset(start))

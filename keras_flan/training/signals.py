@@ -103,16 +103,16 @@ class StopOnSignal(keras.callbacks.Callback):
             if not checkpoint.between_steps:
                 return
         if self._calls >= self._next:
-            self._stop_if_asked()
+            self._stop_if_asked(logs)
 
     def on_epoch_end(self, epoch: int, logs: Logs = None) -> None:
         if self.signal is None:
-            self._stop_if_asked()
+            self._stop_if_asked(logs)
 
-    def _stop_if_asked(self) -> None:
+    def _stop_if_asked(self, logs: Logs) -> None:
         if self._ask():
             if self._checkpoint is not None:
-                self._checkpoint.save()
+                self._checkpoint.save(logs)
             self.model.stop_training = True
 
     def _ask(self) -> bool:

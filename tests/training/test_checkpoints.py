@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from keras_flan.data import Position
-from keras_flan.errors import InputError
+from keras_flan.errors import Diverged, InputError
 from keras_flan.training import (
     Adafactor,
     StepLog,
@@ -162,3 +162,25 @@ def test_accumulation_is_told_to_both(tmp_path):
     model.compile(adam, "mse")
     with pytest.raises(InputError, match="has gradient_accumulation_steps=2"):
         model.fit(Data().dataset(), steps_per_epoch=1, callbacks=[StepLog()])
+
+
+def test_a_loss_that_is_not_finite_ends_the_training(tmp_path):
+    class Broken(Data):
+        def dataset(self, start=None):
+            self.begun = 0
+            for number, (x, y) in enumerate(super().dataset(start)):
+                yield x, np.full_like(y, np.nan) if number == 6 else y
+
+    for every, step in ((7, 7), (50, 8)):
+        folder = tmp_path / str(every)
+        data = Broken()
+        kept = TrainingCheckpoint(folder, data, every=4)
+        with pytest.raises(Diverged, match=f"step {step}: the loss is nan"):
+            make().fit(
+                data.dataset(),
+                steps_per_epoch=12,
+                callbacks=[*([StepLog(every)] * (every < 50)), kept],
+                verbose=0,
+            )
+        again = TrainingCheckpoint(folder, Data())
+        assert again.restore(make()) == 4

@@ -89,6 +89,8 @@ def test_killed_at_any_step_goes_on_bit_for_bit(files, tmp_path):
     # Other settings or data are not mixed in.
     with pytest.raises(InputError, match="a stopped run had seed: 0, now"):
         run(config, "seed=1")
+    with pytest.raises(InputError, match="of step 8, more than steps=2"):
+        run(config, "steps=2")
     resumed = run(config)
     for key in ("loss", "loss_steps", "gradient_norm"):
         assert resumed[key] == straight[key], key
