@@ -3,10 +3,12 @@
 import contextlib
 import os
 from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
 from typing import Any, ClassVar, TypeVar
 
 import keras
 
+from keras_flan.data.vocabularies.assets import read_vocabulary, save_vocabulary
 from keras_flan.errors import InputError, did_you_mean
 from keras_flan.lazy import borrowed
 from keras_flan.models.accumulation import Parts, weigh_parts
@@ -16,6 +18,8 @@ from keras_flan.models.kernels.choice import Chosen, choose
 from keras_flan.tensors import Tensor, Tensors
 
 M = TypeVar("M", bound="LanguageModel")
+# Each adapter joins models, and so needs this module.
+_ADAPTERS = "keras_flan.models.adapters.saving"
 
 
 class LanguageModel(keras.Model):
@@ -259,19 +263,42 @@ class LanguageModel(keras.Model):
 
     # === Saving ===
 
+    def compile_from_config(self, config: dict[str, Any]) -> None:
+        """Compiles as it was, when Keras loads a `.keras` file."""
+        self.compile(**keras.saving.deserialize_keras_object(config))
+        self.optimizer.build(self.trainable_variables)
+
+    def save_assets(self, folder: str) -> None:
+        """Writes the vocabulary into a `.keras` file."""
+        Path(folder).mkdir(parents=True, exist_ok=True)
+        save_vocabulary(self.vocabulary, Path(folder))
+
+    def load_assets(self, folder: str) -> None:
+        """Takes the vocabulary out of a `.keras` file."""
+        self.vocabulary = read_vocabulary(Path(folder))
+
     def get_config(self) -> dict[str, Any]:
         # A backbone with stacked layers says so itself.
         names = [name for name in self.own_settings if name != "scan"]
+        adapter = next(iter(getattr(self, "adapters", ())), None)
         return {
             **super().get_config(),
             "backbone": keras.saving.serialize_keras_object(self.backbone),
             **{name: getattr(self, name) for name in names},
+            **({"adapter": adapter.get_config()} if adapter else {}),
         }
 
     @classmethod
     def from_config(cls: type[M], config: dict[str, Any]) -> M:
+        config = dict(config)
+        adapter = config.pop("adapter", None)
         backbone = keras.saving.deserialize_keras_object(config["backbone"])
-        return cls(**{**config, "backbone": backbone})
+        model = cls(**{**config, "backbone": backbone})
+        if adapter is not None:
+            borrowed(_ADAPTERS, "KINDS")[adapter["kind"]].add(
+                model, **adapter["settings"]
+            )
+        return model
 
     @contextlib.contextmanager
     def _leaving_the_projection(self) -> Iterator[None]:

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from keras_flan.data.records.example import Example
 from keras_flan.data.records.shards import write_records
+from keras_flan.data.vocabularies.assets import read_vocabulary, save_vocabulary
 from keras_flan.data.vocabularies.hub import HubVocabulary
 from keras_flan.data.vocabularies.sentencepiece import Vocabulary
 from keras_flan.data.vocabularies.training import (
@@ -172,7 +173,7 @@ def test_other_special_ids_are_refused():
         Vocabulary(model.getvalue())
 
 
-def test_an_id_of_padding_may_be_a_token_and_a_text_may_have_two_ends():
+def test_an_id_of_padding_may_be_a_token_and_a_text_may_have_two_ends(tmp_path):
     import keras_hub
 
     # As in Llama 3 and Qwen: "!" is token 0, which fills up rows as well.
@@ -190,3 +191,9 @@ def test_an_id_of_padding_may_be_a_token_and_a_text_may_have_two_ends():
     assert vocabulary.end_ids == tuple(found)
     for end in found:
         assert vocabulary.decode([begin, *ids, end, 1]) == "Ha!b!"
+    # Beside a model, in a `.keras` file.
+    vocabulary.bos_id = None
+    save_vocabulary(vocabulary, tmp_path)
+    again = read_vocabulary(tmp_path)
+    assert again.encode("Ha!b!") == ids
+    assert (again.bos_id, again.end_ids) == (None, vocabulary.end_ids)

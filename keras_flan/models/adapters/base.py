@@ -130,6 +130,10 @@ class Adapters(keras.layers.Layer):
         self._norms = _Hidden(norms or {})
         self.built = True
 
+    def get_config(self) -> dict[str, Any]:
+        """Returns what puts the like into another model of the family."""
+        return {"kind": self.kind.kind, "settings": self.settings}
+
     def freeze(self, model: LanguageModel) -> None:
         """Leaves nothing of a model trainable but what is adapted."""
         frozen = [v for v in model.variables if v.trainable]
@@ -189,7 +193,16 @@ def install(model: LanguageModel, adapters: Adapters) -> None:
     model.adapters.append(adapters)
     for part in adapters.parts.values():
         part.attach()
+    model.backbone.save_to_preset = _refuse_to_save
     _forget_programs(model)
+
+
+def _refuse_to_save(*_: Any, **__: Any) -> None:
+    raise InputError(
+        "backbone.save_to_preset: the model has an adapter, which it would "
+        "leave out; call keras_flan.models.save(model, folder), or "
+        "merge_adapter first"
+    )
 
 
 def adapter_of(model: LanguageModel) -> Adapters | None:
@@ -214,6 +227,7 @@ def remove_adapter(model: LanguageModel) -> None:
     adapter = required(model)
     for part in adapter.parts.values():
         part.detach()
+    del model.backbone.save_to_preset
     adapter.thaw()
     model.adapters.clear()
     _forget_programs(model)
@@ -233,6 +247,7 @@ def merged(model: LanguageModel) -> Iterator[None]:
         yield
         return
     kept = {}
+    del model.backbone.save_to_preset
     try:
         for name, part in adapter.parts.items():
             value = ops.convert_to_numpy(part.layer.kernel)
@@ -245,6 +260,7 @@ def merged(model: LanguageModel) -> Iterator[None]:
             part = adapter.parts[name]
             part.layer.kernel.assign(value)
             part.attach()
+        model.backbone.save_to_preset = _refuse_to_save
 
 
 def _forget_programs(model: LanguageModel) -> None:
