@@ -13,6 +13,7 @@ from keras_flan.data.records.example import Example
 from keras_flan.data.records.shards import read_records, write_records
 from keras_flan.data.templates.library import LIBRARY
 from keras_flan.data.templates.prompts import Format, render_prompt
+from keras_flan.data.templates.prompts_graph import PromptRenderer
 from keras_flan.data.templates.task import Task
 from keras_flan.data.vocabularies.training import (
     train_vocabulary,
@@ -319,10 +320,14 @@ def test_settings_come_by_name_or_in_one_object(tasks, vocabulary):
     for given in ({}, {"settings": settings}):
         with pytest.raises(InputError, match=r"setting 'chnk'.*'chunk'"):
             Pipeline(mixture, vocabulary, **given, chnk=7)
-        with pytest.raises(InputError, match=r"from whole files.*leave it out"):
-            Pipeline(mixture, vocabulary, **given, shuffle_buffer=7)
     with pytest.raises(InputError, match="hosts: expected at least 3, got 2"):
         PipelineSettings(**SIZES, host=2, hosts=2)
+
+
+def test_the_buffer_of_earlier_versions_is_ignored_with_a_warning():
+    with pytest.warns(FutureWarning, match="shuffle_buffer has no effect"):
+        found = PipelineSettings.of(None, {**SIZES, "shuffle_buffer": 50})
+    assert found == PipelineSettings(**SIZES)
 
 
 def test_a_damaged_shard_is_named(tmp_path, vocabulary):
@@ -374,12 +379,17 @@ def test_formats_are_drawn_by_weight(tasks, vocabulary):
 @pytest.mark.parametrize("count", [2, 3, 200])
 def test_pool_draws_without_replacement(count, tmp_path):
     task = _write(tmp_path, "sums", count)
-    pool = ExemplarPool([None, task], ["question"], seed=1)
+    renderer = PromptRenderer([task, task])
+    pool = ExemplarPool([None, task], renderer, seed=1)
     n = 3000
-    indices = tf().range(n, dtype="int64") % count
-    slots, shown = pool.draw(
-        tf().ones([n], "int32"), indices, shots=3, seed=[1, 2]
-    )
+    asked = [example.fields for example in task.read()]
+    fields = {
+        name: tf().constant([asked[i % count][name] for i in range(n)])
+        for name in renderer.field_names
+    }
+    ones = tf().ones([n], "int32")
+    identities = renderer.identities(ones, fields)
+    slots, shown = pool.draw(ones, identities, shots=3, seed=[1, 2])
     assert (shown.numpy() == min(3, count - 1)).all()
     texts = pool.values(slots)["question"].numpy().astype(str)
     seen = Counter()

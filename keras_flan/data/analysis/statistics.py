@@ -117,9 +117,10 @@ class _Counts:
                 self._render(number, keys[:left], records[:left])
 
     def _render(self, number: Tensor, keys: Tensor, records: Tensor) -> None:
-        inputs, targets, formats, used = self._tokenise(number, keys, records)
+        tokens = self._tokenise(number, keys, records)
+        targets, formats, used = tokens.targets, tokens.formats, tokens.used
         self._lengths.append(
-            np.stack([inputs.row_lengths(), targets.row_lengths()], axis=1)
+            np.stack([tokens.lengths, targets.row_lengths()], axis=1)
         )
         self._examples += len(keys)
         self._left_out += int(np.sum(~used.numpy()))

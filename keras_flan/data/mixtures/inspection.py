@@ -3,17 +3,18 @@
 import dataclasses
 import os
 import random
-from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from keras_flan.data.mixtures.mixture import Mixture
-from keras_flan.data.records.example import Example
 from keras_flan.data.records.info import INFO_FILE
 from keras_flan.data.templates.families import Format
 from keras_flan.data.templates.prompts import render_prompt
 from keras_flan.data.templates.task import Task
 from keras_flan.errors import InputError
 from keras_flan.storage import as_path
+
+# Examples of a task that exemplars are taken from, as in training.
+_POOL = 128
 
 
 def inspect(
@@ -62,31 +63,26 @@ def inspect(
     else:
         _check_folder(source)
         draws = _draw_task(Task.from_directory(source), n, shots, cot, rng)
-    for draw in draws:
-        draw.draw_exemplars(shots, rng)
-    examples = _read(draws)
-    return [draw.render(examples[draw.task.name], seed) for draw in draws]
+    return [draw.render(shots, rng, seed) for draw in draws]
 
 
 @dataclasses.dataclass
 class _Draw:
-    """An example that is asked in a format, and those shown before it."""
+    """An example that is asked in a format."""
 
     task: Task
     format: Format
     index: int
-    exemplars: list[int] = dataclasses.field(default_factory=list)
 
-    def draw_exemplars(self, shots: int, rng: random.Random) -> None:
+    def render(self, shots: int, rng: random.Random, seed: int) -> dict:
+        number = self.task.num_examples
+        places = [self.index]
         if self.format.few_shot:
-            number = self.task.num_examples - 1
-            others = rng.sample(range(number), min(shots, number))
-            self.exemplars = [i + (i >= self.index) for i in others]
-
-    def render(self, examples: Mapping[int, Example], seed: int) -> dict:
+            places += rng.sample(range(number), min(_POOL, number))
+        example, *others = self.task.read_at(places)
         prompt = render_prompt(
-            *(self.task, examples[self.index], self.format, self.index),
-            [examples[i] for i in self.exemplars],
+            *(self.task, example, self.format, self.index),
+            self.task.exemplars(example, others, shots),
             seed=seed,
         )
         return {
@@ -161,19 +157,3 @@ def _draw_mixture(
         _Draw(part.task, format, rng.randrange(part.task.usable(format)))
         for part, format in rng.choices(choices, weights, k=n)
     ]
-
-
-def _read(draws: Sequence[_Draw]) -> dict[str, dict[int, Example]]:
-    """Reads the examples that are needed, each task once."""
-    tasks = {draw.task.name: draw.task for draw in draws}
-    indices: dict[str, set[int]] = {name: set() for name in tasks}
-    for draw in draws:
-        indices[draw.task.name].update([draw.index, *draw.exemplars])
-    return {
-        name: {
-            i: example
-            for i, example in enumerate(task.read(max(indices[name]) + 1))
-            if i in indices[name]
-        }
-        for name, task in tasks.items()
-    }

@@ -9,6 +9,7 @@ import numpy as np
 from keras_flan.data.pipeline.order import stable_seed
 from keras_flan.data.pipeline.streams import parse_records
 from keras_flan.data.records.reader import RecordReader
+from keras_flan.data.templates.prompts_graph import PromptRenderer
 from keras_flan.data.templates.task import Task
 from keras_flan.runtime.tensorflow import tf
 from keras_flan.tensors import Tensor
@@ -20,16 +21,17 @@ POOL_SIZE = 128
 class ExemplarPool:
     """Up to `POOL_SIZE` examples of each task, held in memory.
 
-    A task's id is its place among the tasks; a `None` has no exemplars. Of
-    the records, only the named fields are kept.
+    No two of a task ask the same question. A task's id is its place among
+    the tasks; a `None` has no exemplars. Of the records, only the fields of
+    the renderer are kept.
 
     Raises:
         InputError: If records are missing or damaged.
 
     Example:
-        >>> pool = ExemplarPool([gsm8k], ["question", "answer"], seed=0)
+        >>> pool = ExemplarPool([gsm8k], PromptRenderer([gsm8k]), seed=0)
         >>> slots, shown = pool.draw(
-        ...     task_ids=[0], indices=[7], shots=3, seed=[0, 1]
+        ...     task_ids=[0], identities=identities, shots=3, seed=[0, 1]
         ... )
         >>> pool.values(slots)["question"].shape
         TensorShape([1, 3])
@@ -39,42 +41,48 @@ class ExemplarPool:
     """
 
     def __init__(
-        self,
-        tasks: Sequence[Task | None],
-        field_names: Sequence[str],
-        seed: int,
+        self, tasks: Sequence[Task | None], renderer: PromptRenderer, seed: int
     ):
-        self._first = np.zeros(len(tasks), np.int32)
-        self._count = np.zeros(len(tasks), np.int32)
-        # The position of each exemplar in its task's order of reading.
-        self._indices = np.full([len(tasks), POOL_SIZE], -1, np.int64)
         folders: list[Path] = []
         sets: list[int] = []
+        task_ids: list[int] = []
         positions: list[int] = []
         for i, task in enumerate(tasks):
             if task is None:
                 continue
             size = min(task.num_examples, POOL_SIZE)
             draw = random.Random(stable_seed("pool", seed, task.name))
-            indices = draw.sample(range(task.num_examples), size)
-            self._first[i] = sum(self._count)
-            self._count[i] = len(indices)
-            self._indices[i, : len(indices)] = indices
+            positions += draw.sample(range(task.num_examples), size)
             sets += [len(folders)] * size
-            positions += indices
+            task_ids += [i] * size
             folders.append(task.directory)
         records = RecordReader(folders).read(
             np.array(sets, np.int64), np.array(positions, np.int64)
         )
-        self._values = parse_records(records, list(field_names))
+        values = parse_records(records, renderer.field_names)
+        identities = renderer.identities(task_ids, values).numpy()
+        own = np.array(task_ids, np.int64)
+        # The first of each question, task by task as before.
+        pairs = np.stack([own, identities], axis=1)
+        _, kept = np.unique(pairs, axis=0, return_index=True)
+        kept.sort()
+        self._values = {k: tf().gather(v, kept) for k, v in values.items()}
+        self._count = np.bincount(own[kept], minlength=len(tasks))
+        self._count = self._count.astype(np.int32)
+        self._first = np.cumsum(self._count, dtype=np.int32) - self._count
+        # The question that each slot of a task asks.
+        self._identities = np.full([len(tasks), POOL_SIZE], -1, np.int64)
+        place = np.arange(len(kept)) - self._first[own[kept]]
+        self._identities[own[kept], place] = identities[kept]
 
     def draw(
-        self, task_ids: Tensor, indices: Tensor, *, shots: int, seed: Tensor
+        self, task_ids: Tensor, identities: Tensor, *, shots: int, seed: Tensor
     ) -> tuple[Tensor, Tensor]:
         """Draws exemplars without replacement, never the question itself.
 
-        Questions are given by task (int32) and position (int64), of shape
-        `[n]`; the seed is that of `tf.random.stateless_uniform`.
+        Questions are given by task (int32) and by what the renderer's
+        `identities` say of them (int64), of shape `[n]`; the seed is that of
+        `tf.random.stateless_uniform`.
 
         Returns:
             Slots of the pool, int32 of shape `[n, shots]`, and how many of
@@ -83,7 +91,8 @@ class ExemplarPool:
         """
         tf_ = tf()
         count = tf_.gather(self._count, task_ids)
-        itself = tf_.gather(self._indices, task_ids) == indices[:, None]
+        slots = tf_.gather(self._identities, task_ids)
+        itself = slots == identities[:, None]
         inside = tf_.reduce_any(itself, axis=1)
         own = tf_.argmax(itself, axis=1, output_type=tf_.int32)
         available = count - tf_.cast(inside, tf_.int32)

@@ -18,14 +18,14 @@ from keras_flan.data.pipeline.feature_converters import (
 from keras_flan.data.pipeline.order import stable_seed
 from keras_flan.data.pipeline.packing import pack as pack_lengths
 from keras_flan.data.pipeline.position import CUTS, Position, RowCounts
-from keras_flan.data.pipeline.prompt_tokens import PromptTokens
+from keras_flan.data.pipeline.prompt_tokens import PromptTokens, Tokens
 from keras_flan.data.pipeline.settings import PipelineSettings
 from keras_flan.data.pipeline.streams import Draws
 from keras_flan.data.vocabularies.hub import HubVocabulary
 from keras_flan.data.vocabularies.sentencepiece import Vocabulary
 from keras_flan.errors import InputError
 from keras_flan.runtime.tensorflow import tf
-from keras_flan.tensors import Dataset, Ragged, Tensor
+from keras_flan.tensors import Dataset, Tensor
 
 _BEGIN = Position()
 # Without packing a row holds one example, so large chunks would only cost
@@ -47,9 +47,11 @@ def build_dataset(
     the random order of a pass over all of them, and one of its formats.
     Few-shot prompts show exemplars of the
     same task; whole exemplars are dropped until the prompt fits, and a
-    prompt without any is left out. Longer texts are trimmed; both sides end
-    with the end-of-text id. The same arguments give the same batches, on
-    every run and for any number of threads.
+    prompt without any is left out. A zero-shot prompt that is too long loses
+    a part of the passage that its template names, never the question; other
+    texts are trimmed. Both sides end with the end-of-text id. The same
+    arguments give the same batches, on every run and for any number of
+    threads.
 
     Args:
         mixture: The mixture.
@@ -164,7 +166,8 @@ class Pipeline:
         Returns:
             `examples` drawn; of these `left_out`, few-shot prompts without
             place for an exemplar; and how many `inputs` and `targets` were
-            longer than allowed, and therefore trimmed.
+            longer than allowed, and therefore trimmed, or shortened where
+            their templates say so.
 
         Example:
             >>> pipeline.cuts()
@@ -257,7 +260,8 @@ class _Stage:
 
     def _make_rows(self, number: Tensor, keys: Tensor, records: Tensor):
         tf_ = tf()
-        inputs, targets, *_ = self._tokenise(number, keys, records)
+        tokens = self._tokenise(number, keys, records)
+        inputs, targets = tokens.inputs, tokens.targets
         lengths = self._converter.lengths(inputs, targets)
         if self._settings.pack:
             capacity = self._converter.capacity
@@ -265,19 +269,21 @@ class _Stage:
         else:
             rows = tf_.range(tf_.shape(lengths)[0])
         batch = self._converter.lay_out(inputs, targets, rows)
-        return batch, self._cuts(keys, inputs, targets)
+        return batch, self._cuts(tokens)
 
-    def _cuts(self, keys: Tensor, inputs: Ragged, targets: Ragged) -> Tensor:
+    def _cuts(self, tokens: Tokens) -> Tensor:
         """Counts what did not fit, int32 in the order of `CUTS`."""
         tf_ = tf()
-        drawn, used = tf_.size(keys), tf_.size(inputs.row_lengths())
+        drawn, used = tf_.size(tokens.used), tf_.size(tokens.lengths)
 
-        def cut(tokens: Ragged, longest: int) -> Tensor:
-            too_long = tokens.row_lengths() > longest - 1  # The last is eos_id.
+        def cut(lengths: Tensor, longest: int) -> Tensor:
+            too_long = lengths > longest - 1  # The last is eos_id.
             return tf_.math.count_nonzero(too_long, dtype=tf_.int32)
 
-        long_inputs = cut(inputs, self._converter.longest_input)
-        long_targets = cut(targets, self._converter.target_length)
+        long_inputs = cut(tokens.lengths, self._converter.longest_input)
+        long_targets = cut(
+            tokens.targets.row_lengths(), self._converter.target_length
+        )
         return tf_.stack([drawn, drawn - used, long_inputs, long_targets])
 
     def _check_yield(self, name: str) -> None:
@@ -285,8 +291,8 @@ class _Stage:
         for number, keys, records in self._draws.chunks().take(1):
             # Nearly always a few examples decide.
             for n in (_PROBE, len(keys)):
-                tokens, *_ = self._tokenise(number, keys[:n], records[:n])
-                if tokens.nrows() > 0:
+                tokens = self._tokenise(number, keys[:n], records[:n])
+                if tokens.inputs.nrows() > 0:
                     return
             raise InputError(
                 f"{name}: none of the first {len(keys)} examples leaves place "

@@ -1,6 +1,7 @@
 """From records to prompts to token ids, a chunk at a time."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import NamedTuple
 
 import numpy as np
 
@@ -14,6 +15,18 @@ from keras_flan.runtime.tensorflow import tf
 from keras_flan.tensors import Ragged, Tensor
 
 _FORMATS = list(Format)
+
+
+class Tokens(NamedTuple):
+    """The token ids of a chunk of `n` records, of which `m` were used."""
+
+    inputs: Ragged  # int32 `[m, (tokens)]`, without end-of-text
+    targets: Ragged  # The same.
+    formats: Tensor  # Places in `list(Format)`, int32 `[n]`
+    used: Tensor  # Which records were used, booleans `[n]`
+    lengths: Tensor  # Of inputs before a field was shortened, int64 `[m]`
+
+
 # From strings `[n]` to token ids `[n, (tokens)]`.
 Encode = Callable[[Tensor], Ragged]
 
@@ -47,24 +60,20 @@ class PromptTokens:
         ]
         self._pool = None
         if any(few_shot):
-            self._pool = ExemplarPool(
-                few_shot, self._renderer.field_names, seed
-            )
+            self._pool = ExemplarPool(few_shot, self._renderer, seed)
         self._bounds = [_format_bounds(part.formats) for part in mixture.tasks]
         self._format_seed = stable_seed("format", seed)
         self._exemplar_seed = stable_seed("exemplars", seed)
 
-    def __call__(
-        self, number: Tensor, keys: Tensor, records: Tensor
-    ) -> tuple[Ragged, Ragged, Tensor, Tensor]:
+    def __call__(self, number: Tensor, keys: Tensor, records: Tensor) -> Tokens:
         """Returns the token ids of a chunk, and what became of each record.
 
-        Returns:
-            Of `n` keys and serialised examples, the inputs and targets: int32
-            `tf.RaggedTensor` `[m, (tokens)]` without end-of-text, `m < n` if
-            prompts were left out. The formats, as places in `list(Format)`,
-            int32 `[n]`, and which records were used, booleans `[n]`.
+        Args:
+            number: The number of the chunk, int64.
+            keys: As `split_keys` takes them, int64 `[n]`.
+            records: Serialised examples, `[n]`.
         """
+        tf_ = tf()
         task_ids, indices = split_keys(keys)
         values = parse_records(records, self._renderer.field_names)
         formats = self._draw_formats(number, task_ids)
@@ -72,13 +81,18 @@ class PromptTokens:
         headers, inputs, targets = self._renderer.query(questions, values)
         encode = self._encoder()
         if self._pool is None:
-            used = tf().ones_like(formats, tf().bool)
-            return encode(inputs), encode(targets), formats, used
-        tokens, used = self._with_exemplars(
-            self._pool, number, questions, headers, inputs, encode
-        )
-        targets = encode(tf().boolean_mask(targets, used))
-        return tokens, targets, formats, used
+            tokens, used = encode(inputs), tf_.ones_like(formats, tf_.bool)
+        else:
+            identities = self._renderer.identities(task_ids, values)
+            tokens, used = self._with_exemplars(
+                *(self._pool, number, questions, identities),
+                *(headers, inputs, encode),
+            )
+            targets = tf_.boolean_mask(targets, used)
+        lengths = tokens.row_lengths()
+        if self._renderer.can_shorten:
+            tokens = self._shortened(tokens, used, questions, values, encode)
+        return Tokens(tokens, encode(targets), formats, used, lengths)
 
     def _draw_formats(self, number: Tensor, task_ids: Tensor) -> Tensor:
         """Draws a format for each example, int32 of shape `[n]`."""
@@ -97,6 +111,7 @@ class PromptTokens:
         pool: ExemplarPool,
         number: Tensor,
         questions: Questions,
+        identities: Tensor,
         headers: Tensor,
         queries: Tensor,
         encode: Encode,
@@ -115,7 +130,7 @@ class PromptTokens:
         asked = Questions(*(tf_.gather(ids, places) for ids in questions))
         slots, shots = pool.draw(
             asked.task_ids,
-            asked.indices,
+            tf_.gather(identities, places),
             shots=self._shots,
             seed=tf_.stack([self._exemplar_seed, number]),
         )
@@ -173,6 +188,98 @@ class PromptTokens:
             tokens = tf_.concat([tokens, again], axis=0)
         usable = rows >= 0
         return tf_.gather(tokens, tf_.boolean_mask(rows, usable)), usable
+
+    def _shortened(
+        self,
+        tokens: Ragged,
+        used: Tensor,
+        questions: Questions,
+        values: Mapping[str, Tensor],
+        encode: Encode,
+    ) -> Ragged:
+        """Shortens, in prompts that are too long, the field that may be.
+
+        What stands around the field is kept whole, as far as it fits.
+        """
+        tf_ = tf()
+        too_long = tokens.row_lengths() > self._budget
+
+        def shorten() -> Ragged:
+            rows = tf_.where(too_long)[:, 0]
+            places = tf_.gather(tf_.where(used)[:, 0], rows)
+            long = {k: tf_.gather(v, places) for k, v in values.items()}
+            *texts, can = self._renderer.around(
+                Questions(*(tf_.gather(ids, places) for ids in questions)), long
+            )
+            rows = tf_.boolean_mask(rows, can)
+            before, field, after = (tf_.boolean_mask(t, can) for t in texts)
+            empty = tf_.zeros_like(can, tf_.string)
+            answers = tf_.boolean_mask(long.get("answer", empty), can)
+            short = _fitted(
+                *(encode(before), encode(field), encode(after)),
+                _where(field, answers),
+                self._budget,
+            )
+            first = tf_.cast(tokens.nrows(), tf_.int64)
+            order = tf_.tensor_scatter_nd_update(
+                tf_.range(first),
+                rows[:, None],
+                first + tf_.range(short.nrows()),
+            )
+            return tf_.gather(tf_.concat([tokens, short], axis=0), order)
+
+        # Seldom anything is too long; then nothing is copied.
+        return tf_.cond(tf_.reduce_any(too_long), shorten, lambda: tokens)
+
+
+def _where(texts: Tensor, answers: Tensor) -> Tensor:
+    """Returns how far into each text its answer begins, in shares of it.
+
+    Float32 `[n]`; -1 where the answer is not in the text, or is empty.
+    """
+
+    def find(texts: np.ndarray, answers: np.ndarray) -> np.ndarray:
+        # Loops in C.
+        found = np.fromiter(map(bytes.find, texts, answers), np.float32)
+        sizes = np.fromiter(map(len, texts), np.float32)
+        known = np.fromiter(map(len, answers), np.int64) > 0
+        return np.where(known & (found >= 0), found / np.maximum(sizes, 1), -1)
+
+    tf_ = tf()
+    found = tf_.numpy_function(
+        find, [texts, answers], tf_.float32, stateful=False
+    )
+    return tf_.ensure_shape(found, [None])
+
+
+def _fitted(
+    before: Ragged, field: Ragged, after: Ragged, places: Tensor, budget: int
+) -> Ragged:
+    """Joins token ids, of the field only as many as there is place for.
+
+    Of a field that holds the answer (`places`, see `_where`) the tokens
+    around it are kept, of others the first and the last.
+    """
+    tf_ = tf()
+
+    def sizes(tokens: Ragged) -> Tensor:
+        return tf_.cast(tokens.row_lengths(), tf_.int32)
+
+    around, whole = sizes(before) + sizes(after), sizes(field)
+    kept = tf_.clip_by_value(budget - around, 0, whole)
+    at = tf_.cast(places * tf_.cast(whole, tf_.float32), tf_.int32)
+    # More after the answer's beginning than before it.
+    begin = tf_.clip_by_value(at - kept // 3, 0, whole - kept)
+    inside = places >= 0
+    head = tf_.where(inside, 0, kept - kept // 2)
+    tail = tf_.where(inside, kept, kept // 2)
+    starts = tf_.where(inside, begin, whole - tail)
+    offsets = tf_.cast(field.row_starts(), tf_.int32)
+    first = tf_.ragged.range(offsets, offsets + head)
+    last = tf_.ragged.range(offsets + starts, offsets + starts + tail)
+    taken = tf_.concat([first, last], axis=1)
+    parts = taken.with_flat_values(tf_.gather(field.values, taken.values))
+    return tf_.concat([before, parts, after], axis=1)
 
 
 def _format_bounds(formats: dict[Format, float]) -> list[float]:

@@ -1,6 +1,7 @@
 """The settings of the input pipeline."""
 
 import dataclasses
+import warnings
 from collections.abc import Mapping
 from typing import Any
 
@@ -79,12 +80,15 @@ class PipelineSettings:
             InputError: If there is no setting of a name.
         """
         known = [field.name for field in dataclasses.fields(cls)]
+        if "shuffle_buffer" in named:
+            warnings.warn(
+                "shuffle_buffer has no effect: examples are drawn from whole "
+                "files, without a buffer; leave it out",
+                FutureWarning,
+                stacklevel=4,
+            )
+            named = {k: v for k, v in named.items() if k != "shuffle_buffer"}
         for name in named:
-            if name == "shuffle_buffer":
-                raise InputError(
-                    "shuffle_buffer: examples are drawn from whole files now, "
-                    "without a buffer; leave it out"
-                )
             if name not in known:
                 raise InputError(
                     f"the pipeline has no setting {name!r}."

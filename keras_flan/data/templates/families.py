@@ -45,6 +45,8 @@ class Format(str, enum.Enum):
 BASIC_FORMATS = tuple(Format)[:4]
 
 _NOTHING = Template(())
+# Fields that tell no question from another.
+_NOT_ASKED = {*DERIVED_FIELDS, "answer", "options", "rationale"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -134,6 +136,10 @@ class TemplateFamily:
         zero_shot_direct: Templates of this `Format`, as the other lists of
             theirs.
         shots: The most exemplars of a few-shot prompt.
+        shorten: The fields that may be shortened where a zero-shot prompt is
+            too long, such as a passage: of a template, the first of them that
+            it shows. What stands around them, the question above all, is
+            kept.
 
     Attributes:
         zero_shot_no_options: The templates of `zero_shot_direct` that show
@@ -153,6 +159,25 @@ class TemplateFamily:
     few_shot_inverted: tuple[PromptTemplate, ...] = ()
     one_shot_inline: tuple[PromptTemplate, ...] = ()
     shots: int | None = None
+    shorten: tuple[str, ...] = ()
+
+    @functools.cached_property
+    def question_fields(self) -> frozenset[str]:
+        """The record fields that make two examples the same question.
+
+        These are what every template asks with, without the answer and what
+        goes with it.
+
+        Example:
+            >>> sorted(load_family("squad").question_fields)
+            ['context', 'question']
+        """
+        asked = [
+            frozenset(template.input.fields) - _NOT_ASKED
+            for format in BASIC_FORMATS
+            for template in self.templates(format)
+        ]
+        return frozenset.intersection(*asked) if asked else frozenset()
 
     @functools.cached_property
     def zero_shot_no_options(self) -> tuple[PromptTemplate, ...]:

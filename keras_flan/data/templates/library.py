@@ -75,6 +75,7 @@ class _FamilyFile(_Templates):
     fields: list[str]
     include: str | None = None
     shots: pydantic.PositiveInt | None = None
+    shorten: list[str] = pydantic.Field(default_factory=list)
     styles: dict[str, _Style] = pydantic.Field(default_factory=dict)
 
 
@@ -91,8 +92,10 @@ def load_family(source: str | os.PathLike) -> TemplateFamily:
             patterns are taken. In the few-shot lists `style` may name one of
             the library's styles or of the file's own `styles`, and `header`
             may give what stands once before the exemplars. `shots` bounds
-            the number of exemplars, and `include: _inversion` adds the
-            library's templates that turn chain-of-thought examples around.
+            the number of exemplars, `shorten` names the fields that may be
+            shortened where a prompt is too long, and `include: _inversion`
+            adds the library's templates that turn chain-of-thought examples
+            around.
 
     Raises:
         InputError: If there is no such family, or the file holds an unknown
@@ -234,6 +237,12 @@ class _FamilyReader:
                     "library file; the library has _inversion"
                 )
             included = validate(_Templates, read_yaml(path), str(path))
+        for field in self._file.shorten:
+            if field not in self._file.fields:
+                raise InputError(
+                    f"{self._path}: shorten: {field!r} is none of the fields."
+                    + did_you_mean(field, self._file.fields)
+                )
         lists = {}
         for name in _LISTS:
             entries = getattr(self._file, name) + getattr(included, name)
@@ -252,6 +261,7 @@ class _FamilyReader:
             tuple(self._file.fields),
             **lists,
             shots=self._file.shots,
+            shorten=tuple(self._file.shorten),
         )
 
     def _prompt_template(

@@ -24,6 +24,7 @@ from keras_flan.runtime.tensorflow import tf
 from keras_flan.tensors import Tensor
 
 _FORMATS = list(Format)
+_HASH_KEY = [0x6B657261735F, 0x666C616E]
 
 
 class TemplateTable:
@@ -110,6 +111,7 @@ class PromptRenderer:
 
     def __init__(self, tasks: Sequence[Task], seed: int = 0):
         templates: list[PromptTemplate] = []
+        shorten: list[tuple[str, ...]] = []  # of each template's family
         # Where the templates of (task, format) begin, and how many they are.
         # A missing format points outside the table, which the gather refuses.
         self._first = np.full([len(tasks), len(Format)], -1, np.int32)
@@ -122,7 +124,9 @@ class PromptRenderer:
                 key = (id(task.family), format)
                 if key not in starts:
                     starts[key] = len(templates)
-                    templates += task.family.templates(format)
+                    own = task.family.templates(format)
+                    templates += own
+                    shorten += [task.family.shorten] * len(own)
                 self._first[i, j] = starts[key]
                 self._count[i, j] = task.num_templates(format)
         self._seed = seed
@@ -139,6 +143,66 @@ class PromptRenderer:
         self._target = TemplateTable([t.target for t in templates], columns)
         self._solved = TemplateTable([t.solved for t in templates], columns)
         self._separators = [t.separator for t in templates]
+        # What stands around the field of a template that may be shortened.
+        parts = [
+            t.query.around(names)
+            for t, names in zip(templates, shorten, strict=True)
+        ]
+        self._before = TemplateTable([p[0] for p in parts], columns)
+        self._after = TemplateTable([p[2] for p in parts], columns)
+        self._long = [columns.index(p[1]) if p[1] else -1 for p in parts]
+        # Which fields tell a task's questions apart.
+        self._asked = [
+            [
+                name in (task.family.question_fields or task.fields)
+                for name in self.field_names
+            ]
+            for task in tasks
+        ]
+
+    @property
+    def can_shorten(self) -> bool:
+        """Whether any template has a field that may be shortened."""
+        return max(self._long) >= 0
+
+    def identities(
+        self, task_ids: Tensor, values: Mapping[str, Tensor]
+    ) -> Tensor:
+        """Returns numbers that only the same questions share, int64 `[n]`.
+
+        Questions are the same if their words are, whatever the answers.
+        """
+        tf_ = tf()
+        texts = tf_.stack([values[name] for name in self.field_names], axis=1)
+        asked = tf_.gather(tf_.constant(self._asked), task_ids)
+        words = tf_.strings.regex_replace(texts, r"\s+", " ")
+        words = tf_.strings.lower(tf_.strings.strip(words), encoding="utf-8")
+        joined = tf_.strings.reduce_join(
+            tf_.where(asked, words, ""), axis=1, separator="\n"
+        )
+        return tf_.strings.to_hash_bucket_strong(
+            joined, np.iinfo(np.int64).max, _HASH_KEY
+        )
+
+    def around(
+        self, questions: Questions, values: Mapping[str, Tensor]
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Returns the parts of questions' inputs, for those that are too long.
+
+        Returns:
+            Texts before, in and after the field that may be shortened, `[n]`
+            each; and booleans `[n]`: whether there is such a field.
+        """
+        tf_ = tf()
+        ids = self._template_ids(questions)
+        columns = self._columns(questions, values)
+        place = tf_.gather(self._long, ids)
+        return (
+            self._before.render(ids, columns),
+            tf_.gather(columns, tf_.maximum(place, 0), batch_dims=1),
+            _strip(self._after.render(ids, columns)),
+            place >= 0,
+        )
 
     def query(
         self, questions: Questions, values: Mapping[str, Tensor]

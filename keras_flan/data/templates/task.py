@@ -2,11 +2,14 @@
 
 import dataclasses
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
+
+import numpy as np
 
 from keras_flan.data.records.example import Example
 from keras_flan.data.records.info import read_info
+from keras_flan.data.records.reader import RecordReader
 from keras_flan.data.records.shards import check_sizes, read_records
 from keras_flan.data.templates.families import (
     BASIC_FORMATS,
@@ -155,6 +158,39 @@ class Task:
     def answers_are_letters(self) -> bool:
         """Whether an answer such as "B" is the letter of an option."""
         return self.answer_kind == "option"
+
+    def question(self, fields: Mapping[str, str]) -> tuple[str, ...]:
+        """Returns what examples share that ask the same question.
+
+        As `PromptRenderer.identities` tells them apart, for one example.
+
+        Example:
+            >>> task = Task.from_directory("records/gsm8k")
+            >>> task.question({"question": "1 + 1  = ?", "answer": "2"})
+            ('1 + 1 = ?',)
+        """
+        names = sorted(self.family.question_fields or self.fields)
+        return tuple(" ".join(fields.get(n, "").lower().split()) for n in names)
+
+    def exemplars(
+        self, asked: Example, others: Iterable[Example], shots: int
+    ) -> list[Example]:
+        """Returns the first of others that ask other questions, each once."""
+        seen = {self.question(asked.fields)}
+        chosen: list[Example] = []
+        for other in others:
+            question = self.question(other.fields)
+            if len(chosen) < shots and question not in seen:
+                seen.add(question)
+                chosen.append(other)
+        return chosen
+
+    def read_at(self, positions: Sequence[int]) -> list[Example]:
+        """Returns the examples at positions in the order of writing."""
+        places = np.array(positions, np.int64)
+        reader = RecordReader([self.directory])
+        records = reader.read(np.zeros_like(places), places)
+        return [Example.from_proto(record) for record in records]
 
     def read(self, limit: int | None = None) -> Iterator[Example]:
         """Yields the examples in their original order."""

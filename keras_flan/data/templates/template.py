@@ -136,6 +136,25 @@ class Template:
             parts.append(part)
         return Template(tuple(parts)).joined()
 
+    def around(
+        self, names: Container[str]
+    ) -> tuple["Template", str | None, "Template"]:
+        """Returns what is before and after the first of some fields, and it.
+
+        Without such a field all is before.
+
+        Example:
+            >>> template = Template.parse("{text} Sum it up.")
+            >>> before, name, after = template.around({"text"})
+            >>> name, str(after)
+            ('text', ' Sum it up.')
+        """
+        for i, part in enumerate(self.parts):
+            if isinstance(part, Field) and part.name in names:
+                before, after = self.parts[:i], self.parts[i + 1 :]
+                return Template(before), part.name, Template(after)
+        return self, None, Template(())
+
     def __add__(self, other: "Template | str") -> "Template":
         """Returns the template that renders `self` and then `other`."""
         if isinstance(other, str):
