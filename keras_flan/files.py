@@ -1,5 +1,6 @@
 """Reading files, and writing them so that a killed run leaves no half."""
 
+import codecs
 import contextlib
 import gzip
 import json
@@ -16,6 +17,14 @@ from typing import IO, Any, NoReturn
 from keras_flan.errors import InputError
 from keras_flan.storage import as_path, is_remote, upload, upload_folder
 
+# Byte-order marks; that of UTF-32 begins with that of UTF-16.
+_MARKS = {
+    codecs.BOM_UTF8: "utf-8",
+    codecs.BOM_UTF32_LE: "utf-32",
+    codecs.BOM_UTF32_BE: "utf-32",
+    codecs.BOM_UTF16_LE: "utf-16",
+    codecs.BOM_UTF16_BE: "utf-16",
+}
 # In a folder of a bucket while it is being replaced.
 UNFINISHED = "UNFINISHED"
 _SURROGATE = re.compile(r"[\ud800-\udfff]")
@@ -183,21 +192,16 @@ def write_jsonl(
             f.write(json_text(row) + "\n")
 
 
-def read_text(path: str | os.PathLike) -> str:
-    r"""Returns the UTF-8 text of a file, unpacking `.gz`.
-
-    Line ends stay as they are (`"\r\n"` is not translated); a byte-order
-    mark in front goes.
+def read_data(path: str | os.PathLike) -> bytes:
+    """Returns the bytes of a file, unpacking `.gz`.
 
     Raises:
-        InputError: If the file is missing, not UTF-8 or broken gzip.
+        InputError: If the file is missing or broken gzip.
     """
     path = as_path(path)
     try:
         data = path.read_bytes()
-        if path.suffix == ".gz":
-            data = gzip.decompress(data)
-        return data.decode("utf-8").removeprefix("\ufeff")
+        return gzip.decompress(data) if path.suffix == ".gz" else data
     except InputError:  # Of a bucket; it says all.
         raise
     except FileNotFoundError:
@@ -206,10 +210,46 @@ def read_text(path: str | os.PathLike) -> str:
         raise InputError(f"{path}: expected a file, found a folder") from None
     except (OSError, EOFError, zlib.error) as error:
         raise InputError(f"{path}: cannot be read ({error})") from None
+
+
+def read_text(path: str | os.PathLike) -> str:
+    r"""Returns the UTF-8 text of a file, unpacking `.gz`.
+
+    Line ends stay as they are (`"\r\n"` is not translated). Byte-order marks
+    go: in front, where that of UTF-16 tells that the file is in it, and at
+    the lines' beginnings, where files were put together.
+
+    Raises:
+        InputError: If the file is missing, not UTF-8 or broken gzip.
+    """
+    data = read_data(path)
+    try:
+        return decoded(data, encoding_of_mark(data) or "utf-8")
     except UnicodeDecodeError as error:
         raise InputError(
-            f"{path}: not UTF-8 at byte {error.start}; convert it first"
+            f"{path}: not {error.encoding.upper()} at byte {error.start}; "
+            "convert it first"
         ) from None
+
+
+def encoding_of_mark(data: bytes) -> str | None:
+    """Returns the encoding that a byte-order mark tells, if there is one."""
+    for mark, encoding in _MARKS.items():
+        if data.startswith(mark):
+            return encoding
+    return None
+
+
+def decoded(data: bytes, encoding: str) -> str:
+    """Returns a text without byte-order marks.
+
+    Raises:
+        UnicodeDecodeError: If the data are not in the encoding.
+    """
+    text = data.decode(encoding)
+    if "\ufeff" in text:
+        text = text.removeprefix("\ufeff").replace("\n\ufeff", "\n")
+    return text
 
 
 def parse_json(
@@ -260,6 +300,7 @@ def read_json(
     *,
     remedy: str = "mend it or give another file",
     allow_nan: bool = False,
+    text: str | None = None,
     **hooks: Any,
 ) -> Any:
     """Returns the JSON value in a file (`.gz` too).
@@ -268,12 +309,13 @@ def read_json(
         path: The file.
         remedy: What to do if it is broken.
         allow_nan: As in `parse_json`.
+        text: Its text, if it has been read.
         **hooks: As in `parse_json`.
 
     Raises:
         InputError: With file, line and column, if it isn't JSON.
     """
-    text = read_text(path)
+    text = read_text(path) if text is None else text
     try:
         return parse_json(text, allow_nan=allow_nan, **hooks)
     except ValueError as error:

@@ -37,6 +37,12 @@ _KeepMMLU = Annotated[
 _Templates = Annotated[
     str | None, Option(help="A name of `keras-flan templates`, or a YAML file.")
 ]
+_Delimiter = Annotated[
+    str | None, Option(help="Of csv, such as ';'; default: what is found.")
+]
+_Encoding = Annotated[
+    str | None, Option(help="Such as cp1251; default: UTF-8, or what is found.")
+]
 _Runner = Annotated[str, Option(help="local, or beam for Apache Beam.")]
 _Processes = Annotated[
     int | None, Option(min=1, help="Default: as many as make it faster.")
@@ -62,6 +68,8 @@ def import_(
     label: _Label = None,
     keep_mmlu: _KeepMMLU = False,
     templates: _Templates = None,
+    delimiter: _Delimiter = None,
+    encoding: _Encoding = None,
     runner: _Runner = "local",
     processes: _Processes = None,
     beam_option: _BeamOption = None,
@@ -89,6 +97,8 @@ def import_(
         labels=parse_pairs(label or [], "--label"),
         keep_mmlu=keep_mmlu,
         templates=templates,
+        delimiter=delimiter,
+        encoding=encoding,
         runner=runner,
         processes=processes,
         beam_options=beam_option or [],

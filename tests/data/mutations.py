@@ -339,6 +339,9 @@ def mutate_file(text, rng):
     return mutate_text(text, rng)
 
 
+_ANY_ENCODING = ("csv", "tsv", "json", "jsonl", "labelled-lines")
+
+
 def run(folder, format, files, options, rng):
     """Writes a source with one file mutated, imports it, checks the result.
 
@@ -352,6 +355,8 @@ def run(folder, format, files, options, rng):
         if name == changed:
             data = mutate_file(text, rng)
         texts[name] = data.decode("utf-8", "replace")
+        if "\ufffd" in texts[name] and format in _ANY_ENCODING:
+            texts[name] = data.decode("cp1252", "replace")
         if packed:
             name += ".gz"
             data = gzip.compress(data, 1)

@@ -234,16 +234,18 @@ def test_squad(files, tmp_path):
         "squad",
         "text",
     )
-    first, second = read_records(tmp_path / "out")
-    assert (first.source_id, second.source_id) == ("q1", "xquad.ru.json:5")
+    first, second, third = read_records(tmp_path / "out")
+    ids = [e.source_id for e in (first, second, third)]
+    assert ids == ["q1", "q2", "xquad.ru.json:5"]
     assert first.fields == {
         "context": "Some 308.",
         "question": "How many?",
         "answer": "308",
         "title": "T",
+        "references": '["308", "309"]',
     }
+    assert second.fields["answer"] == "unanswerable"
     assert [r["reason"] for r in rejects_of(tmp_path / "out")] == [
-        "data[0].paragraphs[0].qas[1]: the question has no answer",
         "data[0].paragraphs[0].qas[2]: expected a text under 'text', found "
         "None",
         "data[0].paragraphs[0].qas[3]: expected a text under 'question', "
@@ -378,7 +380,7 @@ def test_template_files_are_found_from_anywhere(files, tmp_path, monkeypatch):
         ("csv", "x.csv", "a,b,a\n1,2,3", "distinct column names, found 'a' 2"),
         ("csv", "x.csv", "a,\n1,2", "distinct column names, found '' 1"),
         ("csv", "x.csv", "a,b\n", "no rows"),
-        ("csv", "x.csv", b"a\xff\n", "x.csv: not UTF-8 at byte 1"),
+        ("csv", "x.csv", b"a\n\xcf\xf0\xe8", "x.csv: not UTF-8 at byte 2"),
         ("csv", "x.csv.gz", b"", "no rows"),
         ("jsonl", "x.jsonl", '{"_id": "3"}', "'_id' can't be the name of a f"),
         ("jsonnl", "x.jsonl", "", "format 'jsonnl'. Did you mean 'jsonl'?"),
@@ -586,9 +588,9 @@ def test_the_letter_of_no_option_is_rejected(files, tmp_path):
     path = files("a.csv", "q,a,b,key\n1?,x,y,B\n2?,x,y,C\n3?,C,y,C\n4?,x,y,z\n")
     columns = {"question": "q", "options": ["a", "b"], "answer": "key"}
     info = import_file("csv", path, tmp_path / "out", columns=columns)
-    assert info["num_examples"] == 3
-    [reject] = rejects_of(tmp_path / "out")
-    assert (reject["row"], reject["reason"]) == (
-        3,
-        "the answer 'C' is none of the 2 options",
-    )
+    assert info["num_examples"] == 2
+    # A text that is no option, neither.
+    assert [(r["row"], r["reason"]) for r in rejects_of(tmp_path / "out")] == [
+        (3, "the answer 'C' is none of the 2 options"),
+        (5, "the answer 'z' is none of the 2 options"),
+    ]

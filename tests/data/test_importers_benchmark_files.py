@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from keras_flan.data.importers import Options, RejectCode, squad
+from keras_flan.data.importers import Options, RejectCode
 from keras_flan.data.importers.benchmark_files import IMPORTERS
 from keras_flan.data.importers.word_problems import ASDIV
 from keras_flan.errors import InputError
@@ -93,10 +93,19 @@ def test_examples(files):
 
 def test_all_right_answers_of_squad(files):
     answers = [{"text": "two "}, {"text": "2"}, {"text": "two"}, {"text": 2}]
-    qas = [{"id": "a", "answers": answers}, {"id": "b"}, "c"]
+    one, other = [{"text": "x"}], [{"text": "y"}]
+    asked = {"question": "How many?"}
+    qas = [
+        {"id": "a", **asked, "answers": answers},
+        {"id": "a", **asked, "answers": one},  # the same id again
+        {**asked, "answers": other},
+    ]
     data = [{"paragraphs": [{"context": "x", "qas": qas}]}]
     path = files("s.json", json.dumps({"data": data}))
-    assert squad.references(path) == {"a": ("two", "2")}
+    questions = read_questions("squad", path)
+    references = [q.references for q in questions]
+    assert references == [("two", "2"), ("x",), ("y",)]
+    assert len({q.id for q in questions}) == 3
 
 
 def test_what_is_left_out_depends_on_no_wording(files):

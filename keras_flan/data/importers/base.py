@@ -1,17 +1,13 @@
 """What every importer is made of, and the helpers they share."""
 
-import csv
 import dataclasses
 import enum
-import functools
-import importlib
-import io
 import json
 import re
+import unicodedata
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import ModuleType
 from typing import Any, TypeAlias
 
 from keras_flan import files
@@ -78,12 +74,18 @@ class Options:
             field `options` may have several columns.
         split: The split to read, where a source holds several.
         keep_mmlu: Keep the Natural Instructions tasks made of MMLU.
+        delimiter: What stands between the columns of a CSV file; None to
+            guess it.
+        encoding: The encoding of the file, as Python names it; None for
+            UTF-8, or, for formats of any content, to guess it.
     """
 
     name: str | None = None
     columns: Mapping[str, str | Sequence[str]] | None = None
     split: str = "train"
     keep_mmlu: bool = False
+    delimiter: str | None = None
+    encoding: str | None = None
 
 
 @dataclass(frozen=True)
@@ -148,6 +150,7 @@ class Importer:
         origin: Where files of the format come from, if from one place.
         license: License of the data there.
         has_columns: Whether the user may map columns to fields.
+        takes: Which of `delimiter` and `encoding` the user may give.
         parts: Lists the tasks of a source that holds many, or returns None
             if it is one task.
         mixture: The mixture of the library that the tasks belong to, if they
@@ -170,6 +173,7 @@ class Importer:
     origin: str = ""
     license: str = ""
     has_columns: bool = False
+    takes: tuple[str, ...] = ()
     parts: Callable[[Path, Options], Iterable[Part] | None] = _no_parts
     mixture: str = ""
 
@@ -185,7 +189,7 @@ def open_with_origin(open: Callable[[], Source], importer: Importer) -> Source:
 
 
 def task_name(path: Path, default: str) -> str:
-    """Returns a task name: the file's, without suffixes and split.
+    """Returns a task name: the file's, without suffixes, split and number.
 
     Example:
         >>> task_name(Path("gsm8k_train.tsv.gz"), "flan-cot")
@@ -193,8 +197,22 @@ def task_name(path: Path, default: str) -> str:
         >>> task_name(Path("train.jsonl"), "gsm8k")
         'gsm8k'
     """
-    stem = re.sub(rf"(^|[_-])({'|'.join(SPLITS)})$", "", file_stem(path))
+    stem = re.sub(r"-\d{5}-of-\d{5}$", "", file_stem(path))
+    stem = re.sub(rf"(^|[_.-])({'|'.join(SPLITS)})$", "", stem)
     return clean_name(stem) or default
+
+
+def folder_name(path: Path, default: str) -> str:
+    """Returns the task name of a file that may be called after its split.
+
+    Then its folder is the name.
+
+    Example:
+        >>> folder_name(Path("data/boolq/test.json"), "json")
+        'boolq'
+    """
+    folder = path.resolve().parent.name if path.parent.name else ""
+    return task_name(path, clean_name(folder) or default)
 
 
 def file_stem(path: Path) -> str:
@@ -203,72 +221,35 @@ def file_stem(path: Path) -> str:
 
 
 def clean_name(text: str) -> str:
-    """Returns `text` with `_` for what a task's name can't hold."""
+    """Returns `text` with `_` for what a task's name can't hold.
+
+    Letters of all scripts are kept; those that a Mac writes in two parts (a
+    letter and its accent) become one.
+    """
+    text = unicodedata.normalize("NFC", text)
     return re.sub(r"[^\w.+-]+|^\W+", "_", text)
 
 
-def data_files(path: Path, suffix: str) -> list[Path]:
-    """Returns a file as a list, or a folder's files of a suffix, in order.
-
-    The suffix is such as `.csv`; the same with `.gz` counts too.
-
-    Raises:
-        InputError: If the folder has no such file.
-    """
-    if not path.is_dir():
-        return [path]
-    found = sorted([*path.glob(f"*{suffix}"), *path.glob(f"*{suffix}.gz")])
-    if not found:
-        raise InputError(
-            f"{path}: expected a folder of {suffix} or {suffix}.gz files, "
-            "found none"
-        )
-    return found
-
-
-def parts_of_folder(
-    path: Path, options: Options, suffix: str, open: Callable[[Path], Source]
-) -> list[Part] | None:
-    """Returns a task for each file of a folder; None for a single file."""
-    if not path.is_dir():
-        return None
-    return [
-        Part(file, open(file).name, functools.partial(open, file))
-        for file in data_files(path, suffix)
-    ]
-
-
-def require(package: str, extra: str) -> ModuleType:
-    """Imports an optional package.
-
-    Raises:
-        InputError: With the command that installs it, if it is absent.
-    """
-    try:
-        return importlib.import_module(package)
-    except ImportError as error:
-        raise InputError(
-            f"this needs the package {package!r} ({error}); install "
-            f"it with: pip install 'keras_flan[{extra}]'"
-        ) from None
-
-
-def read_lines(path: Path) -> Iterator[tuple[int, str]]:
+def read_lines(
+    path: Path, text: str | None = None
+) -> Iterator[tuple[int, str]]:
     r"""Yields number, from 1, and text of the lines that are not blank.
 
     Only `"\n"` and `"\r\n"` end a line: others, such as U+2028, occur inside
-    the texts of public data sets.
+    the texts of public data sets. `text` is that of the file, if it has been
+    read.
     """
-    for number, line in enumerate(read_text(path).split("\n"), 1):
+    text = read_text(path) if text is None else text
+    for number, line in enumerate(text.split("\n"), 1):
         if line and not line.isspace():
             yield number, line.removesuffix("\r")
 
 
 def read_objects(
-    path: Path,
+    path: Path, text: str | None = None
 ) -> Iterator[tuple[int, str, dict[str, Any] | Reject]]:
     """Yields number, text and object, or `Reject`, of each JSON line."""
-    for number, line in read_lines(path):
+    for number, line in read_lines(path, text):
         try:
             value = parse_exact_json(line)
         except ValueError as error:
@@ -292,13 +273,13 @@ def row_or_reject(
 
 
 def line_rows(
-    path: Path, fields_of: Callable[[str], Found]
+    path: Path, fields_of: Callable[[str], Found], text: str | None = None
 ) -> Iterator[Row | Reject]:
     """Yields a row of each line that is not blank.
 
     `fields_of` returns the fields of a line, or why it can't be used.
     """
-    for number, line in read_lines(path):
+    for number, line in read_lines(path, text):
         yield row_or_reject(path, number, fields_of(line), line)
 
 
@@ -306,9 +287,10 @@ def object_rows(
     path: Path,
     fields_of: Callable[[dict[str, Any]], Found],
     id_key: str | None = None,
+    text: str | None = None,
 ) -> Iterator[Row | Reject]:
     """Yields a row of each JSON line; its id is what is under `id_key`."""
-    for number, line, value in read_objects(path):
+    for number, line, value in read_objects(path, text):
         if isinstance(value, Reject):
             yield value
         else:
@@ -361,10 +343,10 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 _EXACTLY: dict[str, Any] = {"object_pairs_hook": _unique, "parse_float": Number}
 
 
-def read_exact_json(path: Path) -> Any:
+def read_exact_json(path: Path, text: str | None = None) -> Any:
     """Returns the JSON value in a file; see `parse_exact_json`."""
     return files.read_json(
-        path, remedy="download or convert the file again", **_EXACTLY
+        path, remedy="download or convert the file again", text=text, **_EXACTLY
     )
 
 
@@ -383,23 +365,6 @@ def read_document(path: Path, key: str) -> dict[str, Any]:
         f"{path}: expected a JSON object with a list under {key!r}, found "
         f"{found}; choose the format that fits, see `keras-flan formats`"
     )
-
-
-def read_csv(path: Path) -> Iterator[tuple[int, list[str]]]:
-    """Yields first line, from 1, and cells of each CSV record."""
-    # StringIO, not splitlines, which also cuts at U+0085 and the like.
-    lines = io.StringIO(read_text(path), newline="\n")
-    records = csv.reader(lines, strict=True)
-    number = 1
-    try:
-        for cells in records:
-            if cells:
-                yield number, cells
-            number = records.line_num + 1
-    except csv.Error as error:
-        raise InputError(
-            f"{path}:{number}: not CSV ({error}); check the quotes there"
-        ) from None
 
 
 def join_options(options: Iterable[str]) -> str:

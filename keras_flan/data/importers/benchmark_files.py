@@ -36,6 +36,11 @@ def _commonsenseqa(row: dict[str, Any]) -> base.Found:
     """Returns the fields of a row with a stem and labelled choices."""
     asked: Any = row.get("question")
     reason = base.missing_text(row, ["answerKey"])
+    if reason and not row.get("answerKey"):
+        reason = (
+            "no answer under 'answerKey', as in the published test file, which "
+            "can't be scored; ask dev_rand_split.jsonl"
+        )
     if reason := reason or base.missing_text(asked, ["stem"]):
         return reason
     choices = asked.get("choices")

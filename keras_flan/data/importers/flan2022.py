@@ -17,6 +17,7 @@ from keras_flan.data.importers import (
     base,
     esnli,
     flan_cot,
+    folders,
     gsm8k,
     natural_instructions,
     qed,
@@ -135,7 +136,7 @@ def _t0(files: list[Path]) -> Iterator[base.Part]:
             or (file.parent.name.startswith("t0") and ".jsonl" in file.suffixes)
         ):
             continue
-        for part in t0.parts_of_file(file):
+        for part in folders.parts_of_files([file], t0.parts_of_file):
             known = plain_name(part.name) in tasks
             yield dataclasses.replace(
                 part,

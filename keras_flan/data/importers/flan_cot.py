@@ -7,7 +7,7 @@ two characters `\n` (google-research/FLAN, `flan/v2/cot_data`).
 from functools import partial
 from pathlib import Path
 
-from keras_flan.data.importers import base
+from keras_flan.data.importers import base, folders
 
 _COLUMNS = ("question", "answer", "rationale")
 
@@ -56,5 +56,5 @@ IMPORTER = base.Importer(
     read=_open,
     origin="https://github.com/google-research/FLAN",
     license="Apache-2.0",
-    parts=partial(base.parts_of_folder, suffix=".tsv", open=_open),
+    parts=partial(folders.parts_of_folder, suffix=".tsv", open=_open),
 )

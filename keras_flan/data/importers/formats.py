@@ -76,6 +76,13 @@ def find_importer(format: str | Importer, options: Options) -> Importer:
             f"the format {importer.format!r} has its own columns; only "
             f"{', '.join(with_columns)} take a mapping"
         )
+    for option in ("delimiter", "encoding"):
+        if getattr(options, option) and option not in importer.takes:
+            takers = [f for f, i in IMPORTERS.items() if option in i.takes]
+            raise InputError(
+                f"the format {importer.format!r} has its own {option}; only "
+                f"{', '.join(takers)} take one"
+            )
     for field, column in (options.columns or {}).items():
         if not isinstance(column, str) and field != "options":
             raise InputError(

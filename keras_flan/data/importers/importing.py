@@ -60,6 +60,8 @@ def import_file(
     columns: Mapping[str, str | Sequence[str]] | None = None,
     labels: Mapping[str, str] | None = None,
     templates: str | None = None,
+    delimiter: str | None = None,
+    encoding: str | None = None,
     progress: bool = False,
 ) -> RecordInfo:
     """Imports a file (or folder) of a known format as a record set.
@@ -84,6 +86,10 @@ def import_file(
             field `options`, unless there is one.
         templates: Template family: a name or a YAML file; default: the
             format's own.
+        delimiter: What stands between the columns of a CSV file; default: a
+            comma, or what is found, with a message.
+        encoding: The encoding of a file of any content, as Python names it;
+            default: UTF-8, or what is found, with a message.
         progress: Show a progress bar, if stderr is a terminal.
 
     Raises:
@@ -103,6 +109,8 @@ def import_file(
         strict=strict,
         labels=labels,
         templates=templates,
+        delimiter=delimiter,
+        encoding=encoding,
         progress=progress,
     )
     importer, path = find_importer(format, settings), existing(source)

@@ -10,6 +10,7 @@ from types import ModuleType
 from typing import Any
 
 from keras_flan.data.importers import base
+from keras_flan.data.importers.packages import require
 from keras_flan.data.importers.tables import Columns, pick_fields
 from keras_flan.errors import InputError, did_you_mean
 from keras_flan.runtime.tensorflow import tf
@@ -28,7 +29,7 @@ def _rows(
 
 
 def _read_hf(path: Path, options: base.Options) -> base.Source:
-    datasets, path = base.require("datasets", "hf"), local_path(path)
+    datasets, path = require("datasets", "hf"), local_path(path)
     try:
         dataset = _open_hf(datasets, path, options.split)
     except (OSError, ValueError, KeyError) as error:
@@ -73,7 +74,7 @@ def _open_hf(datasets: ModuleType, path: Path, split: str) -> Any:
 
 def _from_parquet(datasets: ModuleType, files: list[Path]) -> Any:
     # Not Dataset.from_parquet, which copies the rows to a cache folder.
-    parquet = base.require("pyarrow.parquet", "hf")
+    parquet = require("pyarrow.parquet", "hf")
     tables = [datasets.Dataset(parquet.read_table(file)) for file in files]
     return datasets.concatenate_datasets(tables)
 
@@ -96,7 +97,7 @@ def _name_labels(
 
 
 def _read_tfds(path: Path, options: base.Options) -> base.Source:
-    tfds = base.require("tensorflow_datasets", "tfds")
+    tfds = require("tensorflow_datasets", "tfds")
     tf()  # Hides the accelerators from TensorFlow before its first use.
     builder = tfds.builder_from_directory(str(_tfds_folder(path)))
     splits = builder.info.splits
@@ -152,8 +153,10 @@ def _plain(value: Any) -> Any:
 
 
 def _name(path: Path) -> str:
-    stem = path.resolve().name.removesuffix(".parquet").removesuffix(".arrow")
-    return base.clean_name(stem) or "hf"
+    path = path.resolve()
+    if path.suffix in (".parquet", ".arrow"):
+        return base.folder_name(path, "hf")
+    return base.clean_name(path.name) or "hf"
 
 
 def _first_line(error: Exception) -> str:

@@ -14,7 +14,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from keras_flan.data.importers.base import Part, require
+from keras_flan.data.importers.base import Part
+from keras_flan.data.importers.packages import require
 from keras_flan.data.importers.writing import Settings, write_source
 from keras_flan.data.records.info import INFO_FILE, RecordInfo
 from keras_flan.errors import InputError

@@ -12,7 +12,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from keras_flan.data.importers import base
+from keras_flan.data.importers import base, folders
 from keras_flan.errors import InputError
 
 _NUMBER = re.compile(r"-?\d{1,3}(,\d{3})+(\.\d+)?|-?\d+(\.\d+)?")
@@ -101,5 +101,5 @@ IMPORTER = base.Importer(
     read=_open,
     origin="https://github.com/google-research/url-nlp",
     license="CC-BY-4.0",
-    parts=partial(base.parts_of_folder, suffix=".tsv", open=_open),
+    parts=partial(folders.parts_of_folder, suffix=".tsv", open=_open),
 )

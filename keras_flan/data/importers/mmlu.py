@@ -3,7 +3,8 @@
 from collections.abc import Iterator
 from pathlib import Path
 
-from keras_flan.data.importers import base
+from keras_flan.data.importers import base, folders
+from keras_flan.data.importers.texts import read_csv
 
 
 def _fields(cells: list[str], subject: str) -> base.Found:
@@ -26,14 +27,14 @@ def _fields(cells: list[str], subject: str) -> base.Found:
 
 def _rows(path: Path) -> Iterator[base.Row | base.Reject]:
     subject = base.task_name(path, "mmlu").replace("_", " ")
-    for number, cells in base.read_csv(path):
+    for number, cells in read_csv(path):
         found = _fields(cells, subject)
         yield base.row_or_reject(path, number, found, ",".join(cells))
 
 
 def _read(path: Path, options: base.Options) -> base.Source:
-    files = base.data_files(path, ".csv")
-    rows = (row for file in files for row in _rows(file))
+    files = folders.data_files(path, ".csv")
+    rows = folders.rows_of_files(files, _rows)
     name = "mmlu" if path.is_dir() else base.task_name(path, "mmlu")
     return base.Source(rows, name, "mmlu", "option")
 

@@ -11,7 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from keras_flan.data.importers import base
+from keras_flan.data.importers import base, folders
 from keras_flan.errors import InputError
 
 _END = "<|endoftext|>"
@@ -76,9 +76,11 @@ def _read(path: Path, options: base.Options) -> base.Source:
 
 
 def _parts(path: Path, options: base.Options) -> list[base.Part] | None:
-    files = base.data_files(path, ".jsonl")
-    parts = [part for file in files for part in parts_of_file(file)]
-    return parts if len(parts) > 1 or path.is_dir() else None
+    files = folders.data_files(path, ".jsonl")
+    if path.is_dir():
+        return folders.parts_of_files(files, parts_of_file)
+    parts = parts_of_file(path)
+    return parts if len(parts) > 1 else None
 
 
 def parts_of_file(path: Path) -> list[base.Part]:

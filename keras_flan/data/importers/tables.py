@@ -9,11 +9,16 @@ from pathlib import Path
 from typing import Any
 
 from keras_flan.data.importers import base
+from keras_flan.data.importers.texts import (
+    find_delimiter,
+    read_csv,
+    read_source,
+)
 from keras_flan.errors import InputError, did_you_mean
 
 Columns = Mapping[str, str | Sequence[str]] | None
 
-_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
+_NAME = re.compile(r"[^\W\d_]\w*")
 _POSITION = re.compile(r"#[1-9]\d*")
 _MISSING = object()
 
@@ -143,19 +148,27 @@ def _header(path: Path, names: list[str], columns: Columns) -> list[str]:
 
 
 def _read_csv(path: Path, options: base.Options) -> base.Source:
-    rows = _table_rows(path, base.read_csv(path), options.columns, ",")
-    return base.Source(rows, base.task_name(path, "csv"))
+    text = read_source(path, options.encoding)
+    delimiter = find_delimiter(path, text, options.delimiter)
+    records = read_csv(path, text, delimiter)
+    rows = _table_rows(path, records, options.columns, delimiter)
+    return base.Source(rows, base.folder_name(path, "csv"))
 
 
 def _read_tsv(path: Path, options: base.Options) -> base.Source:
-    records = ((n, line.split("\t")) for n, line in base.read_lines(path))
+    lines = base.read_lines(path, read_source(path, options.encoding))
+    records = ((n, line.split("\t")) for n, line in lines)
     rows = _table_rows(path, records, options.columns, "\t")
-    return base.Source(rows, base.task_name(path, "tsv"))
+    return base.Source(rows, base.folder_name(path, "tsv"))
 
 
 def _read_jsonl(path: Path, options: base.Options) -> base.Source:
-    rows = base.object_rows(path, lambda row: pick_fields(row, options.columns))
-    return base.Source(rows, base.task_name(path, "jsonl"))
+    rows = base.object_rows(
+        path,
+        lambda row: pick_fields(row, options.columns),
+        text=read_source(path, options.encoding),
+    )
+    return base.Source(rows, base.folder_name(path, "jsonl"))
 
 
 def _read_json(path: Path, options: base.Options) -> base.Source:
@@ -163,14 +176,15 @@ def _read_json(path: Path, options: base.Options) -> base.Source:
         reason = base.missing_text(item, ())
         return reason or pick_fields(item, options.columns)
 
-    rows = base.item_rows(path, "", _items(path), fields_of)
-    return base.Source(rows, base.task_name(path, "json"))
+    items = _items(path, read_source(path, options.encoding))
+    rows = base.item_rows(path, "", items, fields_of)
+    return base.Source(rows, base.folder_name(path, "json"))
 
 
-def _items(path: Path) -> list[Any]:
+def _items(path: Path, text: str) -> list[Any]:
     """Returns the list that a file is, or that its object has just one of."""
     try:
-        document = base.read_exact_json(path)
+        document = base.read_exact_json(path, text)
     except InputError as error:
         raise InputError(
             f"{error}; a file with an object on each line has the format jsonl"
@@ -206,8 +220,9 @@ def _read_labelled_lines(path: Path, options: base.Options) -> base.Source:
         record = {"label": label, "text": text.strip()}
         return pick_fields(record, options.columns)
 
-    rows = base.line_rows(path, fields_of)
-    return base.Source(rows, base.task_name(path, "labelled-lines"))
+    text = read_source(path, options.encoding)
+    rows = base.line_rows(path, fields_of, text)
+    return base.Source(rows, base.folder_name(path, "labelled-lines"))
 
 
 CSV = base.Importer(
@@ -215,28 +230,33 @@ CSV = base.Importer(
     summary="CSV; with --map FIELD=COLUMN, or #1, #2 without a header",
     read=_read_csv,
     has_columns=True,
+    takes=("delimiter", "encoding"),
 )
 TSV = base.Importer(
     format="tsv",
     summary="Tab-separated, no quoting; --map FIELD=COLUMN, or #1, #2",
     read=_read_tsv,
     has_columns=True,
+    takes=("encoding",),
 )
 JSONL = base.Importer(
     format="jsonl",
     summary="An object per line; --map FIELD=KEY, nested: question.stem",
     read=_read_jsonl,
     has_columns=True,
+    takes=("encoding",),
 )
 JSON = base.Importer(
     format="json",
     summary="A list of objects; --map FIELD=KEY, nested: question.stem",
     read=_read_json,
     has_columns=True,
+    takes=("encoding",),
 )
 LABELLED_LINES = base.Importer(
     format="labelled-lines",
     summary="`label text` lines; --map FIELD=label or FIELD=text",
     read=_read_labelled_lines,
     has_columns=True,
+    takes=("encoding",),
 )

@@ -54,9 +54,22 @@ def _conll_sentences(path: Path) -> Iterator[tuple[int, list[str]]]:
             lines.append(line)
 
 
+def _language_prefix(sentences: list[tuple[int, list[str]]]) -> str:
+    """Returns what every token of a file begins with, as WikiANN's "en:"."""
+    lines = [line for _, lines in sentences for line in lines]
+    found = re.match(r"[a-z]{2,3}(-[a-z]+)*:(?=\S)", "".join(lines[:1]))
+    prefix = found[0] if found else ""
+    return prefix if all(line.startswith(prefix) for line in lines) else ""
+
+
 def _conll_rows(path: Path) -> Iterator[base.Row | base.Reject]:
-    for number, lines in _conll_sentences(path):
-        cells = [re.split(r"[\t ]+", line.strip("\r")) for line in lines]
+    sentences = list(_conll_sentences(path))
+    prefix = _language_prefix(sentences)
+    for number, lines in sentences:
+        cells = [
+            re.split(r"[\t ]+", line.removeprefix(prefix).strip("\r"))
+            for line in lines
+        ]
         short = next((line for line in cells if len(line) < 2), None)
         found: base.Found
         if short is not None:
@@ -87,7 +100,7 @@ def _read_slots(path: Path, options: base.Options) -> base.Source:
 
 CONLL = base.Importer(
     format="conll",
-    summary="CoNLL: token and tag per line, a blank line between sentences",
+    summary="CoNLL (also WikiANN): token and tag per line; a blank line ends",
     read=_read_conll,
 )
 SLOTS = base.Importer(

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from keras_flan.data.importers import base, squad
+from keras_flan.data.importers import base, folders, squad
 
 # fmt: off
 _LANGUAGES = (
@@ -20,15 +20,14 @@ _LANGUAGES = (
 # fmt: on
 
 
-def _gold_rows(files: list[Path]) -> Iterator[base.Row | base.Reject]:
-    for path in files:
-        for row in squad.read_rows(path):
-            if isinstance(row, base.Row):
-                # Ids begin with the language: "swahili-12345-0".
-                language = row.source_id.partition("-")[0]
-                known = language if language in _LANGUAGES else ""
-                row.fields["language"] = known
-            yield row
+def _gold_rows(path: Path) -> Iterator[base.Row | base.Reject]:
+    for row in squad.read_rows(path):
+        if isinstance(row, base.Row):
+            # Ids begin with the language: "swahili-12345-0".
+            language = row.source_id.partition("-")[0]
+            known = language if language in _LANGUAGES else ""
+            row.fields["language"] = known
+        yield row
 
 
 def _primary(value: dict[str, Any]) -> base.Found:
@@ -112,7 +111,8 @@ def _read(path: Path, options: base.Options) -> base.Source:
     if path.name.removesuffix(".gz").endswith(".jsonl"):
         rows = base.object_rows(path, _primary, "example_id")
     else:
-        rows = _gold_rows(base.data_files(path, ".json"))
+        files = folders.data_files(path, ".json")
+        rows = folders.rows_of_files(files, _gold_rows)
     name = "tydiqa" if path.is_dir() else base.task_name(path, "tydiqa")
     return base.Source(rows, name, "squad", "text")
 

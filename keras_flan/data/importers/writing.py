@@ -1,21 +1,24 @@
 """From an opened source to a record set, and a list of what was rejected."""
 
 import os
-import re
 import sys
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from keras_flan.data.importers import base
 from keras_flan.data.importers.base import Reject, Row
+from keras_flan.data.importers.checks import checked, named_options
 from keras_flan.data.records.example import Example
 from keras_flan.data.records.info import RecordInfo
 from keras_flan.data.records.shards import write_records
-from keras_flan.data.templates.families import Format, TemplateFamily
+from keras_flan.data.templates.families import (
+    Format,
+    TemplateFamily,
+    record_fields,
+)
 from keras_flan.data.templates.library import load_family
-from keras_flan.data.templates.options import LETTER, right_option
 from keras_flan.errors import InputError
 from keras_flan.progress import track
 from keras_flan.storage import as_path
@@ -47,12 +50,16 @@ def write_source(
     rows = opened.rows
     if labels:
         rows = (name_answer(row, labels) for row in rows)
+    templates, family = opened.templates, None
+    if settings.templates is not None:
+        templates, family = _templates(settings.templates)
+    elif templates is not None:
+        family = load_family(templates)
+    rows = checked(named_options(rows), _needed(family))
     if settings.progress and sys.stderr.isatty():
         rows = track(rows, name, unit="rows")
     examples = _examples(rows, path, name, settings, rejects)
-    templates = opened.templates
-    if settings.templates is not None:
-        templates, family = _templates(settings.templates)
+    if family and settings.templates is not None:
         examples = _fitting(examples, path, family)
     return write_records(
         examples,
@@ -100,6 +107,18 @@ def _templates(source: str) -> tuple[str, TemplateFamily]:
     return str(path.resolve()) if is_file else source, family
 
 
+def _needed(family: TemplateFamily | None) -> Collection[str]:
+    """Returns the fields that every way of asking shows, none of them empty."""
+    if family is None:
+        return ()
+    shown = [
+        record_fields(template.fields)
+        for format in Format
+        for template in family.templates(format)
+    ]
+    return set.intersection(*shown) if shown else ()
+
+
 def _fitting(
     examples: Iterable[Example], path: Path, family: TemplateFamily
 ) -> Iterator[Example]:
@@ -136,8 +155,6 @@ def _examples(
     number = 0
     for row in rows:
         if isinstance(row, Row):
-            row = _checked(row)
-        if isinstance(row, Row):
             source_id = row.source_id or f"{row.path.name}:{row.number}"
             yield Example(row.fields, name, source_id)
             number += 1
@@ -167,25 +184,3 @@ def _examples(
             if first
             else f"{path}: no rows to import; the file is empty"
         )
-
-
-def _checked(row: Row) -> Row | Reject:
-    """Rejects texts that aren't UTF-8, and letters of options not there."""
-    for name, text in (*row.fields.items(), ("id", row.source_id)):
-        try:
-            text.encode("utf-8")
-        except UnicodeEncodeError as error:
-            # JSON can hold half a surrogate pair.
-            reason = (
-                f"{name!r} holds a lone surrogate at character {error.start}"
-            )
-            return Reject(row.path, row.number, reason, text)
-    # Training would show such a letter under options of other marks.
-    answer = row.fields.get("answer", "")
-    options = row.fields.get("options", "").split("\n")
-    if options == [""] or not re.fullmatch(LETTER, answer):
-        return row
-    if right_option(options, answer, letters=True) is None:
-        reason = f"the answer {answer!r} is none of the {len(options)} options"
-        return Reject(row.path, row.number, reason, "\n".join(options))
-    return row

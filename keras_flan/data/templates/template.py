@@ -10,7 +10,7 @@ from collections.abc import Container, Mapping
 
 from keras_flan.errors import InputError, did_you_mean
 
-_TOKEN = re.compile(r"\{\{|\}\}|\{([A-Za-z_][A-Za-z0-9_]*)\}|[{}]")
+_TOKEN = re.compile(r"\{\{|\}\}|\{([^\W\d]\w*)\}|[{}]")
 
 
 @dataclasses.dataclass(frozen=True)

@@ -4,15 +4,20 @@ Importers read the files; where needed, their rows are made into questions
 here. A score counts every question, so a row that can't be used is an error.
 """
 
+import dataclasses
 import re
 from collections.abc import Callable
 from pathlib import Path
 
-from keras_flan.data.importers import benchmark_files, squad
+from keras_flan.data.importers import benchmark_files
 from keras_flan.data.importers.base import Options, Reject, RejectCode
 from keras_flan.data.importers.formats import IMPORTERS
 from keras_flan.errors import InputError, did_you_mean
-from keras_flan.evaluation.benchmarks.sources import SourceQuestion, laid_out
+from keras_flan.evaluation.benchmarks.sources import (
+    SourceQuestion,
+    laid_out,
+    question_of,
+)
 
 _LABELS = "ABCDEFGHIJ"
 _IMPORTERS = IMPORTERS | benchmark_files.IMPORTERS
@@ -63,7 +68,7 @@ def _import(
                 "counts every one"
             )
         source_id = row.source_id or f"{path.name}:{row.number}"
-        questions.append(SourceQuestion(source_id, laid_out(row.fields)))
+        questions.append(question_of(source_id, laid_out(row.fields)))
     return questions
 
 
@@ -136,11 +141,8 @@ def _squad(path: Path, task: str) -> list[SourceQuestion]:
     The ids of TyDiQA begin with the language, and its training file holds
     all of them.
     """
-    references = squad.references(path)
     return [
-        SourceQuestion(
-            q.id, q.fields, references.get(q.id) or (q.fields["answer"],)
-        )
+        dataclasses.replace(q, references=q.references or (q.fields["answer"],))
         for q in _import("squad", path)
         if LANGUAGES.get(q.id.partition("-")[0], task) == task
     ]

@@ -1,5 +1,6 @@
 """Record folders as a benchmark: asked with their own templates."""
 
+import dataclasses
 from pathlib import Path
 
 from keras_flan.data.records.example import Example
@@ -10,12 +11,18 @@ from keras_flan.data.templates.task import Task
 from keras_flan.errors import InputError
 from keras_flan.evaluation.benchmarks.base import Asked, Benchmark, Item
 from keras_flan.evaluation.benchmarks.sources import (
-    SourceQuestion,
     by_task,
     draw,
+    question_of,
+    require_shots,
 )
 
 _SPLIT = "test"
+# Training examples that exemplars are taken from.
+_POOL = 128
+# Where a record's answer is; the second in those of T0 and Natural
+# Instructions.
+_ANSWERS = ("answer", "targets")
 
 
 class RecordsBenchmark(Benchmark):
@@ -47,10 +54,15 @@ class RecordsBenchmark(Benchmark):
 
     def _items(self, asked: Asked) -> list[Item]:
         source = Task.from_directory(self._sources[asked.task])
-        blank = _blank_fields(source, asked.format)
-        examples = list(source.read())
-        exemplars = self._exemplars(asked) if asked.shots else []
-        questions = [SourceQuestion(e.source_id, e.fields) for e in examples]
+        blank, answer = _blank_fields(source, asked.format)
+        examples = [
+            dataclasses.replace(
+                e, fields={"answer": e.fields[answer], **e.fields}
+            )
+            for e in source.read()
+        ]
+        pool = _Pool(self._sources[asked.task], asked) if asked.shots else None
+        questions = [question_of(e.source_id, e.fields) for e in examples]
         targets = (question.fields["answer"] for question in questions)
         kind = source.answer_kind or self.protocol.kind_of(asked.task, targets)
         items = []
@@ -60,7 +72,7 @@ class RecordsBenchmark(Benchmark):
                 Example({**blank, **question.fields}, asked.task),
                 asked.format,
                 index,
-                exemplars,
+                pool.exemplars(source, examples[index]) if pool else (),
                 letters=source.answers_are_letters,
             )
             items.append(
@@ -69,6 +81,11 @@ class RecordsBenchmark(Benchmark):
                     id=question.id,
                     prompt=prompt.inputs,
                     target=prompt.answer,
+                    references=(
+                        question.references
+                        if prompt.answer == question.fields["answer"]
+                        else ()
+                    ),
                     # A marker or text of an option is compared as a text.
                     answer_kind=(
                         kind
@@ -81,25 +98,42 @@ class RecordsBenchmark(Benchmark):
             )
         return items
 
-    def _exemplars(self, asked: Asked) -> list[Example]:
-        task = asked.task
-        folder = self._sources[task].parent / "train"
-        if not (folder / INFO_FILE).is_file():
+
+class _Pool:
+    """Examples of the `train` folder beside a task, as exemplars of it.
+
+    Raises:
+        InputError: If the folder is not there, or has too few examples.
+    """
+
+    def __init__(self, folder: Path, asked: Asked):
+        self._shots, self._place = asked.shots, folder.parent / "train"
+        if not (self._place / INFO_FILE).is_file():
             raise InputError(
-                f"{folder / INFO_FILE}: no such file, needed for exemplars of "
-                f"{task!r}; import the training split there, or give --shots 0"
+                f"{self._place / INFO_FILE}: no such file, needed for "
+                f"exemplars of {asked.task!r}; import the training split "
+                "there, or give --shots 0"
             )
-        train = Task.from_directory(folder)
+        train = Task.from_directory(self._place)
         train.require(asked.format)
-        seed, place = f"{asked.seed}/{task}", str(folder)
-        drawn = draw(train.num_examples, asked.shots, seed, place)
-        pool = list(train.read(limit=max(drawn) + 1))
+        number, place = train.num_examples, str(self._place)
+        require_shots(asked.shots, number, place)
+        order = draw(number, number, f"{asked.seed}/{asked.task}", place)
         blank = dict.fromkeys(train.fields, "")
-        return [Example({**blank, **pool[i].fields}, task) for i in drawn]
+        self._examples = [
+            Example({**blank, **example.fields}, asked.task)
+            for example in train.read_at(order[: _POOL + asked.shots])
+        ]
+
+    def exemplars(self, task: Task, example: Example) -> list[Example]:
+        """Returns the first that ask another question, each question once."""
+        chosen = task.exemplars(example, self._examples, self._shots)
+        require_shots(self._shots, len(chosen), str(self._place))
+        return chosen
 
 
-def _blank_fields(task: Task, format: Format) -> dict[str, str]:
-    """Returns empty texts for the fields that a query may lack.
+def _blank_fields(task: Task, format: Format) -> tuple[dict[str, str], str]:
+    """Returns empty texts for fields that a query may lack, and the answer's.
 
     The target of a chain-of-thought prompt needs a rationale, but asking
     does not: a task without rationales can be asked to reason.
@@ -108,7 +142,8 @@ def _blank_fields(task: Task, format: Format) -> dict[str, str]:
         InputError: If a field is missing that the question itself needs, or
             the templates lack the format.
     """
-    if "answer" not in task.fields:
+    answer = next((name for name in _ANSWERS if name in task.fields), None)
+    if answer is None:
         raise InputError(
             f"{task.directory}: expected a field 'answer' to compare with, "
             f"found {', '.join(task.fields)}; import the task with one"
@@ -119,4 +154,4 @@ def _blank_fields(task: Task, format: Format) -> dict[str, str]:
     )
     if not templates or not asked <= set(task.fields):
         task.require(format)
-    return dict.fromkeys(task.family.fields, "")
+    return dict.fromkeys(task.family.fields, ""), answer

@@ -1,6 +1,7 @@
 """What benchmarks share: questions, finding files, drawing."""
 
 import dataclasses
+import json
 import random
 import re
 import string
@@ -29,6 +30,19 @@ class SourceQuestion:
         """The texts of the answer options; empty if there are none."""
         options = self.fields.get("options", "")
         return tuple(options.split("\n")) if options else ()
+
+
+def question_of(id: str, fields: Mapping[str, str]) -> SourceQuestion:
+    """Returns a question; a field `references` has all right answers.
+
+    They are a JSON list, as importers write it; without it `answer` is the
+    only one.
+    """
+    fields = dict(fields)
+    references = fields.pop("references", "")
+    if not references:
+        return SourceQuestion(id, fields)
+    return SourceQuestion(id, fields, tuple(json.loads(references)))
 
 
 def laid_out(fields: Mapping[str, str]) -> dict[str, str]:
