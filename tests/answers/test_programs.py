@@ -69,7 +69,7 @@ def test_attacks_end_as_abstentions(sandbox, code, says):
 
 
 def test_there_are_many_attacks():
-    assert len(ATTACKS) >= 40
+    assert len(ATTACKS) >= 200
     assert len({name for name, _, _ in ATTACKS}) == len(ATTACKS)
 
 
@@ -178,6 +178,7 @@ def test_a_fork_has_a_sandbox_of_its_own():
 
 def test_a_stopped_sandbox_is_given_up(monkeypatch):
     monkeypatch.setattr("keras_flan.answers.programs.sandbox._GRACE", 0.2)
+    monkeypatch.setattr("keras_flan.answers.programs.sandbox._CROWD", 1)
     with Sandbox(timeout=0.2) as sandbox:
         sandbox.run("print(1)")
         os.killpg(sandbox._process.pid, signal.SIGSTOP)
@@ -213,11 +214,54 @@ def test_where_the_answer_is_from():
     assert run_program(both).answer == "2"
 
 
+def test_ans_is_worth_more_than_what_is_printed_around_it():
+    solver = "def solver():\n  print('Step:', 3)\n  print(4)\n  return 5\n"
+    assert answer(solver + "ans = solver()") == "5"
+    assert answer("ans = 5\nprint('The answer is', ans)") == "5"
+    assert answer("ans = 5\nprint(f'${ans}.00')") == "5"
+    # A plain number that is printed last is meant.
+    assert answer("ans = 5\nprint(ans * 2)") == "10"
+    assert answer("print(4)\nans = 5") == "5"
+    assert answer(solver) == "5"
+    assert "ans is None" in run_program(solver + "ans = None").reason
+    assert answer("result = 4\nprint('so', 5)") == "so 5"
+    assert answer("def solution(x): return x\nanswer = 3") == "3"
+
+
+def test_one_value_in_brackets_is_that_value():
+    assert answer("ans = [36]") == "36"
+    assert answer("ans = {'x': (4,)}") == "4"
+    assert answer("ans = [1, 2]") == "[1, 2]"
+    assert answer("print([36])") == "[36]"
+
+
+def test_an_import_is_refused_when_it_is_used():
+    code = "import os, torch.nn as nn\nfrom pandas import *\nans = 3"
+    assert answer(code) == "3"
+    said = "not allowed: import of os"
+    assert run_program("import os\nx = 1\nos.sep").reason == f"{said} (line 3)"
+    # Nothing else came of the program: the import is why.
+    assert run_program("\nimport os\nx = 1").reason == f"{said} (line 2)"
+
+
+def test_what_the_published_systems_import_is_there():
+    """Their programs begin after the imports of the prompt."""
+    code = "x = Symbol('x', positive=True)\nans = solve_it(x**2 - 4, x)[x]"
+    assert answer(code) == "2"
+    assert answer("ans = math.ceil(2.5) + np.mean([1, 2])") == "4.5"
+    assert answer("ans = datetime(2020, 1, 31) + relativedelta(months=1)")
+
+
+def test_a_long_loop_may_print():
+    code = "for x in range(200):\n  for y in range(60):\n    print(x, y)"
+    assert answer(code) == "199 59"
+
+
 def test_errors_name_the_line():
     result = run_program("x = 1\ny = x / 0")
     assert result.reason == "ZeroDivisionError: division by zero (line 2)"
     assert "(line 2)" in run_program("x = 1\nx = = 1").reason
-    assert "(line 3)" in run_program("\n\nimport sympy").reason
+    assert "(line 3)" in run_program("\n\nimport os").reason
 
 
 @pytest.mark.parametrize(
@@ -329,16 +373,56 @@ def test_sets_have_the_same_order_in_every_process():
             "\n\n\nQ: more",
             "import math\ndef solution():\n    x = 1\n\n    return x",
         ),
+        ("def solver():\n    return 1\nans = solver()", ""),
+        ("So:\nx = 4\nans = x * 2\nThe answer is 8.", "x = 4\nans = x * 2"),
+        (
+            'import math\n\n# Question: how many?\ndef solver():\n    """Some'
+            '\nwords."""\n    return 4\n\nans = solver()',
+            "",
+        ),
+        ("x = 3\nfor i in range(2):\n    x += i\nprint(x)", ""),
+        ("a, b = 1, 2\nx[0] = f(\n    a\n)\nans: int = 4\nans = b", ""),
+        # A question of the model's own, and a program for it.
+        ("ans = 4\n\nQuestion: And then?\nans = 5", "ans = 4"),
+        ("ans = 4\n\n# Question: And then?\nans = 5", "ans = 4"),
+        ("```\nans = 4\n```\nQ: And then?\n```\nans = 5\n```", "ans = 4\n"),
+        ("ans = 4\nNo, I was wrong.\nans = 5", "ans = 5"),
         ("def other(): return 1", None),
         ("The answer is 9.", None),
-        ("", None),
+        ("For each of them: x = 3", None),
     ],
 )
 def test_programs_are_found_in_text(text, code):
     found = extract_program(text)
-    assert (found and found.code) == code
+    # An empty text stands for the whole one.
+    assert (found and found.code) == (text if code == "" else code)
     if found:
         assert text[found.start : found.end] == found.code
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "import a\n" * 111_000,
+        "from a import b\n\n" * 60_000,
+        "def solution\n" * 77_000,
+        "```\n" * 250_000,
+        "'" * 1_000_000,
+        "x = '" + "\\'" * 500_000,
+        'ans = """' + "\n" * 1_000_000,
+        "a," * 500_000 + " = 1",
+        "x = 1 \n \n" * 125_000,
+        "f(" * 500_000,
+        "ans = (" + "[" * 1_000_000,
+        "# Question" * 100_000,
+        " " * 1_000_000 + "ans = 1",
+    ],
+    ids=range(13),
+)
+def test_programs_are_found_in_linear_time(text):
+    begin = time.monotonic()
+    extract_program(text)
+    assert time.monotonic() - begin < 3
 
 
 def test_program_answers_vote():
@@ -373,6 +457,13 @@ def test_recorded_programs_are_scored():
         "gsm8k", [{**row, "answer_kind": "program"} for row in rows]
     )
     assert (metrics["accuracy"], metrics["unparsed"]) == (0.5, 1)
+
+
+def test_a_busy_machine_changes_no_answer():
+    """Twelve programs that need most of their time, at once."""
+    code = "ans = 0\nfor i in range(160_000): ans += i % 7"
+    results = run_programs([code] * 12, timeout=1.0, workers=12)
+    assert {result.answer for result in results} == {"479997"}
 
 
 def test_many_programs_keep_their_order():
@@ -413,7 +504,7 @@ def test_tora_programs_print_what_they_printed(realdata):
         # The model may say another number than its program printed: without
         # its sign, rounded, or corrected.
         seen["as stated"] += value == normalise_answer(row["pred"][0], "number")
-    assert seen["as recorded"] == 1304
-    assert seen["as stated"] == 1239
-    assert seen["not allowed: import of sympy"] == 13
-    assert len(rows) - seen["as recorded"] == 15
+    # All that ended with a value, also those with `sympy` in them.
+    assert seen["as recorded"] == 1316
+    assert seen["as stated"] == 1251
+    assert len(rows) - seen["as recorded"] == 3

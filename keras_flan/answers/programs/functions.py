@@ -1,130 +1,99 @@
-"""The functions of a program, and where their variables live.
+"""The functions of a program, and how their arguments are bound.
 
 This module runs in the sandbox: it imports the standard library alone.
 """
 
 import ast
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeAlias
 
-Defined: TypeAlias = ast.FunctionDef | ast.Lambda
+from language import Refused  # type: ignore[import-not-found]
+from scopes import Defined, Frame  # type: ignore[import-not-found]
+
+Invoke: TypeAlias = Callable[["Function", Sequence[Any], dict[str, Any]], Any]
 
 
-class Scope:
-    """The variables of a function, a comprehension or the module."""
+class Signature:
+    """The arguments of a function, as its text has them."""
 
-    __slots__ = ("elsewhere", "names", "own", "parent")
+    __slots__ = ("extra", "named", "positional", "rest", "unnamed")
 
-    def __init__(
-        self, parent: "Scope | None" = None, own: frozenset[str] = frozenset()
-    ):
-        self.names: dict[str, Any] = {}
-        self.parent = parent
-        # Names that are assigned in the function's body, and thus its own
-        # from its first line on.
-        self.own = own
-        # By `global` and `nonlocal`.
-        self.elsewhere: dict[str, Scope] = {}
-
-    def find(self, name: str) -> "Scope | None":
-        """Returns the scope that has a variable, or None."""
-        scope: Scope | None = self
-        while scope is not None:
-            if name in scope.elsewhere:
-                scope = scope.elsewhere[name]
-            if name in scope.names:
-                return scope
-            if name in scope.own:
-                raise UnboundLocalError(f"{name} has no value yet")
-            scope = scope.parent
-        return None
-
-    def assign(self, name: str, value: Any) -> None:
-        self.elsewhere.get(name, self).names[name] = value
+    def __init__(self, node: Defined):
+        arguments = node.args
+        self.unnamed = [a.arg for a in arguments.posonlyargs]
+        self.positional = [*self.unnamed, *(a.arg for a in arguments.args)]
+        self.named = [a.arg for a in arguments.kwonlyargs]
+        self.rest = arguments.vararg and arguments.vararg.arg
+        self.extra = arguments.kwarg and arguments.kwarg.arg
 
 
 class Function:
     """A function or lambda of the program."""
 
-    __slots__ = ("defaults", "interpreter", "node", "own", "scope")
+    __slots__ = ("body", "defaults", "frame", "invoke", "signature")
 
-    def __init__(self, interpreter: Any, node: Defined, scope: Scope):
-        self.interpreter = interpreter
-        self.node = node
-        self.scope = scope
-        self.defaults = {
-            argument.arg: interpreter.evaluate(default, scope)
-            for argument, default in _defaults(node.args)
-        }
-        self.own = frozenset(_assigned(node))
+    def __init__(
+        self,
+        signature: Signature,
+        body: Callable[[Frame], Any],
+        frame: Frame,
+        defaults: dict[str, Any],
+        invoke: Invoke,
+    ):
+        self.signature = signature
+        self.body = body
+        self.frame = frame  # where it was defined
+        self.defaults = defaults
+        self.invoke = invoke
 
     def __call__(self, *values: Any, **named: Any) -> Any:
-        return self.interpreter.call(self, values, named)
+        return self.invoke(self, values, named)
+
+    def __repr__(self) -> str:
+        # Its text would hold an address, which changes from run to run.
+        raise Refused("not allowed: a function as text")
 
 
-def _assigned(function: Defined) -> Iterator[str]:
-    """Yields the names that a function's body assigns."""
-    if isinstance(function, ast.Lambda):
-        return
-    elsewhere: set[str] = set()
-    found: list[str] = []
-    nodes: list[ast.AST] = list(function.body)
-    while nodes:
-        node = nodes.pop()
-        if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
-            found.append(node.id)
-        elif isinstance(node, (ast.Global, ast.Nonlocal)):
-            elsewhere.update(node.names)
-        elif isinstance(node, (ast.Import, ast.ImportFrom)):
-            found += [alias.asname or alias.name for alias in node.names]
-        elif isinstance(node, ast.FunctionDef):
-            found.append(node.name)
-        # What these assign is theirs.
-        if not isinstance(
-            node,
-            (ast.FunctionDef, ast.Lambda, ast.ListComp, ast.SetComp,
-             ast.DictComp, ast.GeneratorExp),
-        ):  # fmt: skip
-            nodes.extend(ast.iter_child_nodes(node))
-    yield from (name for name in found if name not in elsewhere)
-
-
-def _defaults(arguments: ast.arguments) -> Iterator[tuple[ast.arg, ast.expr]]:
-    """Yields the arguments that have a default, with its expression."""
+def defaults(arguments: ast.arguments) -> list[tuple[str, ast.expr]]:
+    """Returns the arguments that have a default, with its expression."""
     positional = [*arguments.posonlyargs, *arguments.args]
     first = len(positional) - len(arguments.defaults)
-    yield from zip(positional[first:], arguments.defaults, strict=True)
-    pairs = zip(arguments.kwonlyargs, arguments.kw_defaults, strict=True)
-    yield from ((name, value) for name, value in pairs if value is not None)
+    pairs = [
+        *zip(positional[first:], arguments.defaults, strict=True),
+        *zip(arguments.kwonlyargs, arguments.kw_defaults, strict=True),
+    ]
+    return [(name.arg, value) for name, value in pairs if value is not None]
 
 
 def bind(
     function: Function,
     values: Sequence[Any],
-    named: Mapping[str, Any],
+    given: Mapping[str, Any],
     names: dict[str, Any],
 ) -> None:
     """Puts the arguments of a call into `names`."""
-    arguments = function.node.args
-    positional = [a.arg for a in (*arguments.posonlyargs, *arguments.args)]
-    only_named = [a.arg for a in arguments.kwonlyargs]
-    if len(values) > len(positional) and not arguments.vararg:
+    signature = function.signature
+    positional = signature.positional
+    if len(values) > len(positional) and not signature.rest:
         raise TypeError(f"takes {len(positional)} arguments")
-    names.update(function.defaults)
-    given = dict(zip(positional, values, strict=False))
+    names.update(zip(positional, values, strict=False))
     extra: dict[str, Any] = {}
-    for name, value in named.items():
-        if name in given:
+    for name, value in given.items():
+        known = name in positional or name in signature.named
+        if not known or name in signature.unnamed:
+            extra[name] = value
+        elif name in names:
             raise TypeError(f"two values for the argument {name}")
-        known = name in positional or name in only_named
-        (given if known else extra)[name] = value
-    if extra and not arguments.kwarg:
+        else:
+            names[name] = value
+    if extra and not signature.extra:
         raise TypeError(f"unknown argument {next(iter(extra))}")
-    names.update(given)
-    for name in (*positional, *only_named):
+    for name in (*positional, *signature.named):
         if name not in names:
-            raise TypeError(f"the argument {name} is missing")
-    if arguments.vararg:
-        names[arguments.vararg.arg] = tuple(values[len(positional) :])
-    if arguments.kwarg:
-        names[arguments.kwarg.arg] = extra
+            if name not in function.defaults:
+                raise TypeError(f"the argument {name} is missing")
+            names[name] = function.defaults[name]
+    if signature.rest:
+        names[signature.rest] = tuple(values[len(positional) :])
+    if signature.extra:
+        names[signature.extra] = extra

@@ -19,6 +19,8 @@ import select
 import signal
 import sys
 import time
+import unicodedata  # noqa: F401
+import warnings
 from typing import Any
 
 from interpreter import Interpreter  # type: ignore[import-not-found]
@@ -28,6 +30,8 @@ _NOBODY = 65_534
 _CLONE_NEWUSER, _CLONE_NEWNET = 0x10000000, 0x40000000
 # A printed answer of 65,536 characters, escaped as JSON.
 _MAX_REPLY = 1_000_000
+_STACK = 64 * 2**20
+_OVER = (signal.SIGPROF, signal.SIGXCPU)
 
 
 def leave_network() -> None:
@@ -50,7 +54,7 @@ def confine(timeout: float, memory: int) -> None:
         os.setgroups([])
         os.setgid(_NOBODY)
         os.setuid(_NOBODY)
-    seconds = math.ceil(timeout)
+    seconds = math.ceil(timeout) + 1
     for limit, value in (
         (resource.RLIMIT_CPU, seconds),
         (resource.RLIMIT_AS, memory),
@@ -81,29 +85,31 @@ def interpret(code: str) -> dict[str, str | None]:
     except RecursionError:
         reason = "nested too deeply"
     except Exception as error:
-        reason = " ".join(f"{type(error).__name__}: {error}".split())[:200]
+        reason = f"{type(error).__name__}: {error}"
+    # On one line, and without halves of characters.
+    reason = " ".join(reason.encode("utf-8", "replace").decode().split())[:300]
     if line:
         reason += f" (line {line})"
     return {"answer": None, "reason": reason}
 
 
 def serve(request: dict[str, Any]) -> dict[str, Any]:
-    """Runs a program in a child; kills it when its time is over."""
+    """Runs a program in a child, which ends when its time is over."""
     reader, writer = os.pipe()
     child = os.fork()
     if child == 0:
         _child(request, writer)
     os.close(writer)
-    data, late = _read(reader, time.monotonic() + request["timeout"])
+    data, late = _read(reader, time.monotonic() + request["patience"])
     os.close(reader)
     os.kill(child, signal.SIGKILL)
     _, status = os.waitpid(child, 0)
-    if late:
+    number = os.WTERMSIG(status) if os.WIFSIGNALED(status) else 0
+    if late or number in _OVER:
         return {"answer": None, "reason": f"over {request['timeout']:g} s"}
     try:
         return json.loads(data)
     except ValueError:
-        number = os.WTERMSIG(status) if os.WIFSIGNALED(status) else 0
         return {"answer": None, "reason": f"it crashed (signal {number})"}
 
 
@@ -113,6 +119,9 @@ def _child(request: dict[str, Any], writer: int) -> None:
         # Nothing of the parent's is left open.
         os.closerange(0, writer)
         confine(request["timeout"], request["memory"])
+        # Of the processor, not of the clock: a program has the same time on
+        # a machine that is busy. The signal's default is to end the process.
+        signal.setitimer(signal.ITIMER_PROF, request["timeout"])
         reply = json.dumps(interpret(request["code"])).encode()
         while reply:
             reply = reply[os.write(writer, reply) :]
@@ -137,7 +146,11 @@ def _read(reader: int, deadline: float) -> tuple[bytes, bool]:
 def main() -> None:
     """Answers requests until the input ends."""
     sys.path.clear()
-    sys.setrecursionlimit(20_000)
+    warnings.simplefilter("ignore")
+    sys.setrecursionlimit(40_000)
+    _, most = resource.getrlimit(resource.RLIMIT_STACK)
+    if most == resource.RLIM_INFINITY or most >= _STACK:
+        resource.setrlimit(resource.RLIMIT_STACK, (_STACK, most))
     leave_network()
     gc.freeze()  # children share these pages
     for line in sys.stdin.buffer:
