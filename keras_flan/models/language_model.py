@@ -1,6 +1,7 @@
 """What all models here share: hidden states, logits, and how to go on."""
 
 import contextlib
+import math
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -55,9 +56,29 @@ class LanguageModel(keras.Model):
     kernels: ClassVar[tuple[str, ...]] = ()
     attention: str = "auto"
     backbone: Any
-    vocabulary: Any
     _projects = True
     _parts: Parts | None = None
+
+    @property
+    def vocabulary(self) -> Any:
+        """The vocabulary, or `None`.
+
+        Raises:
+            InputError: When it is set, if it has more tokens than the
+                embedding has rows.
+        """
+        return getattr(self, "_vocabulary", None)
+
+    @vocabulary.setter
+    def vocabulary(self, vocabulary: Any) -> None:
+        rows = getattr(self.backbone, "vocabulary_size", math.inf)
+        if (size := getattr(vocabulary, "size", 0)) > rows:
+            raise InputError(
+                f"{type(self).__name__}: the vocabulary has {size:,} tokens, "
+                f"but the embedding {rows:,} rows; give the model's own "
+                "vocabulary, or a model with as many rows"
+            )
+        self._vocabulary = vocabulary
 
     @property
     def decoding(self) -> Decoding:

@@ -135,7 +135,7 @@ class StepLog(StepCallback):
 
     ```python
     log = StepLog(every=20)
-    model.fit(dataset, callbacks=[log], verbose=0)
+    model.fit(dataset, steps_per_epoch=1000, callbacks=[log], verbose=0)
     plt.plot(log.steps, log.loss)
     ```
     """

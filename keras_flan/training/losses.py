@@ -53,6 +53,8 @@ class TokenCrossentropy(keras.losses.Loss):
         name: str = "token_crossentropy",
         **kwargs: Any,
     ):
+        # Not Keras's default dtype, in which Keras would round token ids.
+        kwargs = {"dtype": "float32", **kwargs}
         super().__init__(name=name, reduction=reduction, **kwargs)
         self.z_loss = z_loss
         self.chunk = chunk

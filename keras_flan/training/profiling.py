@@ -47,7 +47,8 @@ class Profile(StepCallback):
     Example:
 
     ```python
-    model.fit(dataset, callbacks=[Profile("run/profile", (100, 110))])
+    profile = Profile("run/profile", (100, 110))
+    model.fit(dataset, steps_per_epoch=1000, callbacks=[profile])
     ```
     """
 

@@ -10,7 +10,7 @@ from keras_flan.errors import InputError
 from keras_flan.models import T5, DecoderOnly
 from keras_flan.models.language_model import LanguageModel
 from keras_flan.training import TokenCrossentropy
-from tests.conftest import make_t5
+from tests.conftest import LetterVocabulary, make_t5
 from tests.models.decoders import make_hub
 
 LENGTH = 11
@@ -127,3 +127,12 @@ def test_metrics_that_need_logits_are_refused():
     model = make("bigram")
     with pytest.raises(InputError, match="keeps no logits"):
         model.compile("sgd", TokenCrossentropy(chunk=4), metrics=["accuracy"])
+
+
+def test_a_vocabulary_has_no_more_tokens_than_the_embedding_has_rows(tiny_t5):
+    class Larger(LetterVocabulary):
+        size = 1000
+
+    with pytest.raises(InputError, match="1,000 tokens, but the embedding 64"):
+        tiny_t5.vocabulary = Larger()
+    assert isinstance(tiny_t5.vocabulary, LetterVocabulary)

@@ -35,3 +35,14 @@ def test_config_round_trip():
         keras.losses.serialize(TokenCrossentropy(z_loss=0.5))
     )
     assert loss.z_loss == 0.5
+
+
+def test_token_ids_are_not_rounded():
+    keras.config.set_floatx("bfloat16")
+    try:
+        loss = TokenCrossentropy()
+    finally:
+        keras.config.set_floatx("float32")
+    logits = np.zeros((1, 1, 1000), "float32")
+    logits[..., 777] = 50.0  # In bfloat16 this is 776.
+    assert float(loss(np.array([[777]]), logits)) < 1e-3

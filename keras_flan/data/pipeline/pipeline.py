@@ -143,7 +143,12 @@ class Pipeline:
         for stage in self._stages[number + 1 :]:
             batches = batches.concatenate(stage.batches())
         prefetch = self.settings.prefetch
-        return batches.prefetch(prefetch).with_options(options)
+        batches = batches.prefetch(prefetch).with_options(options)
+        if self.settings.repeat:
+            batches = batches.apply(
+                data.experimental.assert_cardinality(data.INFINITE_CARDINALITY)
+            )
+        return batches
 
     def position(self, batches: int) -> Position:
         """Returns where the latest dataset is, `batches` after its start."""

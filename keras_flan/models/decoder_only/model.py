@@ -90,7 +90,8 @@ class DecoderOnly(LanguageModel):
         optimizer=keras_flan.training.Adafactor(1e-3),
         loss=keras_flan.training.TokenCrossentropy(),
     )
-    model.fit(build_dataset(mixture, vocabulary, decoder_only=True, ...))
+    dataset = build_dataset(mixture, vocabulary, decoder_only=True, ...)
+    model.fit(dataset, steps_per_epoch=1000)
     hub.save_to_preset("./tuned")  # the weights are keras-hub's
     ```
 

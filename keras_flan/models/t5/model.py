@@ -95,7 +95,7 @@ class T5(LanguageModel):
         optimizer=keras_flan.training.Adafactor(1e-2),
         loss=keras_flan.training.TokenCrossentropy(),
     )
-    model.fit(dataset)
+    model.fit(dataset, steps_per_epoch=1000)
     ```
 
     Reference: [Raffel et al., 2020](https://arxiv.org/abs/1910.10683); the
