@@ -7,6 +7,7 @@ import pytest
 
 from keras_flan.errors import InputError
 from keras_flan.models import DecoderOnly
+from keras_flan.models.decoder_only.rotary import rotate
 from keras_flan.training import TokenCrossentropy
 from tests.models.decoders import (
     LENGTHS,
@@ -89,6 +90,21 @@ def test_positions_may_run_on_or_restart(family):
     real = row["segment_ids"] > 0
     np.testing.assert_allclose(
         again[real], forward(model, row)[real], rtol=1e-4, atol=1e-5
+    )
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_heads_are_turned_as_by_keras_hub(dtype):
+    """To the bit, for any frequencies."""
+    layer = keras_hub.layers.RotaryEmbedding(
+        rope_type="yarn", scaling_factor=4.0, dtype=dtype
+    )
+    x = keras.random.normal((2, 5, 3, 8), dtype=dtype, seed=1)
+    places = np.array([[0, 1, 2, 0, 1], [0, 1, 2, 3, 4]])
+    turned = rotate(layer, x, places)
+    assert keras.backend.standardize_dtype(turned.dtype) == dtype
+    np.testing.assert_array_equal(
+        numpy(turned), numpy(layer(x, positions=places))
     )
 
 

@@ -13,6 +13,7 @@ from keras import ops
 
 from keras_flan.errors import InputError
 from keras_flan.models.activation_layouts import constrain
+from keras_flan.models.decoder_only.rotary import rotate
 from keras_flan.models.remat import Remat, rematerialise
 from keras_flan.tensors import Tensor
 
@@ -138,10 +139,10 @@ class Llama(Family):
         if hasattr(heads, "_query_dense_layer_norm"):  # Qwen 3
             query = heads._query_dense_layer_norm(query)
             key = heads._key_dense_layer_norm(key)
-        rotate = heads.rotary_embedding_layer
+        rotary = heads.rotary_embedding_layer
         attended, out = how.attention(
-            rotate(constrain(query, "queries"), positions=how.positions),
-            rotate(key, positions=how.positions),
+            rotate(rotary, constrain(query, "queries"), how.positions),
+            rotate(rotary, key, how.positions),
             heads._value_dense(normed),
             cache,
             scale=heads._inv_norm_factor,
@@ -173,12 +174,12 @@ class Gemma(Family):
         heads = layer.attention
         normed = constrain(layer.pre_attention_norm(x), "block_input")
 
-        def rotate(inputs: Tensor) -> Tensor:
-            return heads._apply_rope(inputs, 0, positions=how.positions)
-
+        # keras-hub then puts the widths in another order, for queries and
+        # keys alike, which changes no score.
+        rotary, query = heads.rope_layer, heads.query_dense(normed)
         attended, out = how.attention(
-            rotate(constrain(heads.query_dense(normed), "queries")),
-            rotate(heads.key_dense(normed)),
+            rotate(rotary, constrain(query, "queries"), how.positions),
+            rotate(rotary, heads.key_dense(normed), how.positions),
             heads.value_dense(normed),
             cache,
             scale=heads.head_dim**-0.5,

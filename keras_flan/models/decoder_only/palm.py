@@ -9,6 +9,7 @@ from keras_flan.errors import InputError
 from keras_flan.models.activation_layouts import constrain
 from keras_flan.models.attention import attend, block_causal
 from keras_flan.models.decoder_only.families import Pass
+from keras_flan.models.decoder_only.rotary import rotate
 from keras_flan.models.dropout import seed_generator
 from keras_flan.models.remat import Remat, check_remat, rematerialise
 from keras_flan.models.sizes import palm_sizes
@@ -281,9 +282,8 @@ class PaLMDecoder(keras.layers.Layer):
         def project(inputs: Tensor, name: str) -> Tensor:
             return self.kernels[name].project(inputs, weights[name])
 
-        def rotate(inputs: Tensor) -> Tensor:
-            rotated = self.rotary_embedding(inputs, positions=how.positions)
-            return ops.cast(rotated, x.dtype)
+        def turn(inputs: Tensor) -> Tensor:
+            return rotate(self.rotary_embedding, inputs, how.positions)
 
         # Norms work on a part of the sequence, products on all of it and a
         # part of the kernel, attention on a part of the queries: so any
@@ -293,12 +293,12 @@ class PaLMDecoder(keras.layers.Layer):
         query = constrain(project(normed, "query"), "heads", "head")
         # A kernel takes whole rows.
         split = ("queries", "one_key_queries")[not how.by_heads :]
-        query = rotate(constrain(query, *split))
+        query = turn(constrain(query, *split))
         key = constrain(project(normed, "key"), "block_input")
         value = constrain(project(normed, "value"), "block_input")
         attended, out = how.attention(
             query,
-            rotate(key[:, :, None]),
+            turn(key[:, :, None]),
             value[:, :, None],
             cache,
             scale=self.head_dim**-0.5,
