@@ -85,9 +85,9 @@ SECONDS = 900
 HOST_BYTES = 8 * GIB
 
 
-def compiled(made):
+def compiled(made, count=False):
     """Returns what the compiler says of a plan, and the plan."""
-    said = compile_job(made.job)
+    said = compile_job(made.job, count=count)
     values = JobPlan(**{**vars(made), "compiler": said}).as_dict()
     kept = (
         "fits", "bytes_per_device", "seconds", "cpu_seconds", "host_bytes",
@@ -118,10 +118,10 @@ def measure(name, part, before):
     preset = name.partition("_on_")[0]
     if part == "train":
         others = {k: before[k] for k in PARTS[1:] if k in before}
-        return compiled(plan(preset, *JOBS[name])) | others
+        return compiled(plan(preset, *JOBS[name]), count=True) | others
     if part == "einsum":
-        form = {"attention": part}
-        return {**before, part: compiled(plan(preset, *JOBS[name], model=form))}
+        made = plan(preset, *JOBS[name], model={"attention": part})
+        return {**before, part: compiled(made, count=True)}
     if part == "decode":
         rows = {"batch_size": PROMPTS}
         made = plan(preset, *JOBS[name], side="decode", data=rows)

@@ -93,7 +93,12 @@ class PlannedJob(JobConfig):
 
     @property
     def rows(self) -> int:
-        """Rows on a device at a time; the most, if they can't be divided."""
+        """Rows on a device at a time; the most, if they can't be divided.
+
+        Prompts that can't be divided are all on every device.
+        """
+        if self.side == "decode" and not self.divides:
+            return self.data.batch_size
         parts = self.axes.size("batch")
         if self.side == "train":
             parts *= self.optimizer.accumulate

@@ -340,6 +340,12 @@ def test_decoding_is_planned_too():
     assert made["bytes_per_device"]["gradients"] == 0
     assert made["prefill_seconds"] > 0
     assert made["bound"] in ("memory", "network", "compute")
+    # Prompts that the devices can't divide are on each of them.
+    few = plan(
+        "flan_palm_8b", "v4:2x2x1", "batch=4", side="decode",
+        data={"batch_size": 2},
+    )  # fmt: skip
+    assert few.memory.cache == 2 * (2048 + 8 * 512) * 32 * 1024
 
 
 def test_suggestions_fit_and_the_cheapest_is_first():
