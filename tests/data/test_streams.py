@@ -2,6 +2,7 @@
 
 import dataclasses
 import itertools
+import shutil
 from collections import Counter
 
 import numpy as np
@@ -56,10 +57,13 @@ def few_open_files():
 
 
 def test_more_tasks_than_files_may_be_open(tmp_path, few_open_files):
-    write = [tmp_path / f"t{i}" for i in range(130)]
+    first = make_task(tmp_path / "t", 9, shards=2)
+    folders = [tmp_path / f"t{i}" for i in range(130)]
+    for folder in folders:
+        shutil.copytree(first.directory, folder)
     tasks = [
-        dataclasses.replace(make_task(folder, 9, shards=2), name=folder.name)
-        for folder in write
+        dataclasses.replace(first, directory=folder, name=folder.name)
+        for folder in folders
     ]
     task_ids, positions = draw(tasks, 1, chunk=2000)
     assert len(set(task_ids)) == 130

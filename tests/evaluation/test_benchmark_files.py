@@ -92,6 +92,15 @@ def test_files_may_begin_with_a_mark(encoding, tmp_path):
     assert [row.target for row in read_predictions(recorded)] == ["9", "9"]
 
 
+def test_a_file_called_after_its_split_is_of_its_folders_task(tmp_path):
+    path = tmp_path / "astronomy" / "test.csv"
+    path.parent.mkdir()
+    path.write_text("Where?,a,b,c,d,B\n")
+    assert load_benchmark("mmlu", path).tasks == ["astronomy"]
+    [item] = load_benchmark("mmlu", path).items()
+    assert item.task == "astronomy"
+
+
 def test_a_test_file_without_answers_is_said_to_be_one(tmp_path):
     choices = [{"label": "A", "text": "red"}, {"label": "B", "text": "blue"}]
     row = {"id": "1", "question": {"stem": "Sky?", "choices": choices}}

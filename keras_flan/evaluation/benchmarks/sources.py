@@ -8,6 +8,7 @@ import string
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
+from keras_flan.data.importers.base import SPLITS, folder_name
 from keras_flan.errors import InputError
 
 
@@ -116,7 +117,10 @@ def find_tasks(
         if any("{task}" not in pattern for pattern in patterns):
             return None, data
         stem = re.sub(r"(_(test|val|dev))?(\.\w+)+$", "", data.name)
-        return [(stem, data)], data
+        # A file that is called after its split is of its folder's task.
+        return [
+            (folder_name(data, stem) if stem in SPLITS else stem, data)
+        ], data
     for split in splits:
         for pattern in patterns:
             path = pattern.replace("{split}", split)
