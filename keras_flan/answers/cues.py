@@ -27,6 +27,8 @@ _NEXT_QUESTION = re.compile(
     """,
     re.VERBOSE,
 )
+# Who announces more answers than these announces none.
+_MOST_CUES = 100
 # A line that short, with nothing announced in it, is an answer.
 _BARE = 40
 
@@ -158,9 +160,9 @@ def cut_at_stop(text: str, stop: Sequence[str]) -> str:
 
 
 def segments(text: str) -> Iterator[Segment]:
-    """Yields what follows each answer cue, the last cue first."""
+    """Yields what follows each of the last cues, the last one first."""
     end = len(text)
-    for cue in reversed(list(_CUE.finditer(text))):
+    for cue in reversed(list(_CUE.finditer(text))[-_MOST_CUES:]):
         kind, words = cue.lastgroup or "", cue[0].lower()
         language = next(
             (name for word, name in _LANGUAGES.items() if word in words), None

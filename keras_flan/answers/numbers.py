@@ -185,6 +185,8 @@ def _concluded(text: str, found: list[Numeral], part: Segment) -> Look | None:
     last = _last_sentence(text, found, part.start, part.end)
     if not last:
         return _none(found[0])
+    if "=" not in text:
+        return _of_sentence(text, last, {}, part.end)
     before = list(numerals(text, 0, part.end, part.language))
     return _of_sentence(text, last, _results(text, before), part.end)
 

@@ -195,8 +195,7 @@ def _in_segment(text: str, part: Segment, asked: _Asked) -> Look | None:
     first = lead.end() if lead else start
     if asked.texts and (found := asked.texts.at_start(text, first, end)):
         return found
-    sentence = part.cue == "label" or asked.names is None
-    letter = _letter_at(text, first, end, sentence)
+    letter = _letter_at(text, first, end, part.cue == "label")
     for match in (letter, *_MARKED.finditer(text, start, end)):
         if match is None:
             continue

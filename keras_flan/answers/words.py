@@ -5,7 +5,7 @@ import re
 from collections.abc import Mapping
 
 from keras_flan.answers.cues import Found, Piece, last_group, segments
-from keras_flan.answers.texts import folded
+from keras_flan.answers.texts import folded, plain
 
 _YES_NO = {"yes": "yes", "no": "no", "true": "yes", "false": "no"}
 _VALIDITY = {"valid": "valid", "invalid": "invalid"}
@@ -27,15 +27,57 @@ _SPELLED = re.compile(
     re.VERBOSE | re.MULTILINE,
 )
 _SENTENCE = re.compile(r"(?:^|(?<=[.!?]\s))[\s\"'“*(]{0,10}", re.MULTILINE)
+_WHOLE_SENTENCE = re.compile(r"[^\s.!?][^\n.!?]{0,1000}")
+_CONCLUSION = re.compile(r"(?:Therefore|Thus|Hence|So|In conclusion)\b")
+_STATES = re.compile(
+    r"\b(?:is|are|was|were|can|could|cannot|would|will|do|does|did|has|have|had"
+    r"|should|may|might|must)\b|n't\b",
+    re.IGNORECASE,
+)
+_DENIES = re.compile(
+    r"\b(?:not|no|never|cannot|unlikely|impossible|neither|none)\b|n't\b",
+    re.IGNORECASE,
+)
+_UNSURE = re.compile(
+    r"\b(?:unclear|unknown|unsure|uncertain|insufficient|depends?|difficult"
+    r"|hard\sto|not\s(?:enough|sufficient|clear|known)|don't\sknow"
+    r"|(?:cannot|not|impossible|can't)\s(?:\w{1,12}\s){0,2}"
+    r"(?:determined?|answer(?:ed)?|know[n]?|say|said|tell|told))\b",
+    re.IGNORECASE,
+)
 # Longer lines are cut before rules that look at the closing line only.
 _CLOSING = 300
 _EDGES = " \t\r\n\"'“”‘’`*_"
+_BULLET = re.compile(r"(?:^|\n)[ ]{0,8}(?:[-*•]|\d{1,3}[.)])[ ]")
+_BULLETS = re.compile(rf"\s*?(?:{_BULLET.pattern}[^\n]{{1,200}}){{1,100}}")
 _BRACKETS = re.compile(r"[\[\](){}<>][\[\](){}<>\s]*")
 
 
 def find_yes_no(text: str) -> Found | None:
-    """Returns (yes or no, start, end, rule); true and false count too."""
-    return _find_word(text, _YES_NO_WORD, _YES_NO)
+    """Returns (yes or no, start, end, rule); true and false count too.
+
+    Without such a word, a conclusion answers by what it states or denies:
+    `Answer: Pigs cannot fly.` A conclusion is the only sentence behind a
+    label, or one that begins with "Therefore" and the like; what is unsure,
+    or states no fact, is none.
+    """
+    return _find_word(text, _YES_NO_WORD, _YES_NO) or _stated(text)
+
+
+def _stated(text: str) -> Found | None:
+    parts = list(segments(text))
+    if parts and parts[0].cue != "label":
+        return None
+    start, end = parts[0][2:4] if parts else (_closing(text), len(text))
+    sentences = list(_WHOLE_SENTENCE.finditer(text, start, end))
+    concluding = [s for s in sentences if _CONCLUSION.match(s[0])]
+    if not concluding and not (parts and len(sentences) == 1):
+        return None
+    said = (concluding or sentences)[-1]
+    if _UNSURE.search(said[0]) or not _STATES.search(said[0]):
+        return None
+    value = "no" if _DENIES.search(said[0]) else "yes"
+    return value, *said.span(), "statement"
 
 
 def find_coin(text: str) -> Found | None:
@@ -88,7 +130,14 @@ def find_text(text: str) -> Found | None:
 
 
 def find_list(text: str) -> Found | None:
-    """Returns (items joined by blanks, start, end, rule)."""
+    """Returns (items joined by blanks, start, end, rule).
+
+    They stand in the line after the last cue, or below it behind bullets.
+    """
+    for cue, _, start, end, _ in segments(text):
+        if items := _BULLETS.match(text, start, end):
+            return normalise_list(items[0]), *_trim(items), cue
+        break
     found = _answer_line(text)
     return found and (normalise_list(found[0]), *found[1:])
 
@@ -133,9 +182,20 @@ def normalise_text(value: str) -> str | None:
 
 
 def normalise_list(value: str) -> str | None:
-    """Returns the items joined by blanks, without commas and quotes."""
-    items = re.split(r"[\s,;]+", value.strip(_EDGES + ".[](),;"))
-    return " ".join(item.strip(_EDGES) for item in items).casefold() or None
+    """Returns the items joined by blanks, without commas, bullets and quotes.
+
+    Example:
+        >>> normalise_list("ant, 'bee' and cat"), normalise_list("ant bee cat")
+        ('ant bee cat', 'ant bee cat')
+    """
+    value = folded(_BULLET.sub(", ", plain(value)))
+    items = [item.strip(_EDGES) for item in re.split("[,;]", value)]
+    if len(items := [item for item in items if item]) > 1:
+        *items, last = items
+        last = last.removeprefix("and ").replace(" and ", " ")
+        items.append(last)
+    words = re.split(r"\s+", " ".join(items).strip(_EDGES + ".[](),;"))
+    return " ".join(word.strip(_EDGES + ",") for word in words) or None
 
 
 def normalise_brackets(value: str) -> str | None:

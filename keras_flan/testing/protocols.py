@@ -3,6 +3,7 @@
 import os
 from collections.abc import Mapping, Sequence
 
+from keras_flan.errors import InputError
 from keras_flan.evaluation.benchmarks.base import Item
 from keras_flan.evaluation.benchmarks.files import load_benchmark
 from keras_flan.evaluation.benchmarks.protocols import (
@@ -72,7 +73,10 @@ def _check_reading(place: str, protocol: PromptProtocol, item: Item) -> None:
         if item.answer_kind == "whole"
         else (f"The answer is {item.target}.")
     )
-    right, silent = judge(protocol, [_row(item, told), _row(item, "")])
+    try:
+        right, silent = judge(protocol, [_row(item, told), _row(item, "")])
+    except InputError as error:
+        raise AssertionError(f"{place}: {item.id}: {error}") from None
     assert right.correct, f"{place}: {item.id}: {told!r} is read as wrong"
     assert not silent.correct, f"{place}: {item.id}: no output is right"
 

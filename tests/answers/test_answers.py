@@ -183,7 +183,33 @@ _PIECES = [
     *["yes", "no", "True", "valid", "NaN", "inf", "1e9", "1e99", "1️⃣"],
     *["the answer is ", "Answer:", "A:", "Q:", "####", "\\boxed{", "ans ="],
     *["\\frac{1}{", "答案是", "heads up", "a coin is ", "(A) or ", "not "],
-    *["\ud800", "option A", " is "],
+    *[
+        "\ud800",
+        "option A",
+        " is ",
+        "one ",
+        "hundred and ",
+        "twenty-",
+        "minus ",
+    ],
+    *[
+        " = 5 + ",
+        "{,}000",
+        "\\frac",
+        "May 5, ",
+        "12:30",
+        "1. ",
+        "- x\n",
+        " or b",
+    ],
+    *[
+        "Input: ",
+        "[Question]",
+        "Therefore, ",
+        "（Ａ）",
+        "is not correct ",
+        "I ",
+    ],
 ]
 
 

@@ -149,7 +149,7 @@ def test_another_protocol_is_named(quiz, changed, message):
 
 def test_a_protocol_that_cannot_read_its_answers_is_named(quiz):
     quiz.write_text(yaml.safe_dump({**PROTOCOL, "extractor": "yes_no"}))
-    with pytest.raises(AssertionError, match="is read as wrong"):
+    with pytest.raises(AssertionError, match="of the kind 'yes_no'"):
         check_protocol(quiz, quiz.parent)
 
 
