@@ -7,7 +7,7 @@ from keras_flan.errors import InputError
 from keras_flan.schema import Strict, parse_yaml, read_yaml, validate
 
 
-class Colour(str, enum.Enum):
+class Colour(enum.StrEnum):
     red = "red"
     blue = "blue"
 

@@ -18,13 +18,13 @@ from keras_flan.storage import local_path
 app = typer.Typer()
 
 
-class Library(str, enum.Enum):
+class Library(enum.StrEnum):
     """Another library, whose model files are converted."""
 
     huggingface = "huggingface"
 
 
-class Dtype(str, enum.Enum):
+class Dtype(enum.StrEnum):
     """The dtype of a model's weights."""
 
     float32 = "float32"

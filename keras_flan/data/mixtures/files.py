@@ -64,7 +64,7 @@ from keras_flan.storage import as_path
 LIBRARY = Path(__file__).parent / "mixture_library"
 
 
-class Missing(str, enum.Enum):
+class Missing(enum.StrEnum):
     """What to do about tasks without records."""
 
     error = "error"

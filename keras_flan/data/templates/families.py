@@ -9,7 +9,7 @@ from keras_flan.data.templates.options import DERIVED_FIELDS
 from keras_flan.data.templates.template import Field, Literal, Template
 
 
-class Format(str, enum.Enum):
+class Format(enum.StrEnum):
     """The ways of asking.
 
     The first four are those of the Flan 2022 paper (section 2.1). The others

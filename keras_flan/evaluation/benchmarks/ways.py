@@ -9,7 +9,7 @@ from keras_flan.errors import InputError, did_you_mean
 MODES = {"direct": "direct", "cot": "CoT", "rank": "ranking"}
 
 
-class Way(str, enum.Enum):
+class Way(enum.StrEnum):
     """A mode, and whether several paths vote.
 
     Commands and folders spell it as its value, results as its name.
