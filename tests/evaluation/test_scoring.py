@@ -314,13 +314,16 @@ def test_rouge_of_other_scripts(text):
     [row] = rows = [{"target": text, "output": text}]
     metrics = score("open_ended", rows)
     assert metrics["rouge_l"] == 1
-    assert "our own for 1 of 1" in metrics["rouge_l_tokens"]
+    assert "our own" in metrics["rouge_l_tokens"]
     row["output"] = text[: len(text) // 2]
     assert score("open_ended", rows)["rouge_l"] < 1
     row["output"] = "something else"
     assert score("open_ended", rows)["rouge_l"] == 0
-    rows = [{"target": "It rains.", "output": "it rains"}]
-    assert score("open_ended", rows)["rouge_l_tokens"] == "rouge-score"
+    # A few among English ones score as published.
+    rows += [{"target": "It rains.", "output": "it rains"}] * 10
+    metrics = score("open_ended", rows)
+    assert metrics["rouge_l_tokens"] == "rouge-score"
+    assert metrics["rouge_l"] == 10 / 11
 
 
 def test_means_over_tasks_and_over_examples():

@@ -1,7 +1,7 @@
 """Judging rows of outputs: answers, votes, and whether they are right."""
 
 import dataclasses
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from keras_flan.answers import extract_answer, is_correct, normalise_answer
@@ -18,7 +18,7 @@ from keras_flan.evaluation.scores.predictions import (
     Verdict,
     as_predictions,
 )
-from keras_flan.evaluation.scores.rouge import rouge_l, uses_own_tokens
+from keras_flan.evaluation.scores.rouge import needs_own_tokens, rouge_l
 from keras_flan.evaluation.scores.targets import canonical_targets
 
 
@@ -33,7 +33,8 @@ class Judgement(Verdict):
         measures: What is averaged: `single` (share of right paths) and
             `abstained` (share without an answer), and where they apply the
             others that `score` lists.
-        own_tokens: Whether its ROUGE-L is by tokens of our own.
+        own_tokens: Whether ROUGE-L is by tokens of our own in the rows of
+            its task that are of other scripts.
     """
 
     task: str
@@ -82,8 +83,17 @@ def judge(
         rules=rules,
         source=source,
     )
+    own = {task for task, texts in tasks.items() if needs_own_tokens(texts)}
     return [
-        _judge(row, kind, right, language, protocol, rules)
+        _judge(
+            row,
+            kind,
+            right,
+            language,
+            protocol,
+            rules,
+            own_tokens=(row.task or protocol.name) in own,
+        )
         for row, kind, right, language in zip(
             predictions, kinds, targets, languages, strict=True
         )
@@ -114,6 +124,7 @@ def _judge(
     language: str | None,
     protocol: PromptProtocol,
     rules: str | None,
+    own_tokens: bool,
 ) -> Judgement:
     outputs = [cut_at_stop(text, row.stop) for text in row.outputs]
     choices = row.options or protocol.letters
@@ -134,9 +145,14 @@ def _judge(
     drawn = stopping_point(answers) or len(answers)
     measures["adaptive"] = right(vote(answers[:drawn]).winner)
     measures["drawn"] = drawn / len(answers)
-    for name, measure in _MEASURES.get(kind, {}).items():
-        measures[name] = max(
-            measure(elected.winner or "", reference)
+    elected_text = elected.winner or ""
+    if kind == "span":
+        measures["f1"] = max(
+            span_f1(elected_text, reference) for reference in row.right_answers
+        )
+    elif kind == "whole":
+        measures["rouge_l"] = max(
+            rouge_l(elected_text, reference, own_tokens)
             for reference in row.right_answers
         )
     if row.log_probabilities is not None:
@@ -159,13 +175,5 @@ def _judge(
         correct=right(elected.winner),
         paths_correct=paths_correct,
         measures=measures,
-        own_tokens="rouge_l" in measures
-        and any(map(uses_own_tokens, row.right_answers)),
+        own_tokens=own_tokens and kind == "whole",
     )
-
-
-# What a kind of answers is measured by besides being right.
-_MEASURES: dict[str, dict[str, Callable[[str, str], float]]] = {
-    "span": {"f1": span_f1},
-    "whole": {"rouge_l": rouge_l},
-}

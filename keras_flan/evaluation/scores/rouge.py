@@ -3,6 +3,7 @@
 
 import functools
 import unicodedata
+from collections.abc import Iterable
 from typing import Any
 
 from keras_flan.answers.texts import folded
@@ -12,17 +13,17 @@ from keras_flan.errors import InputError
 _UNSPACED = ("CJK", "HIRAGANA", "KATAKANA", "THAI", "LAO", "KHMER", "MYANMAR")
 
 
-def rouge_l(text: str, reference: str) -> float:
+def rouge_l(text: str, reference: str, own_tokens: bool = False) -> float:
     """Returns the ROUGE-L F1 of a text.
 
     The package rouge-score, with its stemmer, knows the letters a to z and
-    the digits alone. A reference whose letters are mostly of another script
-    is compared by tokens of our own (`unicode_tokens`): see
-    `uses_own_tokens`.
+    the digits alone.
 
     Args:
         text: What a model wrote.
         reference: What is expected.
+        own_tokens: Whether a reference whose letters are mostly of another
+            script is compared by tokens of our own, `unicode_tokens`.
 
     Raises:
         InputError: If the package rouge-score is missing.
@@ -30,20 +31,29 @@ def rouge_l(text: str, reference: str) -> float:
     Example:
         >>> rouge_l("He likes cats.", "she likes a cat")
         0.5714285714285715
-        >>> rouge_l("сегодня дождь", "Сегодня дождь!")
+        >>> rouge_l("сегодня дождь", "Сегодня дождь!", own_tokens=True)
         1.0
     """
-    scorer = _scorer(uses_own_tokens(reference))
+    scorer = _scorer(own_tokens and _is_other_script(reference))
     return scorer.score(reference, text)["rougeL"].fmeasure
 
 
-def uses_own_tokens(reference: str) -> bool:
-    """Whether most letters of a reference are not Latin ones.
+def needs_own_tokens(references: Iterable[str]) -> bool:
+    """Whether one in ten references of a task is of another script.
+
+    Fewer are left to rouge-score, so that an English task with a few
+    translations in it scores as published.
 
     Example:
-        >>> uses_own_tokens("今天天气很好"), uses_own_tokens("déjà vu")
-        (True, False)
+        >>> needs_own_tokens(["今天天气很好", "déjà vu"])
+        True
     """
+    references = list(references)
+    return 10 * sum(map(_is_other_script, references)) >= len(references) > 0
+
+
+def _is_other_script(reference: str) -> bool:
+    """Whether most letters of a reference are not Latin ones."""
     if reference.isascii():
         return False
     letters = [char for char in reference if char.isalpha()]

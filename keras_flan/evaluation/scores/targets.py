@@ -7,6 +7,9 @@ from keras_flan.answers.option_texts import OptionTexts, option_names
 from keras_flan.errors import InputError
 from keras_flan.evaluation.scores.predictions import Prediction
 
+# Free text has no form that it could lack: an empty one is never met.
+_FREE = ("text", "span", "whole")
+
 
 def canonical_targets(
     rows: Sequence[Prediction],
@@ -47,7 +50,7 @@ def canonical_targets(
                 value = _option(answer, row, letters, first)
             if value:
                 found.append(value)
-        if not found:
+        if not found and kind not in _FREE:
             raise InputError(
                 f"{source}:{number}: expected a right answer of the kind "
                 f"{kind!r} under 'target', found {row.target!r:.60}"
