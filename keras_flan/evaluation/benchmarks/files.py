@@ -4,10 +4,10 @@ import functools
 import itertools
 import os
 import re
-import string
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
+from keras_flan.answers.option_texts import option_names
 from keras_flan.data.templates.template import Template
 from keras_flan.errors import InputError
 from keras_flan.evaluation.benchmarks.base import Asked, Benchmark, Item
@@ -206,7 +206,7 @@ def _answers(
 ) -> Callable[[SourceQuestion], tuple[str, ...]]:
     """Returns a function of a question to the answers that are ranked."""
     if choices == "letters":
-        return lambda q: tuple(string.ascii_uppercase[: len(q.options)])
+        return lambda q: tuple(option_names(len(q.options)))
     if choices == "options":
         return lambda q: q.options
     if not isinstance(choices, str):
