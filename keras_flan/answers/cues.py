@@ -38,7 +38,7 @@ _CUE = re.compile(
     r"""
       (?P<mark>\#\#\#\#|\\f?boxed\s?\{|\bans\s?=)
     | (?P<phrase>
-        \banswer\b(?:[^\n.:]{0,40}?\b(?:is|are|was|were
+        \banswer\b(?!\s(?:choice|option)s)(?:[^\n.:]{0,40}?\b(?:is|are|was|were
           |(?:would|should|must|will|could)\sbe)\b|\s?=)[\s:]*
       | \bAntwort\s(?:ist|lautet|beträgt)[\s:]*
       | \brespuesta\s(?:final\s|correcta\s)?es[\s:]*

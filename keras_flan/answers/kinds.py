@@ -216,7 +216,7 @@ def infer_kind(target: str) -> str:
     """
     target = target.strip()
     for kind, shape in _SHAPES.items():
-        if re.fullmatch(shape, target):
+        if re.fullmatch(shape, target) and normalise_answer(target, kind):
             return kind
     return "text"
 

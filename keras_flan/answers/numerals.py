@@ -104,12 +104,13 @@ _NUMBER = r"""
         (?:[eE][+-]?\d{{1,2}}(?!\w)|\s?(?:\\times|×|\*)\s?10\^\{{?
           (?P<power>-?\d{{1,2}})\}}?)?)
     )
+    (?P<half>\sand\sa\shalf\b)?
     (?:(?:\s|-)(?P<scale>(?:hundred|thousand|million|billion|trillion)\b
         (?:\s(?:thousand|million|billion|trillion)\b)?)
       |(?P<kilo>k(?!\w))|(?(currency)(?P<mega>[MB]n?(?!\w)|mn?(?!\w)|bn(?!\w))))?
     )
 """
-_COMMA = r"(?:,\\!|,|\{,\}|\\,|\\!|\\;|\\:)"
+_COMMA = r"(?:,\\!|,|'|\{,\}|\\,|\\!|\\;|\\:)"
 # Floats that differ only by rounding noise are the same answer.
 _ROUNDING = Context(prec=12)
 
@@ -206,6 +207,7 @@ def _value(match: re.Match[str]) -> Fraction | None:
         value += int(group["plus"] or group["mixed"] or 0)
     else:
         value = Fraction(Decimal(_digits(group)))
+    value += Fraction(1, 2) if group["half"] else 0
     for scale in (group["scale"] or group["kilo"] or group["mega"]).split():
         value *= _SCALES[scale.lower()]
     return -value if group["sign"] else value

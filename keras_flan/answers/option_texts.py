@@ -13,6 +13,7 @@ from keras_flan.answers.texts import plain
 _REACH = 3000
 _EDGES = " \t\n\"'`*_.:;,$"
 _LEADS = ("", "the ", "a ", "an ", "that ", "$", "\\(", "\\text{", "to ")
+_LINK = re.compile(r"[\s\"'*]{0,3}(?:,|;|/|\bor\b|\band\b|&)\s?(?:or\s|and\s)?")
 _DENIED = re.compile(
     r"\b(?:not|never|isn't|nor|neither|than|instead of)\s(?:the\s|an?\s)?$"
 )
@@ -80,6 +81,12 @@ class OptionTexts(NamedTuple):
                 ):
                     best = at, first, last
         return best and self._piece(best, offsets)
+
+    def names_another(self, text: str, found: Piece, end: int) -> bool:
+        """Whether another option is named behind one: `cats or dogs`."""
+        link = _LINK.match(text, found[2], end)
+        other = self.at_start(text, link.end(), end) if link else None
+        return other is not None and other[0] != found[0]
 
     def whole(self, text: str, start: int, end: int) -> Piece | None:
         """Finds the option that `text[start:end]` is, but for its edges."""

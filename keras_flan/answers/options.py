@@ -21,15 +21,20 @@ from keras_flan.answers.texts import plain
 
 # A name: a letter, or two capitals where there are more than 26 options.
 _NAME = r"(?:[A-Z]{2}|[A-Za-z])"
+# What goes on with a word that a name might begin; scripts that write no
+# blanks are none of it.
+_LATIN = r"A-Za-z0-9_\u00c0-\u024f"
 # What may stand between a cue and the letter: marks, hedges, what it is.
 _LEAD = re.compile(
     r"""
-    [\s:*_"'`$\\]{0,20}(?:text\{)?
+    [\s:*_"'`$\\]{0,20}(?:(?:text|textbf|mathrm|mathbf|mathit)\{)?
     (?:(?:most\slikely|most\sprobably|probably|likely|possibly|definitely
       |certainly|clearly|surely|actually|indeed|simply|just|therefore|thus
       |i\sthink|i\sbelieve|either|both|the|correct|right|best|following
-      |option|choice|answer|letter|statement|number|that|is|be|it's|it\sis)
-      [\s:*_"'`]{1,5}){0,6}
+      |first|second|third|fourth|fifth|last
+      |option|choice|answer|letter|statement|number|that|is|be|it's|it\sis
+      |la|el|der|die|das|le|les|opción|opcion|вариант)
+      [\s:*_"'`,]{1,5}|(?:选项|選項|选择|選)\s?){0,6}
     [*_"'`$]{0,4}
     """,
     re.VERBOSE | re.IGNORECASE,
@@ -39,15 +44,15 @@ _LETTER = re.compile(
     rf"""
       [\[({{<]\s?(?P<boxed>{_NAME})\s?(?:[\])}}>]|\Z)
     | (?P<closed>{_NAME})[\])]
-    | (?P<bare>{_NAME})(?![\w'+=]|[-.]\w|\.\w)
+    | (?P<bare>{_NAME})(?![{_LATIN}+=]|[-.'][{_LATIN}])
     """,
     re.VERBOSE,
 )
 # A letter that shows itself to be one, anywhere.
 _MARKED = re.compile(
     rf"""
-      [\[(]\s?({_NAME})\s?(?:[\])]|\Z)
-    | (?<![\w'])({_NAME})\)
+      (?<![{_LATIN}])[\[(]\s?({_NAME})\s?(?:[\])]|\Z)
+    | (?<![\w'(\[])({_NAME})\)
     | \b(?:[Oo]ption|[Cc]hoice|[Ll]etter)\s({_NAME})(?!\w)
     | \b(?:but|rather|instead|it\sis|it's)\s,?[(\[]?([A-Z]{{1,2}})(?![\w'])
     """,
@@ -56,7 +61,7 @@ _MARKED = re.compile(
 # Behind a bare capital at the beginning of a sentence: it was a letter.
 _REASON = re.compile(
     r"\s?(?:[^\w\s]|$|\n)|\s(?:because|since|as|for|is|was|and|or|which|with"
-    r"|would|due|by|given|if|but)\b|\s[^a-z]"
+    r"|would|due|by|given|if|but)\b|\s[^a-z]|[^\x00-\u024f]"
 )
 # Behind a bare small letter: it was no word.
 _ENDED = re.compile(r"\s{0,3}(?:[.,;:)\]}\"'*$-]|\n|$)")
@@ -109,6 +114,7 @@ _CLOSING = re.compile(
     """,
     re.VERBOSE,
 )
+_VERB = re.compile(r"\b(?:is|be|it's)\s")
 _ALONE = re.compile(rf"\W{{0,20}}({_NAME})\W{{0,20}}")
 
 
@@ -189,12 +195,13 @@ def _asked(choices: Choices) -> _Asked:
 
 def _in_segment(text: str, part: Segment, asked: _Asked) -> Look | None:
     start, end = part.start, part.end
-    if asked.texts and (found := asked.texts.at_start(text, start, end)):
-        return found
     lead = _LEAD.match(text, start, end)
     first = lead.end() if lead else start
-    if asked.texts and (found := asked.texts.at_start(text, first, end)):
-        return found
+    if texts := asked.texts:
+        for begin in (start, first):
+            if found := texts.at_start(text, begin, end):
+                several = texts.names_another(text, found, end)
+                return (None, *found[1:]) if several else found
     letter = _letter_at(text, first, end, part.cue == "label")
     for match in (letter, *_MARKED.finditer(text, start, end)):
         if match is None:
@@ -204,7 +211,7 @@ def _in_segment(text: str, part: Segment, asked: _Asked) -> Look | None:
             if _names_another(text, name, stop, end, asked):
                 return None, at, stop
             return name.upper(), at, stop
-    return asked.texts.inside(text, start, end) if asked.texts else None
+    return texts.inside(text, start, end) if texts else None
 
 
 def _letter_at(
@@ -300,4 +307,9 @@ def _closing_letter(
     if match := _CLOSING.search(text[start:end]):
         name, at, stop = _group(match)
         return (name, start + at, start + stop), "closing"
+    for verb in reversed(list(_VERB.finditer(text, start, end))):
+        lead = _LEAD.match(text, verb.end(), end)
+        match = _letter_at(text, lead.end() if lead else 0, end, True)
+        if match and _ENDED.match(text, match.end(), end):
+            return _group(match), "closing"
     return None, ""

@@ -97,6 +97,8 @@ WORDS = [
     ("The answer is three quarters.", "0.75"),
     ("The answer is minus seven.", "-7"),
     ("The answer is negative 7.", "-7"),
+    ("The answer is 2 and a half hours.", "2.5"),
+    ("The answer is 1'250'000.", "1250000"),
     ("The answer is 1.5 million.", "1500000"),
     ("The answer is 3 thousand dollars.", "3000"),
     ("The answer is $2 billion.", "2000000000"),

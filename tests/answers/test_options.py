@@ -4,9 +4,12 @@
 import itertools
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from keras_flan.answers import extract_answer, normalise_answer
 from keras_flan.answers.option_texts import option_names
+from keras_flan.evaluation.scores.scoring import score
 
 
 def value(text, choices="ABCDE"):
@@ -52,6 +55,14 @@ FORMS = [
     "The answer is （{x}）.",
     "The answer is 【{x}】.",
     "#### {x}",
+    "It is most likely {x}",
+    "It's probably ({x}).",
+    "The answer is the first option, {x}.",
+    "$\\boxed{{\\textbf{{{x}}}}}$",
+    "The answer is ‘{x}’.",
+    "答えは{x}です",
+    "정답은 {x}입니다",
+    "La respuesta correcta es la {x}.",
     "The answer is {x}.\n\nQ: What is blue?\nA: The answer is (Z).",
 ]
 LOWER = [
@@ -155,6 +166,8 @@ INSIDE = [
     (["yes", "no", "maybe"], "The answer is cats, not dogs.", None),
     (["one line", "two\nlines"], "The answer is two\nlines.", "B"),
     (["cat", "cat"], "The answer is cat.", None),
+    (["cat", "dog", "cow"], "The answer is cat or dog.", None),
+    (["cat", "dog", "cow"], "The answer is cat, not dog.", "A"),
     (["C. elegans", "yeast", "E. coli"], "The answer is E. coli.", "C"),
 ]
 
@@ -167,6 +180,36 @@ def test_the_longest_text_wins(choices, text, expected):
         read = value(text, [choices[i] for i in order])
         if expected is not None:
             assert read == "ABC"[order.index("ABC".index(expected))]
+
+
+@given(
+    st.permutations(["red", "dark red", "10", "100", "a dog", "I", "none"]),
+    st.sampled_from(
+        [
+            "The answer is {x}.",
+            "The answer is ({x}) {text}.",
+            "Answer: {text}",
+            "{x}) {text}",
+            "So the answer is {x} because {text} fits best.",
+            "I chose {x}.\nThe answer is {x} - {text}.",
+            "The answer is most likely {x}",
+        ]
+    ),
+)
+@settings(max_examples=40, deadline=None)
+def test_no_place_is_favoured(options, form):
+    rows = [
+        {
+            "task": name,
+            "target": name,
+            "output": form.format(x=name, text=text),
+            "options": options,
+        }
+        for name, text in zip("ABCDEFG", options, strict=True)
+        if text != "I" or "{x}" in form  # alone, it may be a letter
+    ]
+    tasks = score("records", [{**row, "answer_kind": "option"} for row in rows])
+    assert {task["accuracy"] for task in tasks["tasks"].values()} == {1}
 
 
 def test_more_options_than_letters():
