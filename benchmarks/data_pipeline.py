@@ -187,6 +187,9 @@ def digests(batches) -> list[str]:
     found = set()
     for batch in batches:
         for row in zip(batch["inputs"], batch["targets"], strict=True):
+            # Of inputs that are too long the sides keep different parts.
+            if row[0].all():
+                continue
             text = b"|".join(ids[ids > 0].tobytes() for ids in row)
             found.add(hashlib.sha256(text).hexdigest()[:16])
     found.discard(hashlib.sha256(b"|").hexdigest()[:16])  # a row of padding

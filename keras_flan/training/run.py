@@ -292,7 +292,8 @@ def _named_damage(mixture: Mixture) -> Iterator[None]:
     """Turns TensorFlow's word of a corrupt record into one with its place."""
     try:
         yield
-    except tf().errors.DataLossError:
+    # The pipeline's own check of checksums comes as the second.
+    except (tf().errors.DataLossError, tf().errors.InvalidArgumentError):
         for stage in mixture.stages:
             for part in stage.tasks:
                 verify_records(part.task.directory)

@@ -1,5 +1,7 @@
 """What is asked is never shown solved, and never cut off."""
 
+import json
+
 import numpy as np
 import pytest
 
@@ -136,6 +138,23 @@ def test_of_a_passage_without_the_answer_both_ends_are_kept(
     short = [{"inputs": "first last", "targets": "none"}] * 4
     t0 = mixture(tmp_path / "t", short, "zero_shot_direct", "t0")
     assert prompts(t0, vocabulary, input_length=60)[0][0] == "first last"
+
+
+@pytest.mark.parametrize("first", [True, False])
+def test_templates_that_name_no_field_lose_of_the_longest(
+    first, vocabulary, tmp_path
+):
+    file = tmp_path / "own.yaml"
+    text = "{text}\n{why}" if first else "Q: {why}\nText: {text}\nA:"
+    file.write_text(
+        "family: own\nfields: [text, why, label]\n"
+        f"zero_shot_direct: [{{input: {json.dumps(text)}, "
+        "target: '{label}'}]\n"
+    )
+    fields = [{"text": "passage " * 90, "why": SKY, "label": "blue"}] * 4
+    own = mixture(tmp_path / "t", fields, "zero_shot_direct", str(file))
+    for inputs, _ in prompts(own, vocabulary, input_length=100):
+        assert SKY in inputs and (first or inputs.endswith("A:"))
 
 
 def test_what_may_be_shortened_is_a_field(tmp_path):

@@ -48,10 +48,10 @@ def build_dataset(
     Few-shot prompts show exemplars of the
     same task; whole exemplars are dropped until the prompt fits, and a
     prompt without any is left out. A zero-shot prompt that is too long loses
-    a part of the passage that its template names, never the question; other
-    texts are trimmed. Both sides end with the end-of-text id. The same
-    arguments give the same batches, on every run and for any number of
-    threads.
+    a part of the passage that its template family names under `shorten`, or
+    else of its longest field; targets are trimmed. Both sides end with the
+    end-of-text id. The same arguments give the same batches, on every run and
+    for any number of threads.
 
     Args:
         mixture: The mixture.
@@ -171,8 +171,7 @@ class Pipeline:
         Returns:
             `examples` drawn; of these `left_out`, few-shot prompts without
             place for an exemplar; and how many `inputs` and `targets` were
-            longer than allowed, and therefore trimmed, or shortened where
-            their templates say so.
+            longer than allowed, and therefore shortened or trimmed.
 
         Example:
             >>> pipeline.cuts()

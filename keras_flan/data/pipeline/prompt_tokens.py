@@ -90,8 +90,7 @@ class PromptTokens:
             )
             targets = tf_.boolean_mask(targets, used)
         lengths = tokens.row_lengths()
-        if self._renderer.can_shorten:
-            tokens = self._shortened(tokens, used, questions, values, encode)
+        tokens = self._shortened(tokens, used, questions, values, encode)
         return Tokens(tokens, encode(targets), formats, used, lengths)
 
     def _draw_formats(self, number: Tensor, task_ids: Tensor) -> Tensor:

@@ -137,9 +137,9 @@ class TemplateFamily:
             theirs.
         shots: The most exemplars of a few-shot prompt.
         shorten: The fields that may be shortened where a zero-shot prompt is
-            too long, such as a passage: of a template, the first of them that
-            it shows. What stands around them, the question above all, is
-            kept.
+            too long, such as a passage; without any, all may be. Of those
+            that a template shows the longest is. What stands around it, the
+            question above all, is kept.
 
     Attributes:
         zero_shot_no_options: The templates of `zero_shot_direct` that show

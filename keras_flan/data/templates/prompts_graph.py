@@ -83,6 +83,60 @@ class TemplateTable:
         )
 
 
+class _Around:
+    """What stands around the fields of templates that may be shortened.
+
+    Args:
+        templates: The templates.
+        shorten: The fields that may be shortened of each; the longest is.
+            Without any, all record fields may be.
+        columns: The names of the fields' columns.
+    """
+
+    def __init__(
+        self,
+        templates: Sequence[PromptTemplate],
+        shorten: Sequence[Sequence[str]],
+        columns: Sequence[str],
+    ):
+        parts: list[tuple[Template, str, Template]] = []
+        self._first, self._count = [], []
+        for template, names in zip(templates, shorten, strict=True):
+            shown = template.query.fields
+            chosen = [n for n in shown if n in names]
+            chosen = chosen or [n for n in shown if n not in DERIVED_FIELDS]
+            self._first.append(len(parts))
+            self._count.append(len(chosen))
+            parts += [template.query.around(name) for name in chosen]
+        # So that there is something to gather from.
+        parts = parts or [(Template(()), columns[0], Template(()))]
+        self._before = TemplateTable([p[0] for p in parts], columns)
+        self._after = TemplateTable([p[2] for p in parts], columns)
+        self._column = [columns.index(p[1]) for p in parts]
+
+    def render(
+        self, ids: Tensor, columns: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Returns the parts, see `PromptRenderer.around`."""
+        tf_ = tf()
+        count = tf_.gather(self._count, ids)[:, None]
+        number = tf_.range(max(self._count))[None]
+        parts = tf_.gather(self._first, ids)[:, None]
+        parts = tf_.minimum(parts + number, len(self._column) - 1)
+        texts = tf_.gather(
+            columns, tf_.gather(self._column, parts), batch_dims=1
+        )
+        sizes = tf_.where(number < count, tf_.strings.length(texts), -1)
+        longest = tf_.argmax(sizes, axis=1)
+        part = tf_.gather(parts, longest, batch_dims=1)
+        return (
+            self._before.render(part, columns),
+            tf_.gather(texts, longest, batch_dims=1),
+            _strip(self._after.render(part, columns)),
+            count[:, 0] > 0,
+        )
+
+
 class Questions(NamedTuple):
     """Which examples are asked, and how: integers of shape `[n]`."""
 
@@ -143,14 +197,7 @@ class PromptRenderer:
         self._target = TemplateTable([t.target for t in templates], columns)
         self._solved = TemplateTable([t.solved for t in templates], columns)
         self._separators = [t.separator for t in templates]
-        # What stands around the field of a template that may be shortened.
-        parts = [
-            t.query.around(names)
-            for t, names in zip(templates, shorten, strict=True)
-        ]
-        self._before = TemplateTable([p[0] for p in parts], columns)
-        self._after = TemplateTable([p[2] for p in parts], columns)
-        self._long = [columns.index(p[1]) if p[1] else -1 for p in parts]
+        self._around = _Around(templates, shorten, columns)
         # Which fields tell a task's questions apart.
         self._asked = [
             [
@@ -159,11 +206,6 @@ class PromptRenderer:
             ]
             for task in tasks
         ]
-
-    @property
-    def can_shorten(self) -> bool:
-        """Whether any template has a field that may be shortened."""
-        return max(self._long) >= 0
 
     def identities(
         self, task_ids: Tensor, values: Mapping[str, Tensor]
@@ -190,19 +232,11 @@ class PromptRenderer:
         """Returns the parts of questions' inputs, for those that are too long.
 
         Returns:
-            Texts before, in and after the field that may be shortened, `[n]`
+            Texts before, in and after the field that is to be shortened, `[n]`
             each; and booleans `[n]`: whether there is such a field.
         """
-        tf_ = tf()
         ids = self._template_ids(questions)
-        columns = self._columns(questions, values)
-        place = tf_.gather(self._long, ids)
-        return (
-            self._before.render(ids, columns),
-            tf_.gather(columns, tf_.maximum(place, 0), batch_dims=1),
-            _strip(self._after.render(ids, columns)),
-            place >= 0,
-        )
+        return self._around.render(ids, self._columns(questions, values))
 
     def query(
         self, questions: Questions, values: Mapping[str, Tensor]

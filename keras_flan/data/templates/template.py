@@ -136,24 +136,18 @@ class Template:
             parts.append(part)
         return Template(tuple(parts)).joined()
 
-    def around(
-        self, names: Container[str]
-    ) -> tuple["Template", str | None, "Template"]:
-        """Returns what is before and after the first of some fields, and it.
-
-        Without such a field all is before.
+    def around(self, name: str) -> tuple["Template", str, "Template"]:
+        """Returns what is before a field, its name, and what is after it.
 
         Example:
-            >>> template = Template.parse("{text} Sum it up.")
-            >>> before, name, after = template.around({"text"})
-            >>> name, str(after)
-            ('text', ' Sum it up.')
+            >>> template = Template.parse("Sum up: {text} In short:")
+            >>> before, name, after = template.around("text")
+            >>> str(before), name, str(after)
+            ('Sum up: ', 'text', ' In short:')
         """
-        for i, part in enumerate(self.parts):
-            if isinstance(part, Field) and part.name in names:
-                before, after = self.parts[:i], self.parts[i + 1 :]
-                return Template(before), part.name, Template(after)
-        return self, None, Template(())
+        place = self.parts.index(Field(name))
+        before, after = self.parts[:place], self.parts[place + 1 :]
+        return Template(before), name, Template(after)
 
     def __add__(self, other: "Template | str") -> "Template":
         """Returns the template that renders `self` and then `other`."""
