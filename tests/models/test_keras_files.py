@@ -13,7 +13,7 @@ from tests.conftest import make_t5
 
 
 def made(lora):
-    model = make_t5(num_layers=1)
+    model = make_t5(num_layers=1, vocabulary_size=1536)
     model.vocabulary = Vocabulary(
         shipped_folder("flan_nano") / "vocabulary.model"
     )
