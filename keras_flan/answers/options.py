@@ -58,6 +58,7 @@ _MARKED = re.compile(
     """,
     re.VERBOSE,
 )
+_LISTED = re.compile(r"\n[ ]{0,8}[\[(]?[A-Za-z][\])]")
 # Behind a bare capital at the beginning of a sentence: it was a letter.
 _REASON = re.compile(
     r"\s?(?:[^\w\s]|$|\n)|\s(?:because|since|as|for|is|was|and|or|which|with"
@@ -203,7 +204,10 @@ def _in_segment(text: str, part: Segment, asked: _Asked) -> Look | None:
                 several = texts.names_another(text, found, end)
                 return (None, *found[1:]) if several else found
     letter = _letter_at(text, first, end, part.cue == "label")
-    for match in (letter, *_MARKED.finditer(text, start, end)):
+    # The options, listed once more, are no answer.
+    listed = len(_LISTED.findall(text, start, end)) > 2
+    marked = () if listed else _MARKED.finditer(text, start, end)
+    for match in (letter, *marked):
         if match is None:
             continue
         name, at, stop = _group(match)

@@ -134,6 +134,7 @@ def test_denied_and_several_letters(form, expected):
         "I think that a dog is the only mammal.",
         "If we look at (A), it says that it",
         "The answer is A+.",
+        "Answer: one of these.\nA) 1\nB) 2\nC) 3",
         "The answer is B12.",
     ],
 )

@@ -216,7 +216,8 @@ def test_program_of_thoughts(realdata):
     items = read_jsonl(realdata / "model_outputs" / name)
     scores = []
     # The file states no verdicts: its rationales and the answers that its
-    # authors cut out of them must come to the same.
+    # authors cut out of them must come to the same. Most of those without an
+    # answer say that no option is right.
     for field in ("rationale", "generated_prediction"):
         rows = [
             {
@@ -228,8 +229,8 @@ def test_program_of_thoughts(realdata):
         ]
         metrics = score("aqua", rows)
         scores.append(metrics["accuracy"])
-        assert metrics["unparsed"] <= 21
-    assert scores == [185 / 253, 185 / 253]
+        assert metrics["unparsed"] == 23
+    assert scores == [184 / 253, 184 / 253]
 
 
 @pytest.mark.realdata
