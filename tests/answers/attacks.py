@@ -140,7 +140,7 @@ ATTACKS = [
     # Recursion and the parser.
     ("recursion", "def f(): return f()\nf()", "calls within calls"),
     ("recursion by sort", "def f(x): return sorted([1, 2], key=f)\nf(0)",
-     "calls within calls"),
+     "calls within calls|nested"),
     ("deep brackets", "(" * 5000 + ")" * 5000, "not Python|memory|nested"),
     ("long sum", "+".join(["1"] * 20000), "nested|crashed|memory|over"),
     ("long negation", "-" * 30000 + "1", "nested|crashed|memory|not Python"),

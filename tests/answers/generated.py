@@ -16,6 +16,14 @@ _CAUGHT = (
 )
 
 
+# The first line of a loop's body: what grows in loops within loops stays
+# small.
+_SHORT = (
+    "del out[99:], xs[9:], ys[9:], zs[9:]; "
+    "s, t, naïve = s[:9], t[:9], naïve[:9]"
+)
+
+
 class Generator:
     """Writes one program after the other.
 
@@ -282,7 +290,8 @@ class Generator:
             f"list({self.row(1)})[:6]", f"range({self.pick(0, 2, 4)})",
             f"enumerate({self.text(1)}[:4])", "list(d.items())",
         )  # fmt: skip
-        lines = [f"for {i} in {source}:", *self.block(depth - 1)]
+        lines = [f"for {i} in {source}:", f"    {_SHORT}"]
+        lines += self.block(depth - 1)
         jump = self.pick("break", "continue", "pass")
         lines += [f"    if {self.test(1)}: {jump}", f"    out.append({i})"]
         if self.random.random() < 0.4:
@@ -292,6 +301,7 @@ class Generator:
     def while_loop(self, depth: int) -> list[str]:
         i = self.name()
         lines = [f"{i} = {self.pick(0, 1, 3)}", f"while {i} < 4:"]
+        lines += [f"    {_SHORT}"]
         lines += [f"    {i} += 1", f"    if {self.test(1)}: "]
         lines[-1] += self.pick("continue", "break", "out.append('w')")
         lines += self.block(depth - 1)

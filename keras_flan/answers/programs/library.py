@@ -53,6 +53,13 @@ def _some(module: ModuleType, names: str) -> dict[str, Any]:
     return {name: getattr(module, name) for name in names.split()}
 
 
+def _inexact(count: Callable[..., int]) -> Callable[..., float]:
+    def counted(*of: int, exact: bool = False, **flags: bool) -> float:
+        return count(*of) if exact else float(count(*of))
+
+    return counted
+
+
 _COUNTS = {**_some(math, "comb perm"), "factorial": factorial}
 _MATH = {k: v for k, v in vars(math).items() if not k.startswith("_")}
 _NUMPY = {**arrays.FUNCTIONS, "linalg": Namespace("linalg", arrays.LINEAR)}
@@ -112,7 +119,11 @@ MODULES = {
         "dateutil.relativedelta": {"relativedelta": RelativeDelta},
         "numpy": _NUMPY,
         "numpy.linalg": arrays.LINEAR,
-        "scipy.special": {**_COUNTS, "binom": math.comb},
+        # As `scipy` has them: floats, unless they are to be exact.
+        "scipy.special": {
+            name: _inexact(count)
+            for name, count in {**_COUNTS, "binom": math.comb}.items()
+        },
         "sympy": _SYMBOLS,
         "sympy.solvers": _SYMBOLS,
         "sympy.abc": names.LETTERS,

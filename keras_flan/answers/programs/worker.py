@@ -21,10 +21,14 @@ import sys
 import time
 import unicodedata  # noqa: F401
 import warnings
+from contextlib import suppress
 from typing import Any
 
 from interpreter import Interpreter  # type: ignore[import-not-found]
 from language import Refused  # type: ignore[import-not-found]
+
+with suppress(ImportError):  # for long numbers, from Python 3.12 on
+    import _pylong  # type: ignore[import-not-found] # noqa: F401
 
 _NOBODY = 65_534
 _CLONE_NEWUSER, _CLONE_NEWNET = 0x10000000, 0x40000000

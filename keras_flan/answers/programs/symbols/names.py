@@ -131,6 +131,15 @@ def _factor(of: Any, **flags: Any) -> Expression:
     return multiply((*parts, rest))
 
 
+def _nearest(equation: Any, unknown: Any, guess: Any) -> Expression:
+    """`nsolve`: the real root that is nearest to a guess, as a float."""
+    found = [floated(root) for root in solve(equation, unknown)]
+    near = [root for root in found if isinstance(root, Number)]
+    if not near:
+        raise ValueError("no root was found")
+    return min(near, key=lambda root: abs(root.value - float(guess)))
+
+
 def _derivative(of: Any, by: Symbol, times: int = 1) -> Expression:
     atoms = Atoms()
     place = atoms.place(by)
@@ -227,6 +236,7 @@ FUNCTIONS: dict[str, Any] = {
     "Eq": _equation,
     "solve": solve,
     "solve_it": solve_it,
+    "nsolve": _nearest,
     "simplify": _simplify,
     "expand": _expand,
     "factor": _factor,
