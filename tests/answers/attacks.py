@@ -309,8 +309,8 @@ ATTACKS = [
      "nested|crashed|memory|over"),
     ("nested values", "x = ()\nfor i in range(10**5): x = (x,)\nans = x",
      "empty|of type|nested|crashed|over"),
-    ("nested comparison", "x = []\ny = []\nfor i in range(10**5):\n"
-     "  x, y = [x], [y]\nx == y", "nested|crashed"),
+    ("nested comparison", "x = []\ny = []\nfor i in range(45_000):\n"
+     "  x, y = [x], [y]\nx == y", "nested|crashed|over"),
     ("nested f-strings", "f'{' * 999", "not Python"),
     ("a line of lambdas", "lambda: " * 6000 + "1",
      "nested|crashed|Pyth|memory"),
