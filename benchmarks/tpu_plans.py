@@ -23,6 +23,7 @@ from keras_flan.files import atomic_write, write_json
 from keras_flan.planning.compiler import compile_job
 from keras_flan.planning.kernels import kernel_cost
 from keras_flan.planning.planner import JobPlan, plan
+from keras_flan.planning.seconds import step_parts
 
 DOCS = Path(__file__).parents[1] / "docs"
 # The smallest slices that the planner finds; PaLM 540B also on the paper's own.
@@ -64,6 +65,19 @@ ATTENTION_COLUMNS = (
     "| job | kernel | GiB: einsum | kernel | GB per step: einsum | kernel | "
     "ratio | s per step: einsum | kernel | ratio |",
     "|---|---|---|---|---|---|---|---|---|---|",
+)
+SHARE_TITLE = """
+What attention can gain at most is its share, here by the roofline: of the bytes
+and seconds of a step with `einsum`, and what would be left of the step if
+attention took nothing at all. PaLM's steps are mostly products of weights: no
+form of attention can halve their seconds. T5's long encoder rows are mostly
+scores.
+"""
+SHARE_COLUMNS = (
+    "| job | slice | GB per step: einsum | kernel | of einsum's GB attention "
+    "is | s per step: einsum | kernel | of einsum's s attention is | left "
+    "without attention: GB, s |",
+    "|---|---|---|---|---|---|---|---|---|",
 )
 DECODE_TITLE = """
 ## Decoding
@@ -202,6 +216,29 @@ def attention_row(values):
     return f"| {' | '.join(row)} |"
 
 
+def share_row(name):
+    """Returns a line on what attention is of a step, by the roofline."""
+    preset, (slice, mesh) = name.partition("_on_")[0], JOBS[name]
+    moved, took = [], []
+    for form in ("einsum", "auto"):
+        made = plan(preset, slice, mesh, model={"attention": form})
+        chip = made.job.slice.chip
+        parts = step_parts(made.job, made.memory)
+        seconds = {
+            part: max(done / chip.flops, many / chip.bandwidth)
+            for part, (done, many) in parts.items()
+        }
+        moved.append((sum(p[1] for p in parts.values()), parts["attention"][1]))
+        took.append((sum(seconds.values()), seconds["attention"]))
+    (before, its), (after, _) = moved
+    (long, wait), (short, _) = took
+    return (
+        f"| {preset} | {slice} | {before / 1e9:,.0f} | {after / 1e9:,.0f} | "
+        f"{its / before:.0%} | {long:.2f} | {short:.2f} | {wait / long:.0%} | "
+        f"{1 - its / before:.2f}, {1 - wait / long:.2f} |"
+    )
+
+
 def decode_row(values):
     """Returns a line of the table of decoding."""
     job, said = values["job"], values["compiler"]
@@ -229,6 +266,9 @@ def page(measured):
             ATTENTION_TITLE,
             *ATTENTION_COLUMNS,
             *(attention_row(v) for v in found if "einsum" in v),
+            SHARE_TITLE,
+            *SHARE_COLUMNS,
+            *map(share_row, JOBS),
             DECODE_TITLE,
             *DECODE_COLUMNS,
             *(decode_row(v["decode"]) for v in found if "decode" in v),

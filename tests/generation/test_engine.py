@@ -86,7 +86,7 @@ def test_greedy_equals_keras_hub(model):
     assert made[:length] == path.token_ids
 
 
-@pytest.mark.parametrize("top_k", [0, 40])
+@pytest.mark.parametrize("top_k", [pytest.param(0, marks=pytest.mark.slow), 40])
 def test_a_path_depends_on_prompt_number_and_seed_only(model, top_k):
     settings = dict(temperature=0.8, top_k=top_k, seed=5)
     many = generate(model, PROMPTS, samples=4, max_new_tokens=10, **settings)

@@ -84,9 +84,9 @@ def models():
     return Models()
 
 
-# One of each kind and of each size by default.
+# One of each kind by default.
 EACH = [
-    pytest.param(name, marks=[] if i in (1, 3, 5) else pytest.mark.slow)
+    pytest.param(name, marks=[] if i in (1, 3) else pytest.mark.slow)
     for i, name in enumerate(NAMES)
 ]
 

@@ -46,8 +46,11 @@ def stepped(**switches):
 @pytest.mark.parametrize(
     "switches",
     [
-        {"scan": True, "remat": True, "query_chunk": 4},
-        pytest.param({"scan": True}, marks=pytest.mark.slow),
+        pytest.param(
+            {"scan": True, "remat": True, "query_chunk": 4},
+            marks=pytest.mark.slow,
+        ),
+        {"scan": True},
         pytest.param(
             {"scan": True, "remat": "products"}, marks=pytest.mark.slow
         ),

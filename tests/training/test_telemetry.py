@@ -54,7 +54,9 @@ def test_the_peak_of_a_tpu_is_that_of_its_plan(monkeypatch):
     assert peak_flops.__wrapped__() == 8 * chips()["v5e"].flops == 8 * 197e12
 
 
-@pytest.mark.parametrize("tied", [False, True])
+@pytest.mark.parametrize(
+    "tied", [pytest.param(False, marks=pytest.mark.slow), True]
+)
 def test_operations_are_the_same_however_layers_are_stored(tied):
     sizes = {
         "vocabulary_size": 300,
