@@ -122,18 +122,24 @@ def generate(
 @app.command()
 def serve(
     model: Model,
-    host: Annotated[
-        str, Option(help="Address to listen on; only this machine.")
-    ] = "127.0.0.1",
+    host: Annotated[str, Option(help="Address to listen on.")] = "127.0.0.1",
     port: Annotated[
         int, Option(min=0, max=65535, help="0 takes a free one.")
     ] = 8000,
+    allow_remote: Annotated[
+        bool,
+        Option("--allow-remote", help="Let other machines reach the address."),
+    ] = False,
 ) -> None:
     """Ask a model questions on a local web page."""
     from keras_flan.generation.serving import serve
-    from keras_flan.models.loading import load
 
-    serve(load(model), host=host, port=port)
+    def load_model() -> Any:
+        from keras_flan.models.loading import load
+
+        return load(model)
+
+    serve(load_model, host, port, allow_remote)
 
 
 def _style(

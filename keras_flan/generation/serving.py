@@ -1,17 +1,38 @@
-"""A local web page that asks a model and shows the votes arrive."""
+"""A local web page that asks a model and shows the votes arrive.
 
+Starlette and uvicorn speak HTTP on a thread of their own; the model works on
+the thread that called `Server.serve_forever`, one question at a time.
+"""
+
+import asyncio
+import base64
 import contextlib
+import hashlib
+import ipaddress
 import json
+import queue
+import re
 import socket
+import sys
 import threading
-from collections import deque
-from collections.abc import Iterator
-from http import HTTPStatus
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+import urllib.parse
+from collections.abc import AsyncIterator, Callable
 from importlib import resources
 from typing import Any, Literal
 
 import pydantic
+import uvicorn
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import (
+    HTMLResponse,
+    JSONResponse,
+    Response,
+    StreamingResponse,
+)
+from starlette.routing import Route
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from keras_flan.answers import KINDS
 from keras_flan.errors import InputError
@@ -27,14 +48,7 @@ _MAX_BODY = 65_536  # bytes
 _MAX_WAITING = 16  # requests
 # A client that sends or takes nothing for this time is gone.
 _PATIENCE = 30.0  # seconds
-_LOOPBACK = ("127.0.0.1", "localhost", "::1")
-_PLACES = "there is only / and /ask"
-# The page is one file: nothing is loaded, from here or elsewhere.
-_POLICY = (
-    "default-src 'none'; style-src 'unsafe-inline'; "
-    "script-src 'unsafe-inline'; connect-src 'self'; base-uri 'none'; "
-    "form-action 'none'; frame-ancestors 'none'"
-)
+_HEADERS = {"X-Content-Type-Options": "nosniff", "Cache-Control": "no-store"}
 
 
 class Question(Strict):
@@ -64,67 +78,41 @@ class Question(Strict):
         )
 
 
-class Queue:
-    """Lets one at a time through, in order of arrival.
+class _Job:
+    """A question in the line, and what its client is to be told."""
 
-    Args:
-        most: The most that may wait.
-    """
+    def __init__(self, question: str, asking: Asking):
+        self.question, self.asking = question, asking
+        self.left = False  # Whether the client went away.
+        # JSON lines that wait for the client; an empty one is the end.
+        self.lines: asyncio.Queue[str] = asyncio.Queue()
+        # How the model's thread speaks to that of the clients.
+        self.soon = asyncio.get_running_loop().call_soon_threadsafe
 
-    def __init__(self, most: int):
-        self._most = most
-        self._waiting: deque[object] = deque()
-        self._changed = threading.Condition()
+    def tell(self, state: str, **event: Any) -> None:
+        """Tells the client, however slowly it reads."""
+        self.soon(self.lines.put_nowait, _json_line(state, **event))
 
-    @contextlib.contextmanager
-    def place(self) -> Iterator[Iterator[int]]:
-        """Takes a place at the end.
-
-        Yields:
-            The number ahead, once per second, until it is our turn.
-
-        Raises:
-            QueueFull: If there is none.
-        """
-        ticket = object()
-        with self._changed:
-            if len(self._waiting) >= self._most:
-                raise QueueFull
-            self._waiting.append(ticket)
-        try:
-            yield self._ahead(ticket)
-        finally:
-            with self._changed:
-                self._waiting.remove(ticket)
-                self._changed.notify_all()
-
-    def _ahead(self, ticket: object) -> Iterator[int]:
-        while True:
-            with self._changed:
-                number = self._waiting.index(ticket)
-            if not number:
-                return
-            yield number
-            with self._changed:
-                if self._waiting[0] is not ticket:
-                    self._changed.wait(1.0)
+    def end(self) -> None:
+        """Tells the client that nothing will follow."""
+        self.soon(self.lines.put_nowait, "")
 
 
-class QueueFull(Exception):
-    """Too many are waiting."""
-
-
-class _Refused(Exception):
-    """A request that gets a status and a message."""
-
-
-class Server(ThreadingHTTPServer):
+class Server:
     """Serves the page and answers its questions, one at a time.
+
+    The port is taken at once, before there is a model.
 
     Args:
         model: What `keras_flan.generation.ask` takes.
         host: Address to listen on.
         port: Port; 0 takes a free one, see `url`.
+        allow_remote: Whether the address may be one that other machines
+            reach. Whoever reaches it may ask, under any name of this machine.
+
+    Raises:
+        InputError: If the address can't be listened on, or is not this
+            machine's alone and `allow_remote` doesn't say so.
 
     Example:
         >>> with Server(model, port=0) as server:
@@ -132,168 +120,269 @@ class Server(ThreadingHTTPServer):
         ...     server.serve_forever()
     """
 
-    daemon_threads = True
-
-    def __init__(self, model: Any, host: str = "127.0.0.1", port: int = 8000):
-        try:
-            super().__init__((host, port), _Handler)
-        except OSError as error:
-            raise InputError(
-                f"cannot listen on {host}:{port} ({error.strerror}); choose "
-                "another --host or --port"
-            ) from None
+    def __init__(
+        self,
+        model: Any,
+        host: str = "127.0.0.1",
+        port: int = 8000,
+        allow_remote: bool = False,
+    ):
         self.model = model
-        self.queue = Queue(_MAX_WAITING)
-        # Only then may a page of another site not reach us by a name that
-        # it lets point here.
-        self.names = _LOOPBACK if host in _LOOPBACK else None
+        self._host = host.lower()
+        self._socket = _listen(host, port, allow_remote)
+        self.server_address = self._socket.getsockname()
+        self.is_local = _is_loopback(self.server_address[0])
+        self._line: list[_Job] = []  # The first one is being answered.
+        self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
+        self._ending = False
+        html, policy = _page()
+        self._html = html
+        headers = {**_HEADERS, "Content-Security-Policy": policy}
+        app = Starlette(
+            routes=[
+                Route("/", self._show),
+                Route("/ask", self._ask, methods=["POST"]),
+            ],
+            exception_handlers={HTTPException: _refuse},
+        )
+        self._http = uvicorn.Server(
+            uvicorn.Config(
+                app,
+                loop="asyncio",
+                http="h11",
+                ws="none",
+                lifespan="off",
+                log_config=None,
+                log_level="critical",  # The page is the log.
+                server_header=False,
+                headers=list(headers.items()),
+                timeout_graceful_shutdown=1,
+            )
+        )
+
+    def __enter__(self) -> "Server":
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.shutdown()
+        self._socket.close()
 
     @property
     def url(self) -> str:
         """The address of the page."""
         host, port = self.server_address[:2]
-        return f"http://{host!s}:{port}/"
+        address = ipaddress.ip_address(host)
+        if address.is_unspecified:  # All of this machine's: one of them.
+            host = "127.0.0.1" if address.version == 4 else "::1"
+        return f"http://{f'[{host}]' if ':' in host else host}:{port}/"
 
-    def handle_error(self, request: Any, client_address: Any) -> None:
-        """A client that went away is no news."""
-
-
-class _Handler(BaseHTTPRequestHandler):
-    server: Server
-    server_version = "keras_flan"
-    sys_version = ""
-    timeout = _PATIENCE
-
-    def do_GET(self) -> None:
+    def serve_forever(self) -> None:
+        """Answers, on this thread, until `shutdown` or Ctrl-C."""
+        clients = threading.Thread(
+            target=self._http.run, args=([self._socket],), daemon=True
+        )
+        clients.start()
         try:
-            self._check_host()
-            if self.path.split("?")[0] != "/":
-                raise _Refused(HTTPStatus.NOT_FOUND, _PLACES)
-        except _Refused as refused:
-            self._refuse(*refused.args)
-        else:
-            self._send(HTTPStatus.OK, "text/html", _page().encode())
+            while not self._ending and (job := self._jobs.get()):
+                self._answer(job)
+        finally:
+            for job in list(self._line):
+                job.tell("failed", error="the server has ended")
+                job.end()
+            self._http.should_exit = True
+            clients.join()
 
-    def do_POST(self) -> None:
+    def shutdown(self) -> None:
+        """Ends `serve_forever` after the path at hand, from any thread."""
+        self._ending = True
+        self._jobs.put(None)
+
+    def _answer(self, job: _Job) -> None:
+        """Tells the state after each path; ends when nobody listens."""
         try:
-            self._check_host()
-            if self.path != "/ask":
-                raise _Refused(HTTPStatus.NOT_FOUND, _PLACES)
-            question = validate(Question, self._body(), "request")
-            asking = question.asking()
-            with self.server.queue.place() as ahead:
-                self._answer(question.question, asking, ahead)
-        except _Refused as refused:
-            self._refuse(*refused.args)
-        except InputError as error:
-            self._refuse(HTTPStatus.BAD_REQUEST, str(error))
-        except QueueFull:
-            self._refuse(HTTPStatus.SERVICE_UNAVAILABLE, "too many are waiting")
-
-    def log_message(self, format: str, *arguments: Any) -> None:
-        """The page is the log."""
-
-    def _check_host(self) -> None:
-        """Refuses a request that names another server which points here."""
-        host = self.headers.get("Host", "").rsplit(":", 1)[0].strip("[]")
-        if self.server.names is not None and host not in self.server.names:
-            raise _Refused(HTTPStatus.FORBIDDEN, "this server is for localhost")
-
-    def _body(self) -> Any:
-        # Pages of other sites can't send this type without asking first.
-        kind = self.headers.get("Content-Type", "").split(";")[0].strip()
-        if kind != "application/json":
-            raise _Refused(
-                HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "send application/json"
-            )
-        length = self.headers.get("Content-Length", "")
-        if not (length.isascii() and length.isdigit()):
-            raise _Refused(HTTPStatus.LENGTH_REQUIRED, "send Content-Length")
-        if len(length) > 9 or int(length) > _MAX_BODY:
-            raise _Refused(
-                HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
-                f"send up to {_MAX_BODY} bytes",
-            )
-        try:
-            # The check of the keys says which of them is NaN.
-            return parse_json(self.rfile.read(int(length)), allow_nan=True)
-        except ValueError:
-            raise InputError("request: not JSON") from None
-
-    def _answer(
-        self, question: str, asking: Asking, ahead: Iterator[int]
-    ) -> None:
-        """Streams JSON lines: the state, with votes and paths as HTML."""
-        self._head(HTTPStatus.OK, "application/x-ndjson")
-        try:
-            for number in ahead:
-                self._event({"state": "waiting", "ahead": number})
-            self._event({"state": "running"})
-            model = self.server.model
-            for _, answered in stream_answers(model, [question], asking):
-                self._event(_progress(answered))
-        except OSError:
-            pass  # The client went away; what is left is not generated.
+            if job.left:
+                return
+            job.tell("running")
+            made = stream_answers(self.model, [job.question], job.asking)
+            for _, answered in made:
+                if job.left or self._ending:
+                    return
+                job.tell(**_progress(answered))
         except Exception as error:
             message = f"{type(error).__name__}: {error}"[:500]
-            with contextlib.suppress(OSError):
-                self._event({"state": "failed", "error": message})
+            job.tell("failed", error=message)
+        finally:
+            job.end()
+            job.soon(self._leave, job)
 
-    def _event(self, value: dict[str, Any]) -> None:
-        self.wfile.write(json.dumps(value).encode() + b"\n")
-        self.wfile.flush()
+    async def _show(self, request: Request) -> Response:
+        self._check_host(request)
+        return HTMLResponse(self._html)
 
-    def _refuse(self, status: HTTPStatus, message: str) -> None:
-        body = json.dumps({"error": message}).encode()
-        self._send(status, "application/json", body)
-        if self.command == "POST":
-            self._drain()
+    async def _ask(self, request: Request) -> ASGIApp:
+        self._check_host(request)
+        try:
+            question = validate(Question, await _read(request), "request")
+            job = _Job(question.question, question.asking())
+        except InputError as error:
+            raise HTTPException(400, str(error)) from None
+        if len(self._line) >= _MAX_WAITING:
+            raise HTTPException(503, "too many are waiting")
+        self._line.append(job)
+        self._jobs.put(job)
+        lines = StreamingResponse(
+            self._events(job), media_type="application/x-ndjson"
+        )
 
-    def _drain(self) -> None:
-        """Reads on for a moment: a reset would overtake our answer."""
-        with contextlib.suppress(OSError):
-            self.connection.shutdown(socket.SHUT_WR)
-            self.connection.settimeout(1.0)
-            left = 16 * _MAX_BODY
-            while left > 0 and (read := self.rfile.read1(_MAX_BODY)):
-                left -= len(read)
+        async def answer(scope: Scope, receive: Receive, send: Send) -> None:
+            try:
+                await lines(scope, receive, send)
+            finally:
+                self._leave(job)
 
-    def _send(self, status: HTTPStatus, kind: str, body: bytes) -> None:
-        self._head(status, kind, len(body))
-        self.wfile.write(body)
+        return answer
 
-    def _head(
-        self, status: HTTPStatus, kind: str, length: int | None = None
-    ) -> None:
-        self.send_response(status)
-        self.send_header("Content-Type", f"{kind}; charset=utf-8")
-        if length is not None:
-            self.send_header("Content-Length", str(length))
-        self.send_header("Content-Security-Policy", _POLICY)
-        self.send_header("X-Content-Type-Options", "nosniff")
-        self.send_header("Cache-Control", "no-store")
-        self.send_header("Connection", "close")
-        self.end_headers()
+    async def _events(self, job: _Job) -> AsyncIterator[str]:
+        """Yields JSON lines: the place in the line, then what is told."""
+        line = None
+        while line is None:
+            if ahead := self._line.index(job) if job in self._line else 0:
+                yield _json_line("waiting", ahead=ahead)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(1.0):
+                    line = await job.lines.get()
+        while line:
+            yield line
+            line = await job.lines.get()
+
+    def _leave(self, job: _Job) -> None:
+        """Ends a job that was answered, or that nobody listens to."""
+        job.left = True
+        if job in self._line:
+            self._line.remove(job)
+
+    def _check_host(self, request: Request) -> None:
+        """Refuses a name of another site that was made to point here.
+
+        Its pages could read our answers. Where other machines may ask, so may
+        they.
+        """
+        try:
+            name = urllib.parse.urlsplit(
+                "//" + request.headers.get("host", "")
+            ).hostname
+        except ValueError:
+            name = None
+        known = name in ("localhost", self._host) or _is_loopback(name or "")
+        if self.is_local and not known:
+            raise HTTPException(403, "this server is for localhost")
 
 
-def serve(model: Any, host: str = "127.0.0.1", port: int = 8000) -> None:
+def serve(
+    load: Callable[[], Any],
+    host: str = "127.0.0.1",
+    port: int = 8000,
+    allow_remote: bool = False,
+) -> None:
     """Serves the page until interrupted.
 
+    Args:
+        load: Returns the model; called when the port is ours.
+        host: As for `Server`.
+        port: As for `Server`.
+        allow_remote: As for `Server`; said on stderr if it matters.
+
     Raises:
-        InputError: If the address can't be listened on.
+        InputError: As `Server` does.
     """
-    with Server(model, host, port) as server:
+    with Server(None, host, port, allow_remote) as server:
+        if not server.is_local:
+            print(
+                f"WARNING: {host} is open to other machines: whoever reaches "
+                "it may ask, without a password",
+                file=sys.stderr,
+            )
+        server.model = load()
         print(f"{server.url} (Ctrl-C ends)", flush=True)
-        with contextlib.suppress(KeyboardInterrupt):
-            server.serve_forever()
+        server.serve_forever()
+
+
+def _listen(host: str, port: int, allow_remote: bool) -> socket.socket:
+    """Returns a socket that listens; a host of several addresses on one."""
+    try:
+        # An address of IPv4 first: every browser reaches it.
+        family, *_, address = min(
+            socket.getaddrinfo(host, None, type=socket.SOCK_STREAM),
+            key=lambda found: found[0] != socket.AF_INET,
+        )
+        if not (allow_remote or _is_loopback(str(address[0]))):
+            raise InputError(
+                f"{host} can be reached from other machines, and whoever "
+                "reaches it may ask; say --allow-remote (allow_remote=True) "
+                "if that is meant, or listen on 127.0.0.1"
+            )
+        listening = socket.create_server(
+            (address[0], port, *address[2:]), family=family
+        )
+    except (OSError, OverflowError, UnicodeError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise InputError(
+            f"cannot listen on {host}:{port} ({reason}); choose another "
+            "--host or --port"
+        ) from None
+    if hasattr(socket, "TCP_USER_TIMEOUT"):
+        # Its connections inherit this: who reads nothing is cut off.
+        listening.setsockopt(
+            socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(1000 * _PATIENCE)
+        )
+    return listening
+
+
+def _is_loopback(address: str) -> bool:
+    try:
+        return ipaddress.ip_address(address).is_loopback
+    except ValueError:
+        return False
+
+
+async def _read(request: Request) -> Any:
+    """Returns the JSON of a request."""
+    # Pages of other sites can't send this type without asking first.
+    kind = request.headers.get("content-type", "").split(";")[0].strip()
+    if kind != "application/json":
+        raise HTTPException(415, "send application/json")
+    too_large = HTTPException(413, f"send up to {_MAX_BODY} bytes")
+    if int(request.headers.get("content-length", 0)) > _MAX_BODY:
+        raise too_large
+    body = b""
+    try:
+        async with asyncio.timeout(_PATIENCE):
+            async for part in request.stream():
+                body += part
+                if len(body) > _MAX_BODY:
+                    raise too_large
+    except TimeoutError:
+        raise HTTPException(408, "the request did not arrive") from None
+    try:
+        # The check of the keys says which of them is NaN.
+        return parse_json(body, allow_nan=True)
+    except ValueError:
+        raise InputError("request: not JSON") from None
+
+
+async def _refuse(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    return JSONResponse({"error": error.detail}, error.status_code)
+
+
+def _json_line(state: str, **event: Any) -> str:
+    return json.dumps({"state": state, **event}) + "\n"
 
 
 def _progress(answered: Answered) -> dict[str, Any]:
-    state = "done" if answered.done else "running"
-    drawn = len(answered.paths)
     return {
-        "state": state,
-        "drawn": drawn,
+        "state": "done" if answered.done else "running",
+        "drawn": len(answered.paths),
         "samples": answered.samples,
         "answer": answered.vote.winner,
         "confidence": answered.vote.confidence,
@@ -302,11 +391,20 @@ def _progress(answered: Answered) -> dict[str, Any]:
     }
 
 
-def _page() -> str:
+def _page() -> tuple[str, str]:
+    """Returns the page, and the content security policy to send with it."""
     form = resources.files(__package__).joinpath("serving.html")
     kinds = "".join(
         f'<option value="{name}">{page.text(name.replace("_", " "))}</option>'
         for name in sorted(KINDS, key=lambda name: name != "number")
     )
     body = form.read_text(encoding="utf-8").replace("$kinds", kinds)
-    return page.render("Ask the model", body)
+    # The page's own script runs, and nothing that got into it.
+    [script] = re.findall("<script>(.*?)</script>", body, re.DOTALL)
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest())
+    policy = (
+        f"{page.POLICY}; script-src 'sha256-{digest.decode()}'; "
+        "connect-src 'self'"
+    )
+    html = page.render("Ask the model", body, policy)
+    return html, f"{policy}; frame-ancestors 'none'"

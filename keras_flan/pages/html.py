@@ -12,6 +12,12 @@ from string import Template
 
 from keras_flan.files import atomic_write
 
+# A page loads nothing and runs nothing, whatever got into it.
+POLICY = (
+    "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; "
+    "form-action 'none'"
+)
+
 
 def write(path: str | os.PathLike, title: str, parts: Iterable[str]) -> None:
     """Writes a page, atomically.
@@ -26,16 +32,17 @@ def write(path: str | os.PathLike, title: str, parts: Iterable[str]) -> None:
         f.write(render(title, body))
 
 
-def render(title: str, body: str) -> str:
+def render(title: str, body: str, policy: str = POLICY) -> str:
     """Returns a page.
 
     Args:
         title: Plain text.
         body: HTML made of the pieces below.
+        policy: What a browser lets the page do: a content security policy.
     """
     page = resources.files(__package__).joinpath("page.html")
     return Template(page.read_text(encoding="utf-8")).substitute(
-        title=text(title), body=body
+        title=text(title), body=body, policy=policy
     )
 
 

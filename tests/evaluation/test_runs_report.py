@@ -156,12 +156,16 @@ def test_the_report_is_whole_and_offline(runs, tmp_path):
     before = made.read_bytes()
     report_runs([runs], tmp_path / "out", title="A <b>", contamination=[path])
     assert made.read_bytes() == before
-    with pytest.raises(InputError, match="contamination --json"):
-        report_runs(
-            [runs],
-            tmp_path / "x",
-            contamination=[runs / "bbh-cot" / "timing.json"],
-        )
+    assert '<meta http-equiv="Content-Security-Policy"' in text
+    for broken in (
+        {**overlap, "ngram": "<img src=x onerror=alert(1)>"},
+        {**overlap, "benchmark": {"examples": "<b>"}},
+        {"found": []},
+        [],
+    ):
+        path.write_text(json.dumps(broken))
+        with pytest.raises(InputError, match="contamination --json"):
+            report_runs([runs], tmp_path / "x", contamination=[path])
 
 
 def test_the_worst_are_those_the_model_was_sure_of(runs):

@@ -1,30 +1,39 @@
 """The local page: its protocol, its limits, and how it looks at work."""
 
+import base64
 import contextlib
+import hashlib
 import http.client
 import json
+import re
 import shutil
+import signal
 import socket
+import subprocess
+import sys
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
 from keras_flan.errors import InputError
-from keras_flan.generation.serving import Queue, QueueFull, Server
+from keras_flan.generation import serving as module
+from keras_flan.generation.serving import Server
 from tests.generation.fakes import (
     CHAINS,
     QUESTION,
     Streamed,
     cafeteria,
     last_first,
+    make_path,
 )
 
 
 @contextlib.contextmanager
-def serving(model):
-    with Server(model, port=0) as server:
-        thread = threading.Thread(target=server.serve_forever, args=(0.05,))
+def serving(model, host="127.0.0.1", **settings):
+    with Server(model, host, port=0, **settings) as server:
+        thread = threading.Thread(target=server.serve_forever)
         thread.start()
         try:
             yield server
@@ -45,7 +54,7 @@ def connect(server):
 
 def post(server, body, **headers):
     """Returns the status and what was sent back, JSON line by line."""
-    if not isinstance(body, bytes):
+    if isinstance(body, dict | list | None):
         body = json.dumps(body).encode()
     connection = connect(server)
     headers = {
@@ -65,7 +74,15 @@ def test_the_page_is_one_file(server):
     answer = connection.getresponse()
     text = answer.read().decode()
     assert answer.status == 200
-    assert "default-src 'none'" in answer.headers["Content-Security-Policy"]
+    policy = answer.headers["Content-Security-Policy"]
+    assert "default-src 'none'" in policy and "frame-ancestors" in policy
+    # Its own script alone may run: no other one, no handler of an event.
+    [script] = re.findall("<script>(.*?)</script>", text, re.DOTALL)
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest())
+    assert f"; script-src 'sha256-{digest.decode()}'; connect" in policy
+    assert policy.removesuffix("; frame-ancestors 'none'") in text
+    assert answer.headers["X-Content-Type-Options"] == "nosniff"
+    assert answer.headers["Cache-Control"] == "no-store"
     assert "http" not in text.replace("http-equiv", "")
     assert ' src="' not in text and "<link" not in text
     assert "$" not in text.replace("${", "")
@@ -126,18 +143,21 @@ def test_other_refusals(server):
     asked = {"question": "x"}
     assert post(server, asked, Content_Type="text/plain")[0] == 415
     assert post(server, b" " * 200_000)[0] == 413
-    assert post(server, asked, Host="evil.example")[0] == 403
+    assert post(server, iter([b" " * 50_000] * 4))[0] == 413  # in chunks
     for method, path, status in (
         ("GET", "/etc/passwd", 404),
         ("GET", "/../x", 404),
-        ("POST", "/", 404),
-        ("PUT", "/ask", 501),
+        ("POST", "/", 405),
+        ("PUT", "/ask", 405),
     ):
         connection = connect(server)
         connection.request(method, path)
-        assert connection.getresponse().status == status
+        answer = connection.getresponse()
+        assert answer.status == status
+        assert "error" in json.loads(answer.read())
         connection.close()
-    for length, status in (("-1", 411), ("x", 411), ("9" * 5000, 413)):
+    lengths = (("-1", 400), ("x", 400), ("9" * 5000, 400), ("99999999", 413))
+    for length, status in lengths:
         connection = connect(server)
         connection.putrequest("POST", "/ask")
         connection.putheader("Content-Type", "application/json")
@@ -147,6 +167,69 @@ def test_other_refusals(server):
         connection.close()
     # Still there.
     assert post(server, asked)[0] == 200
+
+
+def test_a_request_that_does_not_arrive_is_given_up(server, monkeypatch):
+    monkeypatch.setattr(module, "_PATIENCE", 0.1)
+    connection = connect(server)
+    connection.putrequest("POST", "/ask")
+    connection.putheader("Content-Type", "application/json")
+    connection.putheader("Content-Length", "100")
+    connection.endheaders(b"{")
+    assert connection.getresponse().status == 408
+    connection.close()
+
+
+@pytest.mark.parametrize(
+    ("host", "url"),
+    [
+        ("127.0.0.1", "127.0.0.1"),
+        ("localhost", "127.0.0.1"),
+        ("127.0.0.2", "127.0.0.2"),
+        ("127.1", "127.0.0.1"),
+        ("::1", "[::1]"),
+        ("0:0:0:0:0:0:0:1", "[::1]"),
+    ],
+)
+def test_on_this_machine_other_sites_names_are_refused(host, url):
+    asked = {"question": "x", "mode": "direct"}
+    with serving(cafeteria, host) as server:
+        assert server.is_local
+        assert server.url == f"http://{url}:{server.server_address[1]}/"
+        for name in (url, host, "LOCALHOST", "localhost:99", "127.0.0.9"):
+            if name.count(":") < 2 or name.startswith("["):
+                assert post(server, asked, Host=name)[0] == 200
+        for name in ("evil.example", "localhost.evil.example", "", "["):
+            status, [answer] = post(server, asked, Host=name)
+            assert (status, answer["error"]) == (
+                403,
+                "this server is for localhost",
+            )
+        connection = connect(server)
+        connection.request("GET", "/", headers={"Host": "evil.example"})
+        assert connection.getresponse().status == 403
+        connection.close()
+
+
+def test_other_machines_are_let_in_only_if_that_is_said(capsys):
+    for host in ("0.0.0.0", "::", "0", "192.0.2.1"):
+        with pytest.raises(InputError, match="--allow-remote") as error:
+            Server(cafeteria, host, port=0)
+        assert f"{host} can be reached from other machines" in str(error.value)
+    with serving(cafeteria, "0.0.0.0", allow_remote=True) as server:
+        assert not server.is_local
+        assert server.url.startswith("http://127.0.0.1:")
+        # A proxy may know this machine by any name.
+        assert post(server, {"question": "x"}, Host="proxy.example")[0] == 200
+
+    def load():
+        raise InputError("no such model")
+
+    for host, said in (("0.0.0.0", True), ("127.0.0.1", False)):
+        with pytest.raises(InputError, match="no such model"):
+            module.serve(load, host, 0, allow_remote=True)
+        warned = capsys.readouterr().err
+        assert ("WARNING: 0.0.0.0 is open to other machines" in warned) == said
 
 
 def test_noise_and_clients_that_leave_do_no_harm(server, capfd):
@@ -173,55 +256,96 @@ def test_a_model_that_fails_says_so():
 
 
 def test_one_generation_at_a_time():
-    running, most = [], []
+    running, most, order = [], [], []
     go = threading.Event()
 
     def slow(prompts, **settings):
         running.append(prompts)
+        order.append(prompts)
         most.append(len(running))
         go.wait(20)
         running.remove(prompts)
         return cafeteria(prompts, **settings)
 
     with serving(slow) as server:
-        done = []
-        threads = []
-        for i in range(4):
-            asked = {"question": str(i), "mode": "direct"}
-            threads.append(
-                threading.Thread(
-                    target=lambda asked=asked: done.append(post(server, asked))
-                )
-            )
-            threads[-1].start()
-        while len(server.queue._waiting) < 4:
-            time.sleep(0.01)
-        go.set()
-        for thread in threads:
-            thread.join(20)
+        with ThreadPoolExecutor() as pool:
+            done = []
+            for i in range(4):
+                asked = {"question": str(i), "mode": "direct"}
+                done.append(pool.submit(post, server, asked))
+                while len(server._line) <= i:
+                    time.sleep(0.01)
+            go.set()
+        answers = [answer.result()[1] for answer in done]
     assert most == [1] * 4
-    states = [events[0]["state"] for _, events in done]
+    assert order == [["0"], ["1"], ["2"], ["3"]]
+    assert all(events[-1]["state"] == "done" for events in answers)
+    ahead = [events[0].get("ahead", 0) for events in answers]
     # The last may have taken its place and not looked ahead of it yet.
-    assert set(states) == {"running", "waiting"}
-    assert all(events[-1]["state"] == "done" for _, events in done)
+    assert ahead[:3] == [0, 1, 2] and ahead[3] in (0, 3)
 
 
-def test_the_queue_is_in_order_and_bounded():
-    queue = Queue(2)
-    with queue.place() as first, queue.place() as second:
-        assert list(first) == []
-        assert next(second) == 1
-        with pytest.raises(QueueFull), queue.place():
-            pass
-    with queue.place() as third:
-        assert list(third) == []
+@contextlib.contextmanager
+def asking(server, **asked):
+    """Yields the answer of a client that has not read it."""
+    connection = connect(server)
+    body = json.dumps({"question": "x", **asked})
+    connection.request(
+        "POST", "/ask", body, {"Content-Type": "application/json"}
+    )
+    answer = connection.getresponse()
+    try:
+        yield answer
+    finally:
+        answer.close()
+        connection.close()
 
 
-def test_a_full_queue_refuses(monkeypatch):
-    with serving(cafeteria) as server:
-        server.queue = Queue(0)
-        status, [answer] = post(server, {"question": "x"})
-        assert (status, answer["error"]) == (503, "too many are waiting")
+def test_a_full_line_refuses_and_who_leaves_makes_room(monkeypatch):
+    monkeypatch.setattr(module, "_MAX_WAITING", 2)
+    go = threading.Event()
+
+    def slow(prompts, **settings):
+        go.wait(20)
+        return cafeteria(prompts, **settings)
+
+    with serving(slow) as server, asking(server):
+        with asking(server):
+            status, [answer] = post(server, {"question": "x"})
+            assert (status, answer["error"]) == (503, "too many are waiting")
+        while len(server._line) > 1:
+            time.sleep(0.01)
+        with asking(server) as last:
+            assert json.loads(last.readline()) == {
+                "state": "waiting",
+                "ahead": 1,
+            }
+            go.set()
+            assert json.loads(last.read().splitlines()[-1])["drawn"] == 1
+
+
+def test_a_client_that_does_not_read_holds_up_nobody(monkeypatch):
+    monkeypatch.setattr(module, "_PATIENCE", 0.5)
+    monkeypatch.setattr(module, "_MAX_WAITING", 2)
+
+    def much(prompts, *, samples, **settings):
+        for number in range(samples):
+            yield 0, number, make_path("x" * 500_000)
+
+    with serving(Streamed(much)) as server, contextlib.ExitStack() as stack:
+        # More than all buffers take, from each of more than may wait.
+        for _ in range(3):
+            answer = stack.enter_context(asking(server, samples=8))
+            while server._line:
+                time.sleep(0.01)
+        [_, *events] = post(server, {"question": "y"})[1]
+        assert [event["state"] for event in events] == ["done"]
+        # And they are cut off, where the system can do that.
+        if hasattr(socket, "TCP_USER_TIMEOUT"):
+            while server._http.server_state.tasks:
+                time.sleep(0.05)
+            with pytest.raises((http.client.IncompleteRead, ConnectionError)):
+                answer.read()
 
 
 def test_a_generation_ends_when_its_client_leaves():
@@ -238,22 +362,58 @@ def test_a_generation_ends_when_its_client_leaves():
             ended.set()
 
     with serving(Streamed(endless)) as server:
-        connection = connect(server)
-        body = json.dumps({"question": "x", "samples": 64})
-        connection.request(
-            "POST", "/ask", body, {"Content-Type": "application/json"}
-        )
-        answer = connection.getresponse()
-        answer.readline()
-        assert more.wait(20)
-        answer.close()
-        connection.close()
+        with asking(server, samples=64) as answer:
+            answer.readline()
+            assert more.wait(20)
         assert ended.wait(20)
 
 
-def test_an_address_in_use_is_named(server):
+def test_an_address_in_use_is_named_before_the_model_is_loaded(server):
+    loaded = []
     with pytest.raises(InputError, match="choose another --host or --port"):
-        Server(cafeteria, port=server.server_address[1])
+        module.serve(lambda: loaded.append(1), port=server.server_address[1])
+    assert loaded == []
+    for host in ("no.such.host.invalid", "x" * 70):
+        with pytest.raises(InputError, match="cannot listen on"):
+            Server(cafeteria, host)
+    with pytest.raises(InputError, match="cannot listen on"):
+        Server(cafeteria, port=70_000)
+
+
+_SERVE = """
+import sys, time, types
+
+def model(prompts, **settings):
+    print("asked", flush=True)
+    time.sleep(60)
+
+loading = types.SimpleNamespace(load=lambda name: model)
+sys.modules["keras_flan.models.loading"] = loading
+from keras_flan import cli
+cli.main()
+"""
+
+
+def test_ctrl_c_during_a_generation_ends_with_130():
+    command = [sys.executable, "-c", _SERVE, "serve", "--model", "m"]
+    with subprocess.Popen(
+        [*command, "--port", "0"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        url = process.stdout.readline().split()[0]
+        port = int(url.rstrip("/").rpartition(":")[2])
+        with socket.create_connection(("127.0.0.1", port)) as client:
+            client.sendall(
+                b"POST /ask HTTP/1.1\r\nHost: localhost\r\nContent-Length: 16"
+                b"\r\nContent-Type: application/json\r\n\r\n"
+                b'{"question":"x"}'
+            )
+            assert process.stdout.readline() == "asked\n"
+            process.send_signal(signal.SIGINT)
+            assert process.wait(20) == 130
+        assert process.stderr.read() == ""
 
 
 @pytest.fixture(scope="module")

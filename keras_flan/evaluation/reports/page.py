@@ -1,9 +1,10 @@
 """A report on finished runs: one offline page, pictures, tables."""
 
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path, PurePath
-from typing import Any
+
+import pydantic
 
 from keras_flan.errors import InputError
 from keras_flan.evaluation.benchmarks.protocols import load_protocol
@@ -21,15 +22,40 @@ from keras_flan.evaluation.reports.tables import (
     scores_table,
 )
 from keras_flan.evaluation.scores.comparing import compare_runs
-from keras_flan.files import atomic_write, read_json
+from keras_flan.files import atomic_write, read_json_object
 from keras_flan.pages import html as page
 from keras_flan.pages.plots import inline_svg, write_png
 from keras_flan.pages.tables import Table
+from keras_flan.schema import validate
 from keras_flan.storage import as_path
 
 PAGE_FILE = "report.html"
 MARKDOWN_FILE = "tables.md"
 LATEX_FILE = "tables.tex"
+
+
+class _Counts(pydantic.BaseModel):
+    examples: int
+    compared: int
+    overlapping: int
+    near_duplicates: int
+
+
+class _Pair(pydantic.BaseModel):
+    task: str
+    benchmark: str
+    words: str = ""  # The run of words that both have,
+    text: str = ""  # or, of a near-duplicate, the text in the mixture.
+
+
+class _Overlap(pydantic.BaseModel):
+    """What is shown of a check of a mixture against a benchmark."""
+
+    name: str
+    against: str
+    ngram: int
+    benchmark: _Counts
+    found: list[_Pair]
 
 
 def report_runs(
@@ -93,7 +119,7 @@ def _parts(
     runs: Sequence[FinishedRun],
     tables: Sequence[Table],
     drawn: Sequence[Plot],
-    overlaps: Sequence[Mapping[str, Any]],
+    overlaps: Sequence[_Overlap],
 ) -> list[str]:
     scores, paper, *others = tables
     figures = [
@@ -198,19 +224,19 @@ def _significance(runs: Sequence[FinishedRun]) -> Table | None:
     return Table.of(title, rows) if rows else None
 
 
-def _read_overlap(path: Path) -> dict[str, Any]:
-    found = read_json(path)
-    if not isinstance(found, dict) or "benchmark" not in found:
+def _read_overlap(path: Path) -> _Overlap:
+    try:
+        return validate(_Overlap, read_json_object(path), f"{path}")
+    except InputError as error:
         raise InputError(
-            f"{path}: expected what `keras-flan contamination --json` prints"
-        )
-    return found
+            f"{error}; expected what `keras-flan contamination --json` prints"
+        ) from None
 
 
-def _contamination(overlaps: Sequence[Mapping[str, Any]]) -> str:
+def _contamination(overlaps: Sequence[_Overlap]) -> str:
     if not overlaps:
         return ""
-    ngram = overlaps[0]["ngram"]
+    ngram = overlaps[0].ngram
     columns = {
         "Examples": "examples",
         f"With {ngram} words": "compared",
@@ -219,20 +245,23 @@ def _contamination(overlaps: Sequence[Mapping[str, Any]]) -> str:
     }
     rows = [
         {
-            "Benchmark": PurePath(found["against"]).name,
-            **{k: f"{found['benchmark'][v]:,}" for k, v in columns.items()},
+            "Benchmark": PurePath(found.against).name,
+            **{
+                k: f"{getattr(found.benchmark, v):,}"
+                for k, v in columns.items()
+            },
         }
         for found in overlaps
     ]
     shown = "".join(
         page.folded(
-            page.text(f"{pair['task']} ~ {pair['benchmark']}"),
-            f"<pre>{page.text(pair.get('words') or pair['text'])}</pre>",
+            page.text(f"{pair.task} ~ {pair.benchmark}"),
+            f"<pre>{page.text(pair.words or pair.text)}</pre>",
         )
         for found in overlaps
-        for pair in found["found"][:5]
+        for pair in found.found[:5]
     )
-    names = ", ".join(dict.fromkeys(found["name"] for found in overlaps))
+    names = ", ".join(dict.fromkeys(found.name for found in overlaps))
     return page.card(
         "Contamination of the training mixture",
         Table.of("", rows).html()
