@@ -7,8 +7,9 @@ from collections.abc import Iterable
 class InputError(ValueError):
     """Input that the user can mend: a file, a row, a field or a config key.
 
-    The message is one line and names the place, what was found, what was
-    expected and what to do. The command line prints it and exits with 2.
+    The message is one line, or one per fault, and names the place, what was
+    found, what was expected and what to do. The command line prints it and
+    exits with 2.
     """
 
 

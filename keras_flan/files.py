@@ -3,6 +3,7 @@
 import codecs
 import contextlib
 import gzip
+import io
 import json
 import math
 import os
@@ -27,6 +28,9 @@ _MARKS = {
 }
 # In a folder of a bucket while it is being replaced.
 UNFINISHED = "UNFINISHED"
+# A gzip file that unpacks to more than this (bytes), and more times its size,
+# is made to fill the memory.
+_SMALL, _RATIO = 1 << 24, 50
 _SURROGATE = re.compile(r"[\ud800-\udfff]")
 
 
@@ -196,12 +200,13 @@ def read_data(path: str | os.PathLike) -> bytes:
     """Returns the bytes of a file, unpacking `.gz`.
 
     Raises:
-        InputError: If the file is missing or broken gzip.
+        InputError: If the file is missing or broken gzip, or unpacks to
+            what no text would.
     """
     path = as_path(path)
     try:
         data = path.read_bytes()
-        return gzip.decompress(data) if path.suffix == ".gz" else data
+        return _unpacked(path, data) if path.suffix == ".gz" else data
     except InputError:  # Of a bucket; it says all.
         raise
     except FileNotFoundError:
@@ -210,6 +215,20 @@ def read_data(path: str | os.PathLike) -> bytes:
         raise InputError(f"{path}: expected a file, found a folder") from None
     except (OSError, EOFError, zlib.error) as error:
         raise InputError(f"{path}: cannot be read ({error})") from None
+
+
+def _unpacked(path: Path, data: bytes) -> bytes:
+    """Returns what gzip packed; no text shrinks to a hundredth."""
+    found, most = bytearray(), max(_SMALL, _RATIO * len(data))
+    with gzip.open(io.BytesIO(data)) as file:
+        while block := file.read(_SMALL):
+            found += block
+            if len(found) > most:
+                raise InputError(
+                    f"{path}: unpacks to more than {_RATIO} times its size; "
+                    "unpack it, and give that file if it is as meant"
+                )
+    return bytes(found)
 
 
 def read_text(path: str | os.PathLike) -> str:

@@ -21,6 +21,7 @@ from keras_flan.models.language_model import LanguageModel, M
 from keras_flan.models.presets import read_preset, shipped, shipped_folder
 from keras_flan.models.t5.huggingface.convert import read_huggingface
 from keras_flan.models.t5.model import T5
+from keras_flan.models.weight_files import check_claims, check_h5
 from keras_flan.runtime.keras_hub import keras_hub
 from keras_flan.runtime.start import prepare_process
 from keras_flan.storage import as_path, is_remote
@@ -101,7 +102,7 @@ def _from_folder(
     settings: dict[str, Any],
     weights: bool,
 ) -> M:
-    source = _source(path, folder)
+    source = _source(path, folder, weights)
     if not issubclass(source.model, wanted):
         name = source.model.__name__
         raise InputError(
@@ -173,7 +174,7 @@ class _Source(NamedTuple):
     read: Callable[[Any, bool], Arguments]
 
 
-def _source(path: str | os.PathLike, folder: Path) -> _Source:
+def _source(path: str | os.PathLike, folder: Path, weights: bool) -> _Source:
     if not folder.exists() and not is_remote(path) and _is_name(path):
         return _named(os.fspath(path))
     config = folder / "config.json"
@@ -189,6 +190,10 @@ def _source(path: str | os.PathLike, folder: Path) -> _Source:
     values = read_json(config, allow_nan=True)
     values = values if isinstance(values, dict) else {}
     kind, name = values.get("model_type"), values.get("class_name")
+    if weights and kind is None:
+        check_claims(str(config), values.get("config"), folder)
+        for file in folder.glob("*.weights.h5"):
+            check_h5(file)
     if kind in TRANSFORMERS_TYPES or name in FAMILIES:
         return _decoder_only(os.fspath(folder))
     if kind is not None:

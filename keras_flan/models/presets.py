@@ -9,10 +9,10 @@ import numpy as np
 from keras import ops
 
 from keras_flan.data.vocabularies.sentencepiece import Vocabulary
-from keras_flan.errors import InputError
 from keras_flan.files import atomic_write, read_json_object, write_json
 from keras_flan.models.t5.huggingface.t5_tensors import t5_tensors
 from keras_flan.models.t5.model import T5
+from keras_flan.models.weight_files import check_claims, read_npz
 from keras_flan.storage import as_path
 
 # A folder here for each: config.json, vocabulary.model, weights.npz.
@@ -59,6 +59,8 @@ def read_preset(
     """
     folder = as_path(folder)
     sizes = read_json_object(folder / "config.json")
+    if weights:
+        check_claims(str(folder / "config.json"), sizes, folder)
     model = T5.from_config_values(
         **sizes,
         dropout=0.0,
@@ -67,15 +69,11 @@ def read_preset(
     )
     if not weights:
         return model
-    try:
-        with np.load(folder / "weights.npz", allow_pickle=False) as arrays:
-            for tensor in t5_tensors(model.backbone):
-                tensor.variable.assign(arrays[tensor.name].astype("float32"))
-    except (OSError, KeyError, ValueError) as error:
-        raise InputError(
-            f"{folder / 'weights.npz'}: not the weights of this model "
-            f"({error}); install the package again"
-        ) from None
+    tensors = {tensor.name: tensor for tensor in t5_tensors(model.backbone)}
+    # The names and shapes are those of a checkpoint, not transposed.
+    shapes = {k: tuple(t.variable.shape) for k, t in tensors.items()}
+    for name, array in read_npz(folder / "weights.npz", shapes):
+        tensors[name].variable.assign(array)
     return model
 
 

@@ -1,13 +1,14 @@
 """Adapters on disk: tensors and settings in one safetensors file."""
 
+import contextlib
 import json
 import os
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
-import safetensors
 from keras import ops
-from safetensors.numpy import load, save
+from safetensors.numpy import save
 
 from keras_flan.errors import InputError
 from keras_flan.files import atomic_write, parse_json
@@ -16,7 +17,8 @@ from keras_flan.models.adapters.base import Adapter, remove_adapter, required
 from keras_flan.models.adapters.houlsby import Houlsby
 from keras_flan.models.adapters.lora import LoRA
 from keras_flan.models.language_model import LanguageModel
-from keras_flan.storage import as_path, local_copy
+from keras_flan.models.weight_files import Safetensors, opened_safetensors
+from keras_flan.storage import local_copy
 
 _FORMAT = "keras_flan.adapter.1"
 _KEYS = {"kind", "family", "base", "targets"}
@@ -86,10 +88,12 @@ def load_adapter(model: LanguageModel, path: str | os.PathLike) -> None:
     }
     try:
         KINDS[settings["kind"]].add(model, **arguments)
-    except TypeError:
+    except (TypeError, ValueError, OverflowError, MemoryError) as error:
+        if isinstance(error, InputError):
+            raise
         raise InputError(
-            f"{path}: found the settings {arguments}, which no adapter of "
-            "this version has"
+            f"{path}: found the settings {arguments!r:.200}, which no adapter "
+            "of this version has"
         ) from None
     variables = required(model).state()
     try:
@@ -127,25 +131,29 @@ def read_adapter(
     Raises:
         InputError: If the file is missing or is no adapter's.
     """
-    settings = read_settings(path)
-    return settings, load(as_path(path).read_bytes())
+    with _opened(path) as file:
+        state = {name: file.read(name) for name in file.names}
+        return _settings(path, file.metadata), state
 
 
 def read_settings(path: str | os.PathLike) -> dict[str, Any]:
     """Returns the settings alone; see `read_adapter`."""
-    try:
-        with (
-            local_copy(path) as file,
-            safetensors.safe_open(file, framework="np") as opened,
-        ):
-            metadata = opened.metadata() or {}
-    except FileNotFoundError:
-        raise InputError(f"{path}: no such file") from None
-    except (OSError, safetensors.SafetensorError) as error:
-        raise InputError(
-            f"{path}: not a safetensors file ({error}); give what "
-            "save_adapter wrote"
-        ) from None
+    with _opened(path) as file:
+        return _settings(path, file.metadata)
+
+
+@contextlib.contextmanager
+def _opened(path: str | os.PathLike) -> Iterator[Safetensors]:
+    with (
+        local_copy(path) as local,
+        opened_safetensors(local, "give what save_adapter wrote") as file,
+    ):
+        yield file
+
+
+def _settings(
+    path: str | os.PathLike, metadata: dict[str, str]
+) -> dict[str, Any]:
     try:
         settings = parse_json(metadata["settings"])
         known = (
@@ -153,6 +161,7 @@ def read_settings(path: str | os.PathLike) -> dict[str, Any]:
             and settings["kind"] in KINDS
             and set(settings) >= _KEYS
             and all(isinstance(t, str) for t in settings["targets"])
+            and isinstance(settings["base"], str | None)
         )
     except (KeyError, TypeError, ValueError):
         known = False

@@ -3,7 +3,6 @@
 import contextlib
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
 
 import ml_dtypes
 import numpy as np
@@ -12,6 +11,7 @@ from keras import ops
 from keras_flan.errors import InputError, did_you_mean
 from keras_flan.files import read_json, write_json
 from keras_flan.models.t5.huggingface.t5_tensors import Tensor
+from keras_flan.models.weight_files import Safetensors, opened_safetensors
 
 SINGLE = "model.safetensors"
 INDEX = "model.safetensors.index.json"
@@ -50,11 +50,16 @@ class Checkpoint(contextlib.ExitStack):
             names = {SINGLE}
         else:
             raise InputError(f"{folder}: {_what_is_missing(folder)}")
-        self._files = {}
+        self._files: dict[str, Safetensors] = {}
         with contextlib.ExitStack() as stack:
             for name in sorted(names):
-                opened = stack.enter_context(_open(folder / name))
-                self._files.update(dict.fromkeys(opened.keys(), opened))
+                if not (folder / name).is_file():
+                    raise InputError(
+                        f"{folder / name}: no such file, though the index "
+                        "names it; download the missing shard"
+                    )
+                file = stack.enter_context(opened_safetensors(folder / name))
+                self._files.update(dict.fromkeys(file.names, file))
             self.push(stack.pop_all())
 
     @property
@@ -79,7 +84,7 @@ class Checkpoint(contextlib.ExitStack):
                 f"{self.folder}: no tensor {name!r} in the checkpoint."
                 + did_you_mean(name, self.names)
             )
-        array = self._files[name].get_tensor(name)
+        array = self._files[name].read(name)
         if shape is not None and array.shape != shape:
             raise InputError(
                 f"{self.folder}: tensor {name!r} has the shape "
@@ -160,27 +165,6 @@ def _array(tensor: Tensor, dtype: str) -> np.ndarray:
     array = np.asarray(ops.convert_to_numpy(tensor.variable))
     array = array.astype(DTYPES[dtype], copy=False)
     return np.ascontiguousarray(array.T if tensor.transposed else array)
-
-
-def _open(path: Path) -> Any:
-    try:
-        from safetensors import SafetensorError, safe_open
-    except ImportError:
-        raise InputError(
-            f"{path}: reading it needs the package safetensors; "
-            "pip install 'keras_flan[hf]'"
-        ) from None
-    try:
-        return safe_open(path, framework="np")
-    except FileNotFoundError:
-        raise InputError(
-            f"{path}: no such file, though the index names it; download the "
-            "missing shard"
-        ) from None
-    except (SafetensorError, OSError) as error:
-        raise InputError(
-            f"{path}: not a safetensors file ({error}); download it again"
-        ) from None
 
 
 def _what_is_missing(folder: Path) -> str:

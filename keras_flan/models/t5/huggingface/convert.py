@@ -27,6 +27,7 @@ from keras_flan.models.t5.huggingface.t5_tensors import (
     t5_tensors,
 )
 from keras_flan.models.t5.model import T5
+from keras_flan.models.weight_files import check_claims
 from keras_flan.runtime.keras_hub import keras_hub
 from keras_flan.runtime.start import prepare_process
 
@@ -87,8 +88,9 @@ def read_huggingface(
     if not weights:
         with quiet_masks():
             return keras_hub.models.T5Backbone(**config, dtype=dtype), {}
-    vocabulary = _read_vocabulary(folder, config["vocabulary_size"])
     with Checkpoint(folder) as checkpoint:
+        check_claims(str(place), config, folder)
+        vocabulary = _read_vocabulary(folder, config["vocabulary_size"])
         with quiet_masks():
             backbone = keras_hub.models.T5Backbone(**config, dtype=dtype)
         _read_weights(backbone, checkpoint)
