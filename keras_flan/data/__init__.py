@@ -9,6 +9,7 @@ __getattr__, __dir__, __all__ = attach(
     __name__,
     {
         "Example": ".records.example",
+        "Turn": ".records.turns",
         "write_records": ".records.shards",
         "read_records": ".records.shards",
         "RecordInfo": ".records.info",

@@ -150,6 +150,22 @@ def lines(*values):
 _GSM8K = {"question": "2+2?", "answer": "So <<2+2=4>>4.\n#### 4"}
 
 # Format, files (the first is imported, or their folder), options.
+_CHAT = {
+    "messages": [
+        {"role": "system", "content": "Be brief."},
+        {"role": "user", "content": "Hot?"},
+        {"role": "assistant", "content": "Fire."},
+        {"role": "user", "content": [{"type": "text", "text": "Cold?"}]},
+        {"role": "assistant", "content": "Ice."},
+    ]
+}
+_SHAREGPT = {
+    "conversations": [
+        {"from": "human", "value": "Hot?"},
+        {"from": "gpt", "value": "Fire."},
+    ]
+}
+_ALPACA = {"instruction": "Add.", "input": "2 and 3", "output": "5"}
 SAMPLES = [
     ("gsm8k", {"train.jsonl": lines(_GSM8K, _GSM8K)}, {}),
     (
@@ -239,6 +255,19 @@ SAMPLES = [
             "columns": {"question": "text", "answer": "label"},
             "labels": {"0": "negative", "1": "positive"},
         },
+    ),
+    ("messages", {"m.jsonl": lines(_CHAT, _CHAT)}, {}),
+    ("sharegpt", {"s.json": json.dumps([_SHAREGPT, _SHAREGPT])}, {}),
+    ("alpaca", {"a.json": json.dumps([_ALPACA, _ALPACA])}, {}),
+    (
+        "prompt-completion",
+        {"p.jsonl": lines({"prompt": "Why?", "completion": "So."})},
+        {},
+    ),
+    (
+        "preference",
+        {"d.jsonl": lines({"prompt": "Who?", "chosen": "I", "rejected": "U"})},
+        {},
     ),
 ]
 
@@ -339,7 +368,10 @@ def mutate_file(text, rng):
     return mutate_text(text, rng)
 
 
-_ANY_ENCODING = ("csv", "tsv", "json", "jsonl", "labelled-lines")
+_ANY_ENCODING = (
+    *("csv", "tsv", "json", "jsonl", "labelled-lines", "messages", "sharegpt"),
+    *("alpaca", "prompt-completion", "preference"),
+)
 
 
 def run(folder, format, files, options, rng):
@@ -405,7 +437,8 @@ _LINE_FORMATS = (
 )
 _JSON_FORMATS = (
     *("gsm8k", "natural-instructions", "t0", "squad", "tydiqa", "qed", "bbh"),
-    *("bigbench", "math-problems", "jsonl", "json"),
+    *("bigbench", "math-problems", "jsonl", "json", "messages", "sharegpt"),
+    *("alpaca", "prompt-completion", "preference"),
 )
 
 
@@ -455,7 +488,9 @@ def check_text(format, field, value, haystack, options):
         ("esnli", "question"),
     ):
         return  # From the file's name, or made of the other fields.
-    if field == "references":
+    if field == "question" and format in ("messages", "sharegpt", "alpaca"):
+        parts = re.split(r"\n|User: |Assistant: |Tool: ", value)
+    elif field == "references":
         parts = json.loads(value)
     elif field == "options":
         haystack = " ".join(haystack.split())

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 from keras_flan import files
+from keras_flan.data.records.turns import Turn
 from keras_flan.errors import InputError
 from keras_flan.files import read_text
 
@@ -30,12 +31,14 @@ class Row:
             number of the item.
         fields: Field name to text.
         source_id: Id given by the source; default: file name and number.
+        turns: The turns, if it is a conversation; see `Example`.
     """
 
     path: Path
     number: int
     fields: dict[str, str]
     source_id: str = ""
+    turns: tuple[Turn, ...] = ()
 
 
 class RejectCode(enum.Enum):

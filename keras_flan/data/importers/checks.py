@@ -32,7 +32,8 @@ def checked(
 
 def _fault(row: Row, needed: Collection[str]) -> str:
     """Returns why a row can't be used, or `""`."""
-    for name, text in (*row.fields.items(), ("id", row.source_id)):
+    turns = [("turns", turn.content) for turn in row.turns]
+    for name, text in (*row.fields.items(), ("id", row.source_id), *turns):
         try:
             text.encode("utf-8")
         except UnicodeEncodeError as error:

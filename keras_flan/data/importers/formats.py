@@ -7,6 +7,7 @@ from pathlib import Path
 from keras_flan.data.importers import (
     bbh,
     bigbench,
+    conversations,
     esnli,
     flan2022,
     flan_cot,
@@ -41,6 +42,9 @@ IMPORTERS: dict[str, Importer] = {
         *(tagging.CONLL, tagging.SLOTS),
         *(tables.CSV, tables.TSV, tables.JSONL, tables.JSON),
         tables.LABELLED_LINES,
+        *(conversations.MESSAGES, conversations.SHAREGPT),
+        *(conversations.ALPACA, conversations.PROMPT_COMPLETION),
+        conversations.PREFERENCE,
         *(libraries.HF, libraries.TFDS),
     )
 }

@@ -1,5 +1,6 @@
 """From an opened source to a record set, and a list of what was rejected."""
 
+import dataclasses
 import os
 import sys
 from collections.abc import Collection, Iterable, Iterator, Mapping
@@ -91,7 +92,7 @@ def name_answer(row: Row | Reject, labels: Mapping[str, str]) -> Row | Reject:
         return Reject(row.path, row.number, reason, answer)
     options = base.join_options(dict.fromkeys(labels.values()))
     fields = {"options": options, **row.fields, "answer": labels[answer]}
-    return Row(row.path, row.number, fields, row.source_id)
+    return dataclasses.replace(row, fields=fields)
 
 
 def _templates(source: str) -> tuple[str, TemplateFamily]:
@@ -156,7 +157,7 @@ def _examples(
     for row in rows:
         if isinstance(row, Row):
             source_id = row.source_id or f"{row.path.name}:{row.number}"
-            yield Example(row.fields, name, source_id)
+            yield Example(row.fields, name, source_id, row.turns)
             number += 1
             if number == settings.limit:
                 return
