@@ -21,7 +21,11 @@ from keras_flan.models.language_model import LanguageModel, M
 from keras_flan.models.presets import read_preset, shipped, shipped_folder
 from keras_flan.models.t5.huggingface.convert import read_huggingface
 from keras_flan.models.t5.model import T5
-from keras_flan.models.weight_files import check_claims, check_h5
+from keras_flan.models.weight_files import (
+    check_claims,
+    check_h5,
+    files_of_weights,
+)
 from keras_flan.runtime.keras_hub import keras_hub
 from keras_flan.runtime.start import prepare_process
 from keras_flan.storage import as_path, is_remote
@@ -191,7 +195,9 @@ def _source(path: str | os.PathLike, folder: Path, weights: bool) -> _Source:
     values = values if isinstance(values, dict) else {}
     kind, name = values.get("model_type"), values.get("class_name")
     if weights and kind is None:
-        check_claims(str(config), values.get("config"), folder)
+        check_claims(
+            str(config), values.get("config"), files_of_weights(folder)
+        )
         for file in folder.glob("*.weights.h5"):
             check_h5(file)
     if kind in TRANSFORMERS_TYPES or name in FAMILIES:

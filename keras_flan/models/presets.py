@@ -12,7 +12,11 @@ from keras_flan.data.vocabularies.sentencepiece import Vocabulary
 from keras_flan.files import atomic_write, read_json_object, write_json
 from keras_flan.models.t5.huggingface.t5_tensors import t5_tensors
 from keras_flan.models.t5.model import T5
-from keras_flan.models.weight_files import check_claims, read_npz
+from keras_flan.models.weight_files import (
+    check_claims,
+    files_of_weights,
+    read_npz,
+)
 from keras_flan.storage import as_path
 
 # A folder here for each: config.json, vocabulary.model, weights.npz.
@@ -60,7 +64,9 @@ def read_preset(
     folder = as_path(folder)
     sizes = read_json_object(folder / "config.json")
     if weights:
-        check_claims(str(folder / "config.json"), sizes, folder)
+        check_claims(
+            str(folder / "config.json"), sizes, files_of_weights(folder)
+        )
     model = T5.from_config_values(
         **sizes,
         dropout=0.0,

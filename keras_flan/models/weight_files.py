@@ -8,7 +8,7 @@ is an `InputError` that names it.
 import contextlib
 import os
 import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,14 +22,19 @@ _PATTERNS = ("*.safetensors", "*.weights.h5", "*.npz")
 _HEADS = ("num_heads", "num_query_heads", "num_key_value_heads")
 
 
-def check_claims(place: str, sizes: Any, folder: Path) -> None:
+def files_of_weights(folder: Path) -> list[Path]:
+    """Returns the files of weights in a model's folder."""
+    return [file for kind in _PATTERNS for file in folder.glob(kind)]
+
+
+def check_claims(place: str, sizes: Any, files: Sequence[Path]) -> None:
     """Refuses the sizes of a model that its files of weights cannot hold.
 
     Args:
         place: Where the sizes are, to begin the message with.
         sizes: As a keras-hub backbone takes them; those that are no whole
             numbers are left to it.
-        folder: Of the files.
+        files: Those of the weights; see `files_of_weights`.
 
     Raises:
         InputError: If the files have less than half a byte per weight.
@@ -47,12 +52,11 @@ def check_claims(place: str, sizes: Any, folder: Path) -> None:
     weights = width * (
         size("vocabulary_size") + size("num_layers") * (inner + heads)
     )
-    files = [file for pattern in _PATTERNS for file in folder.glob(pattern)]
     if weights > 2 * sum(file.stat().st_size for file in files):
         found = ", ".join(file.name for file in files) or "no file of weights"
         raise InputError(
             f"{place}: asks for at least {weights:,} weights, more than there "
-            f"are in the folder ({found}); one of the sizes is wrong, or the "
+            f"are in its files ({found}); one of the sizes is wrong, or the "
             "weights are of another model"
         )
 

@@ -25,7 +25,7 @@ def masked_checksums(records: Sequence[bytes]) -> np.ndarray:
     """Returns each record's CRC-32C as TFRecord files hold it.
 
     Args:
-        records: `n` texts of at least 4 bytes each.
+        records: `n` texts.
 
     Returns:
         uint32 of shape `[n]`.
@@ -35,6 +35,13 @@ def masked_checksums(records: Sequence[bytes]) -> np.ndarray:
         '0xc78ab0e5'
     """
     sizes = np.fromiter(map(len, records), np.int64, len(records))
+    if tiny := np.flatnonzero(sizes < 4).tolist():  # One by one.
+        filled = list(records)
+        for i in tiny:
+            filled[i] = bytes(4)
+        found = masked_checksums(filled)
+        found[tiny] = [_mask(_checksum(records[i]))[0] for i in tiny]
+        return found
     pads = -sizes % _BLOCK
     blocks = (sizes + pads) // _BLOCK
     zeros = [bytes(i) for i in range(_BLOCK)]
@@ -50,8 +57,19 @@ def masked_checksums(records: Sequence[bytes]) -> np.ndarray:
         pairs = found.reshape(-1, 2)
         found = _advance(pairs[:, 0], level) ^ pairs[:, 1]
         level += 1
-    crc = ~_fold(found, blocks, level)
+    return _mask(~_fold(found, blocks, level))
+
+
+def _mask(crc: np.ndarray) -> np.ndarray:
     return ((crc >> np.uint32(15)) | (crc << np.uint32(17))) + _MASK_DELTA
+
+
+def _checksum(record: bytes) -> np.ndarray:
+    """Returns the CRC-32C of one record, byte by byte."""
+    crc, table = np.array([0xFFFFFFFF], np.uint32), _byte_table()
+    for byte in record:
+        crc = (crc >> np.uint32(8)) ^ table[(crc ^ np.uint32(byte)) & 0xFF]
+    return ~crc
 
 
 def _invert_first(words: np.ndarray, begins: np.ndarray) -> None:

@@ -99,6 +99,11 @@ class RecordInfo(Mapping[str, Any]):
         _check_keys(extra, kinds, place)
         facts = {key: extra.pop(key) for key in kinds}
         facts["fields"] = tuple(facts["fields"])
+        if not all(isinstance(name, str) for name in facts["fields"]):
+            raise InputError(
+                f"{place}: expected names under 'fields', found "
+                f"{facts['fields']!r:.60}; {AGAIN}"
+            )
         facts["shards"] = tuple(_shard(s, place) for s in facts["shards"])
         info = cls(**facts, extra=extra)
         info._check_counts(place)
@@ -107,8 +112,8 @@ class RecordInfo(Mapping[str, Any]):
     def _check_counts(self, place: str) -> None:
         number, parts = self.num_examples, len(self.shards)
         counts = [shard.num_examples for shard in self.shards]
-        dealt = [len(range(i, number, parts)) for i in range(parts)]
-        if not sum(counts) or counts != dealt:
+        dealt = [max(0, (number - i - 1) // parts + 1) for i in range(parts)]
+        if number < 1 or not sum(counts) or counts != dealt:
             raise InputError(
                 f"{place}: num_examples {number} dealt out to {parts} shards "
                 f"makes {dealt} examples per shard, found {counts}; {AGAIN}"
@@ -161,7 +166,7 @@ def _shard(value: Any, place: str) -> Shard:
 def _check_keys(value: Any, kinds: Mapping[str, Any], place: str) -> None:
     for key, kind in kinds.items():
         found = value.get(key) if isinstance(value, dict) else None
-        if not isinstance(found, kind):
+        if not isinstance(found, kind) or isinstance(found, bool):
             raise InputError(
                 f"{place}: expected {getattr(kind, '__name__', kind)} under "
                 f"{key!r}, found {found!r:.40}; {AGAIN}"

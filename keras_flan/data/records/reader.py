@@ -4,31 +4,26 @@
 wherever it is, so that examples can be drawn from whole files.
 """
 
-import contextlib
 import mmap
-import operator
 import os
-import struct
-from array import array
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-from keras_flan.data.records.checksums import masked_checksums
+from keras_flan.data.records.frames import (
+    FOOTER,
+    HEADER,
+    first_wrong,
+    mapped,
+    slices,
+    walk,
+)
 from keras_flan.data.records.info import AGAIN, read_info
 from keras_flan.data.records.shards import check_sizes, verify_records
 from keras_flan.errors import InputError
 from keras_flan.runtime.tensorflow import allow_open_files
 from keras_flan.storage import as_path, each, local_copies
-
-# A record in its file: 8 bytes of length and their checksum, the record, and
-# its own checksum.
-_HEADER, _FOOTER = 12, 4
-_LENGTH = struct.Struct("<Q")
-# `operator.getitem` of a map or of bytes, without a step of Python.
-_part: Callable[[Any, slice], bytes] = operator.getitem
 
 
 class RecordReader:
@@ -68,7 +63,7 @@ class RecordReader:
                 self._folders[path] = folder
         allow_open_files(len(counts))
         with local_copies(counts) as local:
-            maps = {path: _map(file) for path, file in local.items()}
+            maps = {path: mapped(file) for path, file in local.items()}
         self._paths = paths
         self._maps = [maps[path] for path in paths]
         # Where the frames of each file's records begin, and the last ends;
@@ -104,13 +99,11 @@ class RecordReader:
         # In the order of the files, which the disk reads best.
         order = np.argsort(places, kind="stable")
         files, places = files[order], places[order]
-        begins = self._begins[places] + _HEADER
-        ends = self._begins[places + 1] - _FOOTER
+        begins = self._begins[places] + HEADER
+        ends = self._begins[places + 1] - FOOTER
         found = self._slices(files, begins, ends)
-        checks = self._slices(files, ends, ends + _FOOTER)
-        expected = np.frombuffer(b"".join(checks), "<u4")
-        if found and (masked_checksums(found) != expected).any():
-            wrong = int(np.argmax(masked_checksums(found) != expected))
+        checks = self._slices(files, ends, ends + FOOTER)
+        if (wrong := first_wrong(found, checks)) < len(found):
             self._refuse(self._paths[files[wrong]])
         result = np.empty(len(order), object)
         result[order] = found
@@ -119,31 +112,18 @@ class RecordReader:
     def _slices(
         self, files: np.ndarray, begins: np.ndarray, ends: np.ndarray
     ) -> list[bytes]:
-        """Returns parts of files; loops in C, not in Python."""
-        maps = map(self._maps.__getitem__, files.tolist())
-        parts = map(slice, begins.tolist(), ends.tolist())
-        return list(map(_part, maps, parts))
+        """Returns parts of files."""
+        maps = list(map(self._maps.__getitem__, files.tolist()))
+        return slices(maps, begins, ends)
 
-    def _scan(self, path: Path, data: bytes | mmap.mmap, count: int):
-        begins = array("q", bytes(8 * (count + 1)))
-        place, unpack = 0, _LENGTH.unpack_from
-        with contextlib.suppress(struct.error, OverflowError):
-            for i in range(count):
-                begins[i] = place
-                place += unpack(data, place)[0] + _HEADER + _FOOTER
-        if place != len(data):
+    def _scan(
+        self, path: Path, data: bytes | mmap.mmap, count: int
+    ) -> np.ndarray:
+        begins = walk(data, count)
+        if len(begins) != count + 1 or begins[-1] != len(data):
             self._refuse(path)
-        begins[count] = place
-        return np.frombuffer(begins, np.int64)
+        return begins
 
     def _refuse(self, path: Path) -> None:
         verify_records(self._folders[path])  # Names shard and record.
         raise InputError(f"{path}: changed while it was read; {AGAIN}")
-
-
-def _map(path: Path) -> bytes | mmap.mmap:
-    with path.open("rb") as f:
-        # An empty file can't be mapped.
-        if not os.fstat(f.fileno()).st_size:
-            return b""
-        return mmap.mmap(f.fileno(), 0, access=mmap.ACCESS_READ)

