@@ -1,12 +1,28 @@
 """Fixtures shared by all tests."""
 
 import os
+import tempfile
 from pathlib import Path
 
 import pytest
 
 # Before any test imports keras.
 os.environ.setdefault("KERAS_BACKEND", "jax")
+
+
+def pytest_configure(config):
+    """What XLA has compiled is shared by all workers and their commands.
+
+    A run of the tests begins with an empty cache, so that it proves the same
+    on every machine.
+    """
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        return
+    cache = tempfile.TemporaryDirectory(prefix="compiled-")
+    config.add_cleanup(cache.cleanup)
+    os.environ["JAX_COMPILATION_CACHE_DIR"] = cache.name
+    os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.1"
+    os.environ["JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES"] = "-1"
 
 
 def pytest_collection_modifyitems(items):
