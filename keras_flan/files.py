@@ -8,15 +8,16 @@ import json
 import math
 import os
 import re
-import shutil
 import tempfile
 import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import IO, Any, NoReturn
 
+from keras_flan.disk import MeasuredFile, naming_full_disk
 from keras_flan.errors import InputError
-from keras_flan.storage import as_path, is_remote, upload, upload_folder
+from keras_flan.locks import lock_file
+from keras_flan.storage import as_path, is_remote, upload
 
 # Byte-order marks; that of UTF-32 begins with that of UTF-16.
 _MARKS = {
@@ -26,11 +27,11 @@ _MARKS = {
     codecs.BOM_UTF16_LE: "utf-16",
     codecs.BOM_UTF16_BE: "utf-16",
 }
-# In a folder of a bucket while it is being replaced.
-UNFINISHED = "UNFINISHED"
 # A gzip file that unpacks to more than this (bytes), and more times its size,
 # is made to fill the memory.
 _SMALL, _RATIO = 1 << 24, 50
+# A temporary file of `atomic_write`, beside the file that it becomes.
+TEMPORARY = re.compile(r"\.(.+)\.\w{8}\.tmp")
 _SURROGATE = re.compile(r"[\ud800-\udfff]")
 
 
@@ -63,14 +64,20 @@ def atomic_write(path: str | os.PathLike, mode: str = "w") -> Iterator[IO]:
             upload(new, path)
         return
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(
-        prefix=f".{path.name}.", suffix=".tmp", dir=path.parent
-    )
+    with naming_full_disk(path):
+        handle, temporary = _temporary(path)
     try:
-        with os.fdopen(handle, mode, encoding=encoding, newline=newline) as f:
-            yield f
-            f.flush()
-            os.fsync(f.fileno())
+        raw = MeasuredFile(handle, path)
+        with io.BufferedWriter(raw) as buffered:
+            if encoding is None:
+                yield buffered
+            else:
+                text = io.TextIOWrapper(buffered, encoding, newline=newline)
+                yield text
+                text.flush()
+                text.detach()
+            buffered.flush()
+            raw.check()
         # mkstemp makes private files; give the result the usual rights.
         umask = os.umask(0)
         os.umask(umask)
@@ -80,71 +87,37 @@ def atomic_write(path: str | os.PathLike, mode: str = "w") -> Iterator[IO]:
         with contextlib.suppress(FileNotFoundError):
             os.unlink(temporary)
         raise
-
-
-@contextlib.contextmanager
-def replace_folder(path: str | os.PathLike, marker: str) -> Iterator[Path]:
-    """Makes a folder that takes the place of `path` only when all went well.
-
-    In a bucket, which has no rename, the files are uploaded at the end,
-    `marker` last: while it isn't there the folder is incomplete.
-
-    Args:
-        path: The folder to write. Missing parent folders are made.
-        marker: A file that says that a folder is one of ours: only such a
-            folder, or an empty one, is replaced.
-
-    Yields:
-        A new local folder, to be filled.
-
-    Raises:
-        InputError: If `path` is something else.
-
-    Example:
-        >>> with replace_folder("runs/model", marker="config.json") as folder:
-        ...     model.save_to_preset(folder)
-    """
-    path = as_path(path)
-    if path.exists() and not path.is_dir():
-        raise InputError(f"{path}: expected a folder, found a file")
-    ours = any((path / name).is_file() for name in (marker, UNFINISHED))
-    if path.exists() and not ours and any(path.iterdir()):
-        raise InputError(
-            f"{path}: the folder holds other files (no {marker}), and would "
-            "be replaced; give a new folder"
-        )
-    if is_remote(path):
-        with tempfile.TemporaryDirectory(prefix="keras_flan-") as temporary:
-            made = Path(temporary, path.name)
-            made.mkdir()
-            yield made
-            _replace_objects(made, path, marker)
-        return
-    path = Path(os.path.abspath(path))
-    path.parent.mkdir(parents=True, exist_ok=True)
-    aside = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
-    try:
-        made = aside / "new"
-        made.mkdir()
-        yield made
-        if path.exists():
-            path.rename(aside / "old")
-        made.rename(path)
     finally:
-        shutil.rmtree(aside, ignore_errors=True)
+        os.close(handle)  # And with it the lock.
 
 
-def _replace_objects(made: Path, path: Path, marker: str) -> None:
-    """Puts a local folder in the place of one in a bucket."""
-    # Whoever is cut short may begin again, and knows that it may.
-    (path / UNFINISHED).write_text(
-        "This folder was not written to the end; write it again.\n"
-    )
-    (path / marker).unlink(missing_ok=True)
-    names = upload_folder(made, path, last=marker)
-    for file in path.rglob("*"):
-        if str(file.relative_to(path)) not in names:
-            file.unlink(missing_ok=True)
+def _temporary(path: Path) -> tuple[int, str]:
+    """Returns a new file beside `path`, open and locked; tidies up before.
+
+    Those that nobody locks are of processes that were killed.
+    """
+    for name in os.listdir(path.parent):
+        found = TEMPORARY.fullmatch(name)
+        if found and found[1] == path.name:
+            with contextlib.suppress(OSError):
+                _remove_dead(path.parent / name)
+    while True:
+        handle, temporary = tempfile.mkstemp(
+            prefix=f".{path.name}.", suffix=".tmp", dir=path.parent
+        )
+        lock_file(handle, wait=True)
+        if os.path.exists(temporary):
+            return handle, temporary
+        os.close(handle)  # Tidied up by another one, before it was locked.
+
+
+def _remove_dead(temporary: Path) -> None:
+    handle = os.open(temporary, os.O_RDWR)
+    try:
+        if lock_file(handle):
+            os.unlink(temporary)
+    finally:
+        os.close(handle)
 
 
 def write_json(path: str | os.PathLike, value: Any) -> None:

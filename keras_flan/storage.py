@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, TypeVar, cast
 
+from keras_flan.disk import is_full, naming_full_disk, no_room
 from keras_flan.errors import InputError
 
 if TYPE_CHECKING:
@@ -121,10 +122,18 @@ def append(path: Path, data: bytes) -> None:
     if is_remote(path):
         _remote(path).append(data)
         return
-    with open(path, "ab") as f:
-        f.write(data)
-        f.flush()
-        os.fsync(f.fileno())
+    with open(path, "ab", buffering=0) as f, naming_full_disk(path):
+        begin = f.tell()
+        try:
+            done = 0
+            while done < len(data):
+                done += f.write(data[done:])
+            os.fsync(f.fileno())
+        except OSError as error:
+            f.truncate(begin)
+            if is_full(error):
+                raise no_room(path, len(data), done) from error
+            raise
 
 
 def each(call: Callable[[T], R], items: Sequence[T], where: Path) -> list[R]:

@@ -12,7 +12,8 @@ import pytest
 
 from keras_flan import cli
 from keras_flan.data.records.example import Example
-from keras_flan.data.records.shards import read_records, write_records
+from keras_flan.data.records.shards import read_records
+from keras_flan.data.records.writing import write_records
 from keras_flan.errors import Diverged
 
 

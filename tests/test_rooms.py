@@ -11,11 +11,13 @@ ROOT = Path(__file__).parents[1] / "keras_flan"
 
 # From the ground up. What stands on one floor does not import each other.
 FLOORS = [
-    ["errors", "lazy", "tensors", "progress"],
+    ["errors", "disk", "lazy", "tensors", "progress"],
     ["runtime"],
     ["remote"],
     ["storage"],
+    ["locks"],
     ["files"],
+    ["outputs"],
     ["schema"],
     ["answers", "pages", "data/records"],
     ["data/templates"],

@@ -10,7 +10,7 @@ __getattr__, __dir__, __all__ = attach(
     {
         "Example": ".records.example",
         "Turn": ".records.turns",
-        "write_records": ".records.shards",
+        "write_records": ".records.writing",
         "read_records": ".records.shards",
         "RecordInfo": ".records.info",
         "read_info": ".records.info",

@@ -9,8 +9,9 @@ from typing import Any, NamedTuple
 
 from keras_flan.data.vocabularies.hub import HubVocabulary
 from keras_flan.data.vocabularies.sentencepiece import Vocabulary
+from keras_flan.disk import bytes_of
 from keras_flan.errors import InputError, did_you_mean
-from keras_flan.files import UNFINISHED, read_json, replace_folder
+from keras_flan.files import read_json
 from keras_flan.models.adapters.saving import load_adapter, read_settings
 from keras_flan.models.backbones import quiet_masks
 from keras_flan.models.decoder_only import model as decoder_only
@@ -26,6 +27,7 @@ from keras_flan.models.weight_files import (
     check_h5,
     files_of_weights,
 )
+from keras_flan.outputs import UNFINISHED, Kind, head_of, replace_folder, settle
 from keras_flan.runtime.keras_hub import keras_hub
 from keras_flan.runtime.start import prepare_process
 from keras_flan.storage import as_path, is_remote
@@ -34,6 +36,11 @@ from keras_flan.storage import as_path, is_remote
 _VOCABULARY = Path("assets") / "tokenizer" / "vocabulary.spm"
 _SMOLLM2 = "smollm2_135m"
 _ADAPTER = ".safetensors"
+# All that is in a folder that `save` writes.
+_PRESET_FILES = {
+    *("config.json", "metadata.json", "task.json", "preprocessor.json"),
+    *("tokenizer.json", "decoder_only.json", "assets", "model.weights.h5"),
+}
 # Of a model's class: the backbone and the others by name.
 Arguments = tuple[Any, dict[str, Any]]
 
@@ -118,7 +125,9 @@ def _from_folder(
     return source.model.around(backbone, **{**found, **settings})
 
 
-def save(model: LanguageModel, path: str | os.PathLike) -> None:
+def save(
+    model: LanguageModel, path: str | os.PathLike, *, overwrite: bool = False
+) -> None:
     """Writes a model folder; an earlier one is replaced when all is written.
 
     Args:
@@ -127,14 +136,43 @@ def save(model: LanguageModel, path: str | os.PathLike) -> None:
         path: The folder. It loads with `load` and, in plain keras-hub, with
             `from_preset` of `keras_hub.models.T5Seq2SeqLM` or of the
             family's `CausalLM`.
+        overwrite: Whether to replace a folder that is neither empty nor a
+            model of ours, with all that is in it.
 
     Raises:
-        InputError: If `path` is a folder of something else.
+        InputError: If `path` is a folder of something else, or another
+            process writes there.
+        OSError: If the disk is full.
     """
     # keras-hub makes variables to write a model; on many devices each of them
     # would wait for processes that don't write.
-    with undistributed(), replace_folder(path, marker="config.json") as folder:
+    with (
+        undistributed(),
+        replace_folder(
+            path,
+            MODEL,
+            "config.json",
+            overwrite=overwrite,
+            needed=bytes_of(model.backbone.variables),
+        ) as folder,
+    ):
         model.save_to_preset(folder)
+
+
+def _is_preset(folder: Path) -> bool:
+    """Whether a folder is what `save` wrote before it made marks.
+
+    keras-hub writes the same files for a T5; others beside them are not ours.
+    """
+    names = {child.name for child in folder.iterdir()}
+    if not {"config.json", "metadata.json"} <= names <= _PRESET_FILES:
+        return False
+    found = head_of(folder / "config.json").get("class_name")
+    return found == "T5Backbone" or (folder / "decoder_only.json").is_file()
+
+
+# What takes up a model's folder.
+MODEL = Kind("model", _is_preset)
 
 
 @contextlib.contextmanager
@@ -179,6 +217,7 @@ class _Source(NamedTuple):
 
 
 def _source(path: str | os.PathLike, folder: Path, weights: bool) -> _Source:
+    settle(folder)
     if not folder.exists() and not is_remote(path) and _is_name(path):
         return _named(os.fspath(path))
     config = folder / "config.json"

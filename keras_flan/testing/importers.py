@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from keras_flan.data.importers import Importer, import_file
-from keras_flan.data.records.shards import REJECTS_FILE, read_records
+from keras_flan.data.records.shards import read_records
+from keras_flan.data.records.writing import REJECTS_FILE
 from keras_flan.errors import InputError
 from keras_flan.files import read_jsonl
 

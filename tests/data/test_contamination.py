@@ -23,7 +23,7 @@ from keras_flan.data.analysis.overlap import (
 from keras_flan.data.importers import import_file
 from keras_flan.data.mixtures.mixture import Mixture, MixtureGroup
 from keras_flan.data.records.example import Example
-from keras_flan.data.records.shards import write_records
+from keras_flan.data.records.writing import write_records
 from keras_flan.data.templates.task import Task
 from keras_flan.errors import InputError
 

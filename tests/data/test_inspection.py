@@ -6,7 +6,7 @@ from keras_flan.cli.printing.data import print_mixture, print_prompts
 from keras_flan.data.mixtures.inspection import inspect
 from keras_flan.data.mixtures.mixture import Mixture
 from keras_flan.data.records.example import Example
-from keras_flan.data.records.shards import write_records
+from keras_flan.data.records.writing import write_records
 from keras_flan.data.templates.families import Format
 from keras_flan.errors import InputError
 

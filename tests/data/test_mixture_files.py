@@ -6,7 +6,7 @@ from keras_flan.data.mixtures.files import library_mixtures
 from keras_flan.data.mixtures.mixture import Mixture
 from keras_flan.data.mixtures.task_registry import registry_tasks, sub_mixtures
 from keras_flan.data.records.example import Example
-from keras_flan.data.records.shards import write_records
+from keras_flan.data.records.writing import write_records
 from keras_flan.data.templates.families import Format
 from keras_flan.errors import InputError
 from keras_flan.schema import read_yaml

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from keras_flan.data.mixtures.mixture import Mixture, MixtureGroup
 from keras_flan.data.records.example import Example
-from keras_flan.data.records.shards import write_records
+from keras_flan.data.records.writing import write_records
 from keras_flan.data.templates.families import BASIC_FORMATS, Format
 from keras_flan.data.templates.library import load_family
 from keras_flan.data.templates.task import Task

@@ -10,7 +10,8 @@ from keras_flan.data.pipeline.pipeline import Pipeline, build_dataset
 from keras_flan.data.pipeline.settings import PipelineSettings
 from keras_flan.data.pipeline.streams import Draws, split_keys
 from keras_flan.data.records.example import Example
-from keras_flan.data.records.shards import read_records, write_records
+from keras_flan.data.records.shards import read_records
+from keras_flan.data.records.writing import write_records
 from keras_flan.data.templates.library import LIBRARY
 from keras_flan.data.templates.prompts import Format, render_prompt
 from keras_flan.data.templates.prompts_graph import PromptRenderer

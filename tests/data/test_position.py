@@ -9,7 +9,7 @@ import pytest
 from keras_flan.data import Mixture, Pipeline, Position, Task
 from keras_flan.data.mixtures.mixture import MixtureGroup
 from keras_flan.data.records.example import Example
-from keras_flan.data.records.shards import write_records
+from keras_flan.data.records.writing import write_records
 from keras_flan.data.vocabularies.training import train_vocabulary
 from keras_flan.errors import InputError
 

@@ -15,11 +15,8 @@ from hypothesis import strategies as st
 
 from keras_flan.data.records.example import Example
 from keras_flan.data.records.info import INFO_FILE, read_info
-from keras_flan.data.records.shards import (
-    read_records,
-    verify_records,
-    write_records,
-)
+from keras_flan.data.records.shards import read_records, verify_records
+from keras_flan.data.records.writing import write_records
 from keras_flan.errors import InputError
 from keras_flan.runtime.tensorflow import tf
 

@@ -14,7 +14,8 @@ from keras_flan.data.pipeline.settings import PipelineSettings
 from keras_flan.data.pipeline.streams import Draws, split_keys
 from keras_flan.data.records.example import Example
 from keras_flan.data.records.reader import RecordReader
-from keras_flan.data.records.shards import read_records, write_records
+from keras_flan.data.records.shards import read_records
+from keras_flan.data.records.writing import write_records
 from keras_flan.data.templates.task import Task
 from keras_flan.errors import InputError
 from keras_flan.runtime.tensorflow import allow_open_files, tf

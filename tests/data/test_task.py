@@ -2,7 +2,7 @@ import pytest
 
 from keras_flan.data.importers import import_file
 from keras_flan.data.records.example import Example
-from keras_flan.data.records.shards import write_records
+from keras_flan.data.records.writing import write_records
 from keras_flan.data.templates.families import BASIC_FORMATS, Format
 from keras_flan.data.templates.task import Task
 from keras_flan.errors import InputError

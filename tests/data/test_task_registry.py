@@ -11,7 +11,7 @@ from keras_flan.data.mixtures.task_registry import (
     sub_mixtures,
 )
 from keras_flan.data.records.example import Example
-from keras_flan.data.records.shards import write_records
+from keras_flan.data.records.writing import write_records
 from keras_flan.data.templates.library import load_family
 from keras_flan.errors import InputError
 

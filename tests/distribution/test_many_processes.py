@@ -9,7 +9,7 @@ import sys
 import pytest
 
 from keras_flan.data.records.example import Example
-from keras_flan.data.records.shards import write_records
+from keras_flan.data.records.writing import write_records
 from keras_flan.data.templates.library import LIBRARY
 from keras_flan.data.vocabularies.training import train_vocabulary
 

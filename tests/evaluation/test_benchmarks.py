@@ -7,7 +7,7 @@ import pytest
 
 from keras_flan.data.importers.benchmark_files import parse_exemplars
 from keras_flan.data.records.example import Example
-from keras_flan.data.records.shards import write_records
+from keras_flan.data.records.writing import write_records
 from keras_flan.errors import InputError
 from keras_flan.evaluation.benchmarks.files import load_benchmark
 from keras_flan.evaluation.benchmarks.protocols import (

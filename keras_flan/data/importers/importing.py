@@ -20,7 +20,7 @@ from keras_flan.data.importers.many import (
 )
 from keras_flan.data.importers.writing import Settings
 from keras_flan.data.records.info import RecordInfo
-from keras_flan.data.records.shards import REJECTS_FILE
+from keras_flan.data.records.writing import REJECTS_FILE
 from keras_flan.errors import InputError, did_you_mean
 from keras_flan.files import write_jsonl
 from keras_flan.progress import track

@@ -13,7 +13,7 @@ from keras_flan.data.importers.base import Reject, Row
 from keras_flan.data.importers.checks import checked, named_options
 from keras_flan.data.records.example import Example
 from keras_flan.data.records.info import RecordInfo
-from keras_flan.data.records.shards import write_records
+from keras_flan.data.records.writing import write_records
 from keras_flan.data.templates.families import (
     Format,
     TemplateFamily,
@@ -36,6 +36,8 @@ class Settings(base.Options):
     strict: bool = False
     labels: Mapping[str, str] | None = None
     templates: str | None = None
+    replace: bool = False
+    overwrite: bool = False
     progress: bool = False
 
 
@@ -74,6 +76,8 @@ def write_source(
         answer_kind=opened.answer_kind,
         rejects=rejects,
         extra=opened.extra,
+        replace=settings.replace,
+        overwrite=settings.overwrite,
     )
 
 
@@ -96,16 +100,13 @@ def name_answer(row: Row | Reject, labels: Mapping[str, str]) -> Row | Reject:
 
 
 def _templates(source: str) -> tuple[str, TemplateFamily]:
-    """Returns the name of a family, or the whole path of its file, and it.
-
-    The path is whole since records may be read from anywhere.
-    """
+    """Returns a family, and the name or path that it was given by."""
     path = as_path(source)
     is_file = path.suffix in (".yaml", ".yml")
     if is_file and not path.is_file():
         raise InputError(f"{source}: no such file of templates")
     family = load_family(source)
-    return str(path.resolve()) if is_file else source, family
+    return source, family
 
 
 def _needed(family: TemplateFamily | None) -> Collection[str]:

@@ -9,9 +9,12 @@ from typing import Any
 
 from keras_flan.errors import InputError
 from keras_flan.files import read_json_object
+from keras_flan.outputs import settle
 from keras_flan.storage import as_path
 
 INFO_FILE = "dataset_info.json"
+# The key of the digest of the templates that came with the records.
+TEMPLATES_DIGEST = "templates_sha256"
 AGAIN = "write it again with `keras-flan import`"
 
 _VERSION = 1
@@ -141,6 +144,7 @@ def read_info(directory: str | os.PathLike) -> RecordInfo:
         ('sums', 1)
     """
     path = as_path(directory, INFO_FILE)
+    settle(path.parent)
     if not path.is_file():
         found = "" if path.parent.is_dir() else ", nor such a folder"
         if any(path.parent.glob("*.tfrecord")):

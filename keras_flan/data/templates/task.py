@@ -1,6 +1,7 @@
 """Task: a set of records together with the templates that ask them."""
 
 import dataclasses
+import hashlib
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -8,7 +9,12 @@ from pathlib import Path
 import numpy as np
 
 from keras_flan.data.records.example import Example
-from keras_flan.data.records.info import read_info
+from keras_flan.data.records.info import (
+    AGAIN,
+    TEMPLATES_DIGEST,
+    RecordInfo,
+    read_info,
+)
 from keras_flan.data.records.reader import RecordReader
 from keras_flan.data.records.shards import check_sizes, read_records
 from keras_flan.data.templates.families import (
@@ -16,7 +22,7 @@ from keras_flan.data.templates.families import (
     Format,
     TemplateFamily,
 )
-from keras_flan.data.templates.library import load_family
+from keras_flan.data.templates.library import is_library_name, load_family
 from keras_flan.errors import InputError, did_you_mean
 from keras_flan.storage import as_path
 
@@ -67,7 +73,7 @@ class Task:
         """
         info = read_info(path)
         check_sizes(path, info)
-        templates = templates or info.templates
+        templates = templates or _own_templates(as_path(path), info)
         if templates is None:
             raise InputError(
                 f"{path}: the records name no templates; pass a family's "
@@ -195,3 +201,20 @@ class Task:
     def read(self, limit: int | None = None) -> Iterator[Example]:
         """Yields the examples in their original order."""
         return read_records(self.directory, limit=limit)
+
+
+def _own_templates(directory: Path, info: RecordInfo) -> str | Path | None:
+    """Returns the templates of records: a name, or a file beside them."""
+    templates, digest = info.templates, info.extra.get(TEMPLATES_DIGEST)
+    if templates is None or is_library_name(templates):
+        return templates
+    path = as_path(directory, templates)
+    if digest is not None and path.is_file():
+        found = hashlib.sha256(path.read_bytes()).hexdigest()
+        if found != digest:
+            raise InputError(
+                f"{path}: expected SHA-256 {str(digest)[:12]}..., found "
+                f"{found[:12]}...; these templates came with the records: "
+                f"give changed ones another name, or {AGAIN}"
+            )
+    return path

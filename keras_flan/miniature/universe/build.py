@@ -8,7 +8,8 @@ from typing import Any
 
 from keras_flan.data.records.example import Example
 from keras_flan.data.records.info import RecordInfo, read_info
-from keras_flan.data.records.shards import verify_records, write_records
+from keras_flan.data.records.shards import verify_records
+from keras_flan.data.records.writing import write_records
 from keras_flan.errors import InputError, did_you_mean
 from keras_flan.miniature.universe.catalogue import CORE, TASKS
 from keras_flan.miniature.universe.specs import Draws, TaskSpec

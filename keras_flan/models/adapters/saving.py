@@ -27,7 +27,11 @@ KINDS: dict[str, type[Adapter]] = {kind.kind: kind for kind in (LoRA, Houlsby)}
 
 
 def save_adapter(
-    model: LanguageModel, path: str | os.PathLike, base: str | None = None
+    model: LanguageModel,
+    path: str | os.PathLike,
+    base: str | None = None,
+    *,
+    overwrite: bool = False,
 ) -> None:
     """Writes what an adapter has learned, and its settings, to one file.
 
@@ -36,9 +40,10 @@ def save_adapter(
         path: A safetensors file; it takes its place when all is written.
         base: Where the base model is, as `keras_flan.models.load` takes it,
             so that `load(path)` finds both.
+        overwrite: Whether to replace a file that is no adapter of ours.
 
     Raises:
-        InputError: If the model has no adapter.
+        InputError: If the model has no adapter, or `path` is something else.
 
     Example:
 
@@ -59,7 +64,22 @@ def save_adapter(
         name: ops.convert_to_numpy(variable)
         for name, variable in adapter.state().items()
     }
+    check_adapter(path, overwrite)
     write_adapter(path, settings, state)
+
+
+def check_adapter(path: str | os.PathLike, overwrite: bool = False) -> None:
+    """Raises InputError if a file is there that is no adapter of ours."""
+    if overwrite or not as_path(path).exists():
+        return
+    try:
+        read_settings(path)
+    except InputError:
+        raise InputError(
+            f"{path}: holds something other than an adapter; give a new "
+            "file, or write over it with --overwrite (in Python: "
+            "overwrite=True)"
+        ) from None
 
 
 def load_adapter(model: LanguageModel, path: str | os.PathLike) -> None:

@@ -1,6 +1,7 @@
 """A T5 from the files of Hugging Face, and back."""
 
 import os
+import re
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,7 @@ import numpy as np
 
 from keras_flan.data.vocabularies.sentencepiece import Vocabulary
 from keras_flan.errors import InputError, did_you_mean
-from keras_flan.files import read_json_object, replace_folder, write_json
+from keras_flan.files import read_json_object, write_json
 from keras_flan.models.adapters.base import merged
 from keras_flan.models.backbones import quiet_masks
 from keras_flan.models.hub import local_folder
@@ -28,10 +29,16 @@ from keras_flan.models.t5.huggingface.t5_tensors import (
 )
 from keras_flan.models.t5.model import T5
 from keras_flan.models.weight_files import check_claims, files_of_weights
+from keras_flan.outputs import Kind, head_of, replace_folder
 from keras_flan.runtime.keras_hub import keras_hub
 from keras_flan.runtime.start import prepare_process
 
 SENTENCEPIECE = "spiece.model"
+# All that is in a folder that `to_huggingface` writes.
+_WRITTEN = re.compile(
+    r"((generation_|tokenizer_)?config|tokenizer)\.json|spiece\.model"
+    r"|model(-\d+-of-\d+)?\.safetensors(\.index\.json)?"
+)
 _SHARD_BYTES = 2 << 30
 
 
@@ -103,6 +110,7 @@ def to_huggingface(
     *,
     dtype: str | None = None,
     shard_bytes: int = _SHARD_BYTES,
+    overwrite: bool = False,
 ) -> None:
     """Writes a folder that transformers' `T5ForConditionalGeneration` loads.
 
@@ -118,6 +126,8 @@ def to_huggingface(
             model's variables. A checkpoint that came in bfloat16 goes out
             with the same bytes under `dtype="bfloat16"`.
         shard_bytes: Largest size of a weight file.
+        overwrite: Whether to replace a folder of something else, with all
+            that is in it.
 
     Raises:
         InputError: If `path` is a folder of something else, or the model
@@ -145,7 +155,10 @@ def to_huggingface(
         raise InputError(
             f"dtype: found {dtype!r}." + did_you_mean(str(dtype), DTYPES)
         )
-    with replace_folder(path, marker="config.json") as folder:
+    needed = backbone.count_params() * DTYPES[dtype].itemsize
+    with replace_folder(
+        path, CONVERTED, "config.json", overwrite=overwrite, needed=needed
+    ) as folder:
         config = t5_config.write_config(backbone, dtype)
         write_json(folder / "config.json", config)
         write_json(
@@ -157,6 +170,24 @@ def to_huggingface(
         with merged(model):
             tensors = t5_tensors(model.hub_backbone())
             write_checkpoint(folder, tensors, dtype, shard_bytes)
+
+
+def _is_converted(folder: Path) -> bool:
+    """Whether a folder is what this wrote before it made marks.
+
+    A checkpoint of somebody else names the version of transformers.
+    """
+    config = head_of(folder / "config.json")
+    others = (child.name for child in folder.iterdir())
+    return (
+        config.get("model_type") in ("t5", "mt5")
+        and "transformers_version" not in config
+        and all(_WRITTEN.fullmatch(name) for name in others)
+    )
+
+
+# What takes up the folder of a converted model.
+CONVERTED = Kind("huggingface", _is_converted)
 
 
 def _read_weights(backbone: Any, checkpoint: Checkpoint) -> None:
