@@ -158,7 +158,7 @@ class MeasuredFile(io.RawIOBase):
         os.ftruncate(self._handle, self._size)
         return self._size
 
-    def write(self, data) -> int:  # type: ignore[no-untyped-def, override]
+    def write(self, data) -> int:
         view = memoryview(data).cast("B")
         begin, done = self._place, 0
         while self._room is None and done < len(view):

@@ -8,6 +8,7 @@ from typer import Argument, Option
 
 from keras_flan.cli.options import (
     Json,
+    Overwrite,
     Quiet,
     Seed,
     parse_pairs,
@@ -33,6 +34,9 @@ _Label = Annotated[
 ]
 _KeepMMLU = Annotated[
     bool, Option("--keep-mmlu", help="Keep Natural Instructions made of MMLU.")
+]
+_Replace = Annotated[
+    bool, Option("--replace", help="Replace another task or split there.")
 ]
 _Templates = Annotated[
     str | None, Option(help="A name of `keras-flan templates`, or a YAML file.")
@@ -73,6 +77,8 @@ def import_(
     runner: _Runner = "local",
     processes: _Processes = None,
     beam_option: _BeamOption = None,
+    replace: _Replace = False,
+    overwrite: Overwrite = False,
     json_: Json = False,
     quiet: Quiet = False,
 ) -> None:
@@ -102,6 +108,8 @@ def import_(
         runner=runner,
         processes=processes,
         beam_options=beam_option or [],
+        replace=replace,
+        overwrite=overwrite,
         progress=not (quiet or json_),
     )
     mixture_file = None

@@ -9,6 +9,7 @@ from typer import Option
 from keras_flan.cli.options import (
     Json,
     NewTokens,
+    Overwrite,
     Quiet,
     Seed,
     Temperature,
@@ -97,6 +98,7 @@ def evaluate(
     batch_paths: _BatchPaths = None,
     seed: Seed = 0,
     fresh: _Fresh = False,
+    overwrite: Overwrite = False,
     json_: Json = False,
     quiet: Quiet = False,
 ) -> None:
@@ -122,13 +124,14 @@ def evaluate(
         batch_paths=batch_paths,
         seed=seed,
     )
-    check(runs)  # what is wrong fails before the long load
+    check(runs, overwrite)  # what is wrong fails before the long load
     results = run_all(
         _load(model),
         runs,
         done=(lambda metrics: None) if json_ else printing.print_metrics,
         resume=not fresh,
         progress=not (quiet or json_),
+        overwrite=overwrite,
     )
     if json_:
         print_json(results[0] if len(results) == 1 else results)
@@ -209,13 +212,18 @@ def report(
         list[Path] | None,
         path_option("What `contamination --json` printed; repeatable."),
     ] = None,
+    overwrite: Overwrite = False,
 ) -> None:
     """Write one offline page about runs, with plots and tables."""
     from keras_flan.evaluation.reports.page import report_runs
 
     print(
         report_runs(
-            runs, output, title=title, contamination=contamination or ()
+            runs,
+            output,
+            title=title,
+            contamination=contamination or (),
+            overwrite=overwrite,
         )
     )
 

@@ -10,6 +10,7 @@ from keras_flan.cli.options import (
     Json,
     Model,
     NewTokens,
+    Overwrite,
     Seed,
     Temperature,
     TopK,
@@ -79,6 +80,7 @@ def generate(
     max_new_tokens: NewTokens = 128,
     output: _Output = None,
     picture: _Picture = None,
+    overwrite: Overwrite = False,
     json_: Json = False,
 ) -> None:
     """Generate answers, with k sampled paths and a vote."""
@@ -86,8 +88,11 @@ def generate(
     from keras_flan.generation.printing import Printer
     from keras_flan.generation.prompting import ask
     from keras_flan.models.loading import load
+    from keras_flan.outputs import check_output
 
     rows = _read_prompts(prompt, input)
+    if output:
+        check_output(output, trace.ANSWERS, overwrite)
     if picture:
         trace.check_picture(picture, len(rows))
     style, way = _style(cot, exemplars, templates, template, two_passes)
@@ -111,7 +116,7 @@ def generate(
     )
     if output:
         way = {"model": model, **way, **settings}
-        trace.write_trace(output, results, way, rows)
+        trace.write_trace(output, results, way, rows, overwrite)
     if picture:
         trace.draw_votes(picture, results)
     if json_:

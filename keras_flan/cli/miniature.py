@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 from typer import Option
 
-from keras_flan.cli.options import Json, Quiet, path_option
+from keras_flan.cli.options import Json, Overwrite, Quiet, path_option
 from keras_flan.cli.printing import print_json
 from keras_flan.storage import local_path
 
@@ -30,6 +30,7 @@ def miniature(
     workers: Annotated[
         int, Option(min=1, help="Processes, each with a share of the cores.")
     ] = 1,
+    overwrite: Overwrite = False,
     json_: Json = False,
     quiet: Quiet = False,
 ) -> None:
@@ -47,6 +48,7 @@ def miniature(
         only=only,
         workers=workers,
         quiet=quiet or json_,
+        overwrite=overwrite,
     )
     if json_:
         print_json(results)

@@ -12,6 +12,9 @@ from keras_flan.storage import as_path
 
 Json = Annotated[bool, Option("--json", help="Print only JSON on stdout.")]
 Quiet = Annotated[bool, Option("--quiet", help="No progress bars.")]
+Overwrite = Annotated[
+    bool, Option("--overwrite", help="Write over files of other kinds.")
+]
 Seed = Annotated[int, Option(help="The seed of everything random.")]
 Model = Annotated[
     str, Option(help="A model folder, hf://NAME or kaggle://NAME.")

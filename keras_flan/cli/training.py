@@ -10,7 +10,13 @@ from typing import Annotated
 
 import typer
 
-from keras_flan.cli.options import Json, Quiet, path_argument, path_option
+from keras_flan.cli.options import (
+    Json,
+    Overwrite,
+    Quiet,
+    path_argument,
+    path_option,
+)
 from keras_flan.cli.printing import print_json
 from keras_flan.errors import InputError, Interrupted
 from keras_flan.storage import local_path
@@ -36,13 +42,14 @@ def quickstart(
     output: Annotated[
         Path, path_option("Where the run is written.", local_path)
     ] = Path("runs/quickstart"),
+    overwrite: Overwrite = False,
     json_: Json = False,
     quiet: Quiet = False,
 ) -> None:
     """Run the whole recipe on the shipped tasks, in a few minutes."""
     from keras_flan.miniature.quickstart import quickstart
 
-    metrics = quickstart(output, quiet=quiet or json_)
+    metrics = quickstart(output, quiet=quiet or json_, overwrite=overwrite)
     if json_:
         print_json(metrics)
 
@@ -59,6 +66,7 @@ def train(
         str | None,
         typer.Option(help="Settings of a model of the paper: flan_t5_small."),
     ] = None,
+    overwrite: Overwrite = False,
     json_: Json = False,
     quiet: Quiet = False,
 ) -> None:
@@ -74,7 +82,7 @@ def train(
 
         settings = TrainConfig.from_yaml(config, overrides or [], recipe)
         try:
-            result = train(settings, quiet=quiet or json_)
+            result = train(settings, quiet=quiet or json_, overwrite=overwrite)
         except Interrupted as stopped:
             print(f"keras-flan: {stopped}", file=sys.stderr)
             leave(128 + stopped.signal)
@@ -122,6 +130,7 @@ def convert(
     dtype: Annotated[
         Dtype, typer.Option(help="Of the written weights.")
     ] = Dtype.float32,
+    overwrite: Overwrite = False,
 ) -> None:
     """Convert a T5 from the files of Hugging Face, or to them."""
     from keras_flan import models
@@ -130,8 +139,10 @@ def convert(
         raise InputError("give either --from huggingface or --to huggingface")
     if to is not None:
         model = models.load(source)
-        models.to_huggingface(model, output, dtype=dtype.value)
+        models.to_huggingface(
+            model, output, dtype=dtype.value, overwrite=overwrite
+        )
     else:
         model = models.from_huggingface(source, dtype=dtype.value)
-        models.save(model, output)
+        models.save(model, output, overwrite=overwrite)
     print(output)

@@ -3,12 +3,14 @@
 import os
 import textwrap
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from keras_flan.errors import InputError
 from keras_flan.files import atomic_write, write_jsonl
 from keras_flan.generation.printing import tally
 from keras_flan.generation.prompting import Answered
+from keras_flan.outputs import Kind, head_of, output_folder, replace_files
 from keras_flan.pages import html as page
 from keras_flan.pages.plots import ACCENT, BEFORE, PRINTED, SOFT
 from keras_flan.storage import as_path
@@ -28,36 +30,29 @@ def write_trace(
     results: Sequence[Answered],
     settings: Mapping[str, object],
     rows: Sequence[Mapping] | None = None,
+    overwrite: bool = False,
 ) -> None:
-    """Writes `answers.jsonl` and `trace.html`.
+    """Writes `answers.jsonl` and `trace.html`, both or neither.
 
     The page shows each prompt, its paths side by side with the extracted
     answer marked, the votes and their confidence. It needs no network.
 
     Args:
-        folder: The folder to write; each file is written atomically.
+        folder: The folder to write.
         results: What `ask` returned.
         settings: How it was asked; shown as name and value.
         rows: Further fields for each line of `answers.jsonl`.
+        overwrite: Whether to write among files of other kinds.
 
     Raises:
-        InputError: If `folder` is a file.
+        InputError: If `folder` holds something else, or another process
+            writes there.
 
     Example:
         >>> results = ask(model, ["What is 2 + 3?"], cot=True, samples=8)
         >>> write_trace("runs/sums", results, {"samples": 8})
     """
-    folder = as_path(folder)
-    if folder.exists() and not folder.is_dir():
-        raise InputError(f"{folder}: expected a folder to write, found a file")
     rows = [{}] * len(results) if rows is None else rows
-    write_jsonl(
-        folder / ANSWERS_FILE,
-        (
-            {**row, **result.to_dict()}
-            for row, result in zip(rows, results, strict=True)
-        ),
-    )
     number = len(results)
     lead = (
         "Each prompt with its sampled paths. The answer found in a path is "
@@ -71,7 +66,27 @@ def write_trace(
         ),
         page.card("Settings", page.pairs(settings)),
     ]
-    page.write(folder / TRACE_FILE, "Sampled answers", parts)
+    with (
+        output_folder(folder, ANSWERS, overwrite) as output,
+        replace_files(output, TRACE_FILE) as made,
+    ):
+        write_jsonl(
+            made / ANSWERS_FILE,
+            (
+                {**row, **result.to_dict()}
+                for row, result in zip(rows, results, strict=True)
+            ),
+        )
+        page.write(made / TRACE_FILE, "Sampled answers", parts)
+
+
+def _is_answers(folder: Path) -> bool:
+    row = head_of(folder / ANSWERS_FILE)
+    return {"prompt", "confidence", "paths"} <= row.keys()
+
+
+# What takes up a folder of answers.
+ANSWERS = Kind("answers", _is_answers)
 
 
 def render_answered(result: Answered, title: str) -> str:

@@ -22,7 +22,8 @@ from keras_flan.evaluation.scores.predictions import (
     Prediction,
     read_predictions,
 )
-from keras_flan.files import atomic_write, write_json
+from keras_flan.files import atomic_write, read_text, write_json
+from keras_flan.outputs import Kind, output_folder, replace_files
 from keras_flan.storage import local_path
 
 if TYPE_CHECKING:
@@ -85,6 +86,7 @@ def quickstart(
     train_examples: _Sizes = TRAIN_EXAMPLES,
     test_examples: _Sizes = TEST_EXAMPLES,
     quiet: bool = False,
+    overwrite: bool = False,
 ) -> dict:
     """Finetunes the shipped nano model on synthetic tasks and measures it.
 
@@ -105,6 +107,8 @@ def quickstart(
         test_examples: Examples per task in each evaluation, by group:
             `"trained"` and `"held_out"`.
         quiet: Whether to print nothing.
+        overwrite: Whether to write over an output that is neither empty nor
+            a quickstart: what has the names of its files is replaced.
 
     Returns:
         What `metrics.json` holds: exact match between 0 and 1 under
@@ -116,6 +120,11 @@ def quickstart(
         >>> quickstart()["after"]["trained"]["cot_vote"] > 0.5
         True
 
+    Raises:
+        InputError: If the output holds something else, or another process
+            writes there.
+        OSError: If the disk is full; says how much is missing.
+
     Source: the steps of arXiv:2210.11416, figure 1, in miniature.
     """
     from keras_flan.generation.printing import Printer
@@ -123,23 +132,39 @@ def quickstart(
     output = local_path(output)
     clock = _Clock(quiet)
     sizes = {"train": train_examples, "test": test_examples}
-    found, trained, question = _run(output, steps, sizes, clock)
-    metrics: dict[str, Any] = {
-        **_pick(found, "accuracy"),
-        "intervals": _pick(found, "interval"),
-        "question": question.to_dict(),
-        "seconds": {**clock.seconds, "total": sum(clock.seconds.values())},
-    }
-    write_json(output / "metrics.json", metrics)
-    _write_report(output, steps, sizes["test"], trained, metrics)
+    with output_folder(output, QUICKSTART, overwrite):
+        found, trained, question = _run(output, steps, sizes, clock, overwrite)
+        metrics: dict[str, Any] = {
+            **_pick(found, "accuracy"),
+            "intervals": _pick(found, "interval"),
+            "question": question.to_dict(),
+            "seconds": {**clock.seconds, "total": sum(clock.seconds.values())},
+        }
+        shown = _predictions(output / "after")
+        with replace_files(output, "metrics.json") as made:
+            _write_report(made, steps, sizes["test"], trained, metrics, shown)
+            write_json(made / "metrics.json", metrics)
     if not quiet:
         Printer()(question)
         _print(metrics, output)
     return metrics
 
 
+def _is_quickstart(folder: Path) -> bool:
+    file = folder / "mixture.yaml"
+    return file.is_file() and read_text(file).startswith("name: quickstart\n")
+
+
+# What takes up the folder of a quickstart.
+QUICKSTART = Kind("quickstart", _is_quickstart)
+
+
 def _run(
-    output: Path, steps: int, sizes: Mapping[str, _Sizes], clock: "_Clock"
+    output: Path,
+    steps: int,
+    sizes: Mapping[str, _Sizes],
+    clock: "_Clock",
+    overwrite: bool,
 ) -> "tuple[dict[str, dict], dict, Answered]":
     """Returns the evaluations, what `train` returns, and the question's."""
     from keras_flan.training.config import TrainConfig
@@ -147,8 +172,8 @@ def _run(
     from keras_flan.training.start import start_model
 
     with clock.stage("records"):
-        records = _records(output / "records", sizes)
-        _write_yaml(output / "mixture.yaml", _mixture(records))
+        _records(output / "records", sizes)
+        _write_yaml(output / "mixture.yaml", _mixture())
         _write_yaml(output / "train.yaml", _train(output, steps))
     config = TrainConfig.from_yaml(output / "train.yaml")
     found, quiet = {}, clock.quiet
@@ -158,7 +183,7 @@ def _run(
             model, output, "before", _few(sizes["test"]), quiet
         )
     with clock.stage("training"):
-        trained = train(config, model=model, quiet=quiet)
+        trained = train(config, model=model, quiet=quiet, overwrite=overwrite)
     with clock.stage("evaluation after"):
         found["after"] = _evaluate(model, output, "after", sizes["test"], quiet)
     with clock.stage("question"):
@@ -205,7 +230,7 @@ def _asked(reasoning: bool = False) -> dict[str, list[str]]:
     }
 
 
-def _records(folder: Path, sizes: Mapping[str, _Sizes]) -> Path:
+def _records(folder: Path, sizes: Mapping[str, _Sizes]) -> None:
     from keras_flan.miniature.universe import ensure_records
 
     for split, groups in (("train", _mixed()), ("test", _asked())):
@@ -218,13 +243,12 @@ def _records(folder: Path, sizes: Mapping[str, _Sizes]) -> Path:
                 other_ways=split == "train",
                 splits=[split],
             )
-    return folder
 
 
-def _mixture(records: Path) -> dict:
+def _mixture() -> dict:
     return {
         "name": "quickstart",
-        "records": str(records.absolute()),
+        "records": "records",
         "split": "train",
         "shots": 2,
         "groups": {
@@ -317,6 +341,7 @@ def _write_report(
     test_examples: _Sizes,
     trained: dict,
     metrics: Mapping[str, Any],
+    predictions: list[Prediction],
 ) -> None:
     from keras_flan.miniature.quickstart_report import write_report
 
@@ -327,7 +352,7 @@ def _write_report(
         loss=trained["loss"],
         loss_steps=trained["loss_steps"],
         table=metrics,
-        predictions=_predictions(output / "after"),
+        predictions=predictions,
         settings={
             "model": f"{MODEL}, {trained['parameters']:,} parameters",
             "trained tasks": sum(map(len, _mixed().values())),

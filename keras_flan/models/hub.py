@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from keras_flan.errors import InputError
-from keras_flan.files import UNFINISHED
+from keras_flan.outputs import UNFINISHED
 from keras_flan.storage import as_path, is_remote, local_copy
 
 PREFIX = "hf://"

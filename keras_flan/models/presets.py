@@ -10,6 +10,7 @@ from keras import ops
 
 from keras_flan.data.vocabularies.sentencepiece import Vocabulary
 from keras_flan.files import atomic_write, read_json_object, write_json
+from keras_flan.locks import locked
 from keras_flan.models.t5.huggingface.t5_tensors import t5_tensors
 from keras_flan.models.t5.model import T5
 from keras_flan.models.weight_files import (
@@ -17,6 +18,7 @@ from keras_flan.models.weight_files import (
     files_of_weights,
     read_npz,
 )
+from keras_flan.outputs import replace_files, settle
 from keras_flan.storage import as_path
 
 # A folder here for each: config.json, vocabulary.model, weights.npz.
@@ -61,6 +63,7 @@ def read_preset(
     Raises:
         InputError: If a file is missing or does not fit.
     """
+    settle(folder)
     folder = as_path(folder)
     sizes = read_json_object(folder / "config.json")
     if weights:
@@ -89,17 +92,20 @@ def write_preset(model: T5, folder: str | os.PathLike) -> None:
     Args:
         model: A model with a vocabulary.
         folder: The folder, made if missing. The same weights give the same
-            bytes.
+            bytes, and the files come into it together.
     """
-    folder = as_path(folder)
     backbone = model.backbone
     values = backbone.get_config()
-    write_json(folder / "config.json", {key: values[key] for key in _SIZES})
-    with atomic_write(folder / "vocabulary.model", "wb") as f:
-        f.write(model.vocabulary.proto)
-    with atomic_write(folder / "weights.npz", "wb") as f:
-        arrays = {
-            tensor.name: ops.convert_to_numpy(tensor.variable).astype("float16")
-            for tensor in t5_tensors(backbone)
-        }
-        np.savez(f, **arrays)
+    folder = as_path(folder)
+    with locked(folder), replace_files(folder, "config.json") as made:
+        write_json(made / "config.json", {key: values[key] for key in _SIZES})
+        with atomic_write(made / "vocabulary.model", "wb") as f:
+            f.write(model.vocabulary.proto)
+        with atomic_write(made / "weights.npz", "wb") as f:
+            arrays = {
+                tensor.name: ops.convert_to_numpy(tensor.variable).astype(
+                    "float16"
+                )
+                for tensor in t5_tensors(backbone)
+            }
+            np.savez(f, **arrays)

@@ -12,6 +12,7 @@ import numpy as np
 
 from keras_flan.data.pipeline.pipeline import Pipeline
 from keras_flan.data.pipeline.position import Position
+from keras_flan.disk import bytes_of, naming_full_disk
 from keras_flan.errors import InputError
 from keras_flan.storage import as_path, is_remote
 from keras_flan.tensors import Tensor
@@ -207,11 +208,13 @@ class TrainingCheckpoint(StepCallback):
         }
         # Not in the background: the next step takes over the buffers that
         # would still be written.
-        self._checkpointer.save_checkpointables(
-            self._calls,
-            {"pytree": _numbered(groups, _value), _PROGRESS: progress},
-            overwrite=True,
-        )
+        needed = sum(map(bytes_of, groups.values()))
+        with naming_full_disk(self.directory / str(self._calls), needed):
+            self._checkpointer.save_checkpointables(
+                self._calls,
+                {"pytree": _numbered(groups, _value), _PROGRESS: progress},
+                overwrite=True,
+            )
 
 
 def _variables(model: keras.Model) -> Groups:

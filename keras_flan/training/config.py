@@ -5,7 +5,7 @@ What describes a training step is a `JobConfig`, with which
 """
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -281,7 +281,8 @@ class TrainConfig(JobConfig):
         folder); in overrides all are relative to the current folder.
 
         Args:
-            path: A YAML file, or the folder of an earlier run.
+            path: A YAML file; or the folder of an earlier run, which is
+                then the output, wherever it was moved or copied to.
             overrides: `"key=value"` with dots for nesting and a YAML value,
                 such as `"data.batch_size=4"`.
             recipe: Instead of the file's.
@@ -290,6 +291,8 @@ class TrainConfig(JobConfig):
             InputError: Names the file or override, and the key.
         """
         path = as_path(path)
+        # It may have been moved, or be a copy.
+        whole_run = path.is_dir() and (path / "run.json").is_file()
         if path.is_dir():
             path = path / "config.yaml"
         given = read_yaml(path)
@@ -297,6 +300,8 @@ class TrainConfig(JobConfig):
             given = {**given, "recipe": recipe}
         config = validate(cls, _with_recipe(given), str(path))
         values = config._placed(path.parent)
+        if whole_run:
+            values["output"] = str(path.parent)
         for text in overrides:
             _override(values, text)
         place = f"{path} with {' '.join(overrides)}" if overrides else path
@@ -320,30 +325,49 @@ class TrainConfig(JobConfig):
             )
         return config
 
-    def to_yaml(self) -> str:
-        """Returns the config as YAML, with absolute paths."""
+    def to_yaml(self, folder: Path | None = None) -> str:
+        """Returns the config as YAML, with absolute paths.
+
+        Args:
+            folder: Where it will be written. What is in this folder too is
+                given relative to it, so that both may be moved together.
+        """
         here = Path.cwd()
         values = self._placed(here, "output")
         if is_library_name(self.mixture):
             values["records"] = str(
                 as_path(here, self.records or DEFAULT_RECORDS)
             )
+        if folder is not None:
+            for section, key in self._paths(values):
+                section[key] = _relative(section[key], here / folder)
         first = ("output", "mixture", "records")
         values = {**{key: values[key] for key in first}, **values}
         return yaml.safe_dump(values, sort_keys=False)
 
+    def _paths(
+        self, values: dict[str, Any]
+    ) -> Iterator[tuple[dict[str, Any], str]]:
+        """Yields where values have paths that are relative to their file."""
+        sections: list[tuple[dict[str, Any], tuple[str, ...]]]
+        sections = [(values, ("mixture", "records", "vocabulary"))]
+        if values["held_out"]:
+            sections.append((values["held_out"], ("mixture",)))
+        for section, keys in sections:
+            for key in keys:
+                # Mixtures of the library have a name.
+                named = key == "mixture" and is_library_name(section[key])
+                if section[key] and not named:
+                    yield section, key
+
     def _placed(self, folder: Path, *others: str) -> dict[str, Any]:
         """Returns all values as for YAML, with paths relative to a folder."""
         values = self.model_dump(mode="json")
-        keys = ("mixture", "records", "vocabulary", *others)
-        paths = [(values, key) for key in keys]
-        if values["held_out"]:
-            paths.append((values["held_out"], "mixture"))
-        for section, key in paths:
-            path = section[key]
-            # Mixtures of the library have a name.
-            if path and not (key == "mixture" and is_library_name(path)):
-                section[key] = str(as_path(folder, path))
+        for section, key in [
+            *self._paths(values),
+            *((values, key) for key in others),
+        ]:
+            section[key] = str(as_path(folder, section[key]))
         init = self.model.init
         # Names of other places, such as hf://, are no paths.
         if init is not None and "://" not in init:
@@ -351,6 +375,12 @@ class TrainConfig(JobConfig):
             if beside.exists():
                 values["model"]["init"] = str(beside)
         return values
+
+
+def _relative(path: str, folder: Path) -> str:
+    """Returns a path relative to a folder, if it is in there."""
+    inside = "://" not in path and Path(path).is_relative_to(folder)
+    return str(Path(path).relative_to(folder)) if inside else path
 
 
 def merged(*settings: Mapping[str, Any]) -> dict[str, Any]:

@@ -30,8 +30,8 @@ from keras_flan.training.run_folder import (
     CHECKPOINTS,
     close_run,
     open_run,
+    run_folder,
     save_trained,
-    write_metrics,
 )
 from keras_flan.training.signals import StopOnSignal
 from keras_flan.training.start import compile_model, start_devices, start_model
@@ -44,6 +44,7 @@ def train(
     *,
     model: LanguageModel | None = None,
     quiet: bool = False,
+    overwrite: bool = False,
 ) -> dict[str, Any]:
     """Finetunes a model as `config` says and writes it.
 
@@ -67,6 +68,8 @@ def train(
         model: The model to train, if it is in memory already; it is changed.
             Default: `start_model(config)`.
         quiet: Whether to show no progress.
+        overwrite: Whether to write over an output that is neither empty nor
+            a run: what has the names of a run's files is replaced.
 
     Returns:
         What `metrics.json` holds: `steps`, `loss` (mean over each
@@ -76,7 +79,9 @@ def train(
         `best` step.
 
     Raises:
-        InputError: If a file or setting is wrong.
+        InputError: If a file or setting is wrong, the output holds something
+            else, or another process trains there.
+        OSError: If the disk is full; says how much is missing.
         Interrupted: If a signal stopped the training; a `KeyboardInterrupt`.
 
     Example:
@@ -85,8 +90,12 @@ def train(
     """
     prepare_process()
     setup = start_devices(config)
-    with ending_together(setup.process, setup.processes):
-        run = _Run(config, setup, model, quiet)
+    held = run_folder(config, overwrite)
+    with (
+        ending_together(setup.process, setup.processes),
+        held if setup.writes else contextlib.nullcontext(),
+    ):
+        run = _Run(config, setup, model, quiet, overwrite)
         run.fit()
         return run.write()
 
@@ -100,8 +109,10 @@ class _Run:
         setup: Setup,
         model: LanguageModel | None,
         quiet: bool,
+        overwrite: bool,
     ):
         self.begin = time.monotonic()
+        self.overwrite = overwrite
         self.config, self.setup = config, setup
         self.mixture = self._mixture(config.mixture)
         self.stopped = agreed(setup.writes and open_run(config, self.mixture))
@@ -183,8 +194,7 @@ class _Run:
         trained = self._save("model")
         if trained is not None:
             metrics["model"] = str(trained)
-            write_metrics(config, metrics)
-            close_run(config)
+            close_run(config, metrics)
         return metrics
 
     def _save(self, name: str) -> Path | None:
@@ -192,7 +202,9 @@ class _Run:
         whole = gathered(self.model)
         if whole is None:
             return None
-        return save_trained(self.config, whole, self.config.output / name)
+        return save_trained(
+            self.config, whole, self.config.output / name, self.overwrite
+        )
 
     def _mixture(self, path: Path) -> Mixture:
         return Mixture.from_yaml(path, self.config.records, self.config.missing)

@@ -1,8 +1,10 @@
 """The folder of a training run: what it holds, and whether to go on in it."""
 
+import contextlib
 import hashlib
 import importlib.metadata
 import platform
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,9 +14,16 @@ import yaml
 from keras_flan.data.records.info import read_info
 from keras_flan.errors import InputError
 from keras_flan.files import atomic_write, read_json, write_json
-from keras_flan.models.adapters.saving import KINDS, save_adapter
-from keras_flan.models.loading import save
-from keras_flan.schema import read_yaml, validate
+from keras_flan.models.adapters.saving import KINDS, check_adapter, save_adapter
+from keras_flan.models.loading import MODEL, save
+from keras_flan.outputs import (
+    Kind,
+    check_output,
+    head_of,
+    output_folder,
+    removed,
+    replace_files,
+)
 from keras_flan.storage import remove_folder
 from keras_flan.training.config import TrainConfig
 
@@ -32,6 +41,34 @@ _FREE = (
     *("profile", "distribution"),
 )
 _PACKAGES = ("keras_flan", "keras", "keras-hub", "jax", "tensorflow", "numpy")
+
+
+def _is_run(folder: Path) -> bool:
+    run = head_of(folder / _RUN)
+    return {"finished", "data", "vocabulary"} <= run.keys()
+
+
+# What takes up the folder of a run.
+RUN = Kind("run", _is_run)
+
+
+@contextlib.contextmanager
+def run_folder(config: TrainConfig, overwrite: bool = False) -> Iterator[None]:
+    """Locks the output of a run, by the process that writes it.
+
+    Args:
+        config: The settings; `output` is the folder.
+        overwrite: Whether to write over what is neither empty nor a run.
+
+    Raises:
+        InputError: If the folder holds something else, or another process
+            writes there.
+    """
+    with output_folder(config.output, RUN, overwrite) as folder:
+        for name in ("model", "best"):
+            check_output(folder / name, MODEL, overwrite)
+            check_adapter(_adapter(folder / name), overwrite)
+        yield
 
 
 def open_run(config: TrainConfig, mixture: "Mixture") -> bool:
@@ -66,24 +103,41 @@ def open_run(config: TrainConfig, mixture: "Mixture") -> bool:
         _check_same(config, before, run)
         return True
     remove_folder(folder / CHECKPOINTS)
-    with atomic_write(folder / _CONFIG) as f:
-        f.write(config.to_yaml())
-    write_json(folder / _RUN, run)
+    with replace_files(folder, _RUN) as made:
+        _write_run(made, config, run)
     return False
 
 
-def close_run(config: TrainConfig) -> None:
-    """Marks a run as finished; its checkpoints have served their purpose."""
+def close_run(config: TrainConfig, metrics: dict[str, Any]) -> None:
+    """Writes the metrics, also as tables, and marks a run as finished.
+
+    Its checkpoints have served their purpose, and go.
+    """
     folder = config.output
-    with atomic_write(folder / _CONFIG) as f:
-        f.write(config.to_yaml())
     run = _read(folder / _RUN) or {}
-    write_json(folder / _RUN, {**run, "finished": True})
+    with replace_files(folder, _RUN) as made:
+        _write_metrics(made, metrics)
+        _write_run(made, config, {**run, "finished": True})
     remove_folder(folder / CHECKPOINTS)
 
 
+def _write_run(made: Path, config: TrainConfig, run: dict[str, Any]) -> None:
+    with atomic_write(made / _CONFIG) as f:
+        f.write(config.to_yaml(config.output))
+    write_json(made / _RUN, run)
+
+
+def _adapter(folder: Path) -> Path:
+    """Where an adapter is: `best/` has one of its own."""
+    name = "" if folder.name == "model" else f"{folder.name}_"
+    return folder.parent / f"{name}{ADAPTER}"
+
+
 def save_trained(
-    config: TrainConfig, model: "LanguageModel", folder: Path
+    config: TrainConfig,
+    model: "LanguageModel",
+    folder: Path,
+    overwrite: bool = False,
 ) -> Path:
     """Writes what was trained; returns what `keras_flan.models.load` takes.
 
@@ -91,21 +145,20 @@ def save_trained(
         config: The settings.
         model: The model.
         folder: `model` or `best` in the run's folder.
+        overwrite: Whether to replace what is there, if it isn't ours.
     """
     if config.adapter is None:
-        save(model, folder)
+        save(model, folder, overwrite=overwrite)
         return folder
-    # `best/` has an adapter of its own.
-    name = "" if folder.name == "model" else f"{folder.name}_"
-    path = folder.parent / f"{name}{ADAPTER}"
-    save_adapter(model, path, base=config.model.init)
+    path = _adapter(folder)
+    save_adapter(model, path, base=config.model.init, overwrite=overwrite)
     if not KINDS[config.adapter.kind].mergeable:
         return path
-    save(model, folder)
+    save(model, folder, overwrite=overwrite)
     return folder
 
 
-def write_metrics(config: TrainConfig, metrics: dict[str, Any]) -> None:
+def _write_metrics(made: Path, metrics: dict[str, Any]) -> None:
     """Writes `metrics.json`, and its curves as tables."""
     steps, held_out = metrics["loss_steps"], metrics.get("held_out")
     curves = [("loss", "loss", steps, metrics["loss"])]
@@ -114,12 +167,14 @@ def write_metrics(config: TrainConfig, metrics: dict[str, Any]) -> None:
     if held_out:
         curve = held_out["steps"], held_out["loss"]
         curves.append(("held_out", "loss", *curve))
+    for file in {"gradient_norm", "held_out"} - {curve[0] for curve in curves}:
+        removed(made, f"{file}.csv")
     for file, name, steps, values in curves:
-        with atomic_write(config.output / f"{file}.csv") as f:
+        with atomic_write(made / f"{file}.csv") as f:
             f.write(f"step,{name}\n")
             for step, value in zip(steps, values, strict=True):
                 f.write(f"{step},{value:.6f}\n")
-    write_json(config.output / "metrics.json", metrics)
+    write_json(made / "metrics.json", metrics)
 
 
 def data_checksums(mixture: "Mixture") -> dict[str, str]:
@@ -148,7 +203,7 @@ def _check_same(
     )
     # Settings that came later than the run are at their defaults.
     written = folder / _CONFIG
-    earlier = validate(TrainConfig, read_yaml(written), str(written))
+    earlier = TrainConfig.from_yaml(written)
     old, new = (yaml.safe_load(c.to_yaml()) for c in (earlier, config))
     for key in sorted(old.keys() | new.keys()):
         if key not in _FREE and old.get(key) != new.get(key):

@@ -9,7 +9,7 @@ from keras_flan.data.mixtures.inspection import inspect
 from keras_flan.data.mixtures.mixture import Mixture, MixtureGroup
 from keras_flan.data.pipeline.pipeline import Pipeline, build_dataset
 from keras_flan.data.records.example import Example
-from keras_flan.data.records.shards import write_records
+from keras_flan.data.records.writing import write_records
 from keras_flan.data.templates.library import load_family
 from keras_flan.data.templates.task import Task
 from keras_flan.data.vocabularies.training import train_vocabulary

@@ -1,6 +1,7 @@
 import dataclasses
 import json
 import os
+import re
 import shutil
 import signal
 import struct
@@ -8,6 +9,7 @@ import subprocess
 import sys
 import textwrap
 import time
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
@@ -15,8 +17,13 @@ from hypothesis import strategies as st
 
 from keras_flan.data.records.example import Example
 from keras_flan.data.records.info import INFO_FILE, read_info
-from keras_flan.data.records.shards import read_records, verify_records
+from keras_flan.data.records.shards import (
+    find_records,
+    read_records,
+    verify_records,
+)
 from keras_flan.data.records.writing import write_records
+from keras_flan.data.templates.task import Task
 from keras_flan.errors import InputError
 from keras_flan.runtime.tensorflow import tf
 
@@ -205,7 +212,7 @@ def test_empty_set_and_bad_folder(tmp_path):
         write_records([], tmp_path / "x", name="a")
     assert not (tmp_path / "x").exists()
     (tmp_path / "file").write_text("")
-    with pytest.raises(InputError, match="file: cannot be used as a folder"):
+    with pytest.raises(InputError, match="file: expected a folder to write"):
         write_records(make(1), tmp_path / "file", name="a")
 
 
@@ -220,39 +227,46 @@ def test_failure_while_reading_examples_leaves_the_old_set(tmp_path):
     write_records(make(3), tmp_path, name="a", shards=2)
     before = contents(tmp_path)
     with pytest.raises(KeyboardInterrupt):
-        write_records(failing(), tmp_path, name="b")
+        write_records(failing(), tmp_path, name="b", replace=True)
     assert contents(tmp_path) == before
     with pytest.raises(KeyboardInterrupt):
         write_records(failing(), tmp_path / "new", name="b")
     assert not (tmp_path / "new").exists()
 
 
-@pytest.mark.parametrize("step", range(6))
+@pytest.mark.parametrize("step", range(9))
 def test_death_at_every_rename(tmp_path, monkeypatch, step):
-    """Renames: the info's own, the rejects' own and place, two shards, info."""
+    """Renames: within the folder aside, of it, and from it into place."""
     write_records(make(3), tmp_path, name="a", shards=2)
-    old = contents(tmp_path)
     (tmp_path / "notes.tfrecord").write_text("not ours")
     calls = 0
 
-    def dying(*args):
-        nonlocal calls
-        calls += 1
-        if calls > step:
-            raise SystemExit
-        rename(*args)
+    def dying(rename):
+        def renamed(*args):
+            nonlocal calls
+            calls += 1
+            if calls > step:
+                raise SystemExit
+            return rename(*args)
 
-    rename = os.replace
+        return renamed
+
     with monkeypatch.context() as patch:
-        patch.setattr(os, "replace", dying)
+        for place, name in ((os, "replace"), (Path, "rename")):
+            patch.setattr(place, name, dying(getattr(place, name)))
         # A killed process does not tidy up.
         patch.setattr(shutil, "rmtree", lambda *args, **kwargs: None)
         with pytest.raises(SystemExit):
             write_records(
                 make(9, "b"), tmp_path, name="a", shards=2, rejects=[{"row": 1}]
             )
-    assert old.items() <= contents(tmp_path).items()
-    assert len(list(read_records(tmp_path, verify=True))) == 3
+    # Renames of two shards, the rejects and the info come before that of
+    # their folder, which decides.
+    new = step >= 5
+    info = read_info(tmp_path)
+    assert len(list(read_records(tmp_path, verify=True))) == (9 if new else 3)
+    assert info.num_rejected == new
+    assert (tmp_path / "rejects.jsonl").exists() == new
 
     info = write_records(make(4, "c"), tmp_path, name="a")
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted(
@@ -465,3 +479,50 @@ def test_shard_names_can_not_leave_the_folder(tmp_path):
 
 def test_accelerators_are_hidden_from_tensorflow():
     assert tf().config.get_visible_devices("GPU") == []
+
+
+def test_another_split_or_task_is_not_replaced(tmp_path):
+    folder = tmp_path / "a"
+    write_records(make(3), folder, name="a")
+    before = contents(folder)
+    place = re.escape(str(folder / "test"))
+    with pytest.raises(InputError, match=f"'train' of .* --output {place} to"):
+        write_records(make(2), folder, name="a", split="test")
+    with pytest.raises(InputError, match="holds the split 'train' of the task"):
+        write_records(make(2), folder, name="b")
+    assert contents(folder) == before
+    write_records(make(2), folder / "test", name="a", split="test")
+    assert find_records(tmp_path, "train") == {"a": folder}
+    assert find_records(tmp_path, "test") == {"a": folder / "test"}
+    write_records(make(4), folder, name="b", replace=True)
+    assert read_info(folder).name == "b"
+
+
+def test_files_of_others_are_not_mixed_with_records(tmp_path):
+    (tmp_path / "notes.txt").write_text("mine")
+    with pytest.raises(InputError, match=r"\(notes.txt\).*--overwrite"):
+        write_records(make(3), tmp_path, name="a")
+    # TensorFlow Datasets has a file of the same name.
+    (tmp_path / "notes.txt").unlink()
+    (tmp_path / INFO_FILE).write_text('{"name": "glue", "splits": []}')
+    with pytest.raises(InputError, match="files of another kind"):
+        write_records(make(3), tmp_path, name="a")
+    write_records(make(3), tmp_path, name="a", overwrite=True)
+    assert read_info(tmp_path).num_examples == 3
+
+
+def test_templates_travel_with_the_records(tmp_path):
+    family = tmp_path / "mine.yaml"
+    family.write_text(
+        "{family: mine, fields: [question, answer], zero_shot_direct: "
+        "[{input: '{question}?', target: '{answer}'}]}"
+    )
+    here = tmp_path / "here"
+    write_records(make(3), here, name="a", templates=str(family))
+    family.unlink()
+    moved = here.rename(tmp_path / "there")
+    assert Task.from_directory(moved).family.name == "mine"
+    copy = moved / read_info(moved).templates
+    copy.write_text(copy.read_text().replace("?", "!"))
+    with pytest.raises(InputError, match="expected SHA-256"):
+        Task.from_directory(moved)

@@ -139,7 +139,8 @@ def test_an_interrupted_run_writes_what_a_whole_one_does(tmp_path, data):
     output = tmp_path / "run"
     with pytest.raises(Broken):
         evaluate(failing, "gsm8k", data, output=output, **settings)
-    assert sorted(p.name for p in output.iterdir()) == ["journal.jsonl"]
+    names = sorted(path.name for path in output.iterdir())
+    assert names == [".keras_flan.json", "journal.jsonl"]
     assert len(read_jsonl(output / "journal.jsonl")) == 1 + 3 * 2
     evaluate(failing, "gsm8k", data, output=output, **settings)
     assert len(calls) == 4 + 3  # six batches, and the one that failed

@@ -151,7 +151,7 @@ def test_any_votes_can_be_drawn(tmp_path):
     results = ask(strange, ["$a_", "long \n" * 900], samples=60)
     assert results[0].vote.winner is None
     draw_votes(tmp_path / "votes.png", results)
-    write_trace(tmp_path, results, {})
+    write_trace(tmp_path / "page", results, {})
 
 
 def test_bad_pictures_are_named(results, tmp_path):

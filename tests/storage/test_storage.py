@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from keras_flan import cli, files, storage
+from keras_flan import cli, files, outputs, storage
 from keras_flan.data import Example, read_records, write_records
 from keras_flan.data.records.info import INFO_FILE
 from keras_flan.errors import InputError
@@ -186,7 +186,7 @@ def test_a_model_is_whole_when_its_config_is_there(
     save(two, path)
     np.testing.assert_equal(weights(load(path)), weights(two))
     assert "run/model/of_the_old.txt" not in bucket.objects()
-    assert f"run/model/{files.UNFINISHED}" not in bucket.objects()
+    assert f"run/model/{outputs.UNFINISHED}" not in bucket.objects()
 
     two.save_to_preset(f"{bucket.url}/preset")
     np.testing.assert_equal(weights(load(f"{bucket.url}/preset")), weights(two))

@@ -23,6 +23,8 @@ from keras_flan.data.records.info import RecordInfo
 from keras_flan.data.records.writing import REJECTS_FILE
 from keras_flan.errors import InputError, did_you_mean
 from keras_flan.files import write_jsonl
+from keras_flan.locks import Busy, locked
+from keras_flan.outputs import head_of
 from keras_flan.progress import track
 from keras_flan.storage import as_path
 
@@ -62,6 +64,8 @@ def import_file(
     templates: str | None = None,
     delimiter: str | None = None,
     encoding: str | None = None,
+    replace: bool = False,
+    overwrite: bool = False,
     progress: bool = False,
 ) -> RecordInfo:
     """Imports a file (or folder) of a known format as a record set.
@@ -73,7 +77,8 @@ def import_file(
         format: A name in `IMPORTERS`, an importer, or a `.py` file (run as a
             program) that defines `IMPORTER`.
         source: The file, `.gz` too; for some formats a folder.
-        output: The folder of the record set; replaced if there is one.
+        output: The folder of the record set; replaced if there is one of the
+            same task and split.
         name: Task name; default: from the file.
         split: Name of the split.
         limit: Import only this number of usable rows, the first.
@@ -84,16 +89,19 @@ def import_file(
         labels: The file's answers to names for them, such as
             `{"0": "negative", "1": "positive"}`. The names also become the
             field `options`, unless there is one.
-        templates: Template family: a name or a YAML file; default: the
-            format's own.
+        templates: Template family: a name or a YAML file, of which the
+            records get a copy; default: the format's own.
         delimiter: What stands between the columns of a CSV file; default: a
             comma, or what is found, with a message.
         encoding: The encoding of a file of any content, as Python names it;
             default: UTF-8, or what is found, with a message.
+        replace: Replace another task or split in the folder.
+        overwrite: Write among files that are none of records.
         progress: Show a progress bar, if stderr is a terminal.
 
     Raises:
-        InputError: If the source is missing or broken, or no row is usable.
+        InputError: If the source is missing or broken, no row is usable, or
+            the output holds something else.
 
     Example:
         >>> info = import_file("gsm8k", "train.jsonl.gz", "records/gsm8k")
@@ -111,6 +119,8 @@ def import_file(
         templates=templates,
         delimiter=delimiter,
         encoding=encoding,
+        replace=replace,
+        overwrite=overwrite,
         progress=progress,
     )
     importer, path = find_importer(format, settings), existing(source)
@@ -168,7 +178,8 @@ def import_source(
     folder = as_path(output)
     run = _runner(runner, importer, processes, beam_options, folder)
     if parts is not None:
-        return _import_parts(importer, path, parts, folder, settings, run)
+        with locked(folder):
+            return _import_parts(importer, path, parts, folder, settings, run)
     [result] = run([_single_task(importer, path, folder, settings)])
     if isinstance(result, InputError):
         raise result
@@ -211,6 +222,9 @@ def _import_parts(
     tasks, rejected, left_out = _plan(importer, parts, output, settings)
     if settings.strict and rejected:
         raise InputError(rejected[0]["reason"])
+    rejects_file = output / REJECTS_FILE
+    if rejects_file.is_file() and not settings.overwrite:
+        _check_rejects(rejects_file)
     results = run(tasks)
     if settings.progress and sys.stderr.isatty():
         results = track(results, path.name, total=len(tasks), unit="tasks")
@@ -218,7 +232,7 @@ def _import_parts(
     for task, result in zip(tasks, results, strict=True):
         if isinstance(result, RecordInfo):
             done.append(result)
-        elif settings.strict:
+        elif settings.strict or isinstance(result, Busy):
             raise result
         else:
             rejected.append(_describe(task.part, str(result)))
@@ -230,12 +244,20 @@ def _import_parts(
             if found
             else f"{path}: no tasks to import; the folder has no such files"
         )
-    rejects_file = output / REJECTS_FILE
     if rejected:
         write_jsonl(rejects_file, rejected)
     else:
         rejects_file.unlink(missing_ok=True)
     return Imported(done, rejected, left_out, importer.mixture)
+
+
+def _check_rejects(file: Path) -> None:
+    if not {"source", "reason"} <= head_of(file).keys():
+        raise InputError(
+            f"{file}: not a list of rejects, which it would become; give a "
+            "new folder, or write over it with --overwrite (in Python: "
+            "overwrite=True)"
+        )
 
 
 def _plan(

@@ -11,7 +11,7 @@ from keras_flan.answers.voting import vote
 from keras_flan.errors import InputError
 from keras_flan.evaluation.benchmarks.protocols import load_protocol
 from keras_flan.evaluation.benchmarks.ways import MODES
-from keras_flan.evaluation.runs.evaluate import METRICS_FILE
+from keras_flan.evaluation.runs.run import METRICS_FILE
 from keras_flan.evaluation.scores.judging import Judgement, judge
 from keras_flan.evaluation.scores.paper import normalised_average
 from keras_flan.evaluation.scores.predictions import (
@@ -21,6 +21,7 @@ from keras_flan.evaluation.scores.predictions import (
 )
 from keras_flan.evaluation.scores.scoring import summarise, way_of
 from keras_flan.files import read_json
+from keras_flan.outputs import settle
 from keras_flan.storage import as_path
 
 _FIRST = ("mmlu", "bbh", "tydiqa", "mgsm", "gsm8k")
@@ -79,7 +80,10 @@ def load_runs(folders: Iterable[str | os.PathLike]) -> list[FinishedRun]:
     """
     runs: list[FinishedRun] = []
     for folder in map(as_path, folders):
-        places = [folder, *sorted(folder.glob("*/"))]
+        inner = (place for place in folder.glob("*/") if place.name[0] != ".")
+        places = [folder, *sorted(inner)]
+        for place in places:
+            settle(place)
         found = [
             place
             for place in places

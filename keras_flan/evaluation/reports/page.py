@@ -23,6 +23,7 @@ from keras_flan.evaluation.reports.tables import (
 )
 from keras_flan.evaluation.scores.comparing import compare_runs
 from keras_flan.files import atomic_write, read_json_object
+from keras_flan.outputs import Kind, check_output, output_folder, replace_files
 from keras_flan.pages import html as page
 from keras_flan.pages.plots import inline_svg, write_png
 from keras_flan.pages.tables import Table
@@ -64,6 +65,7 @@ def report_runs(
     *,
     title: str = "Evaluation",
     contamination: Iterable[str | os.PathLike] = (),
+    overwrite: bool = False,
 ) -> Path:
     """Writes a report on runs of `evaluate`.
 
@@ -81,20 +83,21 @@ def report_runs(
         title: Heading of the page.
         contamination: JSON files, as `keras-flan contamination --json`
             prints them, one per benchmark.
+        overwrite: Whether to write among files of other kinds.
 
     Returns:
         The path of the page.
 
     Raises:
-        InputError: If a folder holds no run, or a file is broken.
+        InputError: If a folder holds no run, a file is broken, or the output
+            holds something else.
 
     Example:
         >>> report_runs(["runs/smollm2"], "runs/smollm2/report")
         PosixPath('runs/smollm2/report/report.html')
     """
     output = as_path(output)
-    if output.exists() and not output.is_dir():
-        raise InputError(f"{output}: expected a folder to write, found a file")
+    check_output(output, REPORT, overwrite)
     runs = load_runs(folders)
     overlaps = [_read_overlap(as_path(path)) for path in contamination]
     tables = [scores_table(runs), paper_table(_by_model(runs))]
@@ -103,15 +106,28 @@ def report_runs(
     if differences := _significance(runs):
         tables.append(differences)
     drawn = plots(runs)
-    for plot in drawn:
-        write_png(plot.draw, plot.size, output / f"{plot.file}.png")
-    with atomic_write(output / MARKDOWN_FILE) as f:
-        f.write("\n\n".join(table.markdown() for table in tables) + "\n")
-    with atomic_write(output / LATEX_FILE) as f:
-        f.write("\n\n".join(table.latex() for table in tables) + "\n")
     parts = _parts(title, runs, tables, drawn, overlaps)
-    page.write(output / PAGE_FILE, title, parts)
+    with (
+        output_folder(output, REPORT, overwrite),
+        replace_files(output, PAGE_FILE) as made,
+    ):
+        for plot in drawn:
+            write_png(plot.draw, plot.size, made / f"{plot.file}.png")
+        with atomic_write(made / MARKDOWN_FILE) as f:
+            f.write("\n\n".join(table.markdown() for table in tables) + "\n")
+        with atomic_write(made / LATEX_FILE) as f:
+            f.write("\n\n".join(table.latex() for table in tables) + "\n")
+        page.write(made / PAGE_FILE, title, parts)
     return output / PAGE_FILE
+
+
+def _is_report(folder: Path) -> bool:
+    names = (PAGE_FILE, MARKDOWN_FILE, LATEX_FILE)
+    return all((folder / name).is_file() for name in names)
+
+
+# What takes up the folder of a report.
+REPORT = Kind("report", _is_report)
 
 
 def _parts(

@@ -27,8 +27,13 @@ from keras_flan.evaluation.benchmarks.base import Item
 from keras_flan.evaluation.benchmarks.files import load_benchmark
 from keras_flan.evaluation.benchmarks.protocols import PromptProtocol
 from keras_flan.evaluation.runs.identity import model_hash
-from keras_flan.evaluation.runs.journal import JOURNAL_FILE, Journal
-from keras_flan.evaluation.runs.run import Run
+from keras_flan.evaluation.runs.journal import Journal
+from keras_flan.evaluation.runs.run import (
+    EVALUATION,
+    JOURNAL_FILE,
+    METRICS_FILE,
+    Run,
+)
 from keras_flan.evaluation.scores.judging import judge
 from keras_flan.evaluation.scores.predictions import (
     PREDICTIONS_FILE,
@@ -43,9 +48,9 @@ from keras_flan.generation.language_model_like import (
     StandIn,
     as_language_model,
 )
+from keras_flan.outputs import output_folder, replace_files, settle
 from keras_flan.progress import track
 
-METRICS_FILE = "metrics.json"
 TIMING_FILE = "timing.json"
 
 # Paths that are asked for in one call; generation makes its own batches.
@@ -60,6 +65,7 @@ def evaluate(
     output: str | os.PathLike,
     resume: bool = False,
     progress: bool = False,
+    overwrite: bool = False,
     **settings: Any,
 ) -> dict[str, Any]:
     """Scores a model on a benchmark and logs every example; see the module.
@@ -77,6 +83,8 @@ def evaluate(
             finished run with the same settings, model and data, return the
             metrics.
         progress: Show progress and the time left on stderr.
+        overwrite: Write to an output that is neither empty nor of an
+            evaluation: what has the names of its files is replaced.
         **settings: The other fields of a `Run` (`mode`, `shots`, `limit`,
             `tasks`, `split`, `batch_paths`, `sampling`), or those of its
             `Sampling` by name (`samples`, `temperature`, ...).
@@ -86,8 +94,9 @@ def evaluate(
         the settings.
 
     Raises:
-        InputError: If data are missing or broken (nothing is written), or
-            the journal is of another run.
+        InputError: If data are missing or broken (nothing is written), the
+            journal is of another run, the output holds something else, or
+            another process writes there.
 
     Example:
         >>> metrics = evaluate(
@@ -104,11 +113,18 @@ def evaluate(
     Reference: arXiv:2210.11416, section 3; arXiv:2203.11171.
     """
     run = Run.of(benchmark, data, output, **settings)
-    return evaluate_run(model, run, resume=resume, progress=progress)
+    return evaluate_run(
+        model, run, resume=resume, progress=progress, overwrite=overwrite
+    )
 
 
 def evaluate_run(
-    model: Any, run: Run, *, resume: bool = False, progress: bool = False
+    model: Any,
+    run: Run,
+    *,
+    resume: bool = False,
+    progress: bool = False,
+    overwrite: bool = False,
 ) -> dict[str, Any]:
     """As `evaluate`."""
     begin = time.monotonic()
@@ -146,25 +162,28 @@ def evaluate_run(
         "split": source.split,
         "data": _digest(items),
     }
+    settle(run.output)
     if resume and (finished := _finished(run.output, told)):
         return finished
-    journal = Journal(run.output / JOURNAL_FILE, told, resume)
-    before = len(journal.rows)
     predict = functools.partial(
         _predict, asked, run, source.protocol, row_fields
     )
-    _fill(journal, run, items, predict, progress)
-    rows = [journal.rows[index] for index in range(len(items))]
-    metrics = {**score(source.protocol, rows), "run": told}
-    write_predictions(run.output / PREDICTIONS_FILE, rows)
-    write_json(run.output / METRICS_FILE, metrics)
-    timing = {
-        "seconds": round(time.monotonic() - begin, 3),
-        "examples": len(items) - before,
-        "resumed": before,
-    }
-    write_json(run.output / TIMING_FILE, timing)
-    journal.close()
+    with output_folder(run.output, EVALUATION, overwrite):
+        journal = Journal(run.output / JOURNAL_FILE, told, resume)
+        before = len(journal.rows)
+        _fill(journal, run, items, predict, progress)
+        rows = [journal.rows[index] for index in range(len(items))]
+        metrics = {**score(source.protocol, rows), "run": told}
+        timing = {
+            "seconds": round(time.monotonic() - begin, 3),
+            "examples": len(items) - before,
+            "resumed": before,
+        }
+        with replace_files(run.output, METRICS_FILE) as made:
+            write_predictions(made / PREDICTIONS_FILE, rows)
+            write_json(made / TIMING_FILE, timing)
+            write_json(made / METRICS_FILE, metrics)
+        journal.close()
     return metrics
 
 

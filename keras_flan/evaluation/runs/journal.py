@@ -1,5 +1,6 @@
 """The journal of a run: nothing that was generated is lost or repeated."""
 
+import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -10,7 +11,9 @@ from keras_flan.evaluation.scores.predictions import Prediction
 from keras_flan.files import atomic_write, parse_json
 from keras_flan.storage import append
 
-JOURNAL_FILE = "journal.jsonl"
+# The key of a line's digest.
+_RUN = "run_digest"
+_ANEW = "give another --output, or --fresh to begin anew"
 
 
 class Journal:
@@ -19,7 +22,8 @@ class Journal:
     The first line says what run it is; then comes a line per example. Lines
     are on disk (fsync), or in the bucket, before `add` returns. After a crash
     the last line may be torn: it is cut off, and its example is generated
-    again.
+    again. Each line holds a digest of the run's identity, so that lines of
+    another run, whoever wrote them there, are never taken for its own.
 
     Args:
         path: The file.
@@ -29,8 +33,8 @@ class Journal:
             the first example is done.
 
     Raises:
-        InputError: If the journal is of another run, or broken before its
-            last line.
+        InputError: If the journal, or a line of it, is of another run, or
+            it is broken before its last line.
 
     Example:
         >>> journal = Journal(Path("run/journal.jsonl"), {"seed": 0}, True)
@@ -42,6 +46,8 @@ class Journal:
     def __init__(self, path: Path, identity: Mapping[str, Any], resume: bool):
         self.path = path
         self._identity = json.loads(json.dumps(identity))
+        text = json.dumps(self._identity, sort_keys=True)
+        self._digest = hashlib.sha256(text.encode()).hexdigest()[:16]
         self.rows: dict[int, Prediction] = {}
         self._begun = False
         if resume and path.is_file():
@@ -51,7 +57,9 @@ class Journal:
         """Appends examples by their index in the run."""
         new = {i: row for i, row in rows.items() if i not in self.rows}
         lines = [
-            json.dumps(row.to_row(i), ensure_ascii=False)
+            json.dumps(
+                {_RUN: self._digest, **row.to_row(i)}, ensure_ascii=False
+            )
             for i, row in new.items()
         ]
         if not self._begun:
@@ -92,6 +100,17 @@ class Journal:
                 f.write(data[:whole])
         self._begun = True
         for number, row in enumerate(parsed[1:], 2):
+            if not isinstance(row, dict):
+                raise InputError(
+                    f"{self.path}:{number}: expected a JSON object, found "
+                    f"{type(row).__name__}; remove the file to begin anew"
+                )
+            # Those of earlier versions don't say it.
+            if row.pop(_RUN, self._digest) != self._digest:
+                raise InputError(
+                    f"{self.path}:{number}: a line of another run, which "
+                    f"wrote there too; {_ANEW}"
+                )
             found = Prediction.from_row(row, f"{self.path}:{number}")
             self.rows.setdefault(row["index"], found)
 
@@ -106,6 +125,5 @@ class Journal:
         ]
         raise InputError(
             f"{self.path}: the journal of another run ("
-            f"{', '.join(differing[:4])}); give another --output, or --fresh "
-            "to begin anew"
+            f"{', '.join(differing[:4])}); {_ANEW}"
         )

@@ -10,9 +10,23 @@ from typing import Any
 from keras_flan.errors import InputError
 from keras_flan.evaluation.benchmarks.protocols import PromptProtocol
 from keras_flan.generation.sampling_settings import Sampling, sampling_of
+from keras_flan.outputs import Kind, head_of
 from keras_flan.storage import as_path
 
+METRICS_FILE = "metrics.json"
+JOURNAL_FILE = "journal.jsonl"
+
 _DEFAULT = functools.partial(Sampling.for_votes, max_new_tokens=256)
+
+
+def _is_evaluation(folder: Path) -> bool:
+    heads = (head_of(folder / name) for name in (METRICS_FILE, JOURNAL_FILE))
+    runs = (head.get("run") for head in heads)
+    return any(isinstance(r, dict) and "extractor_version" in r for r in runs)
+
+
+# What takes up the folder of an evaluation.
+EVALUATION = Kind("evaluation", _is_evaluation)
 
 
 @dataclasses.dataclass(frozen=True)

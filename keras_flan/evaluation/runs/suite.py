@@ -9,7 +9,8 @@ from keras_flan.errors import InputError, did_you_mean
 from keras_flan.evaluation.benchmarks.files import BUILT_IN, load_benchmark
 from keras_flan.evaluation.benchmarks.protocols import load_protocol
 from keras_flan.evaluation.benchmarks.ways import Way
-from keras_flan.evaluation.runs.run import Run
+from keras_flan.evaluation.runs.run import EVALUATION, Run
+from keras_flan.outputs import check_output
 from keras_flan.storage import as_path, is_remote
 
 # Paths of a vote where nothing else is said.
@@ -77,10 +78,11 @@ def plan(
     return runs
 
 
-def check(runs: Iterable[Run]) -> None:
-    """Raises InputError if a run lacks its files."""
+def check(runs: Iterable[Run], overwrite: bool = False) -> None:
+    """Raises InputError if a run lacks its files, or may not be written."""
     for run in runs:
         load_benchmark(run.benchmark, run.data, run.split)
+        check_output(run.output, EVALUATION, overwrite)
 
 
 def run_all(
@@ -96,7 +98,7 @@ def run_all(
         model: See `evaluate`.
         runs: What `plan` returned.
         done: Called with the metrics of each.
-        **settings: `resume` and `progress`, as for `evaluate`.
+        **settings: `resume`, `progress` and `overwrite`, as for `evaluate`.
 
     Returns:
         The metrics of each.

@@ -9,6 +9,7 @@ from typing import Any
 from keras_flan.answers import KINDS
 from keras_flan.errors import InputError, did_you_mean
 from keras_flan.files import read_jsonl, write_jsonl
+from keras_flan.outputs import settle
 from keras_flan.storage import as_path
 
 PREDICTIONS_FILE = "predictions.jsonl"
@@ -247,6 +248,7 @@ def read_predictions(path: str | os.PathLike) -> list[Prediction]:
     """
     path = as_path(path)
     if path.is_dir():
+        settle(path)
         path /= PREDICTIONS_FILE
         if not path.is_file():
             raise InputError(

@@ -22,6 +22,7 @@ from keras_flan.miniature.experiments.plan import (
 )
 from keras_flan.miniature.experiments.report import write_page
 from keras_flan.miniature.experiments.results import collect_results
+from keras_flan.outputs import Kind, output_folder, replace_files
 from keras_flan.storage import local_path
 
 RESULTS_FILE = "results.json"
@@ -39,6 +40,7 @@ def run_miniature(
     only: list[str] | None = None,
     workers: int = 1,
     quiet: bool = False,
+    overwrite: bool = False,
 ) -> dict:
     """Runs the paper's experiments in miniature and writes one report.
 
@@ -55,12 +57,14 @@ def run_miniature(
         workers: Processes, each with its share of the cores. Models as small
             as these gain little from a second core of their own.
         quiet: Whether to print nothing.
+        overwrite: Whether to write among files of other kinds.
 
     Returns:
         The content of `results.json`, see `collect_results`.
 
     Raises:
-        InputError: If the plan is wrong.
+        InputError: If the plan is wrong, the output holds something else, or
+            another process writes there.
 
     Example:
         >>> results = run_miniature("runs/miniature", quick=True)
@@ -72,11 +76,25 @@ def run_miniature(
     output = local_path(output)
     chosen = load_plan(plan, quick=quick).only(only)
     bench = Bench(output, chosen.bases, chosen.evaluation, quiet)
-    scores = _run_cells(output, chosen, bench, workers, quiet)
-    results = collect_results(chosen, scores, bench)
-    write_json(output / RESULTS_FILE, results)
-    write_page(output / PAGE_FILE, results)
+    with output_folder(output, MINIATURE, overwrite):
+        scores = _run_cells(output, chosen, bench, workers, quiet)
+        results = collect_results(chosen, scores, bench)
+        with replace_files(output, RESULTS_FILE) as made:
+            write_page(made / PAGE_FILE, results)
+            write_json(made / RESULTS_FILE, results)
     return results
+
+
+def _is_miniature(folder: Path) -> bool:
+    names = {child.name for child in folder.iterdir()}
+    return names <= {
+        *("cells", "bases", "records", "mixtures"),
+        *(RESULTS_FILE, PAGE_FILE),
+    }
+
+
+# What takes up the folder of these experiments.
+MINIATURE = Kind("miniature", _is_miniature)
 
 
 def _run_cells(

@@ -23,6 +23,7 @@ from keras_flan.files import atomic_write, write_json
 from keras_flan.miniature.pretraining.corpus import documents
 from keras_flan.miniature.pretraining.knowledge import SUMS
 from keras_flan.miniature.universe.specs import Draws
+from keras_flan.outputs import Kind, output_folder
 from keras_flan.storage import local_path
 from keras_flan.tensors import Tensor
 
@@ -131,9 +132,24 @@ def pretrain(
     Source: arXiv:1910.10683, section 3.1.4, and the T5-LM of
     arXiv:2104.08691.
     """
+    with output_folder(local_path(output), PRETRAINING) as folder:
+        return _pretrain(folder, config, quiet)
+
+
+_FILES = {"vocabulary.model", "loss.csv", "checkpoint.npz", "config.json"}
+
+
+def _is_pretraining(folder: Path) -> bool:
+    return {child.name for child in folder.iterdir()} <= {*_FILES, "preset"}
+
+
+# What takes up the folder of a pretraining.
+PRETRAINING = Kind("pretraining", _is_pretraining)
+
+
+def _pretrain(output: Path, config: PretrainConfig, quiet: bool) -> Path:
     from keras_flan.models.presets import write_preset
 
-    output = local_path(output)
     vocabulary = _vocabulary(output, config)
     model = _model(config, vocabulary)
     variables = [*model.variables, *model.optimizer.variables]
