@@ -6,7 +6,7 @@ import pytest
 
 from keras_flan.data.importers import import_source
 from keras_flan.data.records.example import Example
-from keras_flan.data.records.shards import write_records
+from keras_flan.data.records.writing import write_records
 from keras_flan.errors import InputError
 from keras_flan.evaluation import evaluate
 from keras_flan.evaluation.benchmarks.files import load_benchmark

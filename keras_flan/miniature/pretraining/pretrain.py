@@ -137,14 +137,11 @@ def pretrain(
 
 
 _FILES = {"vocabulary.model", "loss.csv", "checkpoint.npz", "config.json"}
-
-
-def _is_pretraining(folder: Path) -> bool:
-    return {child.name for child in folder.iterdir()} <= {*_FILES, "preset"}
-
-
 # What takes up the folder of a pretraining.
-PRETRAINING = Kind("pretraining", _is_pretraining)
+PRETRAINING = Kind(
+    "pretraining",
+    lambda folder: {p.name for p in folder.iterdir()} <= {*_FILES, "preset"},
+)
 
 
 def _pretrain(output: Path, config: PretrainConfig, quiet: bool) -> Path:
@@ -442,10 +439,9 @@ def main() -> None:
     args = parser.parse_args()
     values = dict(text.split("=", 1) for text in args.set)
     config = PretrainConfig(**{k: json.loads(v) for k, v in values.items()})
-    write_json(
-        local_path(args.output) / "config.json", dataclasses.asdict(config)
-    )
-    print(pretrain(args.output, config))
+    with output_folder(local_path(args.output), PRETRAINING) as folder:
+        write_json(folder / "config.json", dataclasses.asdict(config))
+        print(pretrain(folder, config))
 
 
 if __name__ == "__main__":
