@@ -209,10 +209,13 @@ def replace_files(folder: Path, last: str) -> Iterator[Path]:
     """
     if is_remote(folder):
         with tempfile.TemporaryDirectory(prefix="keras_flan-") as temporary:
-            yield Path(temporary)
-            gone = [_unlisted(file) for file in Path(temporary).iterdir()]
-            upload_folder(Path(temporary), folder, last)
-        for name in filter(None, gone):
+            made = Path(temporary)
+            yield made
+            gone = {f: name for f in made.iterdir() if (name := _unlisted(f))}
+            for file in gone:
+                file.unlink()
+            upload_folder(made, folder, last)
+        for name in gone.values():
             (folder / name).unlink(missing_ok=True)
         return
     making = folder / _MAKING

@@ -138,7 +138,7 @@ def test_one_path_is_greedy_and_runs_are_the_same(tmp_path, gsm8k):
         assert model.calls[0][1]["temperature"] == 0.0
         folder = tmp_path / name
         (folder / "timing.json").unlink()
-        files.append([p.read_bytes() for p in sorted(folder.iterdir())])
+        files.append([p.read_bytes() for p in sorted(folder.glob("[!.]*"))])
     assert len(files[0]) == 2
     assert files[0] == files[1]
 

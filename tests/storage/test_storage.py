@@ -196,7 +196,7 @@ def test_a_model_is_whole_when_its_config_is_there(
     np.testing.assert_equal(weights(other), weights(two))
 
     bucket.write("notes/a.txt", "mine")
-    with pytest.raises(InputError, match="holds other files"):
+    with pytest.raises(InputError, match="holds files of another kind"):
         save(one, f"{bucket.url}/notes")
     for name in ("notes", "none"):
         with pytest.raises(InputError, match=f"^{bucket.url}/{name}: not a mo"):
