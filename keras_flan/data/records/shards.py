@@ -31,7 +31,6 @@ from keras_flan.data.records.info import (
     read_info,
 )
 from keras_flan.errors import InputError
-from keras_flan.runtime.tensorflow import tf
 from keras_flan.storage import as_path, each, is_remote, local_copy
 
 # Records that are read at once.

@@ -18,7 +18,7 @@ from keras_flan.models.adapters.houlsby import Houlsby
 from keras_flan.models.adapters.lora import LoRA
 from keras_flan.models.language_model import LanguageModel
 from keras_flan.models.weight_files import Safetensors, opened_safetensors
-from keras_flan.storage import local_copy
+from keras_flan.storage import as_path, local_copy
 
 _FORMAT = "keras_flan.adapter.1"
 _KEYS = {"kind", "family", "base", "targets"}
