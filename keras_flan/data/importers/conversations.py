@@ -5,6 +5,7 @@ a record with the turns of a conversation; its fields `question` and `answer`
 say the same as one prompt: the assistant's last turn, and what came before.
 """
 
+import functools
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -157,29 +158,48 @@ def _importer(
         templates: The family that asks the fields.
         kind: What a record is: `conversation` or `preference`.
     """
-
-    def read(path: Path, options: base.Options) -> base.Source:
-        columns = options.columns or {}
-        for field in columns:
-            if field not in keys:
-                raise InputError(
-                    f"--map: the format {format!r} has no {field!r}."
-                    + did_you_mean(field, keys)
-                )
-        return base.Source(
-            _rows(path, read_source(path, options.encoding), found, columns),
-            base.folder_name(path, format),
-            templates=templates,
-            answer_kind="text" if templates else None,
-            extra={"record_type": kind},
-        )
-
+    # Not a closure: other processes are sent it.
+    read = functools.partial(
+        _read,
+        format=format,
+        found=found,
+        keys=keys,
+        templates=templates,
+        kind=kind,
+    )
     return base.Importer(
         format=format,
         summary=summary,
         read=read,
         has_columns=True,
         takes=("encoding",),
+    )
+
+
+def _read(
+    path: Path,
+    options: base.Options,
+    *,
+    format: str,
+    found: Callable[[_Row], _Found],
+    keys: tuple[str, ...],
+    templates: str | None,
+    kind: str,
+) -> base.Source:
+    """Returns the conversations of a file; as `_importer`."""
+    columns = options.columns or {}
+    for field in columns:
+        if field not in keys:
+            raise InputError(
+                f"--map: the format {format!r} has no {field!r}."
+                + did_you_mean(field, keys)
+            )
+    return base.Source(
+        _rows(path, read_source(path, options.encoding), found, columns),
+        base.folder_name(path, format),
+        templates=templates,
+        answer_kind="text" if templates else None,
+        extra={"record_type": kind},
     )
 
 
