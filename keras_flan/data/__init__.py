@@ -20,6 +20,8 @@ __getattr__, __dir__, __all__ = attach(
         "TemplateFamily": ".templates.families",
         "load_family": ".templates.library",
         "Format": ".templates.prompts",
+        "ChatTemplate": ".templates.chat",
+        "load_chat_template": ".templates.chat_files",
         "render_prompt": ".templates.prompts",
         "Mixture": ".mixtures.mixture",
         "MixtureGroup": ".mixtures.groups",

@@ -191,6 +191,73 @@ class DecoderOnlyRows:
 
 
 @dataclasses.dataclass(frozen=True)
+class ConversationRows:
+    """Whole conversations in a row, for decoder-only models.
+
+    The model reads all tokens of a conversation but the last, and is to
+    predict all but the first; those that are learnt count. Conversations of
+    more than `row_length + 1` tokens are for the renderer to shorten.
+
+    Example, for the tokens `[2, 5, 6, 7, 1]`, of which the last two are
+    learnt:
+
+        token_ids      2  5  6  7  0
+        segment_ids    1  1  1  1  0
+        prefix_mask    1  1  1  0  0
+        y              5  6  7  1  0
+        sample_weight  0  0  1  1  0
+    """
+
+    row_length: int
+
+    @property
+    def longest_input(self) -> int:
+        """One more than the most tokens of a conversation."""
+        return self.row_length + 2
+
+    @property
+    def target_length(self) -> int:
+        """The same of what is learnt, which is never longer."""
+        return self.row_length + 2
+
+    @property
+    def capacity(self) -> tuple[int, int]:
+        """What a row holds, in the two terms of `lengths`."""
+        return self.row_length, self.row_length
+
+    def lengths(self, inputs: Ragged, targets: Ragged) -> Tensor:
+        """Returns what each conversation takes of a row, int32 `[n, 2]`."""
+        tf_ = tf()
+        total = tf_.cast(inputs.row_lengths(), tf_.int32) - 1
+        return tf_.stack([total, tf_.ones_like(total)], axis=1)
+
+    def lay_out(
+        self, inputs: Ragged, targets: Ragged, rows: Tensor
+    ) -> tuple[dict[str, Tensor], Tensor, Tensor]:
+        """Lays conversations out in rows, as `DecoderOnlyRows.lay_out`.
+
+        Args:
+            inputs: Token ids, int32 `[n, (tokens)]`.
+            targets: 1 at the tokens that are learnt, of the same shape.
+            rows: As for `EncoderDecoderRows.lay_out`.
+        """
+        tf_ = tf()
+        places, length = _Places.of(rows), self.row_length
+        read, segments, _ = places.lay_out(inputs[:, :-1], length)
+        y, _, _ = places.lay_out(inputs[:, 1:], length)
+        learnt, _, _ = places.lay_out(targets[:, 1:], length)
+        asked = tf_.cumsum(targets.values)
+        before = tf_.gather(
+            tf_.pad(asked, [[1, 0]]), tf_.cast(targets.row_starts(), tf_.int32)
+        )
+        asked -= tf_.repeat(before, targets.row_lengths())
+        prompt = targets.with_values(tf_.cast(asked < 1, tf_.int32))
+        prefix, _, _ = places.lay_out(prompt[:, :-1], length)
+        x = {"token_ids": read, "segment_ids": segments, "prefix_mask": prefix}
+        return x, y, tf_.cast(learnt, tf_.float32)
+
+
+@dataclasses.dataclass(frozen=True)
 class _Places:
     """Where examples go."""
 
@@ -207,27 +274,33 @@ class _Places:
         return cls(order, tf_.gather(rows, order), num_rows)
 
     def lay_out(
-        self, tokens: Ragged, length: int, eos_id: int
+        self, tokens: Ragged, length: int, eos_id: int | None = None
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Lays texts `[n, (tokens)]` out in rows, each with an `eos_id`.
 
-        Longer texts than `length - 1` tokens are trimmed.
+        Longer texts than `length - 1` tokens are trimmed. Without an `eos_id`
+        they are laid out as they are.
 
         Returns:
             int32 token ids, segment ids (from 1, 0 is padding) and 1 where a
             segment begins, each `[R, length]`.
         """
         tf_ = tf()
-        sizes = tf_.gather(_trimmed_lengths(tokens, length), self.order)
+        if eos_id is None:
+            sizes = tf_.cast(tokens.row_lengths(), tf_.int32)
+        else:
+            sizes = _trimmed_lengths(tokens, length)
+        sizes = tf_.gather(sizes, self.order)
         # One token more than each text has: its place is for the eos_id.
         starts = tf_.cast(tokens.row_starts(), tf_.int32)
         starts = tf_.gather(starts, self.order)
         source = tf_.ragged.range(starts, starts + sizes).values
         flat = tf_.gather(tf_.pad(tokens.values, [[0, 1]]), source)
         ends = tf_.cumsum(sizes)
-        flat = tf_.tensor_scatter_nd_update(
-            flat, (ends - 1)[:, None], tf_.fill(tf_.shape(ends), eos_id)
-        )
+        if eos_id is not None:
+            flat = tf_.tensor_scatter_nd_update(
+                flat, (ends - 1)[:, None], tf_.fill(tf_.shape(ends), eos_id)
+            )
         row_sizes = tf_.math.unsorted_segment_sum(
             sizes, self.rows, self.num_rows
         )

@@ -9,9 +9,12 @@ the seed, so any number of threads gives the same bytes.
 
 import dataclasses
 import functools
+from typing import Any
 
 from keras_flan.data.mixtures.mixture import Mixture
+from keras_flan.data.pipeline.chat_tokens import ChatTokens
 from keras_flan.data.pipeline.feature_converters import (
+    ConversationRows,
     DecoderOnlyRows,
     EncoderDecoderRows,
 )
@@ -21,6 +24,7 @@ from keras_flan.data.pipeline.position import CUTS, Position, RowCounts
 from keras_flan.data.pipeline.prompt_tokens import PromptTokens, Tokens
 from keras_flan.data.pipeline.settings import PipelineSettings
 from keras_flan.data.pipeline.streams import Draws
+from keras_flan.data.templates.chat_files import load_chat_template
 from keras_flan.data.vocabularies.hub import HubVocabulary
 from keras_flan.data.vocabularies.sentencepiece import Vocabulary
 from keras_flan.errors import InputError
@@ -39,7 +43,7 @@ def build_dataset(
     mixture: Mixture,
     vocabulary: Vocabulary | HubVocabulary,
     settings: PipelineSettings | None = None,
-    **named: int,
+    **named: Any,
 ) -> Dataset:
     """Returns batches of a mixture, ready for `model.fit`.
 
@@ -113,7 +117,7 @@ class Pipeline:
         mixture: Mixture,
         vocabulary: Vocabulary | HubVocabulary,
         settings: PipelineSettings | None = None,
-        **named: int,
+        **named: Any,
     ):
         self.settings = settings = PipelineSettings.of(settings, named)
         if mixture.then and not settings.repeat:
@@ -170,8 +174,10 @@ class Pipeline:
 
         Returns:
             `examples` drawn; of these `left_out`, few-shot prompts without
-            place for an exemplar; and how many `inputs` and `targets` were
-            longer than allowed, and therefore shortened or trimmed.
+            place for an exemplar, and conversations without place for an
+            answer, or that the chat template can't write; and how many
+            `inputs` and `targets` were longer than allowed, and therefore
+            shortened or trimmed.
 
         Example:
             >>> pipeline.cuts()
@@ -209,12 +215,23 @@ class _Stage:
         self._settings = settings
         self._converter = _converter(settings, vocabulary)
         self._row_seed = stable_seed("rows", settings.seed)
-        self._tokenise = PromptTokens(
-            mixture,
-            vocabulary.encoder_tf,
-            self._converter.longest_input,
-            settings.seed,
-        )
+        self._tokenise: PromptTokens | ChatTokens
+        if settings.chat is not None:
+            self._tokenise = ChatTokens(
+                mixture,
+                vocabulary,
+                load_chat_template(settings.chat),
+                self._converter.longest_input - 1,
+                settings.loss_on,
+                settings.seed,
+            )
+        else:
+            self._tokenise = PromptTokens(
+                mixture,
+                vocabulary.encoder_tf,
+                self._converter.longest_input,
+                settings.seed,
+            )
         # Traced once, however many times the stage is begun: tracing takes a
         # second or more.
         self._rows = tf().function(
@@ -227,7 +244,8 @@ class _Stage:
             autograph=False,
         )
         self._draws = Draws(mixture, settings)
-        if all(f.few_shot for part in mixture.tasks for f in part.formats):
+        few_shot = (f.few_shot for part in mixture.tasks for f in part.formats)
+        if settings.chat is not None or all(few_shot):
             # Nothing else is ever left out, so nothing else can come to
             # nothing.
             self._check_yield(mixture.name)
@@ -291,13 +309,21 @@ class _Stage:
         return tf_.stack([drawn, drawn - used, long_inputs, long_targets])
 
     def _check_yield(self, name: str) -> None:
-        """Checks that few-shot prompts, at least one, fit into a row."""
+        """Checks that at least one example is used."""
         for number, keys, records in self._draws.chunks().take(1):
             # Nearly always a few examples decide.
             for n in (_PROBE, len(keys)):
-                tokens = self._tokenise(number, keys[:n], records[:n])
-                if tokens.inputs.nrows() > 0:
+                _, cuts = self._rows(number, keys[:n], records[:n])
+                drawn, left_out, *_ = cuts.numpy()
+                if left_out < drawn:
                     return
+            if self._settings.chat is not None:
+                raise InputError(
+                    f"{name}: none of the first {len(keys)} conversations can "
+                    "be written with the chat template and fits, up to its "
+                    f"first answer, into {self._converter.capacity[0]} tokens; "
+                    "raise input_length, or choose another template"
+                )
             raise InputError(
                 f"{name}: none of the first {len(keys)} examples leaves place "
                 "for an exemplar within input_length "
@@ -318,7 +344,9 @@ def _stage_settings(settings: PipelineSettings, number: int):
 
 def _converter(
     settings: PipelineSettings, vocabulary: Vocabulary | HubVocabulary
-) -> EncoderDecoderRows | DecoderOnlyRows:
+) -> EncoderDecoderRows | DecoderOnlyRows | ConversationRows:
+    if settings.chat is not None:
+        return ConversationRows(settings.input_length + settings.target_length)
     sizes = (settings.input_length, settings.target_length, vocabulary.eos_id)
     if settings.decoder_only:
         return DecoderOnlyRows(*sizes, getattr(vocabulary, "bos_id", None))

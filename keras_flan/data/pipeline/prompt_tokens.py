@@ -27,6 +27,31 @@ class Tokens(NamedTuple):
     lengths: Tensor  # Of inputs before a field was shortened, int64 `[m]`
 
 
+class FormatDraws:
+    """Draws a format for each example, at the rates of a mixture.
+
+    Args:
+        mixture: The mixture.
+        seed: The seed of the draws.
+    """
+
+    def __init__(self, mixture: Mixture, seed: int):
+        self._bounds = [_format_bounds(part.formats) for part in mixture.tasks]
+        self._seed = stable_seed("format", seed)
+
+    def __call__(self, number: Tensor, task_ids: Tensor) -> Tensor:
+        """Returns places in `list(Format)`, int32 `[n]`."""
+        tf_ = tf()
+        chance = tf_.random.stateless_uniform(
+            tf_.shape(task_ids),
+            tf_.stack([self._seed, number]),
+            dtype=tf_.float64,
+        )
+        bounds = tf_.gather(tf_.constant(self._bounds, tf_.float64), task_ids)
+        passed = tf_.cast(chance[:, None] >= bounds, tf_.int32)
+        return tf_.reduce_sum(passed, axis=1)
+
+
 # From strings `[n]` to token ids `[n, (tokens)]`.
 Encode = Callable[[Tensor], Ragged]
 
@@ -61,8 +86,7 @@ class PromptTokens:
         self._pool = None
         if any(few_shot):
             self._pool = ExemplarPool(few_shot, self._renderer, seed)
-        self._bounds = [_format_bounds(part.formats) for part in mixture.tasks]
-        self._format_seed = stable_seed("format", seed)
+        self._draw_formats = FormatDraws(mixture, seed)
         self._exemplar_seed = stable_seed("exemplars", seed)
 
     def __call__(self, number: Tensor, keys: Tensor, records: Tensor) -> Tokens:
@@ -92,18 +116,6 @@ class PromptTokens:
         lengths = tokens.row_lengths()
         tokens = self._shortened(tokens, used, questions, values, encode)
         return Tokens(tokens, encode(targets), formats, used, lengths)
-
-    def _draw_formats(self, number: Tensor, task_ids: Tensor) -> Tensor:
-        """Draws a format for each example, int32 of shape `[n]`."""
-        tf_ = tf()
-        chance = tf_.random.stateless_uniform(
-            tf_.shape(task_ids),
-            tf_.stack([self._format_seed, number]),
-            dtype=tf_.float64,
-        )
-        bounds = tf_.gather(tf_.constant(self._bounds, tf_.float64), task_ids)
-        passed = tf_.cast(chance[:, None] >= bounds, tf_.int32)
-        return tf_.reduce_sum(passed, axis=1)
 
     def _with_exemplars(
         self,

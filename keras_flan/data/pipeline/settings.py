@@ -3,8 +3,9 @@
 import dataclasses
 import warnings
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, get_args
 
+from keras_flan.data.templates.chat import ChatTemplate, LossOn
 from keras_flan.errors import InputError, did_you_mean
 
 
@@ -32,6 +33,13 @@ class PipelineSettings:
         decoder_only: Put inputs and targets one after the other, for
             decoder-only models, in rows of `input_length + target_length`
             tokens.
+        chat: A chat template, see `load_chat_template`: conversations, and
+            the prompts of other tasks as a user's turn, are written with it,
+            in rows of `input_length + target_length` tokens; for
+            decoder-only models.
+        loss_on: Which tokens of conversations are learnt: `"assistant"`,
+            those of the assistant's turns, `"last"`, of its last turn, or
+            `"all"`.
 
     Raises:
         InputError: If a number is too small.
@@ -52,8 +60,21 @@ class PipelineSettings:
     host: int = 0
     hosts: int = 1
     decoder_only: bool = False
+    chat: ChatTemplate | Mapping[str, Any] | str | None = None
+    loss_on: LossOn = "assistant"
 
     def __post_init__(self) -> None:
+        if self.chat is not None and not self.decoder_only:
+            raise InputError(
+                "chat: only decoder-only models are trained with a chat "
+                "template; an encoder-decoder reads conversations as prompts, "
+                "without it"
+            )
+        if self.loss_on not in get_args(LossOn):
+            raise InputError(
+                f"loss_on: found {self.loss_on!r}."
+                + did_you_mean(self.loss_on, get_args(LossOn))
+            )
         least = {
             **{"input_length": 2, "target_length": 2, "batch_size": 1},
             **{"chunk": 1, "host": 0, "hosts": self.host + 1},

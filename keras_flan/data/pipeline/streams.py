@@ -13,9 +13,10 @@ import numpy as np
 from keras_flan.data.mixtures.mixture import Mixture
 from keras_flan.data.pipeline.order import Order
 from keras_flan.data.pipeline.settings import PipelineSettings
+from keras_flan.data.records.example import CONTENTS_FEATURE, ROLES_FEATURE
 from keras_flan.data.records.reader import RecordReader
 from keras_flan.runtime.tensorflow import tf
-from keras_flan.tensors import Dataset, Tensor
+from keras_flan.tensors import Dataset, Ragged, Tensor
 
 # A key is the task's id and, in the lower bits, the example's position.
 _INDEX_BITS = 40
@@ -95,3 +96,15 @@ def parse_records(
     io = tf().io
     feature = io.FixedLenFeature([], tf().string, default_value="")
     return io.parse_example(records, dict.fromkeys(field_names, feature))
+
+
+def parse_turns(records: Tensor) -> tuple[Ragged, Ragged]:
+    """Returns roles and contents of serialised conversations, `[n, (turns)]`.
+
+    Another record has no turns.
+    """
+    tf_ = tf()
+    names = (ROLES_FEATURE, CONTENTS_FEATURE)
+    feature = tf_.io.RaggedFeature(tf_.string, row_splits_dtype=tf_.int64)
+    parsed = tf_.io.parse_example(records, dict.fromkeys(names, feature))
+    return parsed[ROLES_FEATURE], parsed[CONTENTS_FEATURE]

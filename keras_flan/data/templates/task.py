@@ -40,6 +40,7 @@ class Task:
         fields: Names of the fields that the records have.
         answer_kind: `"number"`, `"option"`, `"yes_no"`, `"text"` or `None`:
             how an answer is read from a model's output.
+        record_type: `"conversation"` if the records have turns, else `None`.
 
     Example:
         >>> task = Task.from_directory("records/gsm8k")
@@ -55,6 +56,7 @@ class Task:
     num_examples: int
     fields: tuple[str, ...]
     answer_kind: str | None = None
+    record_type: str | None = None
 
     @classmethod
     def from_directory(
@@ -89,6 +91,7 @@ class Task:
             num_examples=info.num_examples,
             fields=info.fields,
             answer_kind=info.answer_kind,
+            record_type=info.extra.get("record_type"),
         )
         if not task.formats:
             task.require(next(f for f in Format if task.num_templates(f)))

@@ -1,5 +1,6 @@
 """The tokenizers of keras-hub, used as a `Vocabulary`."""
 
+import functools
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
@@ -96,6 +97,22 @@ class HubVocabulary:
             if i not in self._dropped and 0 <= i < self.size:
                 kept.append(i)
         return str(self.tokenizer.detokenize(kept)) if kept else ""
+
+    @functools.cached_property
+    def adds_blank(self) -> bool:
+        """Whether a text is read with a blank in front."""
+        first = self.tokenizer.id_to_token(self.encode("a")[0])
+        # SentencePiece's mark for a blank, and that of byte-level BPE.
+        return str(first).startswith(("\u2581", "\u0120"))
+
+    def token_id(self, token: str) -> int | None:
+        """Returns the id of a token, or `None` if there is no such token."""
+        try:
+            found = int(self.tokenizer.token_to_id(token))
+            same = self.tokenizer.id_to_token(found) == token
+        except (KeyError, TypeError, ValueError):
+            return None
+        return found if same else None
 
     def encoder_tf(self) -> Callable[[Tensor], Tensor]:
         """Returns a function of strings `[n]` to a `tf.RaggedTensor`."""

@@ -19,6 +19,8 @@ from keras_flan.runtime.tensorflow import tf
 from keras_flan.storage import as_path
 from keras_flan.tensors import Tensor
 
+_BLANK = "\u2581"  # SentencePiece's own mark for a blank.
+
 
 class Vocabulary:
     r"""A SentencePiece model with T5's special ids.
@@ -103,6 +105,18 @@ class Vocabulary:
         return self._processor.decode(
             [i for i in text if i != self.pad_id and 0 <= i < self.size]
         )
+
+    @functools.cached_property
+    def adds_blank(self) -> bool:
+        """Whether a text is read with a blank in front."""
+        first = self._processor.id_to_piece(self.encode("a")[0])
+        return first.startswith(_BLANK)
+
+    def token_id(self, token: str) -> int | None:
+        """Returns the id of a piece, or `None` if there is no such piece."""
+        found = self._processor.piece_to_id(token)
+        same = self._processor.id_to_piece(found) == token
+        return found if same else None
 
     def encode_tf(self, texts: Tensor) -> Tensor:
         """Tokenises inside the graph.
