@@ -1,9 +1,12 @@
+import json
+import struct
 import sys
 
 import numpy as np
 import pytest
 
 from keras_flan.data.importers import import_source
+from keras_flan.data.importers.libraries import check_tfds_folder
 from keras_flan.data.records.shards import read_records
 from keras_flan.errors import InputError
 
@@ -135,3 +138,32 @@ def test_tfds(tmp_path):
         import_source("tfds", tmp_path / "tfds", tmp_path / "n", split="test")
     with pytest.raises(InputError, match="one prepared data set"):
         import_source("tfds", tmp_path / "out", tmp_path / "new")
+
+
+@pytest.mark.parametrize("key", ["pythonClassName", "type"])
+def test_tfds_runs_only_its_own_features(tmp_path, key):
+    features = {"pythonClassName": "tensorflow_datasets.core.features.Text"}
+    file = tmp_path / "features.json"
+    # A feature may be called like the key of a class.
+    file.write_text(json.dumps({"features": {"type": features}}))
+    check_tfds_folder(tmp_path)
+    for name in (
+        "os.system",
+        "my_code.Text",
+        "tensorflow_datasets.core.features.feature.os.system",
+        "tensorflow_datasets.core.features",
+        "x.tensorflow_datasets.core.features.Text",
+    ):
+        file.write_text(json.dumps({"features": [{"a": {key: name}}]}))
+        with pytest.raises(InputError, match="would be imported"):
+            check_tfds_folder(tmp_path)
+
+
+def test_tfds_files_of_records_are_walked_first(tmp_path):
+    (tmp_path / "features.json").write_text("{}")
+    file = tmp_path / "a-train.tfrecord-00000-of-00001"
+    file.write_bytes(struct.pack("<Q", 2**40) + bytes(100))
+    with pytest.raises(InputError, match="truncated or corrupt"):
+        check_tfds_folder(tmp_path)
+    file.write_bytes(struct.pack("<Q", 84) + bytes(92))
+    check_tfds_folder(tmp_path)

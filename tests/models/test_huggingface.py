@@ -189,8 +189,9 @@ def test_tokenizer_gives_the_ids_of_transformers(models, name):
     vocabulary = models[name].vocabulary
     ids = [i for text in TEXTS for i in [*vocabulary.encode(text), 1]]
     assert ids == golden(name)["text_ids"].tolist()
-    # The same pieces as the spiece.model, without T5's sentinels.
-    assert vocabulary.size == 150
+    # The same pieces as the spiece.model, and T5's sentinels.
+    assert vocabulary.size == 250
+    assert vocabulary.encode("<extra_id_0>") == [249]
 
 
 def test_tokenizer_json_of_our_own_vocabulary(tmp_path):
@@ -384,8 +385,8 @@ def test_hub_names_are_downloaded_without_other_formats(monkeypatch):
         return str(FOLDER / SPIECE)
 
     monkeypatch.setattr(huggingface_hub, "snapshot_download", download)
-    assert load("hf://google/flan-t5-small").vocabulary.size == 150
-    assert from_huggingface("hf://google/flan-t5-small").vocabulary.size == 150
+    assert load("hf://google/flan-t5-small").vocabulary.size == 250
+    assert from_huggingface("hf://google/flan-t5-small").vocabulary.size == 250
 
 
 def test_hub_errors_are_one_line(monkeypatch):
@@ -431,3 +432,49 @@ for name in ("kaggle://keras/t5/keras/t5_small_multi", "t5_small_multi"):
     lines = result.stdout.strip().split("\n")
     assert len(lines) == 2
     assert all("requires the `kagglehub` package" in line for line in lines)
+
+
+def test_added_tokens_come_and_go(tmp_path):
+    """A finetuning added `<sep>`, and left out an id."""
+    folder = shutil.copytree(FOLDER / SPIECE, tmp_path / "added")
+    (folder / "added_tokens.json").write_text('{"<sep>": 252}')
+    model = from_huggingface(folder)
+    vocabulary = model.vocabulary
+    assert vocabulary.encode("<sep>") == [252]
+    assert vocabulary.decode([252, 249, 1]) == "<sep><extra_id_0>"
+    to_huggingface(model, tmp_path / "out")
+    spiece = (folder / "spiece.model").read_bytes()
+    assert (tmp_path / "out" / "spiece.model").read_bytes() == spiece
+    again = from_huggingface(tmp_path / "out").vocabulary
+    assert again.encode("a <sep> b") == vocabulary.encode("a <sep> b")
+    theirs = pytest.importorskip("tokenizers").Tokenizer.from_file(
+        str(tmp_path / "out" / "tokenizer.json")
+    )
+    texts = ["", "<sep>", "x<sep>y <extra_id_3><sep>", "no <token>", *TEXTS]
+    in_graph = vocabulary.encode_tf(texts).to_list()
+    for text, ids in zip(texts, in_graph, strict=True):
+        assert vocabulary.encode(text) == ids
+        assert theirs.encode(text).ids == [*ids, 1]
+    for broken, message in (
+        ({"<sep>": 10**6}, "the embedding has 259 rows"),
+        ({"<sep>": 5}, "it is that of"),
+        ({"<sep>": None}, "cannot be read"),
+    ):
+        (folder / "added_tokens.json").write_text(json.dumps(broken))
+        with pytest.raises(InputError, match=message):
+            from_huggingface(folder)
+
+
+def test_an_untied_checkpoint_without_a_head_is_refused(tmp_path):
+    from safetensors.numpy import load_file, save_file
+
+    folder = shutil.copytree(FOLDER / "v1_1_one_layer", tmp_path / "t5")
+    config = json.loads((folder / "config.json").read_text())
+    config["tie_word_embeddings"] = False
+    (folder / "config.json").write_text(json.dumps(config))
+    from_huggingface(folder)
+    tensors = load_file(folder / "model.safetensors")
+    del tensors["lm_head.weight"]
+    save_file(tensors, folder / "model.safetensors")
+    with pytest.raises(InputError, match=r"no 'lm_head\.weight'"):
+        from_huggingface(folder)

@@ -4,6 +4,7 @@ Both are read from a local folder; nothing is downloaded. A class label
 becomes its name. Columns are chosen as in JSON, nested ones too.
 """
 
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from types import ModuleType
@@ -12,9 +13,17 @@ from typing import Any
 from keras_flan.data.importers import base
 from keras_flan.data.importers.packages import require
 from keras_flan.data.importers.tables import Columns, pick_fields
+from keras_flan.data.records.frames import is_whole, mapped
 from keras_flan.errors import InputError, did_you_mean
+from keras_flan.files import read_json
 from keras_flan.runtime.tensorflow import tf
 from keras_flan.storage import local_path
+
+# Where a `features.json` names classes: now, and in earlier versions.
+_CLASS_KEYS = ("pythonClassName", "python_class_name", "type")
+_OWN_FEATURE = re.compile(
+    r"tensorflow_datasets\.core\.features(\.[a-z_]+)*\.[A-Z]\w*"
+)
 
 
 def _rows(
@@ -99,8 +108,16 @@ def _name_labels(
 def _read_tfds(path: Path, options: base.Options) -> base.Source:
     tfds = require("tensorflow_datasets", "tfds")
     tf()  # Hides the accelerators from TensorFlow before its first use.
-    builder = tfds.builder_from_directory(str(_tfds_folder(path)))
-    splits = builder.info.splits
+    folder = _tfds_folder(path)
+    check_tfds_folder(folder)
+    try:
+        builder = tfds.builder_from_directory(str(folder))
+        splits = builder.info.splits
+    except Exception as error:  # Of protocol buffers and its own.
+        raise InputError(
+            f"{folder}: not a prepared TFDS folder ({_first_line(error)}); "
+            "prepare it again"
+        ) from None
     if options.split not in splits:
         raise InputError(
             f"{path}: no split {options.split!r}."
@@ -127,6 +144,44 @@ def _tfds_folder(path: Path) -> Path:
             f"DATA_DIR/name/1.0.0, found {found}"
         )
     return folders[0]
+
+
+def check_tfds_folder(folder: Path) -> None:
+    """Refuses a folder that would run its own code or is not whole.
+
+    TFDS imports the classes that `features.json` names, whatever they are,
+    and TensorFlow allocates what the frames of a file claim.
+
+    Raises:
+        InputError: If a class is not one of TFDS's own features, or a file of
+            records is broken.
+    """
+    file = folder / "features.json"
+    for name in _class_names(read_json(file)):
+        if not _OWN_FEATURE.fullmatch(name):
+            raise InputError(
+                f"{file}: names the class {name!r:.100}, which would be "
+                "imported; only TFDS's own features are read: convert the "
+                "data to JSON Lines where you trust that class"
+            )
+    for file in folder.glob("*.tfrecord*"):
+        if not is_whole(mapped(file)):
+            raise InputError(
+                f"{file}: truncated or corrupt; prepare the data set again"
+            )
+
+
+def _class_names(part: Any) -> Iterator[str]:
+    """Yields the classes that a `features.json` names, old form and new."""
+    if isinstance(part, list):
+        for item in part:
+            yield from _class_names(item)
+    elif isinstance(part, dict):
+        for key, value in part.items():
+            if key in _CLASS_KEYS and isinstance(value, str):
+                yield value
+            else:
+                yield from _class_names(value)
 
 
 def _tfds_record(record: dict, labels: dict) -> dict[str, Any] | str:

@@ -60,6 +60,15 @@ def walk(data: bytes | mmap.mmap, count: int) -> np.ndarray:
     return np.frombuffer(begins, np.int64)[: found + 1]
 
 
+def is_whole(data: bytes | mmap.mmap) -> bool:
+    """Whether a file is made of whole frames, however many."""
+    place, unpack = 0, _LENGTH.unpack_from
+    with contextlib.suppress(struct.error):
+        while place < len(data):
+            place += unpack(data, place)[0] + HEADER + FOOTER
+    return place == len(data)
+
+
 def slices(
     maps: Sequence[bytes | mmap.mmap], begins: np.ndarray, ends: np.ndarray
 ) -> list[bytes]:

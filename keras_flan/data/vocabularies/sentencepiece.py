@@ -9,8 +9,10 @@ import functools
 import hashlib
 import itertools
 import os
+import re
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 import sentencepiece
 
@@ -19,7 +21,10 @@ from keras_flan.runtime.tensorflow import tf
 from keras_flan.storage import as_path
 from keras_flan.tensors import Tensor
 
-_BLANK = "\u2581"  # SentencePiece's own mark for a blank.
+# How SentencePiece writes a blank.
+BLANK = "\u2581"
+# No character of any text.
+_CUT = "\U0010ffff"
 
 
 class Vocabulary:
@@ -81,19 +86,42 @@ class Vocabulary:
                 "`keras-flan vocabulary`"
             )
         self.size = processor.get_piece_size()
+        self._added = self._find_added()
 
     @functools.cached_property
     def sha256(self) -> str:
         """The digest of the model file, in hexadecimal."""
         return hashlib.sha256(self.proto).hexdigest()
 
+    def _find_added(self) -> str:
+        """Returns a pattern of the added tokens; "" if there are none."""
+        from sentencepiece import sentencepiece_model_pb2 as spm
+
+        added = added_pieces(spm.ModelProto.FromString(self.proto)).values()
+        # The longest first: one may begin with another.
+        longest = sorted(added, key=len, reverse=True)
+        return f"({'|'.join(map(re.escape, longest))})" if longest else ""
+
     def encode(self, text: str) -> list[int]:
         """Returns the ids of `text`, without the end-of-text id."""
-        return self._processor.encode(text)
+        return self.encode_batch([text])[0]
 
     def encode_batch(self, texts: Sequence[str]) -> list[list[int]]:
         """Returns the ids of every text; uses all cores."""
-        return self._processor.encode(list(texts))
+        encode = self._processor.encode
+        if not self._added:
+            return encode(list(texts))
+        rows = [re.split(self._added, text) for text in texts]
+        parts = iter(encode([part for row in rows for part in row]))
+        # Every second part is an added token, and a blank goes before it.
+        return [
+            [
+                i
+                for number in range(len(row))
+                for i in next(parts)[-1 if number % 2 else None :]
+            ]
+            for row in rows
+        ]
 
     def decode(self, ids: Iterable[int]) -> str:
         """Returns the text of `ids` up to the first end-of-text id.
@@ -110,7 +138,7 @@ class Vocabulary:
     def adds_blank(self) -> bool:
         """Whether a text is read with a blank in front."""
         first = self._processor.id_to_piece(self.encode("a")[0])
-        return first.startswith(_BLANK)
+        return first.startswith(BLANK)
 
     def token_id(self, token: str) -> int | None:
         """Returns the id of a piece, or `None` if there is no such piece."""
@@ -143,9 +171,43 @@ class Vocabulary:
                 f"tensorflow_text cannot be imported ({error}); install the "
                 "tensorflow-text of your TensorFlow version"
             ) from None
-        return SentencepieceTokenizer(
+        encode = SentencepieceTokenizer(
             model=self.proto, out_type=tf().int32
         ).tokenize
+        if not self._added:
+            return encode
+
+        def encode_parts(texts: Tensor) -> Tensor:
+            marked = tf().strings.regex_replace(
+                texts, self._added, rf"{_CUT}\1{_CUT}"
+            )
+            rows = tf().strings.split(marked, _CUT)
+            parts = encode(rows.values)
+            is_added = tf().strings.regex_full_match(rows.values, self._added)
+            ends = tf().cast(parts.row_lengths(), tf().int64) - 1
+            places = tf().ragged.range(parts.row_lengths())
+            kept = (places == ends[:, None]) | ~is_added[:, None]
+            parts = tf().ragged.boolean_mask(parts, kept)
+            return rows.with_values(parts).merge_dims(1, 2)
+
+        return encode_parts
+
+
+def added_pieces(proto: Any) -> dict[int, str]:
+    """Returns the tokens that were added behind a model's pieces, by id.
+
+    Args:
+        proto: A `sentencepiece_model_pb2.ModelProto`. Its own user-defined
+            pieces stand in front, those of mT5 begin with a blank.
+    """
+    kind, added = proto.SentencePiece, {}
+    for index in range(len(proto.pieces) - 1, -1, -1):
+        piece = proto.pieces[index]
+        if piece.type == kind.USER_DEFINED and piece.piece[0] != BLANK:
+            added[index] = piece.piece
+        elif piece.type != kind.UNUSED:
+            break
+    return added
 
 
 def _read_bytes(path: Path) -> bytes:

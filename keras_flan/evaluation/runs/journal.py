@@ -84,14 +84,16 @@ class Journal:
         for number, line in enumerate(lines, 1):
             try:
                 parsed.append(parse_json(line, allow_nan=True))
+                _check_row(parsed[-1], number)
             except ValueError:
                 # A block of the last write may be missing on disk.
                 if number < len(lines):
                     raise InputError(
-                        f"{self.path}:{number}: not JSON; remove the file to "
-                        "begin anew"
+                        f"{self.path}:{number}: not JSON of a row; remove "
+                        "the file to begin anew"
                     ) from None
                 whole -= len(line) + 1
+                del parsed[number - 1 :]
         if not parsed:
             return
         self._check(parsed[0].get("run"))
@@ -127,3 +129,12 @@ class Journal:
             f"{self.path}: the journal of another run ("
             f"{', '.join(differing[:4])}); {_ANEW}"
         )
+
+
+def _check_row(row: Any, number: int) -> None:
+    """Refuses what is no object, or has no index, with a ValueError."""
+    index = row.get("index") if isinstance(row, dict) else None
+    if number == 1 and isinstance(row, dict):
+        return
+    if type(index) is not int or index < 0:
+        raise ValueError("expected an object with an 'index'")

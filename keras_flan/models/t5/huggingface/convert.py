@@ -15,6 +15,10 @@ from keras_flan.models.adapters.base import merged
 from keras_flan.models.backbones import quiet_masks
 from keras_flan.models.hub import local_folder
 from keras_flan.models.t5.huggingface import t5_config, tokenizer_json
+from keras_flan.models.t5.huggingface.added_tokens import (
+    with_added,
+    without_added,
+)
 from keras_flan.models.t5.huggingface.checkpoint import (
     DTYPES,
     Checkpoint,
@@ -100,7 +104,7 @@ def read_huggingface(
         vocabulary = _read_vocabulary(folder, config["vocabulary_size"])
         with quiet_masks():
             backbone = keras_hub.models.T5Backbone(**config, dtype=dtype)
-        _read_weights(backbone, checkpoint)
+        _read_weights(backbone, checkpoint, t5_config.ties(values))
     return backbone, {"vocabulary": vocabulary}
 
 
@@ -190,7 +194,13 @@ def _is_converted(folder: Path) -> bool:
 CONVERTED = Kind("huggingface", _is_converted)
 
 
-def _read_weights(backbone: Any, checkpoint: Checkpoint) -> None:
+def _read_weights(backbone: Any, checkpoint: Checkpoint, ties: bool) -> None:
+    if not (ties or HEAD in checkpoint.names):
+        raise InputError(
+            f"{checkpoint.folder}: config.json says that the output projection "
+            f"is not the embedding ('tie_word_embeddings'), but there is no "
+            f"{HEAD!r}; the checkpoint is not whole, or of an encoder alone"
+        )
     known = {HEAD, UNUSED, *EMBEDDING_ALIASES}
     for tensor in t5_tensors(backbone):
         name = _name_in(checkpoint, tensor.name)
@@ -225,22 +235,23 @@ def _name_in(checkpoint: Checkpoint, name: str) -> str:
 
 def _read_vocabulary(folder: Path, rows: int) -> Vocabulary | None:
     if (folder / SENTENCEPIECE).is_file():
-        vocabulary = Vocabulary(folder / SENTENCEPIECE)
+        proto = Vocabulary(folder / SENTENCEPIECE).proto
     elif (folder / tokenizer_json.FILE).is_file():
         proto = tokenizer_json.to_sentencepiece(folder / tokenizer_json.FILE)
-        vocabulary = Vocabulary(proto)
     else:
         return None
-    if vocabulary.size > rows:
+    size = Vocabulary(proto).size
+    if size > rows:
         raise InputError(
-            f"{folder}: the tokenizer has {vocabulary.size} pieces but the "
-            f"embedding only {rows} rows; they belong to different models"
+            f"{folder}: the tokenizer has {size} pieces but the embedding "
+            f"only {rows} rows; they belong to different models"
         )
-    return vocabulary
+    return Vocabulary(with_added(proto, folder, rows))
 
 
 def _write_tokenizer(folder: Path, vocabulary: Vocabulary, rows: int) -> None:
-    (folder / SENTENCEPIECE).write_bytes(vocabulary.proto)
+    proto, _ = without_added(vocabulary.proto)
+    (folder / SENTENCEPIECE).write_bytes(proto)
     tokenizer, config = tokenizer_json.from_sentencepiece(
         vocabulary.proto, rows
     )

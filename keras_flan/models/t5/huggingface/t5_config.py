@@ -70,8 +70,19 @@ def read_config(values: dict[str, Any], place: str) -> dict[str, Any]:
                 f"{place}: found {key!r} {values[key]!r}, expected "
                 f"{expected}, which keras-hub's T5 has built in"
             )
+    for key, id in write_generation_config().items():
+        if values.get(key, id) != id:
+            raise InputError(
+                f"{place}: found {key!r} {values[key]!r}, expected {id}, as "
+                "T5 has it"
+            )
+    if values.get("quantization_config"):
+        raise InputError(
+            f"{place}: found a 'quantization_config'; give the unquantised "
+            "checkpoint"
+        )
     feed_forward = values.get("feed_forward_proj", "relu")
-    if feed_forward not in _FEED_FORWARDS:
+    if not isinstance(feed_forward, str) or feed_forward not in _FEED_FORWARDS:
         raise InputError(
             f"{place}: unknown 'feed_forward_proj' {feed_forward!r}."
             + did_you_mean(str(feed_forward), _FEED_FORWARDS)
@@ -143,6 +154,11 @@ def _number(
             f"{place}: expected {expected} under {key!r}, found {value!r}"
         )
     return kind(value)
+
+
+def ties(values: dict[str, Any]) -> bool:
+    """Whether a checkpoint may leave out what equals the embedding."""
+    return bool(values.get("tie_word_embeddings", True))
 
 
 def _scales_outputs(values: dict[str, Any]) -> bool:

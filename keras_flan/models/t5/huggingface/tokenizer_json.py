@@ -15,14 +15,15 @@ from typing import Any
 from keras_flan.data.vocabularies.sentencepiece import Vocabulary
 from keras_flan.errors import InputError
 from keras_flan.files import read_json
+from keras_flan.models.t5.huggingface.added_tokens import (
+    sentinels,
+    without_added,
+)
 
 # A part of a `tokenizer.json`.
 Part = dict[str, Any]
 FILE = "tokenizer.json"
 CONFIG_FILE = "tokenizer_config.json"
-# T5's sentinels. They follow the pieces, counting down, and have rows of the
-# embedding but no place in the SentencePiece model.
-_SENTINELS = 100
 _SENTINEL = re.compile(r"<extra_id_\d+>")
 _BLANK = "\u2581"
 _BYTE = re.compile(r"<0x[0-9A-F]{2}>")
@@ -111,14 +112,15 @@ def from_sentencepiece(model: bytes, rows: int) -> tuple[dict, dict]:
 
     Args:
         model: The bytes of a SentencePiece unigram model with T5's ids.
-        rows: Rows of the model's embedding. T5's 100 sentinels are added as
-            far as there are rows for them.
+        rows: Rows of the model's embedding. A model without added tokens
+            gets T5's 100 sentinels, as far as there are rows for them.
 
     Raises:
         InputError: If the model is not a unigram model.
     """
     from sentencepiece import sentencepiece_model_pb2 as spm
 
+    model, added = without_added(model)
     proto = spm.ModelProto.FromString(model)
     kind = spm.TrainerSpec.ModelType
     if proto.trainer_spec.model_type != kind.UNIGRAM:
@@ -131,7 +133,9 @@ def from_sentencepiece(model: bytes, rows: int) -> tuple[dict, dict]:
         "version": "1.0",
         "truncation": None,
         "padding": None,
-        "added_tokens": _added_tokens(len(proto.pieces), rows),
+        "added_tokens": _added_tokens(
+            added or sentinels(len(proto.pieces), rows)
+        ),
         "normalizer": {
             "type": "Sequence",
             "normalizers": list(_normalizers(proto.normalizer_spec)),
@@ -160,14 +164,15 @@ def from_sentencepiece(model: bytes, rows: int) -> tuple[dict, dict]:
     return tokenizer, config
 
 
-def _added_tokens(size: int, rows: int) -> list[Part]:
-    count = min(_SENTINELS, rows - size)
-    sentinels = {size + i: f"<extra_id_{count - 1 - i}>" for i in range(count)}
+def _added_tokens(added: dict[int, str]) -> list[Part]:
     names = ("single_word", "lstrip", "rstrip", "normalized")
     flags = dict.fromkeys(names, False)
     return [
-        {"id": index, "content": content, **flags, "special": True}
-        for index, content in {**_SPECIALS, **sentinels}.items()
+        {
+            **{"id": index, "content": content, **flags},
+            "special": index in _SPECIALS or bool(_SENTINEL.fullmatch(content)),
+        }
+        for index, content in {**_SPECIALS, **added}.items()
     ]
 
 
