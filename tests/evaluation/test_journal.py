@@ -37,6 +37,16 @@ def test_a_journal_goes_on(tmp_path):
     assert not path.exists()
 
 
+def test_a_line_of_another_run_is_refused(tmp_path):
+    paths = [tmp_path / name for name in "ab"]
+    for seed, path in enumerate(paths):
+        Journal(path, {**RUN, "seed": seed}, resume=True).add(rows(seed))
+    ours, theirs = (path.read_bytes() for path in paths)
+    paths[0].write_bytes(ours + theirs.splitlines(keepends=True)[1])
+    with pytest.raises(InputError, match=r"a:3: a line of another run"):
+        Journal(paths[0], RUN, resume=True)
+
+
 @pytest.mark.parametrize("lost", [1, 5, 25])
 def test_a_torn_last_line_is_cut_off(tmp_path, lost):
     path = tmp_path / "journal.jsonl"

@@ -1,0 +1,180 @@
+"""Outputs: ours, empty or refused; by one process; whole or not at all."""
+
+import errno
+import os
+import socket
+import subprocess
+import sys
+
+import pytest
+
+from keras_flan.errors import InputError
+from keras_flan.evaluation.reports.page import REPORT
+from keras_flan.evaluation.runs.run import EVALUATION
+from keras_flan.files import atomic_write
+from keras_flan.generation.trace import ANSWERS
+from keras_flan.models.loading import MODEL
+from keras_flan.outputs import (
+    Kind,
+    check_output,
+    output_folder,
+    removed,
+    replace_files,
+    replace_folder,
+    settle,
+)
+from keras_flan.training.run_folder import RUN
+
+THINGS = Kind("things")
+# What earlier versions left, which made no marks.
+FORMER = {
+    RUN: {"run.json": '{"finished": true, "data": {}, "vocabulary": ""}'},
+    MODEL: {
+        "config.json": '{"class_name": "T5Backbone"}',
+        "metadata.json": "{}",
+    },
+    EVALUATION: {"metrics.json": '{"run": {"extractor_version": 1}}'},
+    ANSWERS: {
+        "answers.jsonl": '{"prompt": "", "confidence": 1, "paths": []}\n{}\n'
+    },
+    REPORT: {"report.html": "", "tables.md": "", "tables.tex": ""},
+}
+THEIRS = {
+    RUN: {"run.json": "{}", "config.yaml": "mine"},
+    MODEL: {"config.json": '{"model_type": "t5"}', "weights": ""},
+    EVALUATION: {"metrics.json": '{"loss": 1}'},
+    ANSWERS: {"answers.jsonl": '{"answer": 1}'},
+    REPORT: {"report.html": "mine"},
+}
+
+
+def fill(folder, files):
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, text in files.items():
+        (folder / name).write_text(text)
+    return folder
+
+
+def texts(folder):
+    return {p.name: p.read_text() for p in folder.glob("[!.]*")}
+
+
+@pytest.mark.parametrize("kind", FORMER, ids=lambda kind: kind.name)
+def test_ours_or_refused(tmp_path, kind):
+    check_output(fill(tmp_path / "a", FORMER[kind]), kind)
+    theirs = fill(tmp_path / "b", THEIRS[kind])
+    with pytest.raises(InputError, match=r"another kind .*--overwrite"):
+        check_output(theirs, kind)
+    assert texts(theirs) == THEIRS[kind]
+    check_output(theirs, kind, overwrite=True)
+
+
+def test_marks_say_what_a_folder_is(tmp_path):
+    with output_folder(tmp_path / "a", THINGS) as folder:
+        fill(folder, {"x": "1"})
+    with output_folder(folder, THINGS):
+        fill(folder, {"x": "2"})
+    with pytest.raises(InputError, match="of kind things, not of kind run"):
+        check_output(folder, RUN)
+    (folder / ".keras_flan.json").write_text('{"version": 9}')
+    with pytest.raises(InputError, match="version 1, found 9; update"):
+        check_output(folder, THINGS)
+    with output_folder(tmp_path / "nothing", THINGS):
+        pass
+    assert not (tmp_path / "nothing").exists()
+    with pytest.raises(InputError, match="expected a folder to write, found"):
+        check_output(folder / "x", THINGS)
+
+
+HOLDER = """
+import sys
+from keras_flan.outputs import Kind, output_folder
+with output_folder(sys.argv[1], Kind("things")) as folder:
+    (folder / "x").write_text("1")
+    print(flush=True)
+    sys.stdin.read()
+"""
+
+
+def test_one_process_at_a_time(tmp_path):
+    path = tmp_path / "a"
+    command = [sys.executable, "-c", HOLDER, path]
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+    with subprocess.Popen(command, **pipes) as holder:
+        holder.stdout.readline()
+        who = f"process {holder.pid} on {socket.gethostname()} is writing"
+        for opened in (
+            output_folder(path, THINGS),
+            replace_folder(path, THINGS, "x"),
+        ):
+            with pytest.raises(InputError, match=who), opened:
+                pass
+        holder.kill()
+    # Its lock has gone with it.
+    with replace_folder(path, THINGS, "x") as made:
+        fill(made, {"x": "2"})
+    assert texts(path) == {"x": "2"}
+    assert os.listdir(tmp_path) == ["a"]
+
+
+@pytest.mark.parametrize("at_once", [True, False])
+def test_a_folder_is_replaced_whole(tmp_path, monkeypatch, at_once):
+    path = tmp_path / "a"
+    with replace_folder(path, THINGS, "x") as made:
+        fill(made, {"x": "1", "y": "1"})
+    if not at_once:  # A file system that can't exchange folders.
+        monkeypatch.setattr(
+            "keras_flan.outputs._renamed_at_once", lambda *paths: False
+        )
+    with (
+        pytest.raises(ZeroDivisionError),
+        replace_folder(path, THINGS, "x") as made,
+    ):
+        fill(made, {"x": "2"})
+        1 / 0  # noqa: B018
+    assert texts(path) == {"x": "1", "y": "1"}
+    with replace_folder(path, THINGS, "x") as made:
+        fill(made, {"x": "2"})
+    assert texts(path) == {"x": "2"}
+    assert os.listdir(tmp_path) == ["a"]
+
+
+def test_what_a_kill_left_is_settled(tmp_path):
+    # Between two renames: nothing is at the path.
+    fill(tmp_path / ".a.keras_flan-making" / "old", {"x": "1"})
+    fill(tmp_path / ".a.keras_flan-making" / "new", {"x": "2"})
+    settle(tmp_path / "a")
+    assert texts(tmp_path / "a") == {"x": "1"}
+    # Files that were whole, but not all of them in their places.
+    folder = fill(tmp_path / "b", {"x": "2", "y": "1", "z": "1"})
+    fill(folder / ".keras_flan-made", {"y": "2", "z.removed": ""})
+    settle(folder)
+    assert texts(folder) == {"x": "2", "y": "2"}
+    # Files that were not.
+    fill(folder / ".keras_flan-making", {"y": "3"})
+    with (
+        output_folder(folder, THINGS, overwrite=True),
+        replace_files(folder, "y") as made,
+    ):
+        fill(made, {"y": "4"})
+        removed(made, "x")
+    assert texts(folder) == {"y": "4"}
+    assert sorted(os.listdir(tmp_path)) == ["a", "b"]
+
+
+def test_a_full_disk_is_named(tmp_path, monkeypatch):
+    path = fill(tmp_path, {"x": "old"}) / "x"
+    write = os.pwrite
+
+    def full(handle, data, place):
+        if place + len(data) > 4000:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return write(handle, data, place)
+
+    monkeypatch.setattr(os, "pwrite", full)
+    needs = r"needs 9.0 KB, of which .* are missing"
+    with pytest.raises(OSError, match=needs), atomic_write(path) as f:
+        f.writelines(["a" * 999 + "\n"] * 9)
+    monkeypatch.undo()
+    assert texts(tmp_path) == {"x": "old"}
+    assert os.listdir(tmp_path) == ["x"]
