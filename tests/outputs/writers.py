@@ -314,7 +314,9 @@ def _wait(source, jobs, running):
     for i in range(len(jobs)):
         events = source / f"events-{i}"
         number = int(events.read_text()) if events.exists() else 0
-        error = (source / f"err-{i}").read_text(errors="replace")
+        errors = source / f"err-{i}"
+        # It may have been killed before it began.
+        error = errors.read_text(errors="replace") if errors.exists() else ""
         results.append((codes[i], error, number))
     return results
 

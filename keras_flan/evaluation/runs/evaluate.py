@@ -48,7 +48,7 @@ from keras_flan.generation.language_model_like import (
     StandIn,
     as_language_model,
 )
-from keras_flan.outputs import output_folder, replace_files, settle
+from keras_flan.outputs import output_folder, removed, replace_files, settle
 from keras_flan.progress import track
 
 TIMING_FILE = "timing.json"
@@ -183,7 +183,7 @@ def evaluate_run(
             write_predictions(made / PREDICTIONS_FILE, rows)
             write_json(made / TIMING_FILE, timing)
             write_json(made / METRICS_FILE, metrics)
-        journal.close()
+            removed(made, JOURNAL_FILE)  # Its rows are in the others.
     return metrics
 
 

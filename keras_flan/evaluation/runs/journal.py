@@ -72,10 +72,6 @@ class Journal:
         append(self.path, data)
         self.rows |= new
 
-    def close(self) -> None:
-        """Removes the file: its rows are kept elsewhere by now."""
-        self.path.unlink(missing_ok=True)
-
     def _read(self) -> None:
         data = self.path.read_bytes()
         whole = data.rfind(b"\n") + 1
