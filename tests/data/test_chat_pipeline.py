@@ -5,8 +5,8 @@ from keras_flan.data.mixtures.groups import MixtureGroup
 from keras_flan.data.mixtures.mixture import Mixture
 from keras_flan.data.pipeline.pipeline import Pipeline
 from keras_flan.data.records.example import Example
-from keras_flan.data.records.shards import write_records
 from keras_flan.data.records.turns import Turn
+from keras_flan.data.records.writing import write_records
 from keras_flan.data.templates.chat_files import load_chat_template
 from keras_flan.data.templates.task import Task
 from keras_flan.errors import InputError
