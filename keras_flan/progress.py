@@ -45,6 +45,7 @@ class Progress:
         self._unit = unit
         self._enabled = enabled
         self._done = 0
+        self._before = 0  # Units that the rate leaves out.
         self._bar: rich.progress.Progress | None = None
         self._waiting: threading.Event | None = None
 
@@ -61,18 +62,26 @@ class Progress:
             self._bar.stop()
 
     def advance(self, units: int = 1, note: str = "") -> None:
-        """Counts finished units; `note` is shown behind them."""
-        self._end_wait()
+        """Counts finished units; `note` is shown behind them.
+
+        The rate and the time left leave out what was waited for, and the
+        units that came with it.
+        """
         self._done += units
+        now = time.monotonic()
+        if self._waiting is not None:
+            self._end_wait()
+            self._begin, self._before = now, self._done
+            if self._bar is not None:
+                self._bar.reset(self._task, completed=self._done)
         if not self._enabled:
             return
-        now = time.monotonic()
-        rate = self._done / max(now - self._begin, 1e-9)
+        timed = self._done - self._before
+        rate = timed / max(now - self._begin, 1e-9)
         if self._bar is not None:
+            said = f"{rate:,.1f} {self._unit}/s" if timed else ""
             self._bar.update(
-                self._task,
-                completed=self._done,
-                note=f"{rate:,.1f} {self._unit}/s {note}",
+                self._task, completed=self._done, note=f"{said} {note}".lstrip()
             )
         elif now - self._last >= _SECONDS_BETWEEN_LINES:
             self._last = now
@@ -110,12 +119,13 @@ class Progress:
 
     def _line(self, rate: float, note: str) -> str:
         line = f"{self._description}: {self._done:,}"
-        if self._total:
-            left = (self._total - self._done) / rate
-            line += f"/{self._total:,} {self._unit}, {left:.0f} s left"
-        else:
-            line += f" {self._unit}"
-        return f"{line}, {rate:,.1f}/s {note}".rstrip()
+        line += f"/{self._total:,}" if self._total else ""
+        line += f" {self._unit}"
+        if rate and self._total:
+            line += f", {(self._total - self._done) / rate:.0f} s left"
+        if rate:
+            line += f", {rate:,.1f}/s"
+        return f"{line} {note}".rstrip()
 
 
 def track(

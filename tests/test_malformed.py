@@ -1,11 +1,29 @@
 """Malformed files of others: refused with a line that names them."""
 
+import gzip
 import os
 import random
 import shutil
+import struct
 
+import h5py
+import numpy as np
 import pytest
 
+from keras_flan.data.records.checksums import masked_checksums
+from keras_flan.data.records.example import Example
+from keras_flan.data.records.reader import RecordReader
+from keras_flan.data.records.shards import read_records
+from keras_flan.data.records.writing import write_records
+from keras_flan.errors import InputError
+from keras_flan.files import read_data
+from keras_flan.models.decoder_only.gguf_file import GgufFile
+from keras_flan.models.weight_files import (
+    check_claims,
+    check_h5,
+    files_of_weights,
+    read_npz,
+)
 from tests.malformed import KINDS, Reader, fault, make_sources, mutate
 
 CASES = int(os.environ.get("KERAS_FLAN_MALFORMED", "300"))
@@ -38,3 +56,78 @@ def test_malformed_files_are_refused_or_read(tmp_path):
         reader.close()
     print(CASES, outcomes, most)
     assert not faults, "\n".join(faults)
+
+
+def test_a_gzip_that_fills_the_memory_is_refused(tmp_path):
+    path = tmp_path / "a.jsonl.gz"
+    path.write_bytes(gzip.compress(bytes(10**7)) * 20)
+    with pytest.raises(InputError, match=r"a\.jsonl\.gz: unpacks to more"):
+        read_data(path)
+    path.write_bytes(gzip.compress(b"x" * 10**6))  # Small ones may be.
+    assert len(read_data(path)) == 10**6
+
+
+def test_frames_are_held_against_the_file(tmp_path):
+    info = write_records(
+        [Example({"question": "?"}, "s")] * 3, tmp_path, name="s"
+    )
+    path = tmp_path / info.shards[0].file
+    data = path.read_bytes()
+    length = struct.pack("<Q", 2**40)
+    check = masked_checksums([length]).astype("<u4").tobytes()
+    path.write_bytes(length + check + data[12:])
+    for read in (
+        lambda: list(read_records(tmp_path)),
+        lambda: RecordReader([tmp_path]),
+    ):
+        with pytest.raises(InputError, match="record 0: truncated or corrupt"):
+            read()
+    path.write_bytes(data)
+    assert len(list(read_records(tmp_path))) == 3
+
+
+def test_weights_are_held_against_the_file(tmp_path):
+    (tmp_path / "model.weights.h5").write_bytes(bytes(1000))
+    sizes = {"vocabulary_size": 10, "hidden_dim": 20, "num_layers": 2}
+    files = files_of_weights(tmp_path)
+    check_claims("config.json", sizes, files)
+    with pytest.raises(InputError, match=r"config\.json: asks for at least"):
+        check_claims("config.json", {**sizes, "num_layers": 10**12}, files)
+    with h5py.File(tmp_path / "model.weights.h5", "w") as file:
+        file["a"] = np.ones(3)
+    check_h5(tmp_path / "model.weights.h5")
+    for change, message in (
+        (lambda f: f.create_dataset("b", (10**9,), chunks=(9,)), "claims"),
+        (lambda f: f.update({"b": h5py.ExternalLink("x.h5", "/")}), "a link"),
+    ):
+        with h5py.File(tmp_path / "model.weights.h5", "w") as file:
+            change(file)
+        with pytest.raises(InputError, match=f"'b' .*{message}"):
+            check_h5(tmp_path / "model.weights.h5")
+    path = tmp_path / "weights.npz"
+    np.savez(path, a=np.ones((2, 3), "float16"))
+    [(name, array)] = read_npz(path, {"a": (2, 3)})
+    assert name == "a" and array.tolist() == np.ones((2, 3)).tolist()
+    for shape in ((2, 2), (10**6, 10**6)):
+        with pytest.raises(InputError, match=r"weights\.npz: 'a' has"):
+            list(read_npz(path, {"a": shape}))
+    path.write_bytes(path.read_bytes()[:200])
+    with pytest.raises(InputError, match=r"weights\.npz: not the weights"):
+        list(read_npz(path, {"a": (2, 3)}))
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        b"GGML",
+        struct.pack("<4sIQQ", b"GGUF", 3, 2**40, 0),
+        struct.pack("<4sIQQQ", b"GGUF", 3, 0, 1, 2**63),
+        struct.pack("<4sIQQQ1sIIQ", b"GGUF", 3, 0, 1, 1, b"a", 9, 8, 2**40),
+    ],
+)
+def test_headers_of_gguf_are_walked(tmp_path, header):
+    pytest.importorskip("gguf")
+    path = tmp_path / "a.gguf"
+    path.write_bytes(header + bytes(60))
+    with pytest.raises(InputError, match=r"a\.gguf: not a GGUF file"):
+        GgufFile(path)

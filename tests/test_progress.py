@@ -28,3 +28,23 @@ def test_quiet_waits_in_silence(monkeypatch, capsys):
         shown.wait("compiling")
         time.sleep(0.05)
     assert capsys.readouterr().err == ""
+
+
+def test_the_time_left_leaves_compiling_out(monkeypatch, capsys):
+    monkeypatch.setattr(progress, "_SECONDS_BETWEEN_LINES", 1.0)
+    now = [0.0]
+    monkeypatch.setattr(progress.time, "monotonic", lambda: now[0])
+    with Progress("training", total=100, unit="steps") as shown:
+        shown.advance(50)  # Of an earlier run.
+        shown.wait("compiling")
+        now[0] = 1000.0
+        shown.advance(1)
+        now[0] = 1002.0
+        shown.advance(4)
+    first, last = [
+        line
+        for line in capsys.readouterr().err.splitlines()
+        if "compiling" not in line
+    ][-2:]
+    assert first == "training: 51/100 steps"
+    assert last == "training: 55/100 steps, 22 s left, 2.0/s"

@@ -1,4 +1,5 @@
 import enum
+import itertools
 
 import pydantic
 import pytest
@@ -80,3 +81,46 @@ def test_a_colon_makes_no_number_to_the_base_of_sixty():
     assert parse_yaml("[10:20, -1:05, 1:30.5, 1_0, -2, .5]") == [
         "10:20", "-1:05", "1:30.5", 10, -2, 0.5,
     ]  # fmt: skip
+
+
+def test_all_faults_are_told_at_once():
+    data = {"stesp": 1, "parts": {"a": [{"size": "x"}, {}]}, "steps": 0.5}
+    with pytest.raises(InputError) as error:
+        validate(Config, data, "c.yaml")
+    lines = str(error.value).splitlines()
+    assert [line.split(": ")[:2] for line in lines] == [
+        ["c.yaml", "stesp"],
+        ["c.yaml", "steps"],
+        ["c.yaml", "parts.a.0.size"],
+        ["c.yaml", "parts.a.1.size"],
+    ]
+
+
+def test_yaml_that_holds_more_than_it_says_is_refused(tmp_path):
+    path = tmp_path / "c.yaml"
+    tens = "".join(
+        f"{b}: &{b} [{', '.join([f'*{a}'] * 10)}]\n"
+        for a, b in itertools.pairwise("abcdefghij")
+    )
+    for text, message in (
+        ("a: &a [x]\n" + tens, "aliases stand for more"),
+        ("a: &a [*a]\n", "holds itself"),
+        ("[" * 50_000, "nested too deeply"),
+        ("a: " + "1" * 5000, "digits"),
+        ("a: 2024-13-45", "month must be"),
+        ("a: " + "x" * 2_000_000, "up to 1,000,000 characters"),
+    ):
+        path.write_text(text)
+        with pytest.raises(InputError, match=message):
+            read_yaml(path)
+    path.write_text("a: &a {b: 1}\nc: *a\n")
+    assert read_yaml(path) == {"a": {"b": 1}, "c": {"b": 1}}
+
+
+def test_numbers_of_a_config_are_finite():
+    class Rate(Strict):
+        rate: float
+
+    for rate in (float("inf"), float("nan")):
+        with pytest.raises(InputError, match=r"c.yaml: rate: found"):
+            validate(Rate, {"rate": rate}, "c.yaml")

@@ -9,6 +9,7 @@ import numpy as np
 from keras import ops
 
 from keras_flan.data.vocabularies.sentencepiece import Vocabulary
+from keras_flan.errors import InputError
 from keras_flan.files import atomic_write, read_json_object, write_json
 from keras_flan.locks import locked
 from keras_flan.models.t5.huggingface.t5_tensors import t5_tensors
@@ -65,11 +66,17 @@ def read_preset(
     """
     settle(folder)
     folder = as_path(folder)
-    sizes = read_json_object(folder / "config.json")
-    if weights:
-        check_claims(
-            str(folder / "config.json"), sizes, files_of_weights(folder)
+    config = folder / "config.json"
+    sizes = read_json_object(config)
+    if set(sizes) != set(_SIZES) or not all(
+        type(size) is int and size > 0 for size in sizes.values()
+    ):
+        raise InputError(
+            f"{config}: expected numbers above 0 under {', '.join(_SIZES)}, "
+            f"found {sizes!r:.200}; install the package again"
         )
+    if weights:
+        check_claims(str(config), sizes, files_of_weights(folder))
     model = T5.from_config_values(
         **sizes,
         dropout=0.0,

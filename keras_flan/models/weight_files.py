@@ -176,32 +176,27 @@ def check_h5(path: Path) -> None:
     """
     import h5py
 
-    def check(name: str, link: Any) -> None:
+    def fault(name: str, link: Any) -> str | None:
         if not isinstance(link, h5py.HardLink):
-            raise InputError(
-                f"{path}: {name!r} is a link to elsewhere; give a file that "
-                "Keras wrote"
-            )
+            return f"{name!r} is a link to elsewhere"
         item = file[name]
         if not isinstance(item, h5py.Dataset):
-            return
+            return None
         size, held = item.nbytes, item.id.get_storage_size()
         if size > held or item.external or item.is_virtual:
-            raise InputError(
-                f"{path}: {name!r} claims {size:,} bytes and has {held:,} in "
-                "the file; give a file that Keras wrote"
-            )
+            return f"{name!r} claims {size:,} bytes and has {held:,} in it"
+        return None
 
     try:
         with h5py.File(path, "r") as file:
-            file.visititems_links(check)
-    except InputError:
-        raise
+            found = file.visititems_links(fault)  # The first one.
     except Exception as error:  # Of HDF5, of many kinds.
         raise InputError(
             f"{path}: not an HDF5 file ({_brief(error)}); write or download it "
             "again"
         ) from None
+    if found is not None:
+        raise InputError(f"{path}: {found}; give a file that Keras wrote")
 
 
 def _brief(error: BaseException) -> str:

@@ -114,11 +114,18 @@ class TrainingCheckpoint(StepCallback):
             How many steps it was trained.
 
         Raises:
-            InputError: If the checkpoint is of another model or is damaged.
+            InputError: If the checkpoint is of another model or is damaged,
+                or the model is not compiled.
         """
         latest = self._checkpointer.latest
         if latest is None:
             return 0
+        if getattr(model, "optimizer", None) is None:
+            raise InputError(
+                f"{self.directory}: the model is not compiled, and the "
+                "checkpoint has an optimizer's state; call model.compile(...) "
+                "with the optimizer that it was trained with, then restore"
+            )
         place = self.directory / str(latest.step)
         model.optimizer.build(model.trainable_variables)
         try:

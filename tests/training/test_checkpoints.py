@@ -155,6 +155,10 @@ def test_steps_are_the_optimizers(tmp_path):
         )
         kept = TrainingCheckpoint(tmp_path, data, every=4)
     assert kept.restore(make()) == int(model.optimizer.iterations) == 16
+    uncompiled = make()
+    uncompiled.compiled, uncompiled.optimizer = False, None
+    with pytest.raises(InputError, match="the model is not compiled"):
+        kept.restore(uncompiled)
     assert log.steps == [4, 8, 12, 16]
     assert len(set(log.loss)) == 4
 
