@@ -40,6 +40,11 @@ def realdata() -> Path:
     return path
 
 
+def slow(*values):
+    """Parameters that the default suite leaves out."""
+    return [pytest.param(value, marks=pytest.mark.slow) for value in values]
+
+
 class LetterVocabulary:
     """A stand-in for `Vocabulary`: one id a letter, no training needed."""
 

@@ -7,15 +7,11 @@ import pytest
 from keras_flan.generation import generate
 from keras_flan.generation.rounds import Bucket, DecodingProgram
 from keras_flan.models import DecoderOnly
-from tests.conftest import LetterVocabulary
+from tests.conftest import LetterVocabulary, slow
 from tests.models.decoders import FAMILIES, forward, make_hub
 
 PROMPTS = ["what is the time?", "a", "the quick brown fox"]
 NEW = 10
-
-
-def slow(*values):
-    return [pytest.param(value, marks=pytest.mark.slow) for value in values]
 
 
 @pytest.mark.parametrize(

@@ -84,9 +84,9 @@ def models():
     return Models()
 
 
-# One of each kind by default.
+# One kind by default, that which others below use too.
 EACH = [
-    pytest.param(name, marks=[] if i in (1, 3) else pytest.mark.slow)
+    pytest.param(name, marks=[] if i == 1 else pytest.mark.slow)
     for i, name in enumerate(NAMES)
 ]
 

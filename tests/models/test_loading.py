@@ -14,7 +14,7 @@ from keras_flan.models import (
     save_adapter,
     to_huggingface,
 )
-from tests.conftest import LetterVocabulary, make_t5
+from tests.conftest import LetterVocabulary, make_t5, slow
 from tests.models.decoders import make_hub, numpy
 
 
@@ -36,9 +36,7 @@ def sources(tmp_path_factory):
 KINDS = ["shipped", "t5", "transformers", "adapter", "palm"]
 
 
-@pytest.mark.parametrize(
-    "kind", [pytest.param("shipped", marks=pytest.mark.slow), *KINDS[1:]]
-)
+@pytest.mark.parametrize("kind", [*KINDS[1:-1], *slow("shipped", "palm")])
 def test_settings_arrive_whatever_is_loaded(kind, sources):
     model = load(sources[kind], remat=True, dropout=0.25, dtype="bfloat16")
     assert model.remat is True

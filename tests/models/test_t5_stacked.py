@@ -50,7 +50,7 @@ def stepped(**switches):
             {"scan": True, "remat": True, "query_chunk": 4},
             marks=pytest.mark.slow,
         ),
-        {"scan": True},
+        pytest.param({"scan": True}, marks=pytest.mark.slow),
         pytest.param(
             {"scan": True, "remat": "products"}, marks=pytest.mark.slow
         ),
