@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from keras_flan.data.vocabularies.hub import HubVocabulary
 from keras_flan.data.vocabularies.sentencepiece import Vocabulary
-from keras_flan.disk import bytes_of
+from keras_flan.disk import bytes_in_hdf5
 from keras_flan.errors import InputError, did_you_mean
 from keras_flan.files import read_json
 from keras_flan.models.adapters.saving import load_adapter, read_settings
@@ -153,7 +153,8 @@ def save(
             MODEL,
             "config.json",
             overwrite=overwrite,
-            needed=bytes_of(model.backbone.variables),
+            needed=bytes_in_hdf5(model.backbone.variables)
+            + len(getattr(model.vocabulary, "proto", b"")),
         ) as folder,
     ):
         model.save_to_preset(folder)

@@ -317,6 +317,8 @@ def _wait(source, jobs, running):
         errors = source / f"err-{i}"
         # It may have been killed before it began.
         error = errors.read_text(errors="replace") if errors.exists() else ""
+        # What TensorFlow's C++ code logs is none of ours.
+        error = re.sub(r"(?m)^[EIW]0000 .*\n", "", error)
         results.append((codes[i], error, number))
     return results
 
