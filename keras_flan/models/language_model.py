@@ -238,8 +238,10 @@ class LanguageModel(keras.Model):
 
         Raises:
             InputError: If metrics are to read logits that the loss won't
-                keep.
+                keep, or the model was made before
+                `keras_flan.distribution.setup`.
         """
+        _check_devices(self.weights)
         if _chunk(loss) and (metrics or weighted_metrics):
             raise InputError(
                 f"compile: found metrics={metrics or weighted_metrics} beside "
@@ -328,6 +330,21 @@ class LanguageModel(keras.Model):
             yield
         finally:
             self._projects = True
+
+
+def _check_devices(weights: Iterable[Any]) -> None:
+    """Refuses weights that lie on one device of a mesh of many."""
+    distribution = keras.distribution.distribution()
+    if distribution is None or distribution.device_mesh.devices.size < 2:
+        return
+    for weight in weights:
+        sharding = getattr(weight.value, "sharding", None)
+        if len(getattr(sharding, "device_set", "  ")) < 2:
+            raise InputError(
+                f"{weight.path}: lies on one device, and the distribution is "
+                "of many: the model was made before `setup(...)`; make it "
+                "afterwards"
+            )
 
 
 def _chunk(loss: Any) -> int | None:

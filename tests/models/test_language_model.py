@@ -1,6 +1,7 @@
 """Losses whose logits are made by chunks, against whole logits."""
 
 import functools
+import types
 
 import keras
 import numpy as np
@@ -136,3 +137,13 @@ def test_a_vocabulary_has_no_more_tokens_than_the_embedding_has_rows(tiny_t5):
     with pytest.raises(InputError, match="1,000 tokens, but the embedding 64"):
         tiny_t5.vocabulary = Larger()
     assert isinstance(tiny_t5.vocabulary, LetterVocabulary)
+
+
+def test_a_model_made_before_the_distribution_is_refused(monkeypatch):
+    model = make("t5")
+    many = types.SimpleNamespace(
+        device_mesh=types.SimpleNamespace(devices=np.arange(8))
+    )
+    monkeypatch.setattr(keras.distribution, "distribution", lambda: many)
+    with pytest.raises(InputError, match=r"made before `setup\(\.\.\.\)`"):
+        model.compile("sgd", TokenCrossentropy())
