@@ -43,7 +43,16 @@ def _load(model: str) -> Any:
     return load(model)
 
 
+def _as_chat(model: Any) -> Any:
+    from keras_flan.generation.chat import ChatModel
+
+    return ChatModel(model)
+
+
 # Options of `evaluate`.
+_Chat = Annotated[
+    bool, Option("--chat", help="Ask through the model's chat template.")
+]
 _Evaluated = Annotated[
     str,
     Option(
@@ -97,6 +106,7 @@ def evaluate(
     max_new_tokens: NewTokens = 256,
     batch_paths: _BatchPaths = None,
     seed: Seed = 0,
+    chat: _Chat = False,
     fresh: _Fresh = False,
     overwrite: Overwrite = False,
     json_: Json = False,
@@ -126,7 +136,7 @@ def evaluate(
     )
     check(runs, overwrite)  # what is wrong fails before the long load
     results = run_all(
-        _load(model),
+        _as_chat(_load(model)) if chat else _load(model),
         runs,
         done=(lambda metrics: None) if json_ else printing.print_metrics,
         resume=not fresh,

@@ -27,6 +27,15 @@ app = typer.Typer()
 
 # Options of `generate`: how to ask, how to sample, and what to write.
 _Input = Annotated[Path | None, path_option("JSONL with a `prompt` per line.")]
+_Chat = Annotated[
+    bool, Option("--chat", help="Answer conversations: `messages` per line.")
+]
+_System = Annotated[
+    str | None, Option(help="Of --chat: what holds for the conversation.")
+]
+_ChatTemplate = Annotated[
+    str | None, Option(help="Of --chat: chatml, ...; default: the model's.")
+]
 _Templates = Annotated[
     str | None, Option(help="Ask with these, as mgsm_de; default: generic.")
 ]
@@ -62,6 +71,9 @@ def generate(
     model: Model,
     prompt: Annotated[str | None, Option(help="One prompt.")] = None,
     input: _Input = None,
+    chat: _Chat = False,
+    system: _System = None,
+    chat_template: _ChatTemplate = None,
     cot: Annotated[
         bool, Option("--cot", help="Ask for step-by-step reasoning.")
     ] = False,
@@ -90,7 +102,9 @@ def generate(
     from keras_flan.models.loading import load
     from keras_flan.outputs import check_output
 
-    rows = _read_prompts(prompt, input)
+    rows = _read_prompts(prompt, input, chat)
+    if (system or chat_template) and not chat:
+        raise InputError("--system and --chat-template go with --chat")
     if output:
         check_output(output, trace.ANSWERS, overwrite)
     if picture:
@@ -107,9 +121,11 @@ def generate(
         "max_new_tokens": max_new_tokens,
         "adaptive": adaptive,
     }
+    loaded = load(model, **({"chat": chat_template} if chat_template else {}))
     results = ask(
-        load(model),
-        [row["prompt"] for row in rows],
+        loaded,
+        () if chat else [row["prompt"] for row in rows],
+        messages=[_messages(row, system) for row in rows] if chat else None,
         style=style,
         on_path=None if json_ else Printer(len(rows)),
         **settings,
@@ -169,8 +185,22 @@ def _style(
     return None if plain else PromptStyle(**way), way
 
 
-def _read_prompts(prompt: str | None, path: Path | None) -> list[dict]:
-    """Returns `[{"prompt": ...}, ...]` from `--prompt` or `--input`."""
+def _messages(row: dict, system: str | None) -> list[Any]:
+    """Returns a row's conversation; a prompt is a user's turn."""
+    messages = row.get("messages")
+    if messages is None:
+        messages = [{"role": "user", "content": row["prompt"]}]
+    first = [] if system is None else [{"role": "system", "content": system}]
+    return [*first, *messages]
+
+
+def _read_prompts(
+    prompt: str | None, path: Path | None, chat: bool = False
+) -> list[dict]:
+    """Returns `[{"prompt": ...}, ...]` from `--prompt` or `--input`.
+
+    With `chat`, a row may have a list of `messages` instead.
+    """
     from keras_flan.files import read_jsonl
 
     if path is None and prompt is not None:
@@ -179,9 +209,12 @@ def _read_prompts(prompt: str | None, path: Path | None) -> list[dict]:
         raise InputError("give either --prompt TEXT or --input FILE.jsonl")
     rows = read_jsonl(path)
     for number, row in enumerate(rows, 1):
+        if chat and isinstance(row.get("messages"), list):
+            continue
         if not isinstance(row.get("prompt"), str):
+            hint = " or a list under 'messages'" if chat else ""
             raise InputError(
-                f"{path}:{number}: expected a text under 'prompt', found the "
-                f"keys {sorted(row)}"
+                f"{path}:{number}: expected a text under 'prompt'{hint}, found "
+                f"the keys {sorted(row)}"
             )
     return rows

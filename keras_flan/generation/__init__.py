@@ -15,6 +15,8 @@ __getattr__, __dir__, __all__ = attach(
         "Recorded": ".language_model_like",
         "Sampling": ".sampling_settings",
         "ask": ".prompting",
+        "chat_prompt": ".chat",
+        "ChatModel": ".chat",
         "generate": ".engine",
         "generate_texts": ".engine",
         "stream": ".engine",

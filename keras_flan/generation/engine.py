@@ -10,7 +10,7 @@ from keras_flan.generation.decoding import Stop, TokenPath, decode
 from keras_flan.generation.outputs import Path
 from keras_flan.generation.sampling import uniforms
 from keras_flan.generation.sampling_settings import Sampling, sampling_of
-from keras_flan.generation.texts import as_texts
+from keras_flan.generation.texts import ChatPrompt, as_texts
 from keras_flan.models.language_model import LanguageModel
 from keras_flan.progress import Progress
 
@@ -172,15 +172,14 @@ def _decode(
             f"prompt_paths={prompt_paths}, "
             f"max_input_tokens={max_input_tokens}"
         )
-    frame = model.decoding.frame
+    own_ends = getattr(vocabulary, "end_ids", (vocabulary.eos_id,))
+    chats = [p for p in prompts if isinstance(p, ChatPrompt)]
+    ends = dict.fromkeys([*own_ends, *(i for c in chats for i in c.end_ids)])
     return decode(
         model,
-        [
-            frame(ids, max_input_tokens)
-            for ids in vocabulary.encode_batch(list(prompts))
-        ],
+        _framed(model, prompts, max_input_tokens),
         sampling,
-        ends=getattr(vocabulary, "end_ids", (vocabulary.eos_id,)),
+        ends=tuple(ends),
         uniforms=lambda row, number: uniforms(
             prompts[row], number, sampling.max_new_tokens, sampling.seed
         ),
@@ -189,6 +188,27 @@ def _decode(
         stop=_stopper(vocabulary, sampling.stop) if sampling.stop else None,
         enough=enough,
     )
+
+
+def _framed(
+    model: LanguageModel, prompts: Sequence[str], limit: int
+) -> list[list[int]]:
+    """Returns what is read: of a conversation its own tokens."""
+    frame = model.decoding.frame
+    found = []
+    encoded = model.vocabulary.encode_batch(list(map(str, prompts)))
+    for prompt, ids in zip(prompts, encoded, strict=True):
+        if not isinstance(prompt, ChatPrompt):
+            found.append(frame(ids, limit))
+            continue
+        if len(prompt.token_ids) > limit:
+            raise InputError(
+                f"the conversation has {len(prompt.token_ids):,} tokens, more "
+                f"than max_input_tokens {limit:,}; leave out its first turns, "
+                "or raise that"
+            )
+        found.append(prompt.token_ids)
+    return found
 
 
 def _stopper(vocabulary: Vocabulary, stop: Sequence[str]) -> Stop:

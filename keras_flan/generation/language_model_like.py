@@ -4,7 +4,7 @@ import functools
 import hashlib
 import inspect
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
 from keras_flan.errors import InputError
@@ -48,6 +48,10 @@ class DecodedModel:
     Args:
         model: A `keras_flan.models.T5` or `keras_flan.models.DecoderOnly`.
     """
+
+    generate: Callable[..., list[list[Path]]]
+    stream: Callable[..., Iterator[tuple[int, int, Path]]]
+    log_likelihoods: Callable[..., list[list[Likelihood]]]
 
     def __init__(self, model: Any):
         from keras_flan.generation.engine import generate, stream

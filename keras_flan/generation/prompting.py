@@ -9,6 +9,7 @@ from typing import Any, TypeAlias
 from keras_flan.answers import KINDS, Answer, extract_answer
 from keras_flan.answers.voting import Vote, stopping_point, vote
 from keras_flan.errors import InputError, did_you_mean
+from keras_flan.generation.chat import chat_prompts
 from keras_flan.generation.language_model_like import (
     DecodedModel,
     StandIn,
@@ -122,8 +123,9 @@ class Asking:
 
 def ask(
     model: Any,
-    questions: str | Sequence[str],
+    questions: str | Sequence[str] = (),
     *,
+    messages: Sequence[Any] | None = None,
     cot: bool = False,
     style: PromptStyle | None = None,
     kind: str = "text",
@@ -140,6 +142,8 @@ def ask(
         model: A model with a vocabulary, or what answers in its stead: a
             `LanguageModelLike`, or a callable that is its `generate`.
         questions: The questions, as a user would write them, or one.
+        messages: In their place a conversation, or a list of them, whose next
+            turn is asked for; see `keras_flan.generation.chat_prompt`.
         cot: Whether to ask for step-by-step reasoning.
         style: How to ask, in place of `cot`: exemplars, another trigger or
             language, two passes.
@@ -155,10 +159,11 @@ def ask(
         One `Answered` per question, in order.
 
     Raises:
-        InputError: If a setting is unknown or out of range, or both `cot`
-            and `style` are given.
+        InputError: If a setting is unknown or out of range, both `cot` and
+            `style` are given, or `messages` beside what they replace.
 
     Example:
+        >>> ask(model, messages=[{"role": "user", "content": "Hi"}])
         >>> [answered] = ask(model, ["What is 2 + 3?"], cot=True, samples=8)
         >>> answered.vote.counts
         {'5': 7, '6': 1}
@@ -169,6 +174,13 @@ def ask(
     if style is not None and cot:
         raise InputError("give cot or style, which says it too, not both")
     questions = as_texts(questions, "questions")
+    if messages is not None:
+        if questions or style is not None or cot:
+            raise InputError(
+                "give messages, or questions and how to ask them (cot, "
+                "style), not both"
+            )
+        questions = chat_prompts(model, messages)
     style = PromptStyle(cot=True) if cot else style
     sampling = sampling_of(sampling, settings, ask, Sampling.for_votes)
     asking = Asking(style, kind, adaptive, sampling)

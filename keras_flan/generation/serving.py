@@ -18,7 +18,7 @@ import threading
 import urllib.parse
 from collections.abc import AsyncIterator, Callable
 from importlib import resources
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 import pydantic
 import uvicorn
@@ -35,8 +35,10 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from keras_flan.answers import KINDS
+from keras_flan.data.records.turns import Role
 from keras_flan.errors import InputError
 from keras_flan.files import parse_json
+from keras_flan.generation.chat import chat_prompt
 from keras_flan.generation.prompting import Answered, Asking, stream_answers
 from keras_flan.generation.sampling_settings import Sampling
 from keras_flan.generation.styles import PromptStyle
@@ -51,10 +53,25 @@ _PATIENCE = 30.0  # seconds
 _HEADERS = {"X-Content-Type-Options": "nosniff", "Cache-Control": "no-store"}
 
 
-class Question(Strict):
-    """What a client may ask; see `keras_flan.generation.ask`."""
+class Message(Strict):
+    """A turn of a conversation."""
 
-    question: str = pydantic.Field(min_length=1, max_length=8000)
+    role: Role
+    content: str = pydantic.Field(max_length=16_000)
+
+
+class Question(Strict):
+    """What a client may ask; see `keras_flan.generation.ask`.
+
+    A question, or the `messages` of a conversation, which have no mode.
+    """
+
+    question: str | None = pydantic.Field(
+        default=None, min_length=1, max_length=8000
+    )
+    messages: list[Message] | None = pydantic.Field(
+        default=None, min_length=1, max_length=256
+    )
     mode: Literal["direct", "cot"] = "cot"
     samples: int = pydantic.Field(default=1, ge=1, le=64, strict=True)
     temperature: float | None = pydantic.Field(
@@ -64,15 +81,31 @@ class Question(Strict):
     seed: int = pydantic.Field(default=0, ge=0, lt=2**32, strict=True)
     max_new_tokens: int = pydantic.Field(default=128, ge=1, le=512, strict=True)
 
+    @pydantic.model_validator(mode="after")
+    def _check(self) -> Self:
+        if (self.question is None) == (self.messages is None):
+            raise ValueError("question: give this key, or messages: just one")
+        return self
+
+    @property
+    def asked(self) -> str | list[dict[str, str]]:
+        """The question, or the turns of the conversation."""
+        if self.question is not None:
+            return self.question
+        return [message.model_dump() for message in self.messages or ()]
+
     def asking(self) -> Asking:
         """Returns how to ask.
 
         Raises:
             InputError: If there is no such kind of answers.
         """
-        sampling = self.model_dump(exclude={"question", "mode", "kind"})
+        sampling = self.model_dump(
+            exclude={"question", "messages", "mode", "kind"}
+        )
+        cot = self.mode == "cot" and self.messages is None
         return Asking(
-            style=PromptStyle(cot=True) if self.mode == "cot" else None,
+            style=PromptStyle(cot=True) if cot else None,
             kind=self.kind,
             sampling=Sampling.for_votes(**sampling),
         )
@@ -81,7 +114,7 @@ class Question(Strict):
 class _Job:
     """A question in the line, and what its client is to be told."""
 
-    def __init__(self, question: str, asking: Asking):
+    def __init__(self, question: str | list[dict[str, str]], asking: Asking):
         self.question, self.asking = question, asking
         self.left = False  # Whether the client went away.
         # JSON lines that wait for the client; an empty one is the end.
@@ -203,7 +236,10 @@ class Server:
             if job.left:
                 return
             job.tell("running")
-            made = stream_answers(self.model, [job.question], job.asking)
+            asked = job.question
+            if not isinstance(asked, str):
+                asked = chat_prompt(self.model, asked)
+            made = stream_answers(self.model, [asked], job.asking)
             for _, answered in made:
                 if job.left or self._ending:
                     return
@@ -223,7 +259,7 @@ class Server:
         self._check_host(request)
         try:
             question = validate(Question, await _read(request), "request")
-            job = _Job(question.question, question.asking())
+            job = _Job(question.asked, question.asking())
         except InputError as error:
             raise HTTPException(400, str(error)) from None
         if len(self._line) >= _MAX_WAITING:
@@ -387,6 +423,8 @@ def _progress(answered: Answered) -> dict[str, Any]:
         "answer": answered.vote.winner,
         "confidence": answered.vote.confidence,
         "votes": answered.vote.counts,
+        # What a conversation goes on with: the first path.
+        "reply": answered.paths[0].text if answered.paths else "",
         "html": render_answered(answered, "Sampled paths"),
     }
 

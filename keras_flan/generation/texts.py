@@ -34,3 +34,24 @@ def as_texts(texts: str | Sequence[str], name: str) -> list[str]:
                 f"{error.start}, which is half of a pair; leave it out"
             ) from None
     return texts
+
+
+class ChatPrompt(str):
+    """A prompt of a chat template: its text, for people, and its tokens.
+
+    Attributes:
+        token_ids: What the model reads; the markers of turns are ids.
+        end_ids: The tokens that end an answer.
+    """
+
+    token_ids: list[int]
+    end_ids: tuple[int, ...]
+
+    @classmethod
+    def of(
+        cls, text: str, token_ids: list[int], end_ids: tuple[int, ...]
+    ) -> "ChatPrompt":
+        """Returns a prompt."""
+        prompt = cls(text)
+        prompt.token_ids, prompt.end_ids = token_ids, end_ids
+        return prompt

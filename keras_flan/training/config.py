@@ -14,6 +14,7 @@ import yaml
 
 from keras_flan.data.mixtures.files import Missing
 from keras_flan.data.mixtures.task_registry import DEFAULT_RECORDS
+from keras_flan.data.templates.chat import LossOn
 from keras_flan.data.templates.library import is_library_name
 from keras_flan.errors import InputError
 from keras_flan.models.kernels.choice import Attention
@@ -89,12 +90,20 @@ class DataConfig(Strict):
         batch_size: Packed rows per optimizer step (the paper: 64 for T5, 32
             for PaLM).
         pack: Whether several examples share a row.
+        chat: A chat template for decoder-only models, see
+            `keras_flan.data.load_chat_template`: a name such as `chatml`, a
+            YAML file, a folder of Hugging Face, or `model` for that of
+            `model.init`.
+        loss_on: What of conversations is learnt: `assistant`, `last` or
+            `all`; see `keras_flan.data.PipelineSettings`.
     """
 
     input_length: Positive = 256
     target_length: Positive = 128
     batch_size: Positive = 8
     pack: bool = True
+    chat: str | None = None
+    loss_on: LossOn = "assistant"
 
 
 class OptimizerConfig(Strict):
@@ -368,12 +377,13 @@ class TrainConfig(JobConfig):
             *((values, key) for key in others),
         ]:
             section[key] = str(as_path(folder, section[key]))
-        init = self.model.init
         # Names of other places, such as hf://, are no paths.
-        if init is not None and "://" not in init:
-            beside = as_path(folder, init)
-            if beside.exists():
-                values["model"]["init"] = str(beside)
+        for part, key in (("model", "init"), ("data", "chat")):
+            name = values[part][key]
+            if name is not None and "://" not in name:
+                beside = as_path(folder, name)
+                if beside.exists():
+                    values[part][key] = str(beside)
         return values
 
 

@@ -116,7 +116,7 @@ def test_votes_arrive_path_by_path(server):
         (b"[" * 60_000, "not JSON"),
         ([], "expected keys"),
         (None, "expected keys"),
-        ({}, "question: this key is missing"),
+        ({}, "question: give this key, or messages"),
         ({"question": ""}, "question"),
         ({"question": 5}, "question"),
         ({"question": "x" * 8001}, "question"),
@@ -505,3 +505,19 @@ def test_the_page_in_chromium(browser, width, tmp_path):
         find("#send").click()
         wait(lambda: "question" in find("#state").text)
         assert find("#state").get_attribute("class") == "failed"
+
+
+def test_a_conversation_is_answered(server):
+    messages = [
+        {"role": "user", "content": QUESTION},
+        {"role": "assistant", "content": "9"},
+        {"role": "user", "content": QUESTION},
+    ]
+    status, events = post(server, {"messages": messages, "samples": 1})
+    assert (status, events[-1]["state"]) == (200, "done")
+    assert "step by step" not in events[-1]["html"]
+    assert events[-1]["reply"]
+    status, [refused] = post(server, {"messages": messages, "question": "x"})
+    assert status == 400 and "messages: just one" in refused["error"]
+    _, events = post(server, {"messages": messages[:2]})
+    assert "the last turn is the assistant's" in events[-1]["error"]

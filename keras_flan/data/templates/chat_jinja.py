@@ -24,7 +24,8 @@ from keras_flan.data.templates.chat import (
 from keras_flan.errors import InputError
 from keras_flan.files import read_json_object, read_text
 
-_FILE, _TEXT_FILE = "tokenizer_config.json", "chat_template.jinja"
+TOKENIZER_CONFIG = "tokenizer_config.json"
+_TEXT_FILE = "chat_template.jinja"
 # Stand for contents; no template has them.
 _LEFT, _RIGHT = "\ue000", "\ue001"
 _TRIALS = 24
@@ -43,7 +44,7 @@ def read_config(path: Path) -> dict[str, Any]:
         InputError: If there is no template.
     """
     folder = path if path.is_dir() else path.parent
-    file = folder / _FILE
+    file = folder / TOKENIZER_CONFIG
     values = read_json_object(file)
     template = values.get("chat_template")
     if isinstance(template, list):  # By name; the plain one is "default".

@@ -2,15 +2,19 @@
 
 import functools
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import keras
 from keras import ops
 
+from keras_flan.data.templates.chat import ChatTemplate
+from keras_flan.data.templates.chat_files import load_chat_template
+from keras_flan.data.templates.chat_jinja import TOKENIZER_CONFIG, read_config
 from keras_flan.data.vocabularies.hub import HubVocabulary
 from keras_flan.data.vocabularies.sentencepiece import Vocabulary
+from keras_flan.errors import InputError
 from keras_flan.files import read_json_object, write_json
 from keras_flan.models.adapters.base import merged
 from keras_flan.models.attention import attend, block_causal, within_window
@@ -66,6 +70,8 @@ class DecoderOnly(LanguageModel):
             GPUs; or `"auto"`, which takes the kernel where it can serve: not
             with a bidirectional prefix or dropout of attention weights. What
             `fit` and scoring run; `generate` has an attention of its own.
+        chat: The chat template that the model knows, as
+            `keras_flan.data.load_chat_template` takes it; saved with it.
 
     Call arguments:
         inputs: A dictionary of int tensors `(batch, length)`: `token_ids`;
@@ -100,7 +106,10 @@ class DecoderOnly(LanguageModel):
     """
 
     decoder_only = True
-    own_settings = ("bidirectional_prefix", "separate", "remat", "attention")
+    own_settings = (
+        *("bidirectional_prefix", "separate", "remat", "attention"),
+        "chat",
+    )
     kernels = ("splash", "cudnn")
 
     def __init__(
@@ -111,6 +120,7 @@ class DecoderOnly(LanguageModel):
         separate: bool = True,
         remat: Remat = None,
         attention: str = "auto",
+        chat: ChatTemplate | Mapping[str, Any] | str | None = None,
         **kwargs: Any,
     ):
         backbone = getattr(backbone, "backbone", backbone)
@@ -125,7 +135,19 @@ class DecoderOnly(LanguageModel):
         self.remat = check_remat(remat)
         owner = type(backbone).__name__
         self.attention = check_attention(attention, self.kernels, owner)
+        if isinstance(chat, ChatTemplate):
+            chat = chat.to_dict()
+        self.chat = chat
         self.built = True
+
+    @property
+    def chat_template(self) -> ChatTemplate | None:
+        """The chat template, or `None`.
+
+        Raises:
+            InputError: If it is no chat template.
+        """
+        return None if self.chat is None else load_chat_template(self.chat)
 
     @property
     def decoding(self) -> DecoderOnlyDecoding:
@@ -284,13 +306,28 @@ def read_preset(
     folder = Path(source)
     if not (folder / _FILE).is_file():
         hub = keras_hub.models.CausalLMPreprocessor.from_preset(source)
-        return backbone, {"separate": False, "vocabulary": _vocabulary(hub)}
+        vocabulary = _vocabulary(hub)
+        found = {"separate": False, "vocabulary": vocabulary}
+        return backbone, {**found, **_chat_of(folder)}
     settings = read_json_object(folder / _FILE)
     start = settings.pop("start", None)
     if (folder / "tokenizer.json").is_file():
         tokenizer = keras_hub.tokenizers.Tokenizer.from_preset(source)
         settings["vocabulary"] = _vocabulary(tokenizer, start)
     return backbone, settings
+
+
+def _chat_of(folder: Path) -> dict[str, Any]:
+    """Returns the chat template of a Hugging Face folder, if it has one.
+
+    It is read when it is used, which needs jinja2.
+    """
+    if not (folder / TOKENIZER_CONFIG).is_file():
+        return {}
+    try:
+        return {"chat": read_config(folder)}
+    except InputError:
+        return {}
 
 
 def _vocabulary(
