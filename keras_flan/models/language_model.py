@@ -3,6 +3,7 @@
 import contextlib
 import math
 import os
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar
@@ -258,6 +259,18 @@ class LanguageModel(keras.Model):
         )
         self._parts = weigh_parts(self.optimizer)
 
+    def fit(self, *args: Any, **kwargs: Any) -> keras.callbacks.History:
+        with _whole_batches():
+            return super().fit(*args, **kwargs)
+
+    def evaluate(self, *args: Any, **kwargs: Any) -> Any:
+        with _whole_batches():
+            return super().evaluate(*args, **kwargs)
+
+    def predict(self, *args: Any, **kwargs: Any) -> Any:
+        with _whole_batches():
+            return super().predict(*args, **kwargs)
+
     # Each backend's `fit` and `evaluate` go through these two, tracing or
     # not, and take the model's output to `compute_loss`.
 
@@ -349,3 +362,23 @@ def _check_devices(weights: Iterable[Any]) -> None:
 
 def _chunk(loss: Any) -> int | None:
     return getattr(loss, "chunk", None)
+
+
+@contextlib.contextmanager
+def _whole_batches() -> Iterator[None]:
+    """Says of a batch that the mesh can't share out what to do about it."""
+    try:
+        yield
+    except ValueError as error:
+        # JAX keeps the name to itself.
+        if type(error).__name__ != "IndivisibleError":
+            raise
+        found = re.search(
+            r"partitioned (\d+) times.*? size is (\d+)", str(error)
+        )
+        parts, rows = found.groups() if found else ("its devices", "another")
+        raise InputError(
+            f"a batch of {rows} rows: the mesh shares each batch out over "
+            f"{parts}; leave a short last batch out (drop_remainder=True), or "
+            f"take a batch size of which {parts} is a factor"
+        ) from error

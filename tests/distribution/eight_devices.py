@@ -18,6 +18,7 @@ import keras_hub
 import numpy as np
 
 from keras_flan.distribution import Layouts, ModelParallel, device_mesh
+from keras_flan.errors import InputError
 from keras_flan.generation.decoding import decode
 from keras_flan.generation.sampling_settings import Sampling
 from keras_flan.models import T5, DecoderOnly, PaLMBackbone, add_lora
@@ -244,6 +245,24 @@ KERNEL_PRESETS = [
 ]
 
 
+def short(family):
+    """What `fit` and `predict` say of a batch of five rows."""
+    x, y, weight = next(iter(batches(family)))
+    settings = {"batch_size": 5, "verbose": 0}
+    said = []
+    with parallel("batch=8", "data").scope():
+        model = start(family)
+        for run in (
+            lambda: model.fit(x, y, sample_weight=weight, **settings),
+            lambda: model.predict(x, **settings),
+        ):
+            try:
+                run()
+            except InputError as error:
+                said.append(str(error))
+    return said
+
+
 def main():
     """Prints a line of JSON for each case, as it is done."""
     for family in sys.argv[1:]:
@@ -253,6 +272,7 @@ def main():
             (f"{family} kernels", kernels),
             (f"{family} checkpoints", checkpoints),
             (f"{family} paths", paths),
+            (f"{family} short", short),
         ):
             print(json.dumps([name, run(family)]), flush=True)
 

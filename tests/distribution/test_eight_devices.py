@@ -103,3 +103,11 @@ def test_paths_are_those_of_one_device(found, family):
     assert len(one) == 12
     assert [path[:3] for path in many] == [path[:3] for path in one]
     assert near([path[3] for path in many], [path[3] for path in one])
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_batch_that_cannot_be_shared_out_is_named(found, family):
+    for said in found[f"{family} short"]:
+        assert said.startswith("a batch of 5 rows: the mesh shares")
+        assert "over 8;" in said
+    assert len(found[f"{family} short"]) == 2
