@@ -61,7 +61,7 @@ BYTES = [f for f in FAMILIES if is_byte_level(f)]
 @pytest.mark.parametrize(
     ("family", "of"),
     [
-        *((family, "gemma") for family in (*BYTES, "gemma")),
+        *((family, "gemma") for family in ("qwen2.5", "llama3", "gemma")),
         *(("mistral", "mistral"), ("plain", "plain")),
         *(pytest.param(f, f, marks=pytest.mark.slow) for f in BYTES),
     ],
