@@ -15,7 +15,6 @@ import numpy as np
 from jax.experimental import multihost_utils
 
 from keras_flan.errors import InputError, Interrupted
-from keras_flan.models.adapters.base import adapter_of
 from keras_flan.models.language_model import LanguageModel
 from keras_flan.models.loading import undistributed
 
@@ -256,10 +255,9 @@ def gathered(model: LanguageModel) -> LanguageModel | None:
     # The weights may be more than an accelerator of this host can hold.
     host = jax.local_devices(backend="cpu")[0]
     with undistributed(), jax.default_device(host):
+        # The config has the adapter too.
         copy = type(model).from_config(model.get_config())
         copy.vocabulary = model.vocabulary
-        if (adapter := adapter_of(model)) is not None:
-            adapter.kind.add(copy, **adapter.settings)
         for variable, value in zip(copy.variables, values, strict=True):
             variable.assign(value)
     return copy
