@@ -1,6 +1,7 @@
 import json
 from pathlib import Path
 
+import keras
 import pytest
 
 from keras_flan.data.records.turns import Turn
@@ -210,3 +211,15 @@ def test_a_template_that_is_more_than_turns_is_refused(tmp_path):
     (tmp_path / "tokenizer_config.json").write_text(json.dumps(values))
     with pytest.raises(InputError):
         load_chat_template(tmp_path)
+
+
+def test_a_seed_set_later_changes_nothing_in_the_graph():
+    """TensorFlow loses what was made outside of the graph then."""
+    import tensorflow as tf
+
+    tokens = vocabulary("gemma")
+    keras.utils.set_random_seed(1)
+    encode = tf.function(lambda x: tokens.encoder_tf()(x), autograph=False)
+    assert encode(tf.constant(["Hi there"])).to_list() == [
+        tokens.encode("Hi there")
+    ]

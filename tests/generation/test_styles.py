@@ -140,7 +140,8 @@ def test_the_command_asks_that_way(tmp_path, monkeypatch, capsys):
     exemplars.write_text("\n".join(map(json.dumps, EXEMPLARS)))
     arguments = ["generate", "--model", "m", "--prompt", "Wie viele?", "--cot"]
     arguments += ["--templates", "mgsm_de", "--exemplars", exemplars]
-    arguments += ["--two-passes", "--kind", "number", "--output", tmp_path]
+    arguments += ["--two-passes", "--kind", "number"]
+    arguments += ["--output", tmp_path / "answers"]
     monkeypatch.setattr(sys, "argv", ["keras-flan", *map(str, arguments)])
     with pytest.raises(SystemExit) as stop:
         cli.main()
@@ -148,4 +149,4 @@ def test_the_command_asks_that_way(tmp_path, monkeypatch, capsys):
     [[first], [second]] = seen
     assert "1 + 1?" in first and second.startswith(first)
     assert "answer: 9" in capsys.readouterr().out
-    assert "mgsm_de" in (tmp_path / "trace.html").read_text()
+    assert "mgsm_de" in (tmp_path / "answers" / "trace.html").read_text()

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from keras_flan.data.vocabularies.sentencepiece import graph_tokenizer
 from keras_flan.errors import InputError
 from keras_flan.runtime.tensorflow import tf
 from keras_flan.tensors import Tensor
@@ -115,7 +116,15 @@ class HubVocabulary:
         return found if same else None
 
     def encoder_tf(self) -> Callable[[Tensor], Tensor]:
-        """Returns a function of strings `[n]` to a `tf.RaggedTensor`."""
+        """Returns a function of strings `[n]` to a `tf.RaggedTensor`.
+
+        A SentencePiece model is made anew in the graph that is being traced:
+        TensorFlow loses keras-hub's as soon as something clears its kernels,
+        as `keras.utils.set_random_seed` does.
+        """
+        proto = getattr(self.tokenizer, "proto", None)
+        if proto is not None:
+            return graph_tokenizer(proto)
 
         def encode(texts: Tensor) -> Tensor:
             return tf().cast(self.tokenizer(texts), tf().int32)

@@ -164,16 +164,7 @@ class Vocabulary:
         made outside of it is lost as soon as something clears TensorFlow's
         kernels, as `tf.random.set_seed` does.)
         """
-        try:
-            from tensorflow_text import SentencepieceTokenizer
-        except ImportError as error:
-            raise InputError(
-                f"tensorflow_text cannot be imported ({error}); install the "
-                "tensorflow-text of your TensorFlow version"
-            ) from None
-        encode = SentencepieceTokenizer(
-            model=self.proto, out_type=tf().int32
-        ).tokenize
+        encode = graph_tokenizer(self.proto)
         if not self._added:
             return encode
 
@@ -191,6 +182,20 @@ class Vocabulary:
             return rows.with_values(parts).merge_dims(1, 2)
 
         return encode_parts
+
+
+def graph_tokenizer(proto: bytes) -> Callable[[Tensor], Tensor]:
+    """Returns SentencePiece's tokeniser as a part of the traced graph."""
+    try:
+        from tensorflow_text import SentencepieceTokenizer
+    except ImportError as error:
+        raise InputError(
+            f"tensorflow_text cannot be imported ({error}); install the "
+            "tensorflow-text of your TensorFlow version"
+        ) from None
+    made = SentencepieceTokenizer(model=proto, out_type=tf().int32)
+    tokenize: Callable[[Tensor], Tensor] = made.tokenize
+    return tokenize
 
 
 def added_pieces(proto: Any) -> dict[int, str]:
