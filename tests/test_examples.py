@@ -21,6 +21,7 @@ def run(monkeypatch, capsys):
     return run
 
 
+@pytest.mark.slow
 def test_finetune_t5(run, tmp_path):
     shape = ("--batch-size", 2, "--input-length", 128, "--target-length", 64)
     out = run(

@@ -48,16 +48,8 @@ MODELS = {
 }
 
 
-SLOW = ("sharegpt", "alpaca")
-
-
-@pytest.mark.parametrize(
-    "format",
-    [
-        pytest.param(format, marks=pytest.mark.slow if format in SLOW else ())
-        for format in ROWS
-    ],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("format", ROWS)
 def test_a_file_becomes_a_model_and_a_score(format, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     size, model, chat, asked = MODELS[format]

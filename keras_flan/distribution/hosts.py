@@ -15,6 +15,7 @@ import numpy as np
 from jax.experimental import multihost_utils
 
 from keras_flan.errors import InputError, Interrupted
+from keras_flan.models.backbones import undrawn
 from keras_flan.models.language_model import LanguageModel
 from keras_flan.models.loading import undistributed
 
@@ -254,7 +255,7 @@ def gathered(model: LanguageModel) -> LanguageModel | None:
         return None
     # The weights may be more than an accelerator of this host can hold.
     host = jax.local_devices(backend="cpu")[0]
-    with undistributed(), jax.default_device(host):
+    with undistributed(), undrawn(), jax.default_device(host):
         # The config has the adapter too.
         copy = type(model).from_config(model.get_config())
         copy.vocabulary = model.vocabulary

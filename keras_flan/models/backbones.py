@@ -2,8 +2,12 @@
 
 import contextlib
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
+
+import keras
+
+from keras_flan.tensors import Tensor
 
 
 @contextlib.contextmanager
@@ -18,6 +22,43 @@ def quiet_masks() -> Iterator[None]:
         yield
 
 
+@contextlib.contextmanager
+def undrawn(when: bool = True) -> Iterator[None]:
+    """Leaves weights at 0 that would be drawn, as they are read next.
+
+    Drawing compiles a program per shape, and takes seconds for nothing.
+
+    Args:
+        when: `False` draws them as ever.
+
+    Example:
+
+    ```python
+    with undrawn():
+        backbone = keras_hub.models.T5Backbone.from_config(config)
+    for weight, value in zip(backbone.weights, values, strict=True):
+        weight.assign(value)
+    ```
+    """
+
+    def zeros(
+        self: Any, shape: Sequence[int], dtype: Any = None, **kwargs: Any
+    ) -> Tensor:
+        return keras.ops.zeros(shape, dtype or keras.config.floatx())
+
+    kinds = (
+        keras.initializers.RandomNormal,
+        keras.initializers.RandomUniform,
+        keras.initializers.TruncatedNormal,
+        keras.initializers.VarianceScaling,
+    )
+    with contextlib.ExitStack() as undo:
+        for kind in kinds if when else ():
+            undo.callback(setattr, kind, "__call__", kind.__call__)
+            setattr(kind, "__call__", zeros)  # noqa: B010
+        yield
+
+
 def copy_backbone(backbone: Any, **changes: Any) -> Any:
     """Returns a backbone with weights of its own, which start as the other's.
 
@@ -25,7 +66,7 @@ def copy_backbone(backbone: Any, **changes: Any) -> Any:
         backbone: A backbone of keras-hub, or one like it.
         **changes: Arguments of its class to use instead.
     """
-    with quiet_masks():
+    with quiet_masks(), undrawn():
         copy = type(backbone).from_config({**backbone.get_config(), **changes})
     for new, old in zip(copy.weights, backbone.weights, strict=True):
         new.assign(old)

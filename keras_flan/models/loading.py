@@ -13,7 +13,7 @@ from keras_flan.disk import bytes_in_hdf5
 from keras_flan.errors import InputError, did_you_mean
 from keras_flan.files import read_json
 from keras_flan.models.adapters.saving import load_adapter, read_settings
-from keras_flan.models.backbones import quiet_masks
+from keras_flan.models.backbones import quiet_masks, undrawn
 from keras_flan.models.decoder_only import model as decoder_only
 from keras_flan.models.decoder_only.families import FAMILIES, TRANSFORMERS_TYPES
 from keras_flan.models.decoder_only.smollm2_gguf import smollm2
@@ -296,7 +296,7 @@ def _decoder_only(source: str) -> _Source:
 
 
 def _read_t5(source: str, dtype: Any, weights: bool) -> Arguments:
-    with _naming(source), quiet_masks():
+    with _naming(source), quiet_masks(), undrawn(weights):
         backbone = keras_hub.models.T5Backbone.from_preset(
             source, load_weights=weights, dtype=dtype
         )

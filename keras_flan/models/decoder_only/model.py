@@ -18,6 +18,7 @@ from keras_flan.errors import InputError
 from keras_flan.files import read_json_object, write_json
 from keras_flan.models.adapters.base import merged
 from keras_flan.models.attention import attend, block_causal, within_window
+from keras_flan.models.backbones import undrawn
 from keras_flan.models.decoder_only.decoding import DecoderOnlyDecoding
 from keras_flan.models.decoder_only.families import Pass, family_of
 from keras_flan.models.decoder_only.palm_causal_lm import PaLMTokenizer
@@ -298,9 +299,10 @@ def read_preset(
         saved. A model that was not saved by that class goes on with its
         prompts as they are (`separate=False`).
     """
-    backbone = keras_hub.models.Backbone.from_preset(
-        source, load_weights=weights, dtype=dtype
-    )
+    with undrawn(weights):
+        backbone = keras_hub.models.Backbone.from_preset(
+            source, load_weights=weights, dtype=dtype
+        )
     if not weights:
         return backbone, {}
     folder = Path(source)

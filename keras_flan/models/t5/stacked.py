@@ -8,6 +8,7 @@ from typing import Any
 import keras
 from keras import ops, tree
 
+from keras_flan.models.backbones import undrawn
 from keras_flan.models.stacking import StackedKernel
 from keras_flan.runtime.keras_hub import keras_hub
 from keras_flan.tensors import Tensor, Tensors
@@ -113,9 +114,10 @@ class StackedT5Backbone(keras.layers.Layer):
     def from_hub(cls, hub: Any) -> "StackedT5Backbone":
         """Returns a copy of a `keras_hub.models.T5Backbone`."""
         config = {name: getattr(hub, name) for name in _SIZES}
-        backbone = cls(
-            activation=hub.activation, dtype=hub.dtype_policy, **config
-        )
+        with undrawn():
+            backbone = cls(
+                activation=hub.activation, dtype=hub.dtype_policy, **config
+            )
         for ours, parts in backbone._weights_in(hub):
             if ours.shape == parts[0].shape:
                 ours.assign(parts[0])
@@ -126,9 +128,10 @@ class StackedT5Backbone(keras.layers.Layer):
     def to_hub(self) -> Any:
         """Returns a copy as a `keras_hub.models.T5Backbone`."""
         config = {name: getattr(self, name) for name in _SIZES}
-        hub = keras_hub.models.T5Backbone(
-            activation=self.activation, dtype=self.dtype_policy, **config
-        )
+        with undrawn():
+            hub = keras_hub.models.T5Backbone(
+                activation=self.activation, dtype=self.dtype_policy, **config
+            )
         for ours, parts in self._weights_in(hub):
             for i, part in enumerate(parts):
                 part.assign(ours if ours.shape == part.shape else ours[i])

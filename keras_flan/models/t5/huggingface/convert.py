@@ -12,7 +12,7 @@ from keras_flan.data.vocabularies.sentencepiece import Vocabulary
 from keras_flan.errors import InputError, did_you_mean
 from keras_flan.files import read_json_object, write_json
 from keras_flan.models.adapters.base import merged
-from keras_flan.models.backbones import quiet_masks
+from keras_flan.models.backbones import quiet_masks, undrawn
 from keras_flan.models.hub import local_folder
 from keras_flan.models.t5.huggingface import t5_config, tokenizer_json
 from keras_flan.models.t5.huggingface.added_tokens import (
@@ -102,7 +102,7 @@ def read_huggingface(
     with Checkpoint(folder) as checkpoint:
         check_claims(str(place), config, files_of_weights(folder))
         vocabulary = _read_vocabulary(folder, config["vocabulary_size"])
-        with quiet_masks():
+        with quiet_masks(), undrawn():
             backbone = keras_hub.models.T5Backbone(**config, dtype=dtype)
         _read_weights(backbone, checkpoint, t5_config.ties(values))
     return backbone, {"vocabulary": vocabulary}
