@@ -281,6 +281,15 @@ class LanguageModel(keras.Model):
         with self._leaving_the_projection(), parts:
             return super().train_step(*args)
 
+    def zero_grad(self, set_to_none: bool = True) -> None:
+        """Forgets the gradients of the step before, where torch keeps them.
+
+        Keras shows torch its weights by name, and keras-hub's T5 has two of
+        one name: torch's own method would leave one of them to add up.
+        """
+        for variable in self.trainable_variables:
+            variable.value.grad = None
+
     def test_step(self, *args: Any) -> Any:
         with self._leaving_the_projection():
             return super().test_step(*args)
