@@ -417,7 +417,7 @@ def test_ctrl_c_during_a_generation_ends_with_130():
             )
             assert process.stdout.readline() == "asked\n"
             process.send_signal(signal.SIGINT)
-            assert process.wait() == 130
+            assert process.wait(20) == 130
         stop.cancel()
         assert process.stderr.read() == ""
 

@@ -75,6 +75,9 @@ def test_data_and_reports(run, data, bucket):
         found = evaluate(right, "records", data / "r", **settings)
         assert found["accuracy"] == 1
         assert evaluate(right, "records", data / "r", **settings) == found
+    # What was a journal on the way is gone, the predictions are there.
+    assert "all/e/1/predictions.jsonl" in bucket.objects()
+    assert not [n for n in bucket.objects() if n.endswith("journal.jsonl")]
     assert "3" in run("score --predictions gs:/e/1")
     page = run("report gs:/e --output gs:/report").strip()
     assert page == str(data / "report" / "report.html")
