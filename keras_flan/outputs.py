@@ -53,11 +53,14 @@ class Kind:
         former: Whether a folder without a mark is of this kind: earlier
             versions made no marks.
         marked: Whether it gets a mark; else `former` tells.
+        joins: Kinds whose folders it may be put into: its files lie beside
+            theirs then, and both know the folder as their own.
     """
 
     name: str
     former: Callable[[Path], bool] = lambda folder: False
     marked: bool = True
+    joins: tuple[str, ...] = ()
 
 
 def check_output(
@@ -79,7 +82,8 @@ def check_output(
     if not path.is_dir():
         raise InputError(f"{path}: expected a folder to write, found a file")
     names, kinds = _contents(path), _kinds(path)
-    if overwrite or not names or kind.name in kinds or kind.former(path):
+    ours = {kind.name, *kind.joins}.intersection(kinds)
+    if overwrite or not names or ours or kind.former(path):
         return
     found = f"files of another kind ({', '.join(names[:3])})"
     if kinds:

@@ -86,6 +86,19 @@ def test_marks_say_what_a_folder_is(tmp_path):
         check_output(folder / "x", THINGS)
 
 
+@pytest.mark.parametrize("kind", [RUN, EVALUATION], ids=lambda k: k.name)
+def test_a_report_may_lie_with_what_it_is_about(tmp_path, kind):
+    with output_folder(tmp_path / "a", kind) as folder:
+        fill(folder, FORMER[kind])
+    with output_folder(folder, REPORT):
+        fill(folder, FORMER[REPORT])
+    for ours in (kind, REPORT):
+        check_output(folder, ours)
+    assert texts(folder) == FORMER[kind] | FORMER[REPORT]
+    with pytest.raises(InputError, match="not of kind model"):
+        check_output(folder, MODEL)
+
+
 HOLDER = """
 import sys
 from keras_flan.outputs import Kind, output_folder

@@ -126,8 +126,8 @@ def _is_report(folder: Path) -> bool:
     return all((folder / name).is_file() for name in names)
 
 
-# What takes up the folder of a report.
-REPORT = Kind("report", _is_report)
+# A folder of its own, or that of what it is about.
+REPORT = Kind("report", _is_report, joins=("run", "evaluation"))
 
 
 def _parts(
