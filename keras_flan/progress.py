@@ -1,5 +1,6 @@
 """Progress on stderr: a bar on a terminal, sparse lines elsewhere."""
 
+import contextlib
 import sys
 import threading
 import time
@@ -12,6 +13,10 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 _SECONDS_BETWEEN_LINES = 15.0
+
+
+# The displays that are open now.
+_OPEN: "list[Progress]" = []
 
 
 class Progress:
@@ -48,16 +53,21 @@ class Progress:
         self._before = 0  # Units that the rate leaves out.
         self._bar: rich.progress.Progress | None = None
         self._waiting: threading.Event | None = None
+        self._pauses, self._paused = 0, 0.0  # How many, and since when.
 
     def __enter__(self) -> "Progress":
         self._begin = self._last = time.monotonic()
         if self._enabled and sys.stderr.isatty():
             self._bar, self._task = _rich_bar(self._description, self._total)
             self._bar.start()
+        if self._enabled:
+            _OPEN.append(self)
         return self
 
     def __exit__(self, *exception: object) -> None:
         self._end_wait()
+        if self in _OPEN:
+            _OPEN.remove(self)
         if self._bar is not None:
             self._bar.stop()
 
@@ -101,6 +111,21 @@ class Progress:
             target=self._show_wait, args=(note, self._waiting), daemon=True
         ).start()
 
+    def _pause(self, note: str) -> None:
+        self._pauses += 1
+        if self._pauses == 1:
+            self._paused = time.monotonic()
+            self.wait(note)
+
+    def _go_on(self) -> None:
+        self._pauses -= 1
+        if self._pauses:
+            return
+        self._end_wait()
+        self._begin += time.monotonic() - self._paused
+        if self._bar is not None:
+            self._bar.reset(self._task, completed=self._done)
+
     def _show_wait(self, note: str, ended: threading.Event) -> None:
         begin = time.monotonic()
         between = _SECONDS_BETWEEN_LINES if self._bar is None else 1.0
@@ -126,6 +151,29 @@ class Progress:
         if rate:
             line += f", {rate:,.1f}/s"
         return f"{line} {note}".rstrip()
+
+
+@contextlib.contextmanager
+def left_out(note: str) -> Iterator[None]:
+    """Leaves what happens within out of the rates and times that are shown.
+
+    Every open display shows it meanwhile, and for how long already.
+
+    Args:
+        note: Such as `"compiling"`.
+
+    Example:
+        >>> with left_out("compiling"):
+        ...     lowered.compile()
+    """
+    shown = list(_OPEN)
+    for one in shown:
+        one._pause(note)
+    try:
+        yield
+    finally:
+        for one in shown:
+            one._go_on()
 
 
 def track(

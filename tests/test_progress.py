@@ -48,3 +48,19 @@ def test_the_time_left_leaves_compiling_out(monkeypatch, capsys):
     ][-2:]
     assert first == "training: 51/100 steps"
     assert last == "training: 55/100 steps, 22 s left, 2.0/s"
+
+
+def test_what_is_compiled_on_the_way_is_left_out(monkeypatch, capsys):
+    monkeypatch.setattr(progress, "_SECONDS_BETWEEN_LINES", 1.0)
+    now = [0.0]
+    monkeypatch.setattr(progress.time, "monotonic", lambda: now[0])
+    with Progress("generating", total=100, unit="paths") as shown:
+        for compiled in (1000.0, 50.0):
+            now[0] += 2.0
+            with progress.left_out("compiling"), progress.left_out("again"):
+                now[0] += compiled
+            shown.advance(10)
+    with progress.left_out("compiling"):
+        now[0] += 5.0
+    last = capsys.readouterr().err.splitlines()[-1]
+    assert last == "generating: 20/100 paths, 16 s left, 5.0/s"

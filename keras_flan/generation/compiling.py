@@ -1,5 +1,6 @@
 """Functions of a model and arrays, compiled by the backend in use."""
 
+import contextlib
 from collections.abc import Callable
 from typing import Any
 
@@ -7,6 +8,7 @@ import keras
 from keras import ops
 
 from keras_flan.models.language_model import LanguageModel
+from keras_flan.progress import left_out
 
 
 def compiled(
@@ -24,31 +26,50 @@ def compiled(
         their shapes, else `None`.
     """
     backend = keras.backend.backend()
+    if backend == "torch":
+        import torch
+
+        call = torch.no_grad()(function)
+        return lambda *arguments: call(*_tensors(arguments)), None
+
+    compiling = contextlib.ExitStack()
+
+    def traced(*arguments: Any) -> Any:
+        # This is Python: it runs to be compiled, before the call comes back.
+        compiling.enter_context(left_out("compiling"))
+        return function(*arguments)
+
     if backend == "jax":
         import jax
 
         # The weights are an argument: after more training the same program
         # runs on the new ones.
         jitted = jax.jit(
-            of_values(model, function), donate_argnums=1 if uses_up else ()
+            of_values(model, traced), donate_argnums=1 if uses_up else ()
         )
 
         def given(*arguments: Any) -> tuple[Any, ...]:
             return [v.value for v in model.variables], *arguments
 
-        return (
-            lambda *arguments: jitted(*given(*arguments)),
-            lambda *arguments: jitted.lower(*given(*arguments)),
-        )
-    if backend == "tensorflow":
-        import tensorflow as tf
+        def call(*arguments: Any) -> Any:
+            with compiling:
+                return jitted(*given(*arguments))
 
-        call = tf.function(function, reduce_retracing=False)
-    else:
-        import torch
+        def lower(*arguments: Any) -> Any:
+            with compiling:
+                return jitted.lower(*given(*arguments))
 
-        call = torch.no_grad()(function)
-    return lambda *arguments: call(*_tensors(arguments)), None
+        return call, lower
+
+    import tensorflow as tf
+
+    graph = tf.function(traced, reduce_retracing=False)
+
+    def run(*arguments: Any) -> Any:
+        with compiling:
+            return graph(*_tensors(arguments))
+
+    return run, None
 
 
 def shaped(model: LanguageModel, function: Callable) -> Callable:

@@ -26,6 +26,7 @@ from keras_flan.models.path_attention import (
     each_layer,
     turn,
 )
+from keras_flan.progress import left_out
 from keras_flan.runtime.memory import release_memory
 from keras_flan.tensors import Tensor
 
@@ -147,10 +148,11 @@ class DecodingProgram:
         caches = self.empty_state(
             lambda _, shape, dtype: jax.ShapeDtypeStruct(shape, dtype)
         )
-        lowered = self._lower(caches, self._empty_grid())
-        # What making the model and tracing have freed isn't needed here.
-        release_memory()
-        lowered.compile()
+        with left_out("compiling"):
+            lowered = self._lower(caches, self._empty_grid())
+            # What making the model and tracing have freed isn't needed here.
+            release_memory()
+            lowered.compile()
 
     def empty_state(
         self, make: Callable[[str, tuple[int, ...], str], Any] | None = None

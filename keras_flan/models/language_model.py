@@ -260,14 +260,17 @@ class LanguageModel(keras.Model):
         self._parts = weigh_parts(self.optimizer)
 
     def fit(self, *args: Any, **kwargs: Any) -> keras.callbacks.History:
+        _check_devices(self.weights)
         with _whole_batches():
             return super().fit(*args, **kwargs)
 
     def evaluate(self, *args: Any, **kwargs: Any) -> Any:
+        _check_devices(self.weights)
         with _whole_batches():
             return super().evaluate(*args, **kwargs)
 
     def predict(self, *args: Any, **kwargs: Any) -> Any:
+        _check_devices(self.weights)
         with _whole_batches():
             return super().predict(*args, **kwargs)
 

@@ -1,12 +1,14 @@
 """Decoding against the uncached forward pass and keras-hub's `generate`."""
 
+import contextlib
+
 import keras
 import keras_hub
 import numpy as np
 import pytest
 
 from keras_flan.errors import InputError
-from keras_flan.generation import ask, compilations, generate
+from keras_flan.generation import ask, compilations, compiling, generate
 from keras_flan.generation.engine import stream
 from tests.conftest import LetterVocabulary, make_t5
 
@@ -108,11 +110,20 @@ def test_a_path_depends_on_prompt_number_and_seed_only(model, top_k):
     assert other != many
 
 
-def test_one_compilation_a_bucket_whatever_is_asked(model):
+def test_one_compilation_a_bucket_whatever_is_asked(model, monkeypatch):
+    shown = []  # What the displays leave out.
+
+    @contextlib.contextmanager
+    def left_out(note):
+        shown.append(note)
+        yield
+
+    monkeypatch.setattr(compiling, "left_out", left_out)
     fresh = make_t5(seed=4)
     before = generate(fresh, ["hello"], max_new_tokens=8)
     once = [0 if keras.backend.backend() == "torch" else 1]
     assert list(compilations(fresh).values()) == once
+    assert shown == ["compiling"] * once[0]
     for settings in (
         dict(max_new_tokens=5),
         dict(temperature=0.7, seed=3),
@@ -128,6 +139,7 @@ def test_one_compilation_a_bucket_whatever_is_asked(model):
     [[path], *_] = generate(model, ["hello", *PROMPTS[1:]], max_new_tokens=8)
     assert after[0][0].token_ids == path.token_ids
     assert list(compilations(fresh).values()) == once
+    assert shown == ["compiling"] * once[0]
 
 
 def test_paths_that_are_done_make_room_for_others(model):

@@ -140,10 +140,17 @@ def test_a_vocabulary_has_no_more_tokens_than_the_embedding_has_rows(tiny_t5):
 
 
 def test_a_model_made_before_the_distribution_is_refused(monkeypatch):
-    model = make("t5")
+    model, compiled = make("t5"), make("t5")
+    compiled.compile("sgd", TokenCrossentropy())
     many = types.SimpleNamespace(
         device_mesh=types.SimpleNamespace(devices=np.arange(8))
     )
     monkeypatch.setattr(keras.distribution, "distribution", lambda: many)
-    with pytest.raises(InputError, match=r"made before `setup\(\.\.\.\)`"):
-        model.compile("sgd", TokenCrossentropy())
+    for use in (
+        lambda: model.compile("sgd", TokenCrossentropy()),
+        lambda: compiled.fit(None),
+        lambda: compiled.evaluate(None),
+        lambda: compiled.predict(None),
+    ):
+        with pytest.raises(InputError, match=r"made before `setup\(\.\.\.\)`"):
+            use()
