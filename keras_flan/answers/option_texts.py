@@ -18,6 +18,15 @@ _DENIED = re.compile(
     r"\b(?:not|never|isn't|nor|neither|than|instead of)\s(?:the\s|an?\s)?$"
 )
 
+# How a list of options names them.
+_MARKS = (
+    re.compile(r"(?<!\w)\(([A-Z])\)\s*"),
+    *(
+        re.compile(rf"(?<![\w(])([A-Z]){sign}\s+")
+        for sign in (r"\)", r"\.", ":")
+    ),
+)
+
 
 def option_names(number: int) -> list[str]:
     """Returns the names of so many options: A to Z, then AA, AB, ...
@@ -33,6 +42,44 @@ def option_names(number: int) -> list[str]:
         for name in itertools.product(letters, repeat=size)
     )
     return list(itertools.islice(names, number))
+
+
+def listed_options(question: str) -> list[str]:
+    """Returns the texts of the options that a question lists last.
+
+    They are listed from A on, all as `(A)`, `A)`, `A.` or `A:`; the last one
+    ends with its line.
+
+    Args:
+        question: Or a whole prompt.
+
+    Returns:
+        The texts in order; none if fewer than two are listed.
+
+    Example:
+        >>> listed_options("Which is hot? Options: (A) fire (B) an ice cube")
+        ['fire', 'an ice cube']
+    """
+    best: list[re.Match[str]] = []
+    for mark in _MARKS:
+        run: list[re.Match[str]] = []
+        for found in mark.finditer(question):
+            place = string.ascii_uppercase.index(found[1])
+            if place != len(run):
+                run = []  # Another list begins, or none.
+            if place == len(run):
+                run = [*run, found]
+            if len(run) > 1 and (not best or run[0].start() >= best[0].start()):
+                best = run
+    if not best:
+        return []
+    end = question.find("\n", best[-1].end())
+    ends = [m.start() for m in best[1:]]
+    ends.append(end if end >= 0 else len(question))
+    return [
+        question[m.end() : end].strip()
+        for m, end in zip(best, ends, strict=True)
+    ]
 
 
 class OptionTexts(NamedTuple):

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from keras_flan.answers import extract_answer, normalise_answer
-from keras_flan.answers.option_texts import option_names
+from keras_flan.answers.option_texts import listed_options, option_names
 from keras_flan.evaluation.scores.scoring import score
 
 
@@ -255,3 +255,23 @@ def test_options_of_public_questions(realdata):
         for asked, right, other in counts.values():
             assert right >= 0.999 * asked
             assert other == 0
+
+
+@pytest.mark.parametrize(
+    ("question", "options"),
+    [
+        (
+            "Q? Answer Choices: (A) 15 kmph (B) 6 (c) (C) 7",
+            ["15 kmph", "6 (c)", "7"],
+        ),
+        ("Q: x?\nA. one\nB. two B. C. D\nAnswer:", ["one", "two B. C. D"]),
+        ("Options:\nA) a b\nB) c\n\nA: Let's think.", ["a b", "c"]),
+        ("(A) old (B) older\nA: (A).\n\n(A) 1 (B) 2\nA:", ["1", "2"]),
+        ("Plan (A) is good. (C) is not.", []),
+        ("(A) 1 (B) 2\nIs it (A)?", ["1", "2"]),
+        ("Vitamin A: 3 mg", []),
+        ("", []),
+    ],
+)
+def test_options_that_a_question_lists(question, options):
+    assert listed_options(question) == options

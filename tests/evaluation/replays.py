@@ -208,6 +208,7 @@ def _plan_and_solve(folder):
             {
                 "task": benchmark,
                 "target": r["answer"],
+                "prompt": r["question"],
                 "output": r["chain-of-thought"],
             }
             for r in items

@@ -5,7 +5,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from keras_flan.answers import extract_answer, is_correct, normalise_answer
-from keras_flan.answers.cues import cut_at_stop
+from keras_flan.answers.cues import Choices, cut_at_stop
+from keras_flan.answers.option_texts import listed_options
 from keras_flan.answers.spans import span_f1
 from keras_flan.answers.voting import path_weights, stopping_point, vote
 from keras_flan.errors import InputError
@@ -127,7 +128,9 @@ def _judge(
     own_tokens: bool,
 ) -> Judgement:
     outputs = [cut_at_stop(text, row.stop) for text in row.outputs]
-    choices = row.options or protocol.letters
+    choices: Choices = row.options or protocol.letters
+    if kind == "option" and row.prompt and not row.options:
+        choices = listed_options(row.prompt) or choices
     found = [
         extract_answer(text, kind, choices, rules, language) for text in outputs
     ]

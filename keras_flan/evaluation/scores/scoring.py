@@ -55,12 +55,13 @@ def score(
         rows: Predictions, or dicts with `target` and `output` (a text) or
             `outputs` (texts of several paths, which vote); optionally `task`
             (default: the benchmark), `references` (all right answers),
-            `options` (texts of the choices), `answer_kind`, `stop` (an output
-            ends before the first of these), `log_probabilities` (one per
-            path, summed over its tokens), `token_counts` (one per path; then
-            the weights are length-normalised) and `language` (`"de"`). A
-            row's own `answer_kind` goes before the protocol's, but not in a
-            log of the same protocol.
+            `options` (texts of the choices; else those that the `prompt`
+            lists last), `answer_kind`, `stop` (an output ends before the
+            first of these), `log_probabilities` (one per path, summed over
+            its tokens), `token_counts` (one per path; then the weights are
+            length-normalised) and `language` (`"de"`). A row's own
+            `answer_kind` goes before the protocol's, but not in a log of the
+            same protocol.
         rules: A name in `keras_flan.answers.RULE_SETS`, to read and compare
             answers as a published pipeline did.
         source: What errors call the rows, for example a file name.
