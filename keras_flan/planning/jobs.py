@@ -12,13 +12,9 @@ from keras_flan.planning.shapes import model_shape
 from keras_flan.planning.topology import Topology
 from keras_flan.planning.weights import ModelShape
 from keras_flan.schema import validate
-from keras_flan.training.config import (
-    DistributionConfig,
-    JobConfig,
-    TrainConfig,
-    merged,
-)
+from keras_flan.training.config import JobConfig, TrainConfig, merged
 from keras_flan.training.recipe_table import Recipe
+from keras_flan.training.sections import DistributionConfig
 
 # What is planned of a model of the paper where nothing else is said: the
 # paper's rows, and all that saves memory.

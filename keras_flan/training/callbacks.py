@@ -10,7 +10,7 @@ import keras
 from keras_flan.data.pipeline.pipeline import Pipeline
 from keras_flan.errors import Diverged, InputError
 from keras_flan.progress import Progress
-from keras_flan.training.config import DataConfig
+from keras_flan.training.sections import DataConfig
 from keras_flan.training.steps import Accumulation
 
 # What Keras gives to a callback.

@@ -26,7 +26,7 @@ from keras_flan.runtime.start import prepare_process
 from keras_flan.runtime.tensorflow import tf
 from keras_flan.training.callbacks import CutsNote, StepLog
 from keras_flan.training.checkpoints import TrainingCheckpoint
-from keras_flan.training.config import HeldOutConfig, TrainConfig
+from keras_flan.training.config import TrainConfig
 from keras_flan.training.held_out import HeldOutLoss
 from keras_flan.training.profiling import Profile
 from keras_flan.training.run_folder import (
@@ -36,6 +36,7 @@ from keras_flan.training.run_folder import (
     run_folder,
     save_trained,
 )
+from keras_flan.training.sections import HeldOutConfig
 from keras_flan.training.signals import StopOnSignal
 from keras_flan.training.start import compile_model, start_devices, start_model
 from keras_flan.training.steps import profiled_steps

@@ -18,10 +18,11 @@ from keras_flan.models.loading import load_as
 from keras_flan.models.sizes import t5_sizes
 from keras_flan.runtime.start import prepare_process
 from keras_flan.training.adafactor import Adafactor
-from keras_flan.training.config import JobConfig, ModelSettings, TrainConfig
+from keras_flan.training.config import JobConfig, TrainConfig
 from keras_flan.training.losses import TokenCrossentropy
 from keras_flan.training.optimizers import Adam, Warmdown
 from keras_flan.training.recipe_table import recipes
+from keras_flan.training.sections import ModelSettings
 
 
 def start_devices(config: TrainConfig) -> Setup:

@@ -16,7 +16,7 @@ import yaml
 from keras_flan.errors import InputError
 from keras_flan.training import TrainConfig, train
 from keras_flan.training.callbacks import CutsNote
-from keras_flan.training.config import DataConfig
+from keras_flan.training.sections import DataConfig
 from tests.odd import write_odd
 
 pytestmark = pytest.mark.slow

@@ -1,0 +1,178 @@
+"""The sections of a training run's settings."""
+
+from typing import Annotated, Any, Literal
+
+import pydantic
+
+from keras_flan.data.templates.chat import LossOn
+from keras_flan.models.kernels.choice import Attention
+from keras_flan.schema import AnyPath, Strict
+from keras_flan.training.steps import Accumulation
+
+Positive = Annotated[int, pydantic.Field(gt=0)]
+Fraction = Annotated[float, pydantic.Field(ge=0, lt=1)]
+
+
+class ModelSettings(Strict):
+    """Which model to start from, and how it is run.
+
+    Attributes:
+        init: What to finetune, as `keras_flan.models.load` takes it: a model
+            folder, `hf://...`, `smollm2_135m`; or `palm_8b` and so on for a
+            random PaLM; `None` starts from a random T5 of the sizes of
+            `ModelConfig`.
+        dropout: Dropout rate; the paper finetunes with 0.05.
+        scan: Whether the layers of a T5 are stacked and run by one scan, so
+            that a deep model compiles as fast as a shallow one.
+        remat: Whether activations are computed again in the backward pass,
+            `true`, or in part, `products`; see `keras_flan.models.T5`.
+            Default: as the model says.
+        query_chunk: How many queries of a T5 attend at a time; default: all.
+            Kernels (see `attention`) pay no heed to it.
+        attention: `einsum` writes all scores, and runs anywhere. Kernels that
+            don't: `splash`, JAX's for decoder-only models on a TPU; `pallas`,
+            this package's for T5 on a TPU; `cudnn`, for decoder-only models
+            on a GPU. `auto` takes the kernel where there is one for the
+            devices and the model, else `einsum`.
+    """
+
+    init: str | None = None
+    dropout: Fraction = 0.05
+    scan: bool | None = None
+    remat: bool | Literal["products"] | None = None
+    query_chunk: Positive | None = None
+    attention: Attention = "auto"
+
+    def settings(self) -> dict[str, Any]:
+        """Returns what `keras_flan.models.load` takes beside a name."""
+        values = self.model_dump(include=set(ModelSettings.model_fields))
+        del values["init"]
+        return {k: value for k, value in values.items() if value is not None}
+
+
+class ModelConfig(ModelSettings):
+    """`ModelSettings`, and the sizes of a random T5.
+
+    Attributes:
+        num_layers: Layers of the encoder, and of the decoder.
+        num_heads: Attention heads.
+        hidden_dim: Width of the model.
+        intermediate_dim: Width inside the feed-forward block.
+        key_value_dim: Width of a head; default `hidden_dim // num_heads`.
+    """
+
+    num_layers: Positive = 2
+    num_heads: Positive = 4
+    hidden_dim: Positive = 128
+    intermediate_dim: Positive = 256
+    key_value_dim: Positive | None = None
+
+
+class DataConfig(Strict):
+    """Shapes of a batch.
+
+    Attributes:
+        input_length: Encoder tokens per row (the paper: 2,048).
+        target_length: Decoder tokens per row (the paper: 512).
+        batch_size: Packed rows per optimizer step (the paper: 64 for T5, 32
+            for PaLM).
+        pack: Whether several examples share a row.
+        chat: A chat template for decoder-only models, see
+            `keras_flan.data.load_chat_template`: a name such as `chatml`, a
+            YAML file, a folder of Hugging Face, or `model` for that of
+            `model.init`.
+        loss_on: What of conversations is learnt: `assistant`, `last` or
+            `all`; see `keras_flan.data.PipelineSettings`.
+    """
+
+    input_length: Positive = 256
+    target_length: Positive = 128
+    batch_size: Positive = 8
+    pack: bool = True
+    chat: str | None = None
+    loss_on: LossOn = "assistant"
+
+
+class OptimizerConfig(Strict):
+    """The optimizer and the loss.
+
+    Attributes:
+        name: `adafactor` (the paper's), or `adam`, which suits adapters:
+            Adafactor's steps are relative to a weight's size, and adapters
+            start at zero.
+        learning_rate: The rate (the paper: 5e-4 for Flan-T5).
+        warmdown: Share of the steps, the last ones, in which the rate falls
+            to a tenth; 0 keeps it constant, as the paper does.
+        z_loss: Weight of the z-loss.
+        accumulate: In how many parts a batch is computed; their gradients
+            are averaged. Saves memory.
+        loss_chunk: Positions per row whose logits are in memory at a time;
+            see `TokenCrossentropy`.
+        clip_norm: Largest norm of the gradients, or `None`.
+    """
+
+    name: Literal["adafactor", "adam"] = "adafactor"
+    learning_rate: Annotated[float, pydantic.Field(gt=0)] = 1e-3
+    warmdown: Annotated[float, pydantic.Field(ge=0, le=1)] = 0.0
+    z_loss: Annotated[float, pydantic.Field(ge=0)] = 0.0
+    accumulate: Positive = 1
+    loss_chunk: Positive | None = None
+    clip_norm: Annotated[float, pydantic.Field(gt=0)] | None = None
+
+    @property
+    def accumulation(self) -> Accumulation:
+        """How `fit` makes an optimizer step of `accumulate` parts."""
+        return Accumulation(self.accumulate)
+
+
+class AdapterConfig(Strict):
+    """An adapter to train instead of the model's weights.
+
+    Attributes:
+        kind: `lora` or `houlsby`.
+        rank: LoRA's rank.
+        alpha: LoRA's scale; default: the rank.
+        width: Width of a Houlsby adapter.
+        targets: See `keras_flan.models.add_lora`.
+    """
+
+    kind: Literal["lora", "houlsby"]
+    rank: Positive = 8
+    alpha: Annotated[float, pydantic.Field(gt=0)] | None = None
+    width: Positive = 64
+    targets: str | list[str] = "default"
+
+
+class HeldOutConfig(Strict):
+    """Evaluation during training; the best weights are kept in `best/`.
+
+    Attributes:
+        mixture: As that of the training: held-out tasks or splits.
+        every: Steps between two evaluations (the paper: 2k to 10k).
+        batches: How many batches are evaluated.
+    """
+
+    mixture: AnyPath
+    every: Positive = 2000
+    batches: Positive = 50
+
+
+class DistributionConfig(Strict):
+    """The devices of a run; see `keras_flan.distribution.setup`.
+
+    Attributes:
+        mesh: Such as `batch=4,model=2`; default: the batch over all devices.
+        preset: `data`, `fsdp`, `model` or `fsdp+model`.
+        sequence: Whether activations are split along the length too.
+        multi_host: Whether this is one of many processes; default: if the
+            environment says so.
+        cache: A folder for compiled programs.
+        patience: Seconds after which a silent process counts as gone.
+    """
+
+    mesh: str = "batch=-1"
+    preset: Literal["data", "fsdp", "model", "fsdp+model"] | None = None
+    sequence: bool = False
+    multi_host: bool | None = None
+    cache: str | None = None
+    patience: Positive = 100
