@@ -16,6 +16,7 @@ _PATTERNS = [
     "*.json",
     "*.safetensors",
     "*.weights.h5",
+    "tokenizer.model",
     "spiece.model",  # "tokenizer.json" is among the "*.json"
     "assets/*",
 ]

@@ -39,10 +39,10 @@ SIZES = {
     "hidden_dim": 32,
     "intermediate_dim": 64,
 }
+NORMS = {"use_post_ffw_norm": True, "use_post_attention_norm": True}
 GEMMA2 = {
+    **NORMS,
     "head_dim": 8,
-    "use_post_ffw_norm": True,
-    "use_post_attention_norm": True,
     "attention_logit_soft_cap": 50,
     "final_logit_soft_cap": 30,
     "use_sliding_window_attention": True,
@@ -69,6 +69,9 @@ BUILDERS = {
     "qwen 3": lambda: hub.Qwen3Backbone(**SIZES, head_dim=8),
     "gemma": lambda: hub.GemmaBackbone(**SIZES, head_dim=8),
     "gemma 2": lambda: hub.GemmaBackbone(**SIZES, **GEMMA2),
+    "gemma 3": lambda: hub.Gemma3Backbone(
+        **SIZES, head_dim=8, image_size=None, **NORMS
+    ),
 }
 
 

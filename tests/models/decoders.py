@@ -30,6 +30,12 @@ GEMMA_2 = {
     "use_sliding_window_attention": True,
     "sliding_window_size": 5,
 }
+GEMMA_3 = {
+    **GEMMA_2,
+    "image_size": None,
+    "num_layers": 6,  # The last one sees all.
+    "global_rope_scaling_factor": 8.0,
+}
 FAMILIES = {
     "llama": ("Llama", {}),
     "llama3": ("Llama3", SCALED_ROPE),
@@ -38,12 +44,13 @@ FAMILIES = {
     "qwen3": ("Qwen3", {"head_dim": 16}),
     "gemma": ("Gemma", ONE_KEY_HEAD),
     "gemma2": ("Gemma", GEMMA_2),
+    "gemma3": ("Gemma3", GEMMA_3),
     "palm": ("PaLM", {}),
 }
 
 
 # One of each kind of layer; the default tests do without the rest.
-_SOME = ("llama", "mistral", "qwen", "gemma2", "palm")
+_SOME = ("llama", "mistral", "qwen", "gemma3", "palm")
 PARAMETERS = [
     pytest.param(name, marks=() if name in _SOME else pytest.mark.slow)
     for name in FAMILIES
@@ -65,7 +72,8 @@ def make_hub(family, seed=0, **sizes):
     else:
         backbone = getattr(keras_hub.models, f"{name}Backbone")
         task = getattr(keras_hub.models, f"{name}CausalLM")
-        model = task(backbone(**{**SIZES, **own, **sizes}))
+        backbone = backbone(**{**SIZES, **own, **sizes})
+        model = task(backbone=backbone, preprocessor=None)
     rng = np.random.default_rng(seed)
     for weight in model.trainable_weights:
         noise = rng.normal(scale=0.1, size=weight.shape)

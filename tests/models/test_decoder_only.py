@@ -7,6 +7,7 @@ import pytest
 
 from keras_flan.errors import InputError
 from keras_flan.models import DecoderOnly
+from keras_flan.models.decoder_only.families import family_of
 from keras_flan.models.decoder_only.rotary import rotate
 from keras_flan.training import TokenCrossentropy
 from tests.models.decoders import (
@@ -137,6 +138,26 @@ def test_bidirectional_prefix():
         model(row)
 
 
+@pytest.mark.parametrize("family", ["gemma2", "gemma3"])
+def test_scores_of_gemma_27b_have_a_scale_of_their_own(family):
+    """keras-hub takes the width of a head, whatever the config says."""
+    wide = make_hub(family, num_layers=1, query_head_dim_normalize=False)
+    row = packed(unpacked(np.random.default_rng(0)))
+    found = forward(DecoderOnly(wide), row)
+    other = make_hub(family, num_layers=1)
+    attention = other.backbone.transformer_layers[0].attention
+    # 32 / 4 of the model's width instead of the 16 of a head.
+    if family == "gemma3":
+        norm = attention.query_norm.scale
+        norm.assign((1 + numpy(norm)) * 2**0.5 - 1)
+    else:
+        kernel = attention.query_dense.kernel
+        kernel.assign(numpy(kernel) * 2**0.5)
+    np.testing.assert_allclose(
+        found, forward(DecoderOnly(other), row), rtol=1e-4, atol=1e-5
+    )
+
+
 @pytest.mark.slow
 def test_windows_of_qwen(monkeypatch):
     """keras-hub heeds them only where it does without fused attention."""
@@ -263,6 +284,23 @@ def test_a_family_that_cannot_be_packed_is_named():
     )
     with pytest.raises(ValueError, match="GPT2Backbone can't be packed"):
         DecoderOnly(backbone)
+
+
+@pytest.mark.parametrize(
+    ("setting", "reason"),
+    [
+        ({"use_bidirectional_attention": True}, "embedding model"),
+        ({"vision_encoder": object()}, "reads images"),
+    ],
+)
+def test_gemma_3_that_is_no_language_model_is_refused(setting, reason):
+    class Gemma3Backbone:
+        pass
+
+    backbone = Gemma3Backbone()
+    vars(backbone).update(setting)
+    with pytest.raises(ValueError, match=reason):
+        family_of(backbone)
 
 
 def test_missing_segments_are_named():

@@ -160,7 +160,11 @@ class Llama(Family):
 
 
 class Gemma(Family):
-    """Gemma 1 and 2."""
+    """Gemma 1, 2 and 3, the last with norms of queries and keys.
+
+    Of Gemma 3's layers five in a row look back over a window, and turn heads
+    by other wavelengths than the sixth, which sees all.
+    """
 
     drops_weights = True
 
@@ -176,13 +180,16 @@ class Gemma(Family):
 
         # keras-hub then puts the widths in another order, for queries and
         # keys alike, which changes no score.
-        rotary, query = heads.rope_layer, heads.query_dense(normed)
+        query, key = heads.query_dense(normed), heads.key_dense(normed)
+        if getattr(heads, "use_query_key_norm", False):
+            query, key = heads.query_norm(query), heads.key_norm(key)
+        rotary = heads.rope_layer
         attended, out = how.attention(
             rotate(rotary, constrain(query, "queries"), how.positions),
-            rotate(rotary, heads.key_dense(normed), how.positions),
+            rotate(rotary, key, how.positions),
             heads.value_dense(normed),
             cache,
-            scale=heads.head_dim**-0.5,
+            scale=_scale(layer),
             soft_cap=heads.logit_soft_cap,
             window=_window(layer),
             dropout=lambda w: heads.dropout_layer(w, training=how.training),
@@ -222,6 +229,7 @@ class PaLM(Family):
 # By the class of the backbone; a subclass counts as its parent, as
 # Llama3Backbone does.
 FAMILIES: dict[str, type[Family]] = {
+    "Gemma3Backbone": Gemma,
     "GemmaBackbone": Gemma,
     "Llama3Backbone": Llama,
     "LlamaBackbone": Llama,
@@ -233,7 +241,10 @@ FAMILIES: dict[str, type[Family]] = {
 }
 
 # Folders of transformers that keras-hub converts to those backbones.
-TRANSFORMERS_TYPES = ("gemma", "gemma2", "llama", "mistral", "qwen2", "qwen3")
+TRANSFORMERS_TYPES = (
+    *("gemma", "gemma2", "gemma3_text", "llama", "mistral"),
+    *("qwen2", "qwen3"),
+)
 
 
 def family_of(backbone: Any) -> Family:
@@ -242,14 +253,36 @@ def family_of(backbone: Any) -> Family:
     Raises:
         ValueError: If its family can't be packed; the message names it.
     """
+    name = type(backbone).__name__
+    if getattr(backbone, "vision_encoder", None) is not None:
+        raise ValueError(
+            f"{name} can't be packed: it reads images. Expected a text model, "
+            "such as the preset gemma3_instruct_4b_text"
+        )
+    if getattr(backbone, "use_bidirectional_attention", False):
+        raise ValueError(
+            f"{name} can't be packed: it is an embedding model, whose tokens "
+            "see what comes after them. Expected a causal model"
+        )
     for cls in type(backbone).__mro__:
         if cls.__name__ in FAMILIES:
             return FAMILIES[cls.__name__](backbone)
     raise ValueError(
-        f"{type(backbone).__name__} can't be packed: its positions are not "
+        f"{name} can't be packed: its positions are not "
         "known to depend on distances alone, or its layers are not wired "
         f"here. Expected one of: {', '.join(sorted(FAMILIES))}"
     )
+
+
+def _scale(layer: Any) -> float:
+    """What the scores of a Gemma's layer are multiplied by.
+
+    keras-hub 0.32 gives its attention the width of a head whatever the layer
+    says. The 27B models of Gemma 2 and 3 were trained with another.
+    """
+    if layer.query_head_dim_normalize:
+        return layer.head_dim**-0.5
+    return (layer.hidden_dim // layer.num_query_heads) ** -0.5
 
 
 def _window(layer: Any) -> int | None:

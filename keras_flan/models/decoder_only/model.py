@@ -42,7 +42,7 @@ class DecoderOnly(LanguageModel):
     """A causal language model that keeps packed examples apart.
 
     The weights belong to a keras-hub backbone with rotary positions: Llama
-    (and SmolLM2), Mistral, Qwen 2, 2.5 and 3, Gemma 1 and 2, or this
+    (and SmolLM2), Mistral, Qwen 2, 2.5 and 3, Gemma 1, 2 and 3, or this
     package's `PaLMBackbone`. This model only runs its layers with masks that
     keep each token to earlier tokens of its own example (segment). On
     unpacked batches it agrees with keras-hub's own forward pass. Softmax,
