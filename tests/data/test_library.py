@@ -303,3 +303,24 @@ def test_bad_keys_of_families(tmp_path, line, message):
         load_family(path)
     assert message in str(error.value)
     assert "\n" not in str(error.value)
+
+
+def test_instructions_with_and_without_input():
+    family = load_family("instruction_input")
+    assert family.record_fields("zero_shot_direct") == {"instruction", "answer"}
+    # Another input is another question.
+    assert family.question_fields == {"instruction", "input"}
+    examples = [
+        {"instruction": "Name a colour.", "answer": "red"},
+        {"instruction": "Translate.", "input": "rouge", "answer": "red"},
+    ]
+    check_templates(
+        family,
+        examples,
+        prompts={"zero_shot_direct": ("Name a colour.", "red")},
+    )
+    check_templates(
+        family,
+        examples[::-1],
+        prompts={"zero_shot_direct": ("Translate.\n\nrouge", "red")},
+    )

@@ -41,6 +41,8 @@ PLACES = [
     "{options}",
     "{options_}",
     "{lettered_options_}",
+    "{rationale?Why: {rationale} ({question})?}",
+    "{answer?}}??}",
 ]
 
 
@@ -89,7 +91,7 @@ def graph_prompts(tasks, queries, exemplars, keep=None, seed=0):
     st.lists(st.lists(TEXTS, min_size=4, max_size=4), min_size=1, max_size=4),
 )
 def test_table_renders_what_templates_render(rendered, rows):
-    columns = [place[1:-1] for place in PLACES]
+    columns = [*FIELDS, "options_", "lettered_options_"]
     records = [dict(zip(FIELDS, r, strict=True)) for r in rows]
     values = [{**record, **option_values(record)} for record in records]
     pairs = list(itertools.product(range(len(rendered)), range(len(rows))))

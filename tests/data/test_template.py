@@ -1,3 +1,5 @@
+import re
+
 import pytest
 
 from keras_flan.data.templates.template import Field, Literal, Template
@@ -64,3 +66,40 @@ def test_substitute_puts_templates_in_the_place_of_fields():
 )
 def test_without_takes_line_breaks_along(text, left):
     assert str(Template.parse(text).without({"options"})) == left
+
+
+def test_optional_parts_are_left_out_where_their_field_is_blank():
+    text = "{input?{input}\n?}{task}{input? (see above)?}{{?}}"
+    template = Template.parse(text)
+    assert template.fields == ("input", "task")
+    assert template.required == ("task",)
+    assert Template.parse(str(template)) == template
+    for values in ({"task": "a"}, {"task": "a", "input": " \n"}):
+        assert template.render(values) == "a{?}"
+    filled = template.render({"task": "a", "input": "b"})
+    assert filled == "b\na (see above){?}"
+    # A part of another field needs its own.
+    assert Template.parse("{a?{b}?}").required == ("b",)
+    assert str(Template.parse("{a?x?}{a?y?}")) == "{a?xy?}"
+    assert str(template.without({"input"})) == "{task}{{?}}"
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("{a?x", "the optional part of 'a' in '{a?x' has no end"),
+        ("{a?{b?x?}?}", "inside that of 'a'; end that one before"),
+        ("x?}", "single '}' at character 1"),
+        ("{?x?}", "single '{' at character 0"),
+    ],
+)
+def test_refuses_optional_parts_that_are_not_whole(text, message):
+    with pytest.raises(InputError, match=re.escape(message)):
+        Template.parse(text)
+
+
+def test_an_optional_part_does_not_come_into_that_of_another():
+    inner = {"b": Template.parse("{c?x?}")}
+    assert str(Template.parse("{b}").substitute(inner)) == "{c?x?}"
+    with pytest.raises(InputError, match="can't stand inside that of 'a'"):
+        Template.parse("{a?{b}?}").substitute(inner)

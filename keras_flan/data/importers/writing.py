@@ -114,7 +114,7 @@ def _needed(family: TemplateFamily | None) -> Collection[str]:
     if family is None:
         return ()
     shown = [
-        record_fields(template.fields)
+        record_fields(template.required)
         for format in Format
         for template in family.templates(format)
     ]

@@ -108,6 +108,12 @@ class PromptTemplate:
         parts = (self.header, self.input, self.target)
         return tuple(dict.fromkeys(n for part in parts for n in part.fields))
 
+    @property
+    def required(self) -> tuple[str, ...]:
+        """Those of `fields` that stand outside of optional parts."""
+        parts = (self.header, self.input, self.target)
+        return tuple(dict.fromkeys(n for part in parts for n in part.required))
+
     def without_options(self) -> "PromptTemplate | None":
         """Returns the template without its answer options.
 
@@ -198,7 +204,10 @@ class TemplateFamily:
         return getattr(self, Format(format).value)
 
     def record_fields(self, format: Format | str) -> set[str]:
-        """Returns the record fields that all templates of a format need."""
+        """Returns the record fields that the templates of a format need.
+
+        Those that only stand in optional parts are not needed.
+        """
         return self._record_fields[Format(format)]
 
     @functools.cached_property
@@ -206,7 +215,7 @@ class TemplateFamily:
         # Made once: a mixture asks for it in each of its many tasks.
         return {
             format: record_fields(
-                name for one in self.templates(format) for name in one.fields
+                name for one in self.templates(format) for name in one.required
             )
             for format in Format
         }

@@ -215,9 +215,9 @@ class _FamilyReader:
             name: FewShotStyle(
                 name,
                 **{
-                    key: self._parse(text, f"{path}: styles.{name}.{key}")
-                    .substitute(self._parts)
-                    .render({})
+                    key: self._parse(
+                        text, f"{path}: styles.{name}.{key}"
+                    ).render({})
                     for key, text in style
                 },
             )
@@ -269,7 +269,7 @@ class _FamilyReader:
     ) -> PromptTemplate:
         place = f"{self._path}: {format.value}.{index}"
         parsed = {
-            key: self._parse(text, f"{place}.{key}").substitute(self._parts)
+            key: self._parse(text, f"{place}.{key}")
             for key in ("input", "target", "header")
             if (text := getattr(entry, key)) is not None
         }
@@ -290,8 +290,10 @@ class _FamilyReader:
         return PromptTemplate(style=self._styles[name], **parsed)
 
     def _parse(self, text: str, place: str) -> Template:
+        """Parses a pattern, and puts in the phrases of the language."""
         try:
             template = Template.parse(text)
+            filled = template.substitute(self._parts)
         except InputError as error:
             raise InputError(f"{place}: {error}") from None
         for name in template.fields:
@@ -300,4 +302,4 @@ class _FamilyReader:
                     f"{place}: unknown field {name!r}; it is not among the "
                     "family's fields." + did_you_mean(name, self._known)
                 )
-        return template
+        return filled

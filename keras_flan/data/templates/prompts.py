@@ -130,7 +130,7 @@ class _Renderer:
         ]
         header = template.header.render(values)
         query = template.query.render(values).rstrip(" ")
-        wanted = [name for name in template.target.fields if name in _ANSWERS]
+        wanted = [name for name in template.target.shown if name in _ANSWERS]
         return Prompt(
             inputs="".join([header, *blocks, query]).rstrip(" "),
             targets=template.target.render(values),

@@ -19,7 +19,7 @@ from keras_flan.data.templates.options import DERIVED_FIELDS
 from keras_flan.data.templates.options_graph import OptionFields
 from keras_flan.data.templates.prompts import EXEMPLAR_DRAW
 from keras_flan.data.templates.task import Task
-from keras_flan.data.templates.template import Literal, Template
+from keras_flan.data.templates.template import BLANK, Literal, Template
 from keras_flan.runtime.tensorflow import tf
 from keras_flan.tensors import Tensor
 
@@ -32,8 +32,9 @@ class TemplateTable:
 
     Each template becomes a row of (literal, field) pairs, padded with empty
     pairs to the longest. Rendering gathers the rows of a batch and joins
-    them, so it costs no Python and no branch per example. A template's id is
-    its place among the templates.
+    them, so it costs no Python and no branch per example; pairs of optional
+    parts become empty ones where their field is empty. A template's id is its
+    place among the templates.
 
     Example:
         >>> table = TemplateTable(
@@ -48,24 +49,22 @@ class TemplateTable:
     ):
         column = {name: i for i, name in enumerate(field_names)}
         empty = len(column)  # the column of empty texts that render() adds
-        rows = []
-        for template in templates:
-            row, literal = [], ""
-            for part in template.parts:
-                if isinstance(part, Literal):
-                    literal = part.text
-                else:
-                    row.append((literal, column[part.name]))
-                    literal = ""
-            rows.append([*row, (literal, empty)])
+        rows = [_pairs(template) for template in templates]
+        whens = {when for row in rows for *_, when in row} - {""}
+        # The columns that optional parts look at, and after them "always".
+        self._looked_at = [column[name] for name in sorted(whens)]
+        look = {name: i for i, name in enumerate(sorted(whens))}
+        always = len(look)
         width = max(map(len, rows))
         # NumPy's own string types would cut NULs at the end of a text.
         self._literals = np.full([len(rows), width], b"", object)
         self._columns = np.full([len(rows), width], empty, np.int32)
+        self._whens = np.full([len(rows), width], always, np.int32)
         for i, row in enumerate(rows):
-            for j, (literal, name) in enumerate(row):
+            for j, (literal, name, when) in enumerate(row):
                 self._literals[i, j] = literal.encode("utf-8")
-                self._columns[i, j] = name
+                self._columns[i, j] = column.get(name, empty)
+                self._whens[i, j] = look.get(when, always)
 
     def render(self, template_ids: Tensor, values: Tensor) -> Tensor:
         """Returns the texts `[n]` of template ids `[n]`, values `[n, F]`.
@@ -76,11 +75,45 @@ class TemplateTable:
         values = tf_.convert_to_tensor(values, tf_.string)
         literals = tf_.gather(tf_.constant(self._literals), template_ids)
         columns = tf_.gather(tf_.constant(self._columns), template_ids)
+        if self._looked_at:
+            shown = self._shown(template_ids, values)
+            literals = tf_.where(shown, literals, "")
+            columns = tf_.where(shown, columns, tf_.shape(values)[1])
         values = tf_.pad(values, [[0, 0], [0, 1]], constant_values="")
         fields = tf_.gather(values, columns, batch_dims=1)
         return tf_.strings.reduce_join(
             tf_.strings.join([literals, fields]), axis=1
         )
+
+    def _shown(self, template_ids: Tensor, values: Tensor) -> Tensor:
+        """Returns whether each pair is shown, booleans `[n, width]`."""
+        tf_ = tf()
+        looked_at = tf_.gather(values, self._looked_at, axis=1)
+        blank = tf_.strings.regex_full_match(looked_at, BLANK)
+        filled = tf_.pad(~blank, [[0, 0], [0, 1]], constant_values=True)
+        whens = tf_.gather(tf_.constant(self._whens), template_ids)
+        return tf_.gather(filled, whens, batch_dims=1)
+
+
+def _pairs(template: Template) -> list[tuple[str, str, str]]:
+    """Returns literals, each with the field after it, and the part's field.
+
+    Both are `""` where there is none.
+    """
+    pairs: list[tuple[str, str, str]] = []
+    text, when = "", ""
+    for part in template.parts:
+        condition = part.when or ""
+        if text and (condition != when or isinstance(part, Literal)):
+            pairs.append((text, "", when))
+            text = ""
+        when = condition
+        if isinstance(part, Literal):
+            text = part.text
+        else:
+            pairs.append((text, part.name, when))
+            text = ""
+    return [*pairs, (text, "", when)]
 
 
 class _Around:
@@ -102,7 +135,7 @@ class _Around:
         parts: list[tuple[Template, str, Template]] = []
         self._first, self._count = [], []
         for template, names in zip(templates, shorten, strict=True):
-            shown = template.query.fields
+            shown = template.query.shown
             chosen = [n for n in shown if n in names]
             chosen = chosen or [n for n in shown if n not in DERIVED_FIELDS]
             self._first.append(len(parts))
