@@ -1,15 +1,27 @@
+import dataclasses
 import json
 import re
+from importlib.metadata import EntryPoint
 
 import pytest
 
-from keras_flan.data.templates.families import BASIC_FORMATS, Format
+from keras_flan.data.mixtures.mixture import Mixture
+from keras_flan.data.records.example import Example
+from keras_flan.data.records.writing import write_records
+from keras_flan.data.templates import own as own_families
+from keras_flan.data.templates.families import (
+    BASIC_FORMATS,
+    Format,
+    TemplateFamily,
+)
 from keras_flan.data.templates.library import (
     LIBRARY,
     languages,
     library_families,
     load_family,
 )
+from keras_flan.data.templates.own import register_family
+from keras_flan.data.templates.task import Task
 from keras_flan.errors import InputError
 from keras_flan.generation import extract_answer
 from keras_flan.schema import read_yaml
@@ -324,3 +336,63 @@ def test_instructions_with_and_without_input():
         examples[::-1],
         prompts={"zero_shot_direct": ("Translate.\n\nrouge", "red")},
     )
+
+
+OWN = {
+    "family": "own",
+    "fields": ["question", "answer"],
+    "zero_shot_direct": [{"input": "{question}?", "target": "{answer}"}],
+}
+
+
+def test_families_are_python_objects_too(tmp_path):
+    own = load_family(OWN)
+    assert own == load_family(own)
+    file = tmp_path / "own.py"
+    file.write_text(f"OWN = {OWN!r}\nnothing = 3\n")
+    assert load_family(f"{file}:OWN") == own
+    assert load_family(f"{__name__}:OWN") == own
+    for source, message in (
+        (f"{file}:OWNS", r"no 'OWNS'\. Did you mean 'OWN'"),
+        (f"{file}:nothing", "expected a `TemplateFamily`, or a dict"),
+        ("nowhere.py:OWN", "nowhere.py: no such file"),
+        ("no_such_module:OWN", "No module named 'no_such_module'"),
+        ({**OWN, "fields": ["answer"]}, "own: .*unknown field 'question'"),
+        (dataclasses.replace(own, fields=("answer",)), "unknown field 'quest"),
+        (TemplateFamily("none", ()), "none: no templates"),
+    ):
+        with pytest.raises(InputError, match=message):
+            load_family(source)
+
+
+def test_registered_families_are_known_by_name(monkeypatch):
+    with register_family("own", OWN):
+        assert load_family("own") == load_family(OWN)
+        with pytest.raises(InputError, match="'own' already"):
+            register_family("own", dict(OWN))
+        with pytest.raises(InputError, match="Did you mean 'own'"):
+            load_family("owm")
+    with pytest.raises(InputError, match="no template family 'own'"):
+        load_family("own")
+    # As a package brings them.
+    entry = EntryPoint("brought", f"{__name__}:OWN", own_families.GROUP)
+    monkeypatch.setattr(
+        own_families, "_entry_points", lambda: {"brought": entry}
+    )
+    assert load_family("brought") == load_family(OWN)
+
+
+def test_a_mixture_takes_templates_in_python_but_records_do_not(tmp_path):
+    (tmp_path / "own.py").write_text(f"OWN = {OWN!r}\n")
+    examples = [Example({"question": "a", "answer": "b"}, "toy")]
+    folder = tmp_path / "toy"
+    write_records(examples, folder, name="toy")
+    (tmp_path / "m.yaml").write_text(
+        "records: .\ngroups: {a: {tasks: [{name: toy, templates: "
+        "'own.py:OWN'}]}}\n"
+    )
+    mixture = Mixture.from_yaml(tmp_path / "m.yaml")
+    assert mixture.tasks[0].task.family == load_family(OWN)
+    write_records(examples, folder, name="toy", templates="own.py:OWN")
+    with pytest.raises(InputError, match="records name no code"):
+        Task.from_directory(folder)

@@ -20,6 +20,7 @@ from keras_flan.data.templates.families import (
     record_fields,
 )
 from keras_flan.data.templates.library import load_family
+from keras_flan.data.templates.own import is_python
 from keras_flan.errors import InputError
 from keras_flan.progress import track
 from keras_flan.storage import as_path
@@ -101,6 +102,12 @@ def name_answer(row: Row | Reject, labels: Mapping[str, str]) -> Row | Reject:
 
 def _templates(source: str) -> tuple[str, TemplateFamily]:
     """Returns a family, and the name or path that it was given by."""
+    if is_python(source):
+        raise InputError(
+            f"--templates {source}: records name a family or get a copy of a "
+            "YAML file, but hold no code; import without, and give it to the "
+            f"mixture (`templates: {source}`), or register the family"
+        )
     path = as_path(source)
     is_file = path.suffix in (".yaml", ".yml")
     if is_file and not path.is_file():

@@ -55,6 +55,7 @@ from keras_flan.data.mixtures.task_registry import (
 from keras_flan.data.records.shards import find_records, records_folder
 from keras_flan.data.templates.families import Format
 from keras_flan.data.templates.library import is_library_name
+from keras_flan.data.templates.own import is_python
 from keras_flan.data.templates.task import Task
 from keras_flan.errors import InputError, did_you_mean
 from keras_flan.files import atomic_write
@@ -373,8 +374,11 @@ class _Finder:
 
     def _task(self, entry: _TaskEntry, folder: Path, place: str) -> Task:
         templates: str | Path | None = entry.templates
-        if templates and as_path(templates).suffix in (".yaml", ".yml"):
-            templates = as_path(self.path.parent, templates)
+        if entry.templates and (
+            as_path(entry.templates).suffix in (".yaml", ".yml")
+            or (is_python(entry.templates) and ".py:" in entry.templates)
+        ):
+            templates = as_path(self.path.parent, entry.templates)
         try:
             task = Task.from_directory(folder, templates)
         except InputError as error:

@@ -2,6 +2,7 @@
 
 import functools
 import os
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,13 @@ from keras_flan.data.templates.families import (
     TemplateFamily,
 )
 from keras_flan.data.templates.options import DERIVED_FIELDS
+from keras_flan.data.templates.own import (
+    FamilySource,
+    is_python,
+    python_family,
+    registered_families,
+    registered_family,
+)
 from keras_flan.data.templates.template import Template
 from keras_flan.errors import InputError, did_you_mean
 from keras_flan.schema import Strict, read_yaml, validate
@@ -79,12 +87,14 @@ class _FamilyFile(_Templates):
     styles: dict[str, _Style] = pydantic.Field(default_factory=dict)
 
 
-def load_family(source: str | os.PathLike) -> TemplateFamily:
-    """Returns a template family of the library, or of a YAML file.
+def load_family(source: FamilySource) -> TemplateFamily:
+    """Returns a template family of the library, or one of your own.
 
     Args:
-        source: The name of a family in the library, such as `"gsm8k"`, or
-            the path of a YAML file with the keys `family`, `fields` and one
+        source: The name of a family in the library, such as `"gsm8k"`, or one
+            that was registered (see `register_family`); a `TemplateFamily`;
+            a name in a Python file or module, as `"my.py:FAMILY"`; or the
+            path of a YAML file with the keys `family`, `fields` and one
             or more of `zero_shot_direct`, `zero_shot_cot`,
             `few_shot_direct`, `few_shot_cot`, `zero_shot_inverted`,
             `few_shot_inverted`, `one_shot_inline`: lists of
@@ -95,7 +105,7 @@ def load_family(source: str | os.PathLike) -> TemplateFamily:
             the number of exemplars, `shorten` names the fields that may be
             shortened where a prompt is too long, and `include: _inversion`
             adds the library's templates that turn chain-of-thought examples
-            around.
+            around. In Python a dict with these keys does as well.
 
     Raises:
         InputError: If there is no such family, or the file holds an unknown
@@ -105,15 +115,61 @@ def load_family(source: str | os.PathLike) -> TemplateFamily:
         >>> load_family("gsm8k").zero_shot_direct[0].input.fields
         ('question',)
     """
+    if isinstance(source, TemplateFamily):
+        return _checked(source)
+    if isinstance(source, Mapping):
+        place = str(source.get("family", "a template family"))
+        return _FamilyReader(source, place).family()
+    if is_python(source):
+        return load_family(python_family(source))
     if is_library_name(source):
+        own = registered_family(str(source))
+        if own is not None and str(source) not in _library_paths():
+            return load_family(own)
         return _library_family(str(source))
-    return _FamilyReader(as_path(source)).family()
+    path = as_path(source)
+    return _FamilyReader(read_yaml(path), str(path)).family()
 
 
 def is_library_name(source: str | os.PathLike) -> bool:
     """Whether this is a name for a library, not the path of a YAML file."""
+    if is_python(source):
+        return False
     path = as_path(source)
     return path.suffix not in (".yaml", ".yml") and len(path.parts) == 1
+
+
+def _checked(family: TemplateFamily) -> TemplateFamily:
+    """Checks what was made in Python as what is read from a file."""
+    known = _known_fields(family.fields)
+    for format in Format:
+        for i, template in enumerate(family.templates(format)):
+            place = f"{family.name}: {format.value}.{i}"
+            for name in template.fields:
+                if name not in known:
+                    raise _unknown_field(place, name, known)
+            if format.few_shot and template.style is None:
+                raise InputError(
+                    f"{place}: a few-shot template needs a `style`, a "
+                    "`FewShotStyle`"
+                )
+    if not any(map(family.templates, Format)):
+        raise InputError(f"{family.name}: no templates")
+    return family
+
+
+def _known_fields(fields: Iterable[str]) -> set[str]:
+    """Returns fields, and those that templates make from them."""
+    known = set(fields)
+    derived = DERIVED_FIELDS.items()
+    return known | {name for name, of in derived if known.issuperset(of)}
+
+
+def _unknown_field(place: str, name: str, known: Iterable[str]) -> InputError:
+    return InputError(
+        f"{place}: unknown field {name!r}; it is not among the family's "
+        "fields." + did_you_mean(name, known)
+    )
 
 
 def library_families() -> list[str]:
@@ -183,11 +239,12 @@ def _library_family(name: str) -> TemplateFamily:
     if name not in paths:
         raise InputError(
             f"no template family {name!r} in the library."
-            + did_you_mean(name, sorted(paths))
-            + " A file of your own is given by its path, ending in .yaml."
+            + did_you_mean(name, sorted([*paths, *registered_families()]))
+            + " A file of your own is given by its path, ending in .yaml; an "
+            "object in Python as FILE.py:NAME."
         )
     path, language = paths[name]
-    return _FamilyReader(path, language).family()
+    return _FamilyReader(read_yaml(path), str(path), language).family()
 
 
 @functools.cache
@@ -197,26 +254,27 @@ def _library_styles() -> dict[str, FewShotStyle]:
 
 
 class _FamilyReader:
-    """Reads a family's file, for a language if it is a localised one."""
+    """Reads what is in a family's file.
 
-    def __init__(self, path: Path, language: str | None = None):
-        self._path = path
+    Args:
+        content: The content.
+        place: Where it is from, for messages.
+        language: Of a localised family, the language.
+    """
+
+    def __init__(self, content: Any, place: str, language: str | None = None):
+        self._path = place
         self._language = language
-        self._file = validate(_FamilyFile, read_yaml(path), str(path))
+        self._file = validate(_FamilyFile, content, place)
         parts = languages()[language] if language else {}
         self._parts = {k: Template.parse(v) for k, v in parts.items()}
-        self._known = {*self._file.fields, *self._parts}
-        self._known |= {
-            name
-            for name, sources in DERIVED_FIELDS.items()
-            if self._known.issuperset(sources)
-        }
+        self._known = _known_fields([*self._file.fields, *self._parts])
         own = {
             name: FewShotStyle(
                 name,
                 **{
                     key: self._parse(
-                        text, f"{path}: styles.{name}.{key}"
+                        text, f"{place}: styles.{name}.{key}"
                     ).render({})
                     for key, text in style
                 },
@@ -298,8 +356,5 @@ class _FamilyReader:
             raise InputError(f"{place}: {error}") from None
         for name in template.fields:
             if name not in self._known:
-                raise InputError(
-                    f"{place}: unknown field {name!r}; it is not among the "
-                    "family's fields." + did_you_mean(name, self._known)
-                )
+                raise _unknown_field(place, name, self._known)
         return filled

@@ -11,6 +11,7 @@ import numpy as np
 from keras_flan.data.records.example import Example
 from keras_flan.data.records.info import (
     AGAIN,
+    INFO_FILE,
     TEMPLATES_DIGEST,
     RecordInfo,
     read_info,
@@ -23,6 +24,7 @@ from keras_flan.data.templates.families import (
     TemplateFamily,
 )
 from keras_flan.data.templates.library import is_library_name, load_family
+from keras_flan.data.templates.own import FamilySource, is_python
 from keras_flan.errors import InputError, did_you_mean
 from keras_flan.storage import as_path
 
@@ -60,14 +62,14 @@ class Task:
 
     @classmethod
     def from_directory(
-        cls, path: str | os.PathLike, templates: str | os.PathLike | None = None
+        cls, path: str | os.PathLike, templates: FamilySource | None = None
     ) -> "Task":
         """Returns the task of a record folder.
 
         Args:
             path: A folder that `write_records` or `keras-flan import` wrote.
-            templates: A family's name or YAML file; by default the one that
-                the records name.
+            templates: A family, as `load_family` takes it; by default the one
+                that the records name.
 
         Raises:
             InputError: If the folder holds no records, no templates are
@@ -211,6 +213,12 @@ def _own_templates(directory: Path, info: RecordInfo) -> str | Path | None:
     templates, digest = info.templates, info.extra.get(TEMPLATES_DIGEST)
     if templates is None or is_library_name(templates):
         return templates
+    if is_python(templates):
+        raise InputError(
+            f"{as_path(directory, INFO_FILE)}: templates: found {templates!r}; "
+            "records name no code. Give it to the mixture (`{name: "
+            f"{info.name}, templates: {templates}}}`), or register the family"
+        )
     path = as_path(directory, templates)
     if digest is not None and path.is_file():
         found = hashlib.sha256(path.read_bytes()).hexdigest()
