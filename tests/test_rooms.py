@@ -12,7 +12,7 @@ ROOT = Path(__file__).parents[1] / "keras_flan"
 # From the ground up. What stands on one floor does not import each other.
 FLOORS = [
     ["errors", "disk", "lazy", "tensors", "progress"],
-    ["runtime"],
+    ["runtime", "named"],
     ["remote"],
     ["storage"],
     ["locks"],

@@ -20,6 +20,7 @@ from keras_flan.cli.options import (
 from keras_flan.cli.printing import print_json, show
 from keras_flan.cli.printing import scores as printing
 from keras_flan.evaluation.benchmarks.ways import Way
+from keras_flan.named import is_callable_name, load_callable
 
 app = typer.Typer()
 
@@ -34,10 +35,8 @@ def _shots(text: str) -> int | None:
 
 def _load(model: str) -> Any:
     """Returns the model, or the callable, that a text names."""
-    from keras_flan.evaluation.runs import identity
-
-    if identity.is_callable_name(model) and not Path(model).exists():
-        return identity.load_callable(model)
+    if is_callable_name(model) and not Path(model).exists():
+        return load_callable(model)
     from keras_flan.models.loading import load
 
     return load(model)
@@ -266,7 +265,6 @@ def toxicity(
         measure_toxicity,
         read_prompts,
     )
-    from keras_flan.evaluation.runs.identity import load_callable
     from keras_flan.generation.language_model_like import as_language_model
 
     rows = read_prompts(prompts) if prompts else identity_prompts()

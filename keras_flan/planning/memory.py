@@ -26,7 +26,8 @@ class Memory:
 
     Attributes:
         weights: In the run's precision; bfloat16 in decoding.
-        optimizer: Adafactor's rows and columns, or Adam's two moments, of
+        optimizer: Adafactor's rows and columns, or Adam's and AdamW's two
+            moments, of
             what is trained; with accumulation the gradients so far.
         gradients: Of what is trained.
         copies: float32 weights in bfloat16; the compiler makes them once for
@@ -116,7 +117,7 @@ def _weights(job: PlannedJob) -> Memory:
         if not weight.trained:
             continue
         gradients += each * numbers
-        if job.optimizer.name == "adam":
+        if job.optimizer.keeps_moments:
             state += 2 * each * numbers
         else:
             state += FLOAT32 * moments_per_device(weight, split, mesh)

@@ -10,8 +10,10 @@ __getattr__, __dir__, __all__ = attach(
     {
         "Adafactor": ".adafactor",
         "Adam": ".optimizers",
+        "AdamW": ".optimizers",
         "HeldOutLoss": ".held_out",
         "Profile": ".profiling",
+        "Schedule": ".schedules",
         "StepLog": ".callbacks",
         "StopOnSignal": ".signals",
         "Telemetry": ".telemetry",

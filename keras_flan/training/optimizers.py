@@ -1,12 +1,14 @@
-"""Optimizers that measure the norm of the gradients; a rate that falls."""
+"""Optimizers that measure the norm of the gradients."""
 
 from collections.abc import Iterable, Sequence
-from typing import Any
 
 import keras
 from keras import ops
 
 from keras_flan.tensors import Tensor
+
+# How keras-hub and this package call biases and the scales of norms.
+_SPARED = r"^(.*bias|beta|gamma|scale|weight)$"
 
 
 class GradientNorm(keras.optimizers.Optimizer):
@@ -65,50 +67,18 @@ class Adam(GradientNorm, keras.optimizers.Adam):
 
 
 @keras.saving.register_keras_serializable(package="keras_flan")
-class Warmdown(keras.optimizers.schedules.LearningRateSchedule):
-    """A constant rate that falls in a line to a tenth in the last steps.
+class AdamW(GradientNorm, keras.optimizers.AdamW):
+    """`keras.optimizers.AdamW`, which also measures `gradient_norm`.
 
-    The paper's rate is constant; a short training of a small model gains from
-    an end in small steps.
-
-    Args:
-        learning_rate: The rate before it falls.
-        steps: Steps in all (of the optimizer's `iterations`, which with
-            gradient accumulation count each part of a batch).
-        share: Share of the steps in which it falls, above 0.
-
-    Raises:
-        ValueError: If `steps` or `share` is not above 0.
-
-    Example:
-
-    ```python
-    model.compile(optimizer=Adafactor(Warmdown(5e-3, steps=1000)))
-    ```
-
-    Source: the "warmup-stable-decay" of MiniCPM (arXiv:2404.06395),
-    section 4, without its warmup.
+    Source: arXiv:1711.05101, algorithm 2; as in PyTorch, a step takes
+    `learning_rate * weight_decay` of a weight away.
     """
 
-    def __init__(self, learning_rate: float, steps: int, share: float = 0.25):
-        if steps <= 0 or share <= 0:
-            raise ValueError(
-                f"Warmdown: expected steps and share above 0, found {steps} "
-                f"and {share}; give a plain rate to keep it constant"
-            )
-        self.learning_rate = learning_rate
-        self.steps = steps
-        self.share = share
 
-    def __call__(self, step: Tensor) -> Tensor:
-        left = 1.0 - ops.cast(step, "float32") / self.steps
-        return self.learning_rate * (
-            0.1 + 0.9 * ops.clip(left / self.share, 0.0, 1.0)
-        )
+def spare_norms(optimizer: keras.optimizers.Optimizer) -> None:
+    """Has weight decay leave out biases and the scales of norms.
 
-    def get_config(self) -> dict[str, Any]:
-        return {
-            "learning_rate": self.learning_rate,
-            "steps": self.steps,
-            "share": self.share,
-        }
+    Args:
+        optimizer: One that is not built yet.
+    """
+    optimizer.exclude_from_weight_decay(var_names=[_SPARED])

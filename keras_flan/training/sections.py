@@ -1,13 +1,13 @@
 """The sections of a training run's settings."""
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 import pydantic
 
 from keras_flan.data.templates.chat import LossOn
 from keras_flan.models.kernels.choice import Attention
 from keras_flan.schema import AnyPath, Strict
-from keras_flan.training.steps import Accumulation
+from keras_flan.training.steps import Accumulation, Shape, check_warmdown
 
 Positive = Annotated[int, pydantic.Field(gt=0)]
 Fraction = Annotated[float, pydantic.Field(ge=0, lt=1)]
@@ -83,6 +83,9 @@ class DataConfig(Strict):
             `model.init`.
         loss_on: What of conversations is learnt: `assistant`, `last` or
             `all`; see `keras_flan.data.PipelineSettings`.
+        seed: Seed of the order, the formats and the exemplars; default: that
+            of the run.
+        prefetch: Batches made ahead of the training step.
     """
 
     input_length: Positive = 256
@@ -91,18 +94,28 @@ class DataConfig(Strict):
     pack: bool = True
     chat: str | None = None
     loss_on: LossOn = "assistant"
+    seed: int | None = None
+    prefetch: Positive = 2
 
 
 class OptimizerConfig(Strict):
     """The optimizer and the loss.
 
     Attributes:
-        name: `adafactor` (the paper's), or `adam`, which suits adapters:
-            Adafactor's steps are relative to a weight's size, and adapters
-            start at zero.
-        learning_rate: The rate (the paper: 5e-4 for Flan-T5).
-        warmdown: Share of the steps, the last ones, in which the rate falls
-            to a tenth; 0 keeps it constant, as the paper does.
+        name: `adafactor` (the paper's); `adam` or `adamw`, which suit
+            adapters: Adafactor's steps are relative to a weight's size, and
+            adapters start at zero.
+        learning_rate: The highest rate (the paper: 5e-4 for Flan-T5).
+        schedule: What becomes of the rate: `constant`, as in the paper;
+            `linear` or `cosine`, to 0 after the last step; `rsqrt`, by the
+            root of the steps. See `keras_flan.training.Schedule`.
+        warmup: Steps in which the rate rises from 0, or below 1 their share
+            of all steps.
+        warmdown: Share of the steps, the last ones, in which a constant rate
+            falls to a tenth.
+        weight_decay: A step takes this share of each weight away, times the
+            rate; biases and norms are spared. Default: 0.01 with `adamw`,
+            else none. `adam` has none.
         z_loss: Weight of the z-loss.
         accumulate: In how many parts a batch is computed; their gradients
             are averaged. Saves memory.
@@ -111,18 +124,43 @@ class OptimizerConfig(Strict):
         clip_norm: Largest norm of the gradients, or `None`.
     """
 
-    name: Literal["adafactor", "adam"] = "adafactor"
+    name: Literal["adafactor", "adam", "adamw"] = "adafactor"
     learning_rate: Annotated[float, pydantic.Field(gt=0)] = 1e-3
+    schedule: Shape = "constant"
+    warmup: Annotated[float, pydantic.Field(ge=0)] = 0
     warmdown: Annotated[float, pydantic.Field(ge=0, le=1)] = 0.0
+    weight_decay: Annotated[float, pydantic.Field(ge=0)] | None = None
     z_loss: Annotated[float, pydantic.Field(ge=0)] = 0.0
     accumulate: Positive = 1
     loss_chunk: Positive | None = None
     clip_norm: Annotated[float, pydantic.Field(gt=0)] | None = None
 
+    @pydantic.model_validator(mode="after")
+    def _check(self) -> Self:
+        check_warmdown(self.schedule, self.warmdown)
+        if self.name == "adam" and self.weight_decay:
+            raise ValueError(
+                f"weight_decay: found {self.weight_decay} with adam, which "
+                "has none; take adamw"
+            )
+        return self
+
     @property
     def accumulation(self) -> Accumulation:
         """How `fit` makes an optimizer step of `accumulate` parts."""
         return Accumulation(self.accumulate)
+
+    @property
+    def decay(self) -> float:
+        """The weight decay, 0 for none."""
+        if self.weight_decay is None:
+            return 0.01 if self.name == "adamw" else 0.0
+        return self.weight_decay
+
+    @property
+    def keeps_moments(self) -> bool:
+        """Whether it keeps two numbers per weight, as Adam does."""
+        return self.name != "adafactor"
 
 
 class AdapterConfig(Strict):

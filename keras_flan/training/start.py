@@ -20,9 +20,10 @@ from keras_flan.runtime.start import prepare_process
 from keras_flan.training.adafactor import Adafactor
 from keras_flan.training.config import JobConfig, TrainConfig
 from keras_flan.training.losses import TokenCrossentropy
-from keras_flan.training.optimizers import Adam, Warmdown
+from keras_flan.training.optimizers import Adam, AdamW, spare_norms
 from keras_flan.training.recipe_table import recipes
-from keras_flan.training.sections import ModelSettings
+from keras_flan.training.schedules import Schedule
+from keras_flan.training.sections import ModelSettings, OptimizerConfig
 
 
 def start_devices(config: TrainConfig) -> Setup:
@@ -83,21 +84,34 @@ def compile_model(
         **settings: As for `keras.Model.compile`.
     """
     its = config.optimizer
-    optimizer = {"adafactor": Adafactor, "adam": Adam}[its.name]
-    rate: Any = its.learning_rate
-    if its.warmdown:
-        calls = its.accumulation.calls(config.steps)
-        rate = Warmdown(rate, calls, its.warmdown)
-    parts = its.accumulate
     model.compile(
-        optimizer=optimizer(
-            rate,
-            global_clipnorm=its.clip_norm,
-            gradient_accumulation_steps=parts if parts > 1 else None,
-        ),
+        optimizer=make_optimizer(its, config.steps),
         loss=TokenCrossentropy(its.z_loss, its.loss_chunk),
         **settings,
     )
+
+
+def make_optimizer(
+    its: OptimizerConfig, steps: int
+) -> keras.optimizers.Optimizer:
+    """Returns the optimizer of a run of so many steps."""
+    kinds = {"adafactor": Adafactor, "adam": Adam, "adamw": AdamW}
+    parts = its.accumulate
+    values: dict[str, Any] = {
+        "learning_rate": its.learning_rate,
+        "global_clipnorm": its.clip_norm,
+        "gradient_accumulation_steps": parts if parts > 1 else None,
+    }
+    if its.schedule != "constant" or its.warmup or its.warmdown:
+        falls = (its.schedule, its.warmup, its.warmdown)
+        values["learning_rate"] = Schedule(
+            its.learning_rate, steps, *falls, accumulate=parts
+        )
+    if its.decay or its.name == "adamw":
+        values["weight_decay"] = its.decay
+    optimizer = kinds[its.name](**values)
+    spare_norms(optimizer)
+    return optimizer
 
 
 @contextlib.contextmanager

@@ -2,8 +2,12 @@
 
 import dataclasses
 import re
+from typing import Literal
 
 from keras_flan.errors import InputError
+
+# What becomes of a learning rate; see `keras_flan.training.Schedule`.
+Shape = Literal["constant", "linear", "cosine", "rsqrt"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,3 +48,16 @@ def profiled_steps(text: str) -> tuple[int, int]:
             "them smaller, such as 100:110"
         )
     return first, last
+
+
+def check_warmdown(shape: str, warmdown: float) -> None:
+    """Checks that only a constant rate has a warmdown.
+
+    Raises:
+        InputError: If another one has.
+    """
+    if shape != "constant" and warmdown:
+        raise InputError(
+            f"warmdown: found {warmdown} with the schedule {shape!r}, which "
+            "falls anyway; leave out one of them"
+        )

@@ -377,6 +377,24 @@ def test_formats_are_drawn_by_weight(tasks, vocabulary):
     assert share == pytest.approx(0.25, abs=0.05)
 
 
+def test_what_validates_is_never_seen_in_training(tasks, vocabulary):
+    """Neither asked nor shown as an exemplar; it is asked once itself."""
+    settings = {**SIZES, "validation": 0.3}
+    mixture = _mixture(tasks, {"few_shot_direct": 1})
+    apart = build_dataset(
+        mixture, vocabulary, split="validation", repeat=False, **settings
+    )
+    asked = [_marks(text)[-1] for text, _ in _examples(apart, vocabulary)]
+    assert len(asked) == len(set(asked)) > 10
+    trained = build_dataset(mixture, vocabulary, **settings).take(20)
+    seen = {
+        mark
+        for text, _ in _examples(trained, vocabulary)
+        for mark in _marks(text)
+    }
+    assert len(seen) > 50 and not seen.intersection(asked)
+
+
 @pytest.mark.parametrize("count", [2, 3, 200])
 def test_pool_draws_without_replacement(count, tmp_path):
     task = _write(tmp_path, "sums", count)

@@ -194,3 +194,24 @@ def test_a_flipped_bit_is_named_when_it_is_read(place, tmp_path):
     shard.write_bytes(data)
     with pytest.raises(InputError, match=f"{shard.name}: record .*corrupt"):
         RecordReader([folder]).read(np.zeros(20, int), np.arange(20))
+
+
+def test_a_share_is_kept_apart_by_content(tmp_path):
+    """The same examples, however they are stored and whatever the seed."""
+    one = make_task(tmp_path / "a", 1000)
+    many = make_task(tmp_path / "b", 1000, shards=7)
+    many = dataclasses.replace(many, name="u")
+    apart = {"validation": 0.2, "split": "validation", "repeat": False}
+    ids, held = draw([one, many], 1, **apart)
+    first, second = (sorted(held[ids == i].tolist()) for i in (0, 1))
+    assert first == second and len(set(first)) == len(first)
+    assert 150 < len(first) < 250
+    for seed in (0, 1):
+        ids, places = draw([one, many], 2, validation=0.2, seed=seed)
+        for i in (0, 1):
+            # Everything else, and nothing of these.
+            assert set(places[ids == i]) == set(range(1000)) - set(first)
+    _, places = draw([one], 1, validation=0.2, repeat=False)
+    assert sorted(places) == sorted(set(range(1000)) - set(first))
+    with pytest.raises(InputError, match=r"0\.2 of 1 examples is none; keep"):
+        draw([make_task(tmp_path / "c", 1)], 1, **apart)

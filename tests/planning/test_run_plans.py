@@ -51,6 +51,8 @@ def test_state_is_that_of_optimizer_precision_and_accumulation():
     assert held.weights == held.gradients == 4 * numbers
     assert held.optimizer == (4 + 4 + 4) * numbers
     assert held.copies == 2 * numbers
+    its = {**adam["optimizer"], "name": "adamw", "schedule": "cosine"}
+    assert plan(run(**data, optimizer=its)).memory == held
     whole = plan(run(**data, precision="float32")).memory
     assert not whole.copies and whole.weights == held.weights
     half = plan(run(**data, precision="bfloat16")).memory

@@ -2,12 +2,12 @@
 
 import random
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 
 from keras_flan.data.pipeline.order import stable_seed
 from keras_flan.data.pipeline.streams import parse_records
+from keras_flan.data.pipeline.validation import kept_apart
 from keras_flan.data.records.reader import RecordReader
 from keras_flan.data.templates.prompts_graph import PromptRenderer
 from keras_flan.data.templates.task import Task
@@ -23,7 +23,8 @@ class ExemplarPool:
 
     No two of a task ask the same question. A task's id is its place among
     the tasks; a `None` has no exemplars. Of the records, only the fields of
-    the renderer are kept.
+    the renderer are kept. Of each task a share `validation` is never shown,
+    see `validation.kept_apart`.
 
     Raises:
         InputError: If records are missing or damaged.
@@ -41,22 +42,28 @@ class ExemplarPool:
     """
 
     def __init__(
-        self, tasks: Sequence[Task | None], renderer: PromptRenderer, seed: int
+        self,
+        tasks: Sequence[Task | None],
+        renderer: PromptRenderer,
+        seed: int,
+        validation: float = 0.0,
     ):
-        folders: list[Path] = []
+        asked = [(i, task) for i, task in enumerate(tasks) if task is not None]
+        reader = RecordReader([task.directory for _, task in asked])
         sets: list[int] = []
         task_ids: list[int] = []
         positions: list[int] = []
-        for i, task in enumerate(tasks):
-            if task is None:
-                continue
-            size = min(task.num_examples, POOL_SIZE)
+        for number, (i, task) in enumerate(asked):
+            shown: Sequence[int] = range(task.num_examples)
+            if validation:
+                sums = reader.checksums(number, task.num_examples)
+                shown = np.flatnonzero(~kept_apart(sums, validation)).tolist()
+            size = min(len(shown), POOL_SIZE)
             draw = random.Random(stable_seed("pool", seed, task.name))
-            positions += draw.sample(range(task.num_examples), size)
-            sets += [len(folders)] * size
+            positions += draw.sample(shown, size)
+            sets += [number] * size
             task_ids += [i] * size
-            folders.append(task.directory)
-        records = RecordReader(folders).read(
+        records = reader.read(
             np.array(sets, np.int64), np.array(positions, np.int64)
         )
         values = parse_records(records, renderer.field_names)

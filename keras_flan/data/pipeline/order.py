@@ -114,6 +114,12 @@ class Order:
     pass by pass. If `settings.repeat` is off, every example comes once, all
     tasks mixed.
 
+    Args:
+        mixture: The mixture.
+        settings: The settings.
+        sizes: How many examples of each task there are, integers; default:
+            all that are usable.
+
     Attributes:
         draws: How many there are; `None` for no end.
 
@@ -123,10 +129,17 @@ class Order:
         >>> counts, tasks, positions = order.chunk(1, counts)
     """
 
-    def __init__(self, mixture: Mixture, settings: PipelineSettings):
+    def __init__(
+        self,
+        mixture: Mixture,
+        settings: PipelineSettings,
+        sizes: np.ndarray | None = None,
+    ):
         parts = mixture.tasks
         self._size = settings.chunk
-        self._sizes = np.array([p.task.num_usable for p in parts], np.int64)
+        if sizes is None:
+            sizes = np.array([p.task.num_usable for p in parts], np.int64)
+        self._sizes = sizes
         self._ends = np.cumsum(self._sizes)
         self.draws = None if settings.repeat else int(self._ends[-1])
         bounds = np.cumsum([part.rate for part in parts])

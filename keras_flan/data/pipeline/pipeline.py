@@ -231,6 +231,7 @@ class _Stage:
                 vocabulary.encoder_tf,
                 self._converter.longest_input,
                 settings.seed,
+                settings.validation,
             )
         # Traced once, however many times the stage is begun: tracing takes a
         # second or more.

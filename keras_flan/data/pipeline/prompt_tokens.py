@@ -65,6 +65,7 @@ class PromptTokens:
             texts; of a vocabulary, its `encoder_tf`.
         input_length: The longest input, with the end-of-text id.
         seed: Seeds formats and exemplars.
+        validation: Share of the examples that are never shown as exemplars.
     """
 
     def __init__(
@@ -73,6 +74,7 @@ class PromptTokens:
         encoder: Callable[[], Encode],
         input_length: int,
         seed: int,
+        validation: float = 0.0,
     ):
         self._encoder = encoder
         self._budget = input_length - 1
@@ -85,7 +87,9 @@ class PromptTokens:
         ]
         self._pool = None
         if any(few_shot):
-            self._pool = ExemplarPool(few_shot, self._renderer, seed)
+            self._pool = ExemplarPool(
+                few_shot, self._renderer, seed, validation
+            )
         self._draw_formats = FormatDraws(mixture, seed)
         self._exemplar_seed = stable_seed("exemplars", seed)
 

@@ -3,7 +3,7 @@
 import dataclasses
 import warnings
 from collections.abc import Mapping
-from typing import Any, get_args
+from typing import Any, Literal, get_args
 
 from keras_flan.data.templates.chat import ChatTemplate, LossOn
 from keras_flan.errors import InputError, did_you_mean
@@ -40,6 +40,10 @@ class PipelineSettings:
         loss_on: Which tokens of conversations are learnt: `"assistant"`,
             those of the assistant's turns, `"last"`, of its last turn, or
             `"all"`.
+        validation: Share of each task's examples that is kept apart, by
+            their content: they are never trained on, nor shown as exemplars.
+        split: `"train"`, or `"validation"` for those kept apart (with
+            `repeat=False`).
 
     Raises:
         InputError: If a number is too small.
@@ -62,6 +66,8 @@ class PipelineSettings:
     decoder_only: bool = False
     chat: ChatTemplate | Mapping[str, Any] | str | None = None
     loss_on: LossOn = "assistant"
+    validation: float = 0.0
+    split: Literal["train", "validation"] = "train"
 
     def __post_init__(self) -> None:
         if self.chat is not None and not self.decoder_only:
@@ -74,6 +80,17 @@ class PipelineSettings:
             raise InputError(
                 f"loss_on: found {self.loss_on!r}."
                 + did_you_mean(self.loss_on, get_args(LossOn))
+            )
+        if not 0 <= self.validation < 1:
+            raise InputError(
+                "validation: expected a share from 0 to below 1, found "
+                f"{self.validation}"
+            )
+        if self.split == "validation" and (self.repeat or not self.validation):
+            raise InputError(
+                "split='validation': its examples come once; give "
+                "repeat=False, and as `validation` the share that training "
+                "leaves out"
             )
         least = {
             **{"input_length": 2, "target_length": 2, "batch_size": 1},

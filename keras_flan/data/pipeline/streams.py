@@ -13,6 +13,7 @@ import numpy as np
 from keras_flan.data.mixtures.mixture import Mixture
 from keras_flan.data.pipeline.order import Order
 from keras_flan.data.pipeline.settings import PipelineSettings
+from keras_flan.data.pipeline.validation import Split
 from keras_flan.data.records.example import CONTENTS_FEATURE, ROLES_FEATURE
 from keras_flan.data.records.reader import RecordReader
 from keras_flan.runtime.tensorflow import tf
@@ -36,9 +37,16 @@ class Draws:
     """
 
     def __init__(self, mixture: Mixture, settings: PipelineSettings):
-        self._order = Order(mixture, settings)
+        tasks = [part.task for part in mixture.tasks]
+        self._reader = RecordReader([task.directory for task in tasks])
+        self._split: Split | None = None
+        sizes = None
+        if settings.validation:
+            usable = [task.num_usable for task in tasks]
+            self._split = Split(self._reader, usable, settings)
+            sizes = self._split.sizes
+        self._order = Order(mixture, settings, sizes)
         self._size = settings.chunk
-        self._reader = RecordReader([p.task.directory for p in mixture.tasks])
 
     def chunks(self, first: int = 0) -> Dataset:
         """Returns the chunks from number `first` on.
@@ -58,7 +66,7 @@ class Draws:
 
         def draw(counts: Tensor, number: Tensor) -> tuple:
             counts, *draws = tf_.numpy_function(
-                self._order.chunk, [number, counts], types, stateful=False
+                self._chunk, [number, counts], types, stateful=False
             )
             return counts, (number, *draws)
 
@@ -75,6 +83,14 @@ class Draws:
         counts = self._order.counts(first * self._size)
         # A function of Python keeps the reader, whose files are open.
         return numbers.scan(counts, draw).map(read)
+
+    def _chunk(
+        self, number: int, counts: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        counts, tasks, positions = self._order.chunk(number, counts)
+        if self._split is not None:
+            positions = self._split.positions(tasks, positions)
+        return counts, tasks, positions
 
 
 def split_keys(keys: Tensor) -> tuple[Tensor, Tensor]:

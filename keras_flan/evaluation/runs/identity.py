@@ -1,15 +1,12 @@
 """What a model is, in a few letters: to know whose outputs a log holds."""
 
 import hashlib
-import importlib
 import inspect
 import os
-import sys
 from typing import Any
 
 import numpy as np
 
-from keras_flan.errors import InputError
 from keras_flan.generation.language_model_like import Recorded
 
 
@@ -53,44 +50,3 @@ def model_hash(model: Any) -> str:
             with open(source, "rb") as f:
                 digest.update(f.read())
     return digest.hexdigest()[:16]
-
-
-def is_callable_name(name: str) -> bool:
-    """Whether a text names a Python callable, as `module:function` does.
-
-    Example:
-        >>> is_callable_name("my_models:ask"), is_callable_name("hf://a/b")
-        (True, False)
-    """
-    module, colon, function = name.partition(":")
-    parts = [*module.split("."), *function.split(".")]
-    return bool(colon) and all(part.isidentifier() for part in parts)
-
-
-def load_callable(name: str) -> Any:
-    """Imports what is named as `module:function`: it, or its `generate`.
-
-    Modules are also looked for in the working directory.
-
-    Raises:
-        InputError: If there is no such module or name, or it isn't callable.
-    """
-    module, _, function = name.partition(":")
-    if os.getcwd() not in sys.path:
-        sys.path.insert(0, os.getcwd())
-    try:
-        found = importlib.import_module(module)
-    except ModuleNotFoundError as error:
-        raise InputError(
-            f"{name}: cannot import {module!r} ({error}); give it as "
-            "module:function, from a folder where it can be imported"
-        ) from None
-    for part in function.split("."):
-        if not hasattr(found, part):
-            raise InputError(f"{name}: {module} has no {function!r}")
-        found = getattr(found, part)
-    if not (callable(found) or hasattr(found, "generate")):
-        raise InputError(
-            f"{name}: expected a callable, found a {type(found).__name__}"
-        )
-    return found

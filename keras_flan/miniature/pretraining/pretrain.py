@@ -336,10 +336,11 @@ def _rate(config: PretrainConfig) -> "LearningRateSchedule":
     import keras
     from keras import ops
 
-    from keras_flan.training.optimizers import Warmdown
+    from keras_flan.training.schedules import Schedule
 
-    first = Warmdown(config.learning_rate, config.steps, config.warmdown)
-    second = Warmdown(config.learning_rate / 2, config.practice or 1, 0.5)
+    rate, falls = config.learning_rate, config.warmdown
+    first = Schedule(rate, config.steps, warmdown=falls)
+    second = Schedule(rate / 2, config.practice or 1, warmdown=0.5)
 
     class Rate(keras.optimizers.schedules.LearningRateSchedule):
         def __call__(self, step: Tensor) -> Tensor:
