@@ -296,9 +296,9 @@ def mixtures(data: Path | None, folder: Path) -> list[Path]:
     for name, value in groups.items():
         paths.append(folder / f"{name}.yaml")
         # JSON is YAML.
-        paths[-1].write_text(
-            json.dumps({"name": name, "records": str(records), "groups": value})
-        )
+        # seqio's side takes whole rounds of templates.
+        facts = {"name": name, "records": str(records), "flan_rounds": True}
+        paths[-1].write_text(json.dumps({**facts, "groups": value}))
     return paths
 
 

@@ -251,6 +251,7 @@ def _mixture() -> dict:
         "records": "records",
         "split": "train",
         "shots": 2,
+        "flan_rounds": True,
         "groups": {
             group: {
                 "tasks": tasks,

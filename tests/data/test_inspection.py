@@ -44,7 +44,7 @@ def test_a_task_is_shown_with_reasons_when_it_has_them(records):
     assert inspect(records / "full", 1, cot=False)[0]["format"] == (
         "zero_shot_direct"
     )
-    assert len(inspect(records / "full", n=100)) == 20  # All that are used.
+    assert len(inspect(records / "full", n=100)) == 25  # All.
 
 
 def test_exemplars_are_others(records):

@@ -217,4 +217,5 @@ def test_library_files_hold_no_other_keys():
     for name in library_mixtures():
         config = read_yaml(LIBRARY / f"{name}.yaml")
         assert config["name"] == name
-        assert set(config) == {"name", "groups"}
+        assert set(config) == {"name", "groups", "flan_rounds"}
+        assert config["flan_rounds"] is True

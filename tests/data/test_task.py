@@ -1,3 +1,5 @@
+import dataclasses
+
 import pytest
 
 from keras_flan.data.importers import import_file
@@ -37,8 +39,10 @@ def test_from_directory(tmp_path):
 @pytest.mark.parametrize(
     ("count", "usable"), [(1, 1), (9, 9), (10, 10), (19, 10), (23, 20)]
 )
-def test_whole_rounds_of_templates_are_used(tmp_path, count, usable):
+def test_all_are_used_or_whole_rounds_of_templates(tmp_path, count, usable):
     task = Task.from_directory(make(tmp_path, count))
+    assert task.usable(Format.zero_shot_cot) == task.num_usable == count
+    task = dataclasses.replace(task, flan_rounds=True)
     assert task.usable(Format.zero_shot_cot) == task.num_usable == usable
 
 
@@ -92,6 +96,8 @@ def test_misspelt_field(tmp_path):
 def test_the_papers_counts(realdata, tmp_path, name, rows, used):
     (source,) = (realdata / "flan_cot").glob(f"{name}_train.tsv*")
     import_file("flan-cot", source, tmp_path)
-    task = Task.from_directory(tmp_path)
+    task = dataclasses.replace(
+        Task.from_directory(tmp_path), flan_rounds=True
+    )
     assert (task.num_examples, task.num_usable) == (rows, used)
     assert task.formats[:4] == BASIC_FORMATS

@@ -9,6 +9,7 @@ records: ../records     # <records>/<task>/[<split>/], relative to this file
 split: train
 shots: 3                # exemplars in few-shot prompts
 missing: error          # or skip: leave out tasks without records
+flan_rounds: false      # true: whole rounds of templates only, as in the paper
 groups:
   cot:
     proportion: 0.4
@@ -129,6 +130,7 @@ class _MixtureFile(Strict):
     split: str = "train"
     shots: pydantic.NonNegativeInt = 3
     missing: Missing = Missing.error
+    flan_rounds: bool | None = None
     groups: _Groups | None = None
     mixture: str | None = None
     stages: Annotated[list[_Stage], pydantic.Field(min_length=1)] | None = None
@@ -198,9 +200,11 @@ def read_stages(
         name = config.name or path.stem
         if config.stages:
             name += f", stage {i + 1}"
-        file, entries = _groups(path, stage)
+        file, entries, rounds = _groups(path, stage)
+        if config.flan_rounds is not None:
+            rounds = config.flan_rounds
         skip = config.missing is Missing.skip
-        finder = _Finder(file, entries, root, found, config.split, skip)
+        finder = _Finder(file, entries, root, found, config.split, skip, rounds)
         stages.append(
             FileStage(path, name, finder.groups(), config.shots, stage.steps)
         )
@@ -249,11 +253,11 @@ def _find(source: str | os.PathLike) -> Path:
     return path
 
 
-def _groups(path: Path, stage: _Stage) -> tuple[Path, _Groups]:
-    """Returns the groups of a stage, and the file that they are in."""
+def _groups(path: Path, stage: _Stage) -> tuple[Path, _Groups, bool]:
+    """Returns a stage's groups, their file, and its `flan_rounds`."""
     name = stage.mixture
     if name is None:
-        return path, stage.groups or {}
+        return path, stage.groups or {}, False
     file = _find(name if is_library_name(name) else as_path(path.parent, name))
     config = validate(_MixtureFile, read_yaml(file), str(file))
     if config.groups is None:
@@ -261,7 +265,7 @@ def _groups(path: Path, stage: _Stage) -> tuple[Path, _Groups]:
             f"{path}: the mixture {name!r} has no groups of its own; name one "
             "that has"
         )
-    return file, config.groups
+    return file, config.groups, bool(config.flan_rounds)
 
 
 @dataclasses.dataclass
@@ -274,6 +278,7 @@ class _Finder:
     found: dict[str, Path]  # The record sets in there.
     split: str
     skip: bool  # Whether to leave out tasks without records.
+    rounds: bool  # Whether only whole rounds of templates are used.
 
     def groups(self) -> list[MixtureGroup]:
         """Returns the groups with their tasks.
@@ -383,4 +388,6 @@ class _Finder:
             task = Task.from_directory(folder, templates)
         except InputError as error:
             raise InputError(f"{place}: {error}") from None
-        return dataclasses.replace(task, name=entry.name)
+        return dataclasses.replace(
+            task, name=entry.name, flan_rounds=self.rounds
+        )

@@ -43,6 +43,8 @@ class Task:
         answer_kind: `"number"`, `"option"`, `"yes_no"`, `"text"` or `None`:
             how an answer is read from a model's output.
         record_type: `"conversation"` if the records have turns, else `None`.
+        flan_rounds: Whether only whole rounds of templates are used, as in
+            the paper; else all records are.
 
     Example:
         >>> task = Task.from_directory("records/gsm8k")
@@ -59,6 +61,7 @@ class Task:
     fields: tuple[str, ...]
     answer_kind: str | None = None
     record_type: str | None = None
+    flan_rounds: bool = False
 
     @classmethod
     def from_directory(
@@ -145,13 +148,16 @@ class Task:
         return len(self.family.templates(format))
 
     def usable(self, format: Format) -> int:
-        """Returns how many examples are asked in a format.
+        """Returns how many examples are asked in a format: all.
 
-        Example k takes template k mod T; the last incomplete round of the T
-        templates is left out, so that each template is seen equally often.
-        (A task smaller than one round keeps all its examples.) This is how
-        the paper's counts come about: of GSM8K's 7,473 rows 7,470 are used.
+        Example k takes template k mod T. With `flan_rounds`, the last
+        incomplete round of the T templates is left out, so that each template
+        is seen equally often. (A task smaller than one round keeps all its
+        examples.) This is how the paper's counts come about: of GSM8K's 7,473
+        rows 7,470 are used.
         """
+        if not self.flan_rounds:
+            return self.num_examples
         count = self.num_templates(format)
         return self.num_examples // count * count or self.num_examples
 

@@ -187,6 +187,7 @@ class Bench:
             "records": str(records.absolute()),
             "split": "train",
             "shots": 2,
+            "flan_rounds": True,
         }
         first = {
             "joint": None,
