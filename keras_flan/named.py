@@ -20,13 +20,13 @@ def is_callable_name(name: str) -> bool:
     return bool(colon) and all(part.isidentifier() for part in parts)
 
 
-def load_callable(name: str) -> Any:
-    """Imports what is named as `module:function`: it, or its `generate`.
+def load_named(name: str) -> Any:
+    """Imports what is named as `module:name`.
 
     Modules are also looked for in the working directory.
 
     Raises:
-        InputError: If there is no such module or name, or it isn't callable.
+        InputError: If there is no such module or name.
     """
     module, _, function = name.partition(":")
     if os.getcwd() not in sys.path:
@@ -36,12 +36,22 @@ def load_callable(name: str) -> Any:
     except ModuleNotFoundError as error:
         raise InputError(
             f"{name}: cannot import {module!r} ({error}); give it as "
-            "module:function, from a folder where it can be imported"
+            "module:name, from a folder where it can be imported"
         ) from None
     for part in function.split("."):
         if not hasattr(found, part):
             raise InputError(f"{name}: {module} has no {function!r}")
         found = getattr(found, part)
+    return found
+
+
+def load_callable(name: str) -> Any:
+    """Imports what is named as `module:function`: it, or its `generate`.
+
+    Raises:
+        InputError: As `load_named`, or if it isn't callable.
+    """
+    found = load_named(name)
     if not (callable(found) or hasattr(found, "generate")):
         raise InputError(
             f"{name}: expected a callable, found a {type(found).__name__}"

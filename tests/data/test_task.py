@@ -96,8 +96,6 @@ def test_misspelt_field(tmp_path):
 def test_the_papers_counts(realdata, tmp_path, name, rows, used):
     (source,) = (realdata / "flan_cot").glob(f"{name}_train.tsv*")
     import_file("flan-cot", source, tmp_path)
-    task = dataclasses.replace(
-        Task.from_directory(tmp_path), flan_rounds=True
-    )
+    task = dataclasses.replace(Task.from_directory(tmp_path), flan_rounds=True)
     assert (task.num_examples, task.num_usable) == (rows, used)
     assert task.formats[:4] == BASIC_FORMATS

@@ -2,7 +2,6 @@
 
 import contextlib
 import functools
-import importlib
 import importlib.metadata
 import os
 import re
@@ -12,6 +11,7 @@ from typing import Any, TypeAlias
 
 from keras_flan.data.templates.families import TemplateFamily
 from keras_flan.errors import InputError, did_you_mean
+from keras_flan.named import load_named
 from keras_flan.storage import as_path, local_copy
 
 # What a family may be given as, in Python.
@@ -20,7 +20,7 @@ FamilySource: TypeAlias = FamilyObject | str | os.PathLike
 
 # The group of entry points by which an installed package brings families.
 GROUP = "keras_flan.templates"
-_PYTHON = re.compile(r"(?P<place>.+\.py|[\w.]+):(?P<name>\w+)")
+_PYTHON = re.compile(r"(.+\.py|[\w.]+):\w+")
 _registered: dict[str, FamilyObject] = {}
 
 
@@ -84,28 +84,21 @@ def python_family(source: str | os.PathLike) -> FamilyObject:
         InputError: If there is no such file, module or name, or the object is
             no family.
     """
-    match = _PYTHON.fullmatch(os.fspath(source))
-    assert match is not None, source
-    place, name = match["place"], match["name"]
-    if place.endswith(".py"):
-        path = as_path(place)
-        if not path.is_file():
-            raise InputError(f"{path}: no such file of templates")
-        with local_copy(path) as file:
-            names = runpy.run_path(str(file))
-    else:
-        try:
-            names = vars(importlib.import_module(place))
-        except ModuleNotFoundError as error:
-            raise InputError(
-                f"templates {source}: {error}; give a file as FILE.py:{name}"
-            ) from None
+    text = os.fspath(source)
+    place, _, name = text.rpartition(":")
+    if not place.endswith(".py"):
+        return _object(load_named(text), text)
+    path = as_path(place)
+    if not path.is_file():
+        raise InputError(f"{path}: no such file of templates")
+    with local_copy(path) as file:
+        names = runpy.run_path(str(file))
     if name not in names:
         raise InputError(
-            f"templates {source}: there is no {name!r}."
+            f"templates {text}: there is no {name!r}."
             + did_you_mean(name, names)
         )
-    return _object(names[name], os.fspath(source))
+    return _object(names[name], text)
 
 
 def _object(value: Any, place: str) -> FamilyObject:
