@@ -35,8 +35,8 @@ os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(cache))
 from keras_flan.evaluation.benchmarks.ways import WRITTEN
 from keras_flan.evaluation.reports.page import report_runs
 from keras_flan.evaluation.runs.evaluate import evaluate
-from keras_flan.evaluation.runs.identity import is_callable_name, load_callable
 from keras_flan.models.loading import load
+from keras_flan.named import is_callable_name, load_callable
 
 # Tasks, questions of each, exemplars (direct and with chain of thought), and
 # new tokens. Prompts and outputs are short, and of few lengths, so that few

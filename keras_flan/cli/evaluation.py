@@ -19,6 +19,7 @@ from keras_flan.cli.options import (
 )
 from keras_flan.cli.printing import print_json, show
 from keras_flan.cli.printing import scores as printing
+from keras_flan.errors import InputError
 from keras_flan.evaluation.benchmarks.ways import Way
 from keras_flan.named import is_callable_name, load_callable
 
@@ -213,28 +214,52 @@ def compare(
 @app.command()
 def report(
     runs: Annotated[
-        list[Path], path_argument("Folders of runs, or of such folders.")
+        list[Path],
+        path_argument(
+            "Folders of evaluations or trainings, or of such folders."
+        ),
     ],
-    output: Annotated[Path, path_option("The folder to write.")],
-    title: Annotated[str, Option(help="Heading.")] = "Evaluation",
+    output: Annotated[
+        Path | None,
+        path_option("The folder to write. [default: a single folder itself]"),
+    ] = None,
+    title: Annotated[
+        str | None, Option(help="Heading. [default: Evaluation or Training]")
+    ] = None,
     contamination: Annotated[
         list[Path] | None,
         path_option("What `contamination --json` printed; repeatable."),
     ] = None,
     overwrite: Overwrite = False,
 ) -> None:
-    """Write one offline page about runs, with plots and tables."""
-    from keras_flan.evaluation.reports.page import report_runs
+    """Write one offline page about runs, with plots and tables.
 
-    print(
-        report_runs(
-            runs,
-            output,
-            title=title,
+    About evaluations it is report.html, about trainings training.html; there
+    are both if there are both.
+    """
+    from keras_flan.evaluation.reports.finished import find_runs
+    from keras_flan.evaluation.reports.page import report_runs
+    from keras_flan.training.finished import find_trained
+    from keras_flan.training.report import report_training
+
+    if output is None and len(runs) > 1:
+        raise InputError("report: give --output, the folder of the page")
+    place = runs[0] if output is None else output
+    trained = [folder for folder in runs if find_trained(folder)]
+    # What is neither is named by the report on evaluations.
+    evaluated = [f for f in runs if find_runs(f) or f not in trained]
+    if evaluated:
+        made = report_runs(
+            evaluated,
+            place,
+            title=title or "Evaluation",
             contamination=contamination or (),
             overwrite=overwrite,
         )
-    )
+        print(made)
+    if trained:
+        given = {} if title is None else {"title": title}
+        print(report_training(trained, place, overwrite=overwrite, **given))
 
 
 @app.command()

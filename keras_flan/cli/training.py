@@ -95,6 +95,9 @@ def train(
             f"{result['steps']} steps, loss {change}{loss[-1]:.4f}, "
             f"model in {result['model']}"
         )
+        if its := result.get("held_out"):
+            ended = "; training ended early" if its["stopped"] else ""
+            print(f"held-out: best at step {its['best']}, in best/{ended}")
 
 
 @contextlib.contextmanager

@@ -9,7 +9,7 @@ from keras_flan.evaluation.benchmarks.ways import WRITTEN
 from keras_flan.evaluation.reports.examples import render_prediction
 from keras_flan.evaluation.scores.predictions import Prediction
 from keras_flan.pages import html as page
-from keras_flan.pages.plots import ACCENT, clean, inline_svg
+from keras_flan.pages.plots import curve_note, draw_curve, inline_svg, name_axes
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -100,14 +100,6 @@ def _check(table: _Scores) -> None:
 # === Pieces of the page ===
 
 
-def _duration(seconds: float) -> str:
-    if seconds < 60:
-        return f"{seconds:.1f} s"
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return (f"{hours} h " if hours else "") + f"{minutes} min {rest:02d} s"
-
-
 def _tiles(
     loss: Sequence[float],
     steps: Sequence[int],
@@ -137,7 +129,7 @@ def _tiles(
             )
         )
     total = seconds.get("total", sum(seconds.values()))
-    tiles.append(("Time", _duration(total), "wall clock, whole run"))
+    tiles.append(("Time", page.duration(total), "wall clock, whole run"))
     return page.tiles(tiles)
 
 
@@ -174,7 +166,7 @@ def _durations(seconds: Mapping[str, float]) -> str:
     longest = max(seconds.values(), default=0) or 1
     return page.cells(
         {
-            name: _duration(value) + page.bar(value / longest, "quiet")
+            name: page.duration(value) + page.bar(value / longest, "quiet")
             for name, value in seconds.items()
         }
     )
@@ -189,36 +181,12 @@ def _loss_plot(loss: Sequence[float], steps: Sequence[int]) -> str:
         return "<p>No training step was recorded.</p>"
 
     def draw(axes: "Axes") -> None:
-        from matplotlib.ticker import MaxNLocator
-
-        smooth = _smooth(loss, reach=len(loss) // 60)
-        if len(loss) >= 60:
-            axes.plot(steps, loss, color=ACCENT, alpha=0.3, linewidth=1)
-        axes.plot(
-            steps,
-            smooth,
-            color=ACCENT,
-            linewidth=2,
-            marker="o" if len(loss) == 1 else None,
-        )
-        axes.set_xlabel("step")
-        axes.set_ylabel("loss per target token")
+        draw_curve(axes, steps, loss)
+        name_axes(axes, "step", "loss per target token")
         axes.set_ylim(bottom=0)
-        axes.margins(x=0.02)
-        axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
-        clean(axes)
 
     label = (
         f"Training loss from {loss[0]:.3f} to {loss[-1]:.3f} over "
         f"{steps[-1]} steps"
     )
-    note = "Thin: as measured. Bold: moving average."
-    return inline_svg(draw, (5.0, 4.0), label, note if len(loss) >= 60 else "")
-
-
-def _smooth(values: Sequence[float], reach: int) -> list[float]:
-    """Returns at each place the mean of the values at most `reach` away."""
-    windows = (
-        values[max(0, i - reach) : i + reach + 1] for i in range(len(values))
-    )
-    return [sum(window) / len(window) for window in windows]
+    return inline_svg(draw, (5.0, 4.0), label, curve_note(loss))

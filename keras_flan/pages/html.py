@@ -56,6 +56,20 @@ def percent(fraction: float, digits: int = 1) -> str:
     return f"{100 * fraction:.{digits}f}%"
 
 
+def duration(seconds: float) -> str:
+    """Returns a time in words.
+
+    Example:
+        >>> duration(3725)
+        '1 h 2 min 05 s'
+    """
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return (f"{hours} h " if hours else "") + f"{minutes} min {rest:02d} s"
+
+
 def heading(title: str, lead: str) -> str:
     """Returns the top of a page: plain text, and HTML below it."""
     return f'<h1>{text(title)}</h1>\n<p class="lead">{lead}</p>'

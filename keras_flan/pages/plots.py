@@ -56,6 +56,8 @@ _STYLE = {
 # What tells the series of a plot apart.
 COLOURS = (ACCENT, BAD, GOOD, BEFORE, INK)
 MARKERS = ("o", "s", "D", "^", "v")
+# From how many points on a curve is drawn with its moving average.
+_MANY = 60
 # Draws on matplotlib axes, in colours of this module.
 Draw = Callable[[Any], None]
 
@@ -115,6 +117,52 @@ def whiskers(
         [value - end for value, end in zip(values, low, strict=True)],
         [end - value for value, end in zip(values, high, strict=True)],
     ]
+
+
+def draw_curve(
+    axes: Any,
+    steps: Sequence[int],
+    values: Sequence[float],
+    color: str = ACCENT,
+    label: str | None = None,
+) -> None:
+    """Draws a curve of a training; a long one with its moving average."""
+    if len(values) >= _MANY:
+        axes.plot(steps, values, color=color, alpha=0.3, linewidth=1)
+    axes.plot(
+        steps,
+        _smooth(values, reach=len(values) // _MANY),
+        color=color,
+        label=label,
+        linewidth=2,
+        marker="o" if len(values) == 1 else None,
+    )
+
+
+def curve_note(*curves: Sequence[float]) -> str:
+    """Returns what to say about curves of `draw_curve`."""
+    if max(map(len, curves), default=0) < _MANY:
+        return ""
+    return "Thin: as measured. Bold: moving average."
+
+
+def _smooth(values: Sequence[float], reach: int) -> list[float]:
+    """Returns at each place the mean of the values at most `reach` away."""
+    windows = (
+        values[max(0, i - reach) : i + reach + 1] for i in range(len(values))
+    )
+    return [sum(window) / len(window) for window in windows]
+
+
+def name_axes(axes: Any, x: str, y: str) -> None:
+    """Names the axes of curves by steps, and cleans them."""
+    from matplotlib.ticker import MaxNLocator
+
+    axes.set_xlabel(x)
+    axes.set_ylabel(y)
+    axes.margins(x=0.02)
+    axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
+    clean(axes)
 
 
 def clean(axes: Any, grid: str = "y") -> None:

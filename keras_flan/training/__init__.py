@@ -23,6 +23,7 @@ __getattr__, __dir__, __all__ = attach(
         "held_out_loss": ".held_out",
         "recipe": ".recipe_table",
         "recipes": ".recipe_table",
+        "report_training": ".report",
         "train": ".run",
     },
 )

@@ -3,6 +3,7 @@
 import copy
 import math
 import sys
+from collections.abc import Callable
 from typing import Any, ClassVar
 
 import keras
@@ -72,7 +73,9 @@ class StepCallback(keras.callbacks.Callback):
         """Goes on from `state()`."""
         self._calls = state["step"]
         for name in self._kept:
-            setattr(self, name, copy.copy(state[name.lstrip("_")]))
+            # Earlier versions kept fewer.
+            if (key := name.lstrip("_")) in state:
+                setattr(self, name, copy.copy(state[key]))
 
     def on_epoch_begin(self, epoch: int, logs: Logs = None) -> None:
         optimizer, own = self.model.optimizer, self._accumulation.parts
@@ -120,6 +123,7 @@ class StepLog(StepCallback):
             a long run should: a sum of a hundred thousand losses in float32
             is coarse.
         accumulate: Calls of the training step per step.
+        also: Returns what is shown behind the loss.
 
     Raises:
         Diverged: In `fit`, if the loss of a stretch is not finite.
@@ -130,6 +134,10 @@ class StepLog(StepCallback):
         gradient_norm: list of float, the norm of the gradients at its end,
             or empty if the optimizer measures none (see
             `keras_flan.training.Adafactor`).
+        learning_rate: list of float, the rate of the step after it.
+
+    At these steps callbacks that stand behind this one get `gradient_norm`
+    and `learning_rate` among their logs.
 
     Example:
 
@@ -140,7 +148,10 @@ class StepLog(StepCallback):
     ```
     """
 
-    _kept = ("_since", "_reported", "steps", "loss", "gradient_norm")
+    _kept = (
+        *("_since", "_reported", "steps", "loss", "gradient_norm"),
+        "learning_rate",
+    )
 
     def __init__(
         self,
@@ -149,12 +160,15 @@ class StepLog(StepCallback):
         progress: bool = False,
         reset: bool = False,
         accumulate: int = 1,
+        also: Callable[[], str] = str,
     ):
         super().__init__(every, accumulate)
         self.reset = reset
+        self._also = also
         self.steps: list[int] = []
         self.loss: list[float] = []
         self.gradient_norm: list[float] = []
+        self.learning_rate: list[float] = []
         # Calls since Keras's mean began, and what was reported of them.
         self._since, self._reported = 0, (0, 0.0)
         self._restored = False
@@ -189,6 +203,7 @@ class StepLog(StepCallback):
         if due:
             self._point(logs)
         note = f"loss {self.loss[-1]:.3f}" if self.loss else ""
+        note = f"{note} {self._also()}".strip()
         self._progress.advance(self.step - before, note)
 
     def on_epoch_end(self, epoch: int, logs: Logs = None) -> None:
@@ -205,9 +220,13 @@ class StepLog(StepCallback):
         self.steps.append(self.step)
         self.loss.append(total / (count - before_count))
         self._reported = (count, mean)
-        norm = getattr(self.model.optimizer, "gradient_norm", None)
+        optimizer = self.model.optimizer
+        logs["learning_rate"] = float(optimizer.learning_rate)
+        self.learning_rate.append(logs["learning_rate"])
+        norm = getattr(optimizer, "gradient_norm", None)
         if norm is not None:
-            self.gradient_norm.append(float(norm))
+            logs["gradient_norm"] = float(norm)
+            self.gradient_norm.append(logs["gradient_norm"])
         if self.reset:
             self.model.reset_metrics()
             self._since, self._reported = 0, (0, 0.0)

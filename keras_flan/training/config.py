@@ -7,7 +7,7 @@ What describes a training step is a `JobConfig`, with which
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 import pydantic
 import yaml
@@ -19,9 +19,12 @@ from keras_flan.errors import InputError
 from keras_flan.schema import AnyPath, Strict, parse_yaml, read_yaml, validate
 from keras_flan.storage import as_path
 from keras_flan.training.sections import (
+    EVERY,
     AdapterConfig,
+    Callbacks,
     DataConfig,
     DistributionConfig,
+    Fraction,
     HeldOutConfig,
     ModelConfig,
     OptimizerConfig,
@@ -83,7 +86,13 @@ class TrainConfig(JobConfig):
         recipe: The name of one of the paper's models, whose settings are
             taken where this file gives none; see
             `keras_flan.training.recipe`.
-        held_out: See `HeldOutConfig`; `None` evaluates nothing.
+        validation: Share of each task's examples that are never trained on,
+            nor shown as exemplars, but evaluated (see `held_out`). They are
+            chosen by their content, so that they are the same in every run.
+        held_out: See `HeldOutConfig`; `None` evaluates nothing but
+            `validation`.
+        callbacks: Trackers and other callbacks, each `module:Class` or a
+            `CallbackConfig`. With many processes the first one has them.
 
     Example:
 
@@ -106,7 +115,37 @@ class TrainConfig(JobConfig):
     tensorboard: bool = False
     profile: str | None = None
     recipe: str | None = None
+    validation: Fraction = 0.0
     held_out: HeldOutConfig | None = None
+    callbacks: Callbacks = pydantic.Field(default_factory=list)
+
+    @pydantic.model_validator(mode="after")
+    def _check_held_out(self) -> Self:
+        its = self.held_out
+        if its is not None and its.mixture is not None and self.validation:
+            raise ValueError(
+                "validation and held_out.mixture both say what is held out; "
+                "leave out one of them"
+            )
+        if its is not None and not (
+            its.mixture or its.benchmark or self.validation
+        ):
+            raise ValueError(
+                "held_out: names nothing to evaluate; give it a mixture or a "
+                "benchmark, or give validation, such as 0.05, beside it"
+            )
+        return self
+
+    @property
+    def evaluated(self) -> HeldOutConfig | None:
+        """What is evaluated during the training, and how often."""
+        its = self.held_out
+        if its is None and self.validation:
+            its = HeldOutConfig()
+        if its is None or its.every is not None:
+            return its
+        tenth = max(self.steps // 10, 1)
+        return its.model_copy(update={"every": min(EVERY, tenth)})
 
     @pydantic.field_validator("profile")
     @classmethod
@@ -124,9 +163,10 @@ class TrainConfig(JobConfig):
     ) -> "TrainConfig":
         """Reads a config file.
 
-        `mixture`, `records`, `vocabulary`, `held_out.mixture` and
-        `model.init` are relative to the file (`output` to the current
-        folder); in overrides all are relative to the current folder.
+        `mixture`, `records`, `vocabulary`, `model.init`, and under `held_out`
+        `mixture` and the data of a `benchmark` are relative to the file
+        (`output` to the current folder); in overrides all are relative to
+        the current folder.
 
         Args:
             path: A YAML file; or the folder of an earlier run, which is
@@ -201,11 +241,15 @@ class TrainConfig(JobConfig):
         sections = [(values, ("mixture", "records", "vocabulary"))]
         if values["held_out"]:
             sections.append((values["held_out"], ("mixture",)))
+            if its := values["held_out"]["benchmark"]:
+                sections.append((its, ("name", "data")))
         for section, keys in sections:
             for key in keys:
-                # Mixtures of the library have a name.
-                named = key == "mixture" and is_library_name(section[key])
-                if section[key] and not named:
+                # Mixtures and benchmarks of the library have a name.
+                may_be_named = key in ("mixture", "name") and section[key]
+                if may_be_named and is_library_name(section[key]):
+                    continue
+                if section[key]:
                     yield section, key
 
     def _placed(self, folder: Path, *others: str) -> dict[str, Any]:

@@ -28,6 +28,12 @@ from keras_flan.training.callbacks import CutsNote, StepLog
 from keras_flan.training.checkpoints import TrainingCheckpoint
 from keras_flan.training.config import TrainConfig
 from keras_flan.training.held_out import HeldOutLoss
+from keras_flan.training.named import (
+    BENCHMARK,
+    benchmark_score,
+    keeps_state,
+    load_callbacks,
+)
 from keras_flan.training.profiling import Profile
 from keras_flan.training.run_folder import (
     CHECKPOINTS,
@@ -59,7 +65,8 @@ def train(
     - `config.yaml`, from which the run can be made again, and `run.json`:
       seed, versions, checksums of the data;
     - `loss.csv`, `gradient_norm.csv`, `telemetry.csv`, `metrics.json`, with
-      `held_out` also `held_out.csv`;
+      `held_out` or `validation` also `held_out.csv`; `loss.png`, and the page
+      `training.html`, see `report_training`;
     - `model/`, a keras-hub preset; with `held_out` also `best/`. With an
       adapter `adapter.safetensors`, and `model/` if it can be merged.
 
@@ -76,11 +83,12 @@ def train(
             a run: what has the names of a run's files is replaced.
 
     Returns:
-        What `metrics.json` holds: `steps`, `loss` (mean over each
-        `log_every` steps), `loss_steps` and `gradient_norm`, `speed` (see
-        `Telemetry`), `seconds`, `parameters`, `attention`, the form that ran,
-        `model`, the model's folder, and with `held_out` that curve and its
-        `best` step.
+        What `metrics.json` holds: `steps` that were trained, `loss` (mean
+        over each `log_every` steps), `loss_steps`, `gradient_norm` and
+        `learning_rate`, `speed` (see `Telemetry`), `seconds`, `parameters`,
+        `attention`, the form that ran, `model`, the model's folder, and under
+        `held_out` the curves of `loss` and `score`, the `best` step, and
+        whether the training was `stopped` early.
 
     Raises:
         InputError: If a file or setting is wrong, the output holds something
@@ -148,7 +156,8 @@ class _Run:
                 "another output"
             )
         left = config.optimizer.accumulation.calls(config.steps - done)
-        if left > 0:
+        over = self.held_out is not None and self.held_out.is_over
+        if left > 0 and not over:
             batches = self.telemetry.watch(self.pipeline.dataset(start))
             with _named_damage(self.mixture), _ended(batches), self.stop:
                 self.model.fit(
@@ -178,10 +187,11 @@ class _Run:
         """Writes what was trained; returns the metrics."""
         config, total = self.config, time.monotonic() - self.begin
         metrics: dict[str, Any] = {
-            "steps": config.steps,
+            "steps": self.log.step,
             "loss": self.log.loss,
             "loss_steps": self.log.steps,
             "gradient_norm": self.log.gradient_norm,
+            "learning_rate": self.log.learning_rate,
             "speed": self.telemetry.summary(),
             "parameters": self.model.count_params(),
             "attention": self.attention.form,
@@ -194,7 +204,9 @@ class _Run:
             metrics["held_out"] = {
                 "steps": self.held_out.steps,
                 "loss": self.held_out.loss,
+                "score": self.held_out.score,
                 "best": self.held_out.best,
+                "stopped": self.held_out.is_over,
             }
         trained = self._save("model")
         if trained is not None:
@@ -214,8 +226,8 @@ class _Run:
     def _mixture(self, path: Path) -> Mixture:
         return Mixture.from_yaml(path, self.config.records, self.config.missing)
 
-    def _pipeline(self, mixture: Mixture) -> Pipeline:
-        data = self.config.data
+    def _pipeline(self, mixture: Mixture, **settings: Any) -> Pipeline:
+        config, data = self.config, self.config.data
         rows = self.config.optimizer.accumulation.rows(data.batch_size)
         return Pipeline(
             mixture,
@@ -223,24 +235,20 @@ class _Run:
             input_length=data.input_length,
             target_length=data.target_length,
             pack=data.pack,
-            seed=self.config.seed,
+            seed=config.seed if data.seed is None else data.seed,
+            prefetch=data.prefetch,
+            validation=config.validation,
             decoder_only=self.model.decoder_only,
             chat=self.chat,
             loss_on=data.loss_on,
             **self.setup.pipeline_settings(rows),
+            **settings,
         )
 
     def _watch(self) -> None:
         """Makes the callbacks."""
         config, output, setup = self.config, self.config.output, self.setup
         parts = config.optimizer.accumulate
-        self.log = StepLog(
-            config.log_every,
-            total=config.steps,
-            progress=not self.quiet,
-            reset=True,
-            accumulate=parts,
-        )
         events = output / "tensorboard" if config.tensorboard else None
         self.telemetry = Telemetry(
             config.log_every,
@@ -250,18 +258,30 @@ class _Run:
             accumulate=parts,
             copies=setup.processes // setup.hosts,
         )
-        watched: dict[str, Any] = {"log": self.log, "telemetry": self.telemetry}
+        self.held_out = self._held_out()
+        held_out = self.held_out
+        self.log = StepLog(
+            config.log_every,
+            total=config.steps,
+            progress=not self.quiet,
+            reset=True,
+            accumulate=parts,
+            also=str if held_out is None else lambda: held_out.note,
+        )
+        watched: dict[str, Any] = {"log": self.log}
+        if held_out is not None:
+            # Before telemetry, which leaves its time out.
+            watched["held_out"] = held_out
+        watched["telemetry"] = self.telemetry
         self.profile: Profile | None = None
         if config.profile and setup.writes:
             self.profile = Profile(
                 output / "profile", profiled_steps(config.profile), parts
             )
             watched["profile"] = self.profile
-        self.held_out: HeldOutLoss | None = None
-        if config.held_out:
-            self.held_out = self._held_out(config.held_out)
-            watched["held_out"] = self.held_out
-        self.callbacks = [*watched.values()]
+        own = load_callbacks(config.callbacks) if setup.writes else {}
+        self.callbacks = [*watched.values(), *own.values()]
+        watched |= {name: c for name, c in own.items() if keeps_state(c)}
         if not self.quiet:
             self.callbacks.append(CutsNote(self.pipeline, config.data))
         self.checkpoint: TrainingCheckpoint | None = None
@@ -277,20 +297,40 @@ class _Run:
         self.stop = StopOnSignal(self.checkpoint)
         self.callbacks.append(self.stop)
 
-    def _held_out(self, settings: HeldOutConfig) -> HeldOutLoss:
-        mixture = self._mixture(settings.mixture)
-        batches = self._pipeline(mixture).dataset().take(settings.batches)
+    def _held_out(self) -> HeldOutLoss | None:
+        config, its = self.config, self.config.evaluated
+        if its is None or its.every is None:
+            return None
+        score = None
+        if its.benchmark is not None:
+            folder = config.output / BENCHMARK
+            score = benchmark_score(its.benchmark, folder, self.setup)
 
-        def keep(step: int, loss: float) -> None:
+        def keep(step: int, value: float) -> None:
             self._save("best")
 
         return HeldOutLoss(
-            # The same batches every time.
-            list(batches.as_numpy_iterator()),
-            every=settings.every,
+            self._held_out_batches(its),
+            every=its.every,
             on_best=keep,
-            accumulate=self.config.optimizer.accumulate,
+            accumulate=config.optimizer.accumulate,
+            score=score,
+            patience=its.patience,
+            telemetry=self.telemetry,
         )
+
+    def _held_out_batches(self, its: HeldOutConfig) -> list[tuple] | None:
+        """Returns the same batches for every time; `None` if there are none."""
+        if its.mixture is not None:
+            pipeline = self._pipeline(self._mixture(its.mixture))
+        elif self.config.validation:
+            # The last stage's tasks: a mixture of stages has no one pass.
+            last = self.mixture.stages[-1]
+            pipeline = self._pipeline(last, split="validation", repeat=False)
+        else:
+            return None
+        batches = pipeline.dataset().take(its.batches)
+        return list(batches.as_numpy_iterator())
 
 
 def _chat(model: LanguageModel, config: TrainConfig) -> ChatTemplate | None:

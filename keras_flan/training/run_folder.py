@@ -26,25 +26,30 @@ from keras_flan.outputs import (
 )
 from keras_flan.storage import remove_folder
 from keras_flan.training.config import TrainConfig
+from keras_flan.training.finished import (
+    CONFIG_FILE,
+    METRICS_FILE,
+    RUN_FILE,
+    TrainedRun,
+)
+from keras_flan.training.report import write_training
 
 if TYPE_CHECKING:
     from keras_flan.data.mixtures.mixture import Mixture
     from keras_flan.models.language_model import LanguageModel
 
-_RUN = "run.json"
-_CONFIG = "config.yaml"
 CHECKPOINTS = "checkpoints"
 ADAPTER = "adapter.safetensors"
 # What may change between the parts of a run that was stopped.
 _FREE = (
     *("output", "steps", "checkpoint_every", "tensorboard"),
-    *("profile", "distribution"),
+    *("profile", "distribution", "callbacks"),
 )
 _PACKAGES = ("keras_flan", "keras", "keras-hub", "jax", "tensorflow", "numpy")
 
 
 def _is_run(folder: Path) -> bool:
-    run = head_of(folder / _RUN)
+    run = head_of(folder / RUN_FILE)
     return {"finished", "data", "vocabulary"} <= run.keys()
 
 
@@ -98,12 +103,12 @@ def open_run(config: TrainConfig, mixture: "Mixture") -> bool:
         "data": data_checksums(mixture),
         "vocabulary": _checksum(config.vocabulary),
     }
-    before = _read(folder / _RUN)
+    before = _read(folder / RUN_FILE)
     if before and not before["finished"] and _is_begun(folder / CHECKPOINTS):
         _check_same(config, before, run)
         return True
     remove_folder(folder / CHECKPOINTS)
-    with replace_files(folder, _RUN) as made:
+    with replace_files(folder, RUN_FILE) as made:
         _write_run(made, config, run)
     return False
 
@@ -114,17 +119,18 @@ def close_run(config: TrainConfig, metrics: dict[str, Any]) -> None:
     Its checkpoints have served their purpose, and go.
     """
     folder = config.output
-    run = _read(folder / _RUN) or {}
-    with replace_files(folder, _RUN) as made:
+    run = _read(folder / RUN_FILE) or {}
+    with replace_files(folder, RUN_FILE) as made:
         _write_metrics(made, metrics)
+        _write_page(made, config, metrics, run)
         _write_run(made, config, {**run, "finished": True})
     remove_folder(folder / CHECKPOINTS)
 
 
 def _write_run(made: Path, config: TrainConfig, run: dict[str, Any]) -> None:
-    with atomic_write(made / _CONFIG) as f:
+    with atomic_write(made / CONFIG_FILE) as f:
         f.write(config.to_yaml(config.output))
-    write_json(made / _RUN, run)
+    write_json(made / RUN_FILE, run)
 
 
 def _adapter(folder: Path) -> Path:
@@ -164,17 +170,31 @@ def _write_metrics(made: Path, metrics: dict[str, Any]) -> None:
     curves = [("loss", "loss", steps, metrics["loss"])]
     if norms := metrics["gradient_norm"]:
         curves.append(("gradient_norm", "gradient_norm", steps, norms))
-    if held_out:
+    if held_out and held_out["loss"]:
         curve = held_out["steps"], held_out["loss"]
         curves.append(("held_out", "loss", *curve))
-    for file in {"gradient_norm", "held_out"} - {curve[0] for curve in curves}:
+    if held_out and held_out["score"]:
+        curve = held_out["steps"], held_out["score"]
+        curves.append(("held_out_score", "score", *curve))
+    optional = {"gradient_norm", "held_out", "held_out_score"}
+    for file in optional - {curve[0] for curve in curves}:
         removed(made, f"{file}.csv")
     for file, name, steps, values in curves:
         with atomic_write(made / f"{file}.csv") as f:
             f.write(f"step,{name}\n")
             for step, value in zip(steps, values, strict=True):
                 f.write(f"{step},{value:.6f}\n")
-    write_json(made / "metrics.json", metrics)
+    write_json(made / METRICS_FILE, metrics)
+
+
+def _write_page(
+    made: Path,
+    config: TrainConfig,
+    metrics: dict[str, Any],
+    facts: dict[str, Any],
+) -> None:
+    name, values = config.output.name, config.model_dump(mode="json")
+    write_training(made, [TrainedRun(name, values, metrics, facts)], name)
 
 
 def data_checksums(mixture: "Mixture") -> dict[str, str]:
@@ -202,7 +222,7 @@ def _check_same(
         f"give another output, or remove its {CHECKPOINTS} folder to begin anew"
     )
     # Settings that came later than the run are at their defaults.
-    written = folder / _CONFIG
+    written = folder / CONFIG_FILE
     earlier = TrainConfig.from_yaml(written)
     old, new = (yaml.safe_load(c.to_yaml()) for c in (earlier, config))
     for key in sorted(old.keys() | new.keys()):

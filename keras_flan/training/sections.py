@@ -6,10 +6,13 @@ import pydantic
 
 from keras_flan.data.templates.chat import LossOn
 from keras_flan.models.kernels.choice import Attention
+from keras_flan.named import is_callable_name
 from keras_flan.schema import AnyPath, Strict
 from keras_flan.training.steps import Accumulation, Shape, check_warmdown
 
 Positive = Annotated[int, pydantic.Field(gt=0)]
+# Steps between two evaluations.
+EVERY = 2000
 Fraction = Annotated[float, pydantic.Field(ge=0, lt=1)]
 
 
@@ -181,18 +184,54 @@ class AdapterConfig(Strict):
     targets: str | list[str] = "default"
 
 
+class BenchmarkConfig(Strict):
+    """A benchmark that is asked during a training, as `evaluate` asks it.
+
+    Attributes:
+        name: As for `keras_flan.evaluation.evaluate`: `gsm8k`, `mmlu`, ...
+        data: Its file or folder.
+        mode: `direct`, `cot` or `rank`.
+        shots: Exemplars per prompt; `None` is as many as published.
+        limit: The most examples of each task; the first ones.
+        tasks: Only these tasks.
+        split: Of the benchmarks that have several.
+    """
+
+    name: str
+    data: AnyPath | None = None
+    mode: Literal["direct", "cot", "rank"] = "direct"
+    shots: Annotated[int, pydantic.Field(ge=0)] | None = 0
+    limit: Positive | None = 100
+    tasks: list[str] | None = None
+    split: str | None = None
+
+
 class HeldOutConfig(Strict):
     """Evaluation during training; the best weights are kept in `best/`.
 
     Attributes:
-        mixture: As that of the training: held-out tasks or splits.
-        every: Steps between two evaluations (the paper: 2k to 10k).
-        batches: How many batches are evaluated.
+        mixture: As that of the training: held-out tasks or splits. Not
+            together with `validation`, which needs none.
+        every: Steps between two evaluations (the paper: 2k to 10k). Default:
+            2,000; without a mixture a tenth of all steps, if that is less.
+        batches: How many batches are evaluated, at most.
+        patience: After how many evaluations in a row that were no better
+            than the best the training ends early; `None`: it never does.
+        benchmark: See `BenchmarkConfig`. Its accuracy says which weights are
+            best then; else the loss does.
     """
 
-    mixture: AnyPath
-    every: Positive = 2000
+    mixture: AnyPath | None = None
+    every: Positive | None = None
     batches: Positive = 50
+    patience: Positive | None = None
+    benchmark: BenchmarkConfig | None = None
+
+    @pydantic.model_validator(mode="after")
+    def _check(self) -> Self:
+        if self.mixture is not None and self.every is None:
+            self.every = EVERY
+        return self
 
 
 class DistributionConfig(Strict):
@@ -214,3 +253,34 @@ class DistributionConfig(Strict):
     multi_host: bool | None = None
     cache: str | None = None
     patience: Positive = 100
+
+
+class CallbackConfig(Strict):
+    """A callback of one's own, such as a tracker; also just its name.
+
+    Attributes:
+        name: `module:Class`, a `keras.callbacks.Callback`; the module is also
+            looked for in the working directory.
+        settings: What the class is called with.
+    """
+
+    name: str
+    settings: dict[str, Any] = pydantic.Field(default_factory=dict)
+
+    @pydantic.field_validator("name")
+    @classmethod
+    def _names_a_class(cls, name: str) -> str:
+        if not is_callable_name(name):
+            raise ValueError(
+                f"found {name!r}, expected module:Class, such as trackers:WandB"
+            )
+        return name
+
+
+def _as_callback(value: object) -> object:
+    return {"name": value} if isinstance(value, str) else value
+
+
+Callbacks = list[
+    Annotated[CallbackConfig, pydantic.BeforeValidator(_as_callback)]
+]

@@ -1,11 +1,12 @@
 """How fast a training is, and what it spends its time on."""
 
+import contextlib
 import math
 import os
 import resource
 import sys
 import time
-from collections.abc import Generator, Iterable, Mapping
+from collections.abc import Generator, Iterable, Iterator, Mapping
 from typing import Any
 
 import jax
@@ -31,6 +32,8 @@ COLUMNS = (
     "utilisation",
     "peak_memory_gib",
 )
+# What of Keras's logs is written for TensorBoard.
+_CURVES = ("loss", "learning_rate", "gradient_norm")
 
 
 class Telemetry(StepCallback):
@@ -135,9 +138,10 @@ class Telemetry(StepCallback):
                 _print(f"first step after {self.first_step:.1f} s")
             self._restart()
         elif due:
-            loss = _loss(logs)
+            values = {k: float(v) for k, v in (logs or {}).items()}
             self._stretch()
-            self._log({"loss": loss})
+            values = {k: values[k] for k in _CURVES if k in values}
+            self.log(self.step, values)
 
     def _go_on_from(self, calls: int) -> None:
         super()._go_on_from(calls)
@@ -164,6 +168,14 @@ class Telemetry(StepCallback):
         summary["peak_memory_gib"] = peak_memory() / 2**30
         return summary
 
+    @contextlib.contextmanager
+    def left_out(self) -> Iterator[None]:
+        """Leaves what happens within out of the times of the training."""
+        begin, compiled = time.monotonic(), self._compiling.total
+        yield
+        self._begin += time.monotonic() - begin
+        self._compiled += self._compiling.total - compiled
+
     def _restart(self) -> None:
         self._begin = time.monotonic()
         self._wait, self._compiled = 0.0, self._compiling.total
@@ -176,9 +188,10 @@ class Telemetry(StepCallback):
         del self._batches[:count]
         return tuple(np.sum(taken, axis=0)) if taken else (0, 0, 0)
 
-    def _log(self, values: Mapping[str, float]) -> None:
+    def log(self, step: int, values: Mapping[str, float]) -> None:
+        """Writes values of a step for TensorBoard."""
         if self._events is not None:
-            self._events.add(self.step, values)
+            self._events.add(step, values)
 
     def _stretch(self) -> None:
         seconds = time.monotonic() - self._begin
@@ -203,7 +216,8 @@ class Telemetry(StepCallback):
         self.rows.append(row)
         if not self._quiet:
             _print(describe(row))
-        self._log({f"speed/{k}": v for k, v in row.items() if k != "step"})
+        speed = {f"speed/{k}": v for k, v in row.items() if k != "step"}
+        self.log(self.step, speed)
         self._restart()
 
 

@@ -9,7 +9,6 @@ import sys
 import pytest
 
 from keras_flan.errors import InputError
-from keras_flan.evaluation.reports.page import REPORT
 from keras_flan.evaluation.runs.run import EVALUATION
 from keras_flan.files import atomic_write
 from keras_flan.generation.trace import ANSWERS
@@ -23,6 +22,7 @@ from keras_flan.outputs import (
     replace_folder,
     settle,
 )
+from keras_flan.pages.report import REPORT
 from keras_flan.training.run_folder import RUN
 
 THINGS = Kind("things")

@@ -80,25 +80,31 @@ def load_runs(folders: Iterable[str | os.PathLike]) -> list[FinishedRun]:
     """
     runs: list[FinishedRun] = []
     for folder in map(as_path, folders):
-        inner = (place for place in folder.glob("*/") if place.name[0] != ".")
-        places = [folder, *sorted(inner)]
-        for place in places:
-            settle(place)
-        found = [
-            place
-            for place in places
-            if (place / METRICS_FILE).is_file()
-            and (place / PREDICTIONS_FILE).is_file()
-        ]
+        found = find_runs(folder)
         if not found:
             raise InputError(
                 f"{folder}: expected {METRICS_FILE} and {PREDICTIONS_FILE} in "
                 "it or in a folder of it, found none; give the --output of "
-                "`keras-flan evaluate`"
+                "`keras-flan evaluate` (or, for its page, that of `keras-flan "
+                "train`)"
             )
         runs += map(_read, found)
     once = {run.folder.resolve(): run for run in runs}
     return sorted(once.values(), key=_place)
+
+
+def find_runs(folder: Path) -> list[Path]:
+    """Returns which of a folder and those in it are finished runs."""
+    inner = (place for place in folder.glob("*/") if place.name[0] != ".")
+    places = [folder, *sorted(inner)]
+    for place in places:
+        settle(place)
+    return [
+        place
+        for place in places
+        if (place / METRICS_FILE).is_file()
+        and (place / PREDICTIONS_FILE).is_file()
+    ]
 
 
 def _place(run: FinishedRun) -> tuple:

@@ -23,16 +23,13 @@ from keras_flan.evaluation.reports.tables import (
 )
 from keras_flan.evaluation.scores.comparing import compare_runs
 from keras_flan.files import atomic_write, read_json_object
-from keras_flan.outputs import Kind, check_output, output_folder, replace_files
+from keras_flan.outputs import check_output, output_folder, replace_files
 from keras_flan.pages import html as page
 from keras_flan.pages.plots import inline_svg, write_png
+from keras_flan.pages.report import LATEX_FILE, MARKDOWN_FILE, PAGE_FILE, REPORT
 from keras_flan.pages.tables import Table
 from keras_flan.schema import validate
 from keras_flan.storage import as_path
-
-PAGE_FILE = "report.html"
-MARKDOWN_FILE = "tables.md"
-LATEX_FILE = "tables.tex"
 
 
 class _Counts(pydantic.BaseModel):
@@ -119,15 +116,6 @@ def report_runs(
             f.write("\n\n".join(table.latex() for table in tables) + "\n")
         page.write(made / PAGE_FILE, title, parts)
     return output / PAGE_FILE
-
-
-def _is_report(folder: Path) -> bool:
-    names = (PAGE_FILE, MARKDOWN_FILE, LATEX_FILE)
-    return all((folder / name).is_file() for name in names)
-
-
-# A folder of its own, or that of what it is about.
-REPORT = Kind("report", _is_report, joins=("run", "evaluation"))
 
 
 def _parts(
