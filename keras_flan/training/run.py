@@ -24,16 +24,16 @@ from keras_flan.models.decoder_only.model import DecoderOnly
 from keras_flan.models.language_model import LanguageModel
 from keras_flan.runtime.start import prepare_process
 from keras_flan.runtime.tensorflow import tf
-from keras_flan.training.callbacks import CutsNote, StepLog
-from keras_flan.training.checkpoints import TrainingCheckpoint
-from keras_flan.training.config import TrainConfig
-from keras_flan.training.held_out import HeldOutLoss
-from keras_flan.training.named import (
+from keras_flan.training.by_name import (
     BENCHMARK,
     benchmark_score,
     keeps_state,
     load_callbacks,
 )
+from keras_flan.training.callbacks import CutsNote, StepLog
+from keras_flan.training.checkpoints import TrainingCheckpoint
+from keras_flan.training.config import TrainConfig
+from keras_flan.training.held_out import HeldOutLoss
 from keras_flan.training.profiling import Profile
 from keras_flan.training.run_folder import (
     CHECKPOINTS,
@@ -206,7 +206,7 @@ class _Run:
                 "loss": self.held_out.loss,
                 "score": self.held_out.score,
                 "best": self.held_out.best,
-                "stopped": self.held_out.is_over,
+                "stopped": self.log.step < config.steps,
             }
         trained = self._save("model")
         if trained is not None:

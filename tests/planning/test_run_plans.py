@@ -84,8 +84,18 @@ def test_only_what_trains_has_state(kind):
 def test_a_plan_is_what_train_takes(tmp_path):
     """Every setting of the YAML and of overrides, and nothing to add."""
     place = {"mesh": "batch=-1,model=2", "preset": "model", "sequence": True}
-    path = write(tmp_path, distribution=place)
-    overrides = ["data.batch_size=64", "optimizer.accumulate=2"]
+    path = write(
+        tmp_path,
+        distribution=place,
+        optimizer={
+            **{"name": "adamw", "schedule": "cosine", "warmup": 0.1},
+            "weight_decay": 0.1,
+        },
+        validation=0.05,
+        held_out={"patience": 2},
+        callbacks=["trackers:WandB"],
+    )
+    overrides = ["data.batch_size=64", "optimizer.accumulate=2", "data.seed=1"]
     config = TrainConfig.from_yaml(path, overrides)
     made = plan(config, "v4-16")
     for name in type(config).model_fields.keys() & vars(made.job).keys():

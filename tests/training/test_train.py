@@ -8,7 +8,9 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import ClassVar
 
+import keras
 import numpy as np
 import pytest
 import yaml
@@ -103,6 +105,109 @@ def test_killed_at_any_step_goes_on_bit_for_bit(files, tmp_path):
     # The folder is enough to make the run again.
     again = run(tmp_path / "a", f"output={tmp_path / 'c'}")
     assert again["loss"] == straight["loss"]
+
+
+class Counted(keras.callbacks.Callback):
+    """Counts what it is told, also after a kill."""
+
+    told: ClassVar[list] = []
+
+    def __init__(self):
+        super().__init__()
+        self.rates = []
+
+    def on_train_batch_end(self, batch, logs=None):
+        if "learning_rate" in logs:
+            self.rates.append(logs["learning_rate"])
+        self.told.append(sorted(logs))
+
+    def state(self):
+        return self.rates
+
+    def set_state(self, value):
+        self.rates = value
+
+    def on_train_end(self, logs=None):
+        if not self.model.stop_training:
+            return
+        Path(os.environ["COUNTED"]).write_text(json.dumps(self.rates))
+
+
+def test_settings_survive_a_kill_and_stop_early(files, tmp_path, monkeypatch):
+    """AdamW with a schedule in parts, validation, patience, a callback."""
+    values = {
+        "validation": 0.1,
+        "held_out": {"every": 2, "batches": 2, "patience": 2},
+        "callbacks": [f"{__name__}:Counted"],
+        "checkpoint_every": 2,
+        "tensorboard": True,
+        "optimizer": {
+            "name": "adamw",
+            "learning_rate": 1.0,  # Too high, so that it gets no better.
+            "schedule": "cosine",
+            "warmup": 0.2,
+            "weight_decay": 0.1,
+            "accumulate": 2,
+        },
+    }
+    monkeypatch.setenv("COUNTED", str(tmp_path / "straight.json"))
+    straight = run(write(files, tmp_path / "a", **values))
+    its = straight["held_out"]
+    assert its["stopped"] and its["steps"][-1] == straight["steps"] < 12
+    assert len(its["steps"]) - 1 - its["steps"].index(its["best"]) == 2
+    assert [
+        name
+        for name in Counted.told[2 * 6 - 1]
+        if name in ("learning_rate", "val_loss")
+    ] == ["learning_rate", "val_loss"]
+    [events] = (tmp_path / "a" / "tensorboard").iterdir()
+    assert read_events(events) >= {"held_out/loss", "learning_rate", "loss"}
+    for name in ("loss.png", "training.html", "held_out.csv"):
+        assert (tmp_path / "a" / name).stat().st_size
+
+    config = write(files, tmp_path / "b", **values)
+    killed = subprocess.run(
+        [sys.executable, "-c", KILLED, config, "5"],
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
+        capture_output=True,
+    )
+    assert killed.returncode == -signal.SIGKILL, killed.stderr
+    monkeypatch.setenv("COUNTED", str(tmp_path / "resumed.json"))
+    resumed = run(config)
+    for key in ("loss", "loss_steps", "learning_rate", "held_out", "steps"):
+        assert resumed[key] == straight[key], key
+    rates = (tmp_path / "straight.json").read_text()
+    assert (tmp_path / "resumed.json").read_text() == rates
+    # It was at its end when it was killed: nothing is left to do.
+    assert (
+        json.loads(rates) == straight["learning_rate"][: len(json.loads(rates))]
+    )
+
+
+def test_a_benchmark_says_what_is_best(files, tmp_path):
+    rows = [
+        {"question": f"is {i} odd?", "answer": f"So.\n#### {i % 2}"}
+        for i in range(4)
+    ]
+    data = tmp_path / "test.jsonl"
+    data.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    benchmark = {"name": "gsm8k", "data": str(data), "limit": 3}
+    held_out = {"every": 2, "patience": 1, "benchmark": benchmark}
+    config = write(files, tmp_path / "r", held_out=held_out, steps=6)
+    metrics = run(config)
+    its = metrics["held_out"]
+    assert its["loss"] == [] and len(its["score"]) == len(its["steps"])
+    for step, score in zip(its["steps"], its["score"], strict=True):
+        place = tmp_path / "r" / "benchmark" / str(step)
+        found = json.loads((place / "metrics.json").read_text())
+        assert (found["accuracy"], found["n"]) == (score, 3)
+    # The model was asked, and trained on as if it had not been.
+    plain = run(write(files, tmp_path / "p", steps=6))
+    number = len(metrics["loss"]) - its["stopped"]
+    assert metrics["loss"][:number] == plain["loss"][:number]
+    data.unlink()
+    with pytest.raises(InputError, match=r"test\.jsonl"):
+        run(config, f"output={tmp_path / 'q'}")
 
 
 def test_held_out_keeps_the_best(files, tmp_path):

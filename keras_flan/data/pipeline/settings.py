@@ -8,6 +8,9 @@ from typing import Any, Literal, get_args
 from keras_flan.data.templates.chat import ChatTemplate, LossOn
 from keras_flan.errors import InputError, did_you_mean
 
+# Of examples, a part of which is kept apart.
+Side = Literal["train", "validation"]
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class PipelineSettings:
@@ -67,7 +70,7 @@ class PipelineSettings:
     chat: ChatTemplate | Mapping[str, Any] | str | None = None
     loss_on: LossOn = "assistant"
     validation: float = 0.0
-    split: Literal["train", "validation"] = "train"
+    split: Side = "train"
 
     def __post_init__(self) -> None:
         if self.chat is not None and not self.decoder_only:
@@ -76,11 +79,13 @@ class PipelineSettings:
                 "template; an encoder-decoder reads conversations as prompts, "
                 "without it"
             )
-        if self.loss_on not in get_args(LossOn):
-            raise InputError(
-                f"loss_on: found {self.loss_on!r}."
-                + did_you_mean(self.loss_on, get_args(LossOn))
-            )
+        for name, choices in (("loss_on", LossOn), ("split", Side)):
+            value = getattr(self, name)
+            if value not in get_args(choices):
+                raise InputError(
+                    f"{name}: found {value!r}."
+                    + did_you_mean(value, get_args(choices))
+                )
         if not 0 <= self.validation < 1:
             raise InputError(
                 "validation: expected a share from 0 to below 1, found "
