@@ -227,11 +227,14 @@ class HeldOutConfig(Strict):
     patience: Positive | None = None
     benchmark: BenchmarkConfig | None = None
 
-    @pydantic.model_validator(mode="after")
-    def _check(self) -> Self:
-        if self.mixture is not None and self.every is None:
-            self.every = EVERY
-        return self
+    @pydantic.model_validator(mode="before")
+    @classmethod
+    def _with_every(cls, values: Any) -> Any:
+        if not isinstance(values, dict) or not values.get("mixture"):
+            return values
+        if values.get("every") is None:
+            return {**values, "every": EVERY}
+        return values
 
 
 class DistributionConfig(Strict):

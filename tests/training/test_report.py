@@ -29,6 +29,8 @@ def write_run(folder, rate, held_out=None):
     (folder / "config.yaml").write_text(yaml.safe_dump(values))
     facts = {"finished": True, "data": {"odd": "ab12"}, "vocabulary": "x"}
     (folder / "run.json").write_text(json.dumps(facts))
+    mark = {"kinds": ["run"], "version": 1}
+    (folder / ".keras_flan.json").write_text(json.dumps(mark))
     return folder
 
 
