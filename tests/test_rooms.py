@@ -15,7 +15,7 @@ FLOORS = [
     ["runtime", "named"],
     ["remote"],
     ["storage"],
-    ["locks"],
+    ["locks", "extensions"],
     ["files"],
     ["outputs"],
     ["schema"],

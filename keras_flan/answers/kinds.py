@@ -16,6 +16,7 @@ from keras_flan.answers.cues import (
 from keras_flan.answers.published import RULE_SETS, RuleSet
 from keras_flan.answers.texts import plain
 from keras_flan.errors import InputError, did_you_mean
+from keras_flan.extensions import Registry
 
 # Goes up with every change of a rule that can change an extracted answer.
 EXTRACTOR_VERSION = 2
@@ -40,15 +41,25 @@ class Answer:
 
 @dataclasses.dataclass(frozen=True)
 class Kind:
-    """A kind of answer.
+    r"""A kind of answer; a module of your own may add some under `KINDS`.
 
     Args:
-        find: A text, and what `takes` says, to the answer in it.
+        find: A text, and what `takes` says, to the answer in it: its
+            canonical value, where it begins and ends in the text, and the
+            name of the rule that found it; or None.
         normalise: An answer, and the language if it is taken, to its
-            canonical form.
+            canonical form; None if it has none. Right answers are read by it.
         takes: What `find` takes besides: `"choices"` or `"language"`.
         verbatim: Whether `find` reads the text as it was written, not what
-            `plain` makes of it.
+            `plain` makes of it: with one spelling of dashes, quotes and
+            digits, and up to a question that the model asks itself.
+
+    Example:
+        >>> def find_grade(text):
+        ...     grades = list(re.finditer(r"\b[A-F][+-]?(?!\w)", text))
+        ...     if grades:
+        ...         return grades[-1][0].lower(), *grades[-1].span(), "last"
+        >>> KINDS = {"grade": Kind(find_grade, str.lower)}
     """
 
     find: Callable[..., Found | None]
@@ -70,7 +81,7 @@ def _normalise_program(value: str) -> str | None:
     return programs.normalise_program_answer(value)
 
 
-KINDS = {
+_KINDS = {
     # Separators, currency, percent, fractions, words, digits of any script.
     "number": Kind(numbers.find_number, numbers.normalise_number, "language"),
     # The letter of an option, or its text.
@@ -94,6 +105,7 @@ KINDS = {
     # What a program prints or returns, run in a sandbox.
     "program": Kind(_find_program, _normalise_program, verbatim=True),
 }
+KINDS = Registry("answer kind", "KINDS", Kind, _KINDS)
 
 
 def extract_answer(
@@ -132,7 +144,7 @@ def extract_answer(
     Source: Flan (arXiv:2210.11416), self-consistency (arXiv:2203.11171).
     """
     found: Found | None = None
-    asked, special = kind_named(kind), rule_set(rules)
+    asked, special = KINDS.named(kind), rule_set(rules)
     read, offset = window(text)
     if special and special.find:
         found = special.find(read, kind, choices)
@@ -164,7 +176,7 @@ def normalise_answer(
     special = rule_set(rules)
     if special and special.normalise:
         return special.normalise(value, kind)
-    asked = kind_named(kind)
+    asked = KINDS.named(kind)
     more = {"language": language} if asked.takes == "language" else {}
     return asked.normalise(value, **more)
 
@@ -219,16 +231,3 @@ def infer_kind(target: str) -> str:
         if re.fullmatch(shape, target) and normalise_answer(target, kind):
             return kind
     return "text"
-
-
-def kind_named(name: str) -> Kind:
-    """Returns the kind of answers in `KINDS` that has a name.
-
-    Raises:
-        InputError: If there is none.
-    """
-    if name not in KINDS:
-        raise InputError(
-            f"no answer kind {name!r}." + did_you_mean(name, KINDS)
-        )
-    return KINDS[name]

@@ -54,14 +54,18 @@ _Chat = Annotated[
     bool, Option("--chat", help="Ask through the model's chat template.")
 ]
 _Evaluated = Annotated[
-    str,
+    str | None,
     Option(
         help="A model folder, hf://NAME, kaggle://NAME, a preset of "
         "keras-hub, or a Python callable as module:function."
     ),
 ]
 _Benchmark = Annotated[
-    list[str], Option(help="mmlu, bbh, tydiqa, mgsm, gsm8k, ...; repeatable.")
+    list[str],
+    Option(
+        help="mmlu, bbh, tydiqa, mgsm, gsm8k, records, ..., or the YAML file "
+        "of a protocol of your own; repeatable."
+    ),
 ]
 _Data = Annotated[
     list[str] | None,
@@ -82,14 +86,38 @@ _Tasks = Annotated[list[str] | None, Option(help="Only these tasks.")]
 _BatchPaths = Annotated[
     int | None, Option(min=1, help="Paths decoded, and journaled, at a time.")
 ]
+_Modules = Annotated[
+    list[str] | None,
+    Option(
+        "--module",
+        help="A Python file, or the name of a module, with KINDS, READERS or "
+        "METRICS of your own, whose code is run; repeatable.",
+    ),
+]
+_Metrics = Annotated[
+    list[str] | None,
+    Option(
+        "--metric",
+        help="Score this too: exact_match, f1, rouge_l, macro_f1, ..., or one "
+        "of a module; repeatable.",
+    ),
+]
+_ShowPrompts = Annotated[
+    bool,
+    Option(
+        "--show-prompts",
+        help="Only print some prompts of each benchmark and mode; needs no "
+        "model.",
+    ),
+]
 _Fresh = Annotated[bool, Option("--fresh", help="Don't go on with a journal.")]
 
 
 @app.command()
 def evaluate(
-    model: _Evaluated,
     benchmark: _Benchmark,
-    output: Annotated[Path, path_option("The folder to write.")],
+    model: _Evaluated = None,
+    output: Annotated[Path | None, path_option("The folder to write.")] = None,
     data: _Data = None,
     mode: _Modes = None,
     shots: Annotated[
@@ -105,7 +133,10 @@ def evaluate(
     split: Annotated[str | None, Option(help="Of mmlu: test or val.")] = None,
     max_new_tokens: NewTokens = 256,
     batch_paths: _BatchPaths = None,
+    metric: _Metrics = None,
+    module: _Modules = None,
     seed: Seed = 0,
+    show_prompts: _ShowPrompts = False,
     chat: _Chat = False,
     fresh: _Fresh = False,
     overwrite: Overwrite = False,
@@ -116,33 +147,46 @@ def evaluate(
 
     A run that was cut short, even by kill -9, goes on where it was.
     """
-    from keras_flan.evaluation.runs.suite import check, plan, run_all
+    from keras_flan.evaluation.runs.suite import (
+        check,
+        plan,
+        prompts_of,
+        run_all,
+    )
+    from keras_flan.extensions import using
 
-    runs = plan(
-        benchmark,
-        [way.value for way in mode or [Way.direct]],
-        data or [],
-        output,
-        samples,
-        split,
-        shots=_shots(shots),
-        temperature=temperature,
-        top_k=top_k,
-        limit=limit,
-        tasks=tasks,
-        max_new_tokens=max_new_tokens,
-        batch_paths=batch_paths,
-        seed=seed,
-    )
-    check(runs, overwrite)  # what is wrong fails before the long load
-    results = run_all(
-        _as_chat(_load(model)) if chat else _load(model),
-        runs,
-        done=(lambda metrics: None) if json_ else printing.print_metrics,
-        resume=not fresh,
-        progress=not (quiet or json_),
-        overwrite=overwrite,
-    )
+    with using(*(module or [])):
+        runs = plan(
+            benchmark,
+            [way.value for way in mode or [Way.direct]],
+            data or [],
+            output or Path(),
+            samples,
+            split,
+            shots=_shots(shots),
+            temperature=temperature,
+            top_k=top_k,
+            limit=limit,
+            tasks=tasks,
+            max_new_tokens=max_new_tokens,
+            batch_paths=batch_paths,
+            metrics=metric or (),
+            seed=seed,
+        )
+        if show_prompts:
+            show(prompts_of(runs, limit or 3), json_, printing.print_prompts)
+            return
+        if model is None or output is None:
+            raise typer.BadParameter("expected --model and --output")
+        check(runs, overwrite)  # what is wrong fails before the long load
+        results = run_all(
+            _as_chat(_load(model)) if chat else _load(model),
+            runs,
+            done=(lambda metrics: None) if json_ else printing.print_metrics,
+            resume=not fresh,
+            progress=not (quiet or json_),
+            overwrite=overwrite,
+        )
     if json_:
         print_json(results[0] if len(results) == 1 else results)
 
@@ -156,7 +200,11 @@ def score(
         ),
     ],
     benchmark: Annotated[
-        str | None, Option(help="Its name; default: what the log says.")
+        str | None,
+        Option(
+            help="Its name, or the YAML file of a protocol of your own. "
+            "[default: what the log says]"
+        ),
     ] = None,
     rules: Annotated[
         str | None, Option(help="Read answers as a published pipeline did.")
@@ -168,24 +216,33 @@ def score(
             name="--rows",
         ),
     ] = None,
+    metric: _Metrics = None,
+    module: _Modules = None,
     json_: Json = False,
 ) -> None:
     """Score recorded outputs without a model; say which answers changed."""
+    from keras_flan.evaluation.benchmarks.protocols import load_protocol
     from keras_flan.evaluation.scores.judging import judge
     from keras_flan.evaluation.scores.predictions import read_predictions
     from keras_flan.evaluation.scores.scoring import (
-        benchmark_of,
         changes,
         judged_rows,
+        logged_protocol,
         summarise,
     )
+    from keras_flan.extensions import using
     from keras_flan.files import write_jsonl
 
-    rows = read_predictions(predictions)
-    source = str(predictions)
-    benchmark = benchmark or benchmark_of(rows, source)
-    results = judge(benchmark, rows, rules=rules, source=source)
-    metrics = summarise(benchmark, results, rules=rules)
+    with using(*(module or [])):
+        rows = read_predictions(predictions)
+        source = str(predictions)
+        protocol = (
+            load_protocol(benchmark)
+            if benchmark
+            else logged_protocol(rows, predictions)
+        ).with_metrics(metric or ())
+        results = judge(protocol, rows, rules=rules, source=source)
+        metrics = summarise(protocol, results, rules=rules)
     if rows_:
         write_jsonl(rows_, judged_rows(rows, results))
     found = changes(rows, results)
@@ -202,12 +259,18 @@ def score(
 def compare(
     first: Annotated[Path, path_argument("The folder of a run.")],
     second: Annotated[Path, path_argument("Another, same questions.")],
+    metric: Annotated[
+        str | None, Option(help="Compare by this metric. [default: accuracy]")
+    ] = None,
+    module: _Modules = None,
     json_: Json = False,
 ) -> None:
     """Compare two runs example by example: is the difference real?"""
     from keras_flan.evaluation.scores.comparing import compare_runs
+    from keras_flan.extensions import using
 
-    comparison = compare_runs(first, second)
+    with using(*(module or [])):
+        comparison = compare_runs(first, second, metric)
     show(comparison, json_, printing.print_comparison)
 
 
@@ -230,6 +293,7 @@ def report(
         list[Path] | None,
         path_option("What `contamination --json` printed; repeatable."),
     ] = None,
+    module: _Modules = None,
     overwrite: Overwrite = False,
 ) -> None:
     """Write one offline page about runs, with plots and tables.
@@ -239,6 +303,7 @@ def report(
     """
     from keras_flan.evaluation.reports.finished import find_runs
     from keras_flan.evaluation.reports.page import report_runs
+    from keras_flan.extensions import using
     from keras_flan.training.finished import find_trained
     from keras_flan.training.report import report_training
 
@@ -249,13 +314,14 @@ def report(
     # What is neither is named by the report on evaluations.
     evaluated = [f for f in runs if find_runs(f) or f not in trained]
     if evaluated:
-        made = report_runs(
-            evaluated,
-            place,
-            title=title or "Evaluation",
-            contamination=contamination or (),
-            overwrite=overwrite,
-        )
+        with using(*(module or [])):
+            made = report_runs(
+                evaluated,
+                place,
+                title=title or "Evaluation",
+                contamination=contamination or (),
+                overwrite=overwrite,
+            )
         print(made)
     if trained:
         given = {} if title is None else {"title": title}

@@ -9,6 +9,11 @@ __getattr__, __dir__, __all__ = attach(
     __name__,
     {
         "Benchmark": ".benchmarks.base",
+        "Marked": ".scores.metrics",
+        "Metric": ".scores.metrics",
+        "SourceQuestion": ".benchmarks.sources",
+        "add_module": "..extensions",
+        "golden_prompts": ".benchmarks.showing",
         "load_benchmark": ".benchmarks.files",
         "load_protocol": ".benchmarks.protocols",
         "read_protocol": ".benchmarks.protocols",

@@ -8,7 +8,7 @@ from typing import Any, TypeAlias
 
 from keras_flan.answers import KINDS, Answer, extract_answer
 from keras_flan.answers.voting import Vote, stopping_point, vote
-from keras_flan.errors import InputError, did_you_mean
+from keras_flan.errors import InputError
 from keras_flan.generation.chat import chat_prompts
 from keras_flan.generation.language_model_like import (
     DecodedModel,
@@ -108,9 +108,7 @@ class Asking:
     sampling: Sampling = dataclasses.field(default_factory=Sampling.for_votes)
 
     def __post_init__(self) -> None:
-        if self.kind not in KINDS:
-            hint = did_you_mean(self.kind, KINDS)
-            raise InputError(f"no answer kind {self.kind!r}.{hint}")
+        KINDS.named(self.kind)  # says if there is none
         twice = self.style is not None and self.style.two_passes
         if self.adaptive is not None and (
             twice or not 0.5 <= self.adaptive <= 1

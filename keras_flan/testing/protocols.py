@@ -2,23 +2,32 @@
 
 import os
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
+from keras_flan.data.templates.families import Format
 from keras_flan.errors import InputError
 from keras_flan.evaluation.benchmarks.base import Item
 from keras_flan.evaluation.benchmarks.files import load_benchmark
 from keras_flan.evaluation.benchmarks.protocols import (
     PromptProtocol,
     load_protocol,
-    read_protocol,
 )
+from keras_flan.evaluation.benchmarks.showing import golden_prompts
 from keras_flan.evaluation.scores.judging import judge
+from keras_flan.files import read_json
+from keras_flan.storage import as_path
+
+_ZERO_SHOT = {"direct": Format.zero_shot_direct, "cot": Format.zero_shot_cot}
 
 
 def check_protocol(
     protocol: PromptProtocol | str | os.PathLike,
     data: str | os.PathLike | None = None,
     *,
-    prompts: Mapping[tuple[str, int], Sequence[str]] | None = None,
+    prompts: Mapping[tuple[str, int], Sequence[str]]
+    | str
+    | os.PathLike
+    | None = None,
     outputs: Mapping[str, str | None] | None = None,
 ) -> None:
     r"""Checks that a protocol asks what is expected, and reads its answers.
@@ -30,7 +39,9 @@ def check_protocol(
         protocol: The protocol, the path of its file, or a shipped one's name.
         data: What `load_benchmark` takes: a small set.
         prompts: The first prompts, by mode (`direct`, `cot`) and number of
-            exemplars; default: both modes without exemplars, unseen.
+            exemplars; or a JSON file of them, as `keras-flan evaluate
+            --show-prompts --json` prints it. Default: every mode without
+            exemplars that the protocol has, unseen.
         outputs: What a model may write, to the answer that is read from it
             (`None` for none), under the first question.
 
@@ -46,11 +57,16 @@ def check_protocol(
         ...     outputs={"That makes 4.": "4", "I don't know": None},
         ... )
     """
-    if isinstance(protocol, os.PathLike):
-        protocol = read_protocol(protocol)
     protocol = load_protocol(protocol)
     benchmark = load_benchmark(protocol, data)
-    expected = prompts or {("direct", 0): [], ("cot", 0): []}
+    if isinstance(prompts, str | os.PathLike):
+        _check_kept(protocol, data, as_path(prompts))
+        prompts = None
+    expected = prompts or {
+        (mode, 0): []
+        for mode, format in _ZERO_SHOT.items()
+        if format in protocol.formats or not protocol.formats
+    }
     for (mode, shots), golden in expected.items():
         items = benchmark.items(mode=mode, shots=shots)
         place = f"{protocol.name}: {mode}, {shots} exemplars"
@@ -58,13 +74,35 @@ def check_protocol(
         assert found == list(golden), f"{place}: {found}, expected {golden}"
         for item in items:
             _check_reading(place, protocol, item)
-    first = benchmark.items(mode="direct", limit=1)[0]
+    first = benchmark.items(mode=next(iter(expected))[0], limit=1)[0]
     for text, answer in (outputs or {}).items():
         [read] = judge(protocol, [_row(first, text)])
         assert read.answer == answer, (
             f"{protocol.name}: read {read.answer!r} from {text!r}, expected "
             f"{answer!r}"
         )
+
+
+def _check_kept(
+    protocol: PromptProtocol, data: str | os.PathLike | None, path: Path
+) -> None:
+    """Compares the prompts of a file with those of now."""
+    kept = read_json(path)
+    rows = kept if isinstance(kept, list) else []
+    if not rows or not all(
+        isinstance(r, dict) and {"form", "prompt"} <= set(r) for r in rows
+    ):
+        raise InputError(
+            f"{path}: expected what `keras-flan evaluate --show-prompts "
+            "--json` prints"
+        )
+    for form in dict.fromkeys(row["form"] for row in rows):
+        golden = [row for row in rows if row["form"] == form]
+        mode, shots = form.split()[-2:]
+        found = golden_prompts(
+            *(protocol, data), mode=mode, shots=int(shots), number=len(golden)
+        )
+        assert found == golden, f"{form}: {found}, expected {golden}"
 
 
 def _check_reading(place: str, protocol: PromptProtocol, item: Item) -> None:

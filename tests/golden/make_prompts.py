@@ -11,11 +11,12 @@ import sys
 import tempfile
 from pathlib import Path
 
-from keras_flan.evaluation.benchmarks.files import BUILT_IN, load_benchmark
+from keras_flan.evaluation.benchmarks.files import BUILT_IN
 from keras_flan.evaluation.benchmarks.protocols import (
     load_protocol,
     protocol_names,
 )
+from keras_flan.evaluation.benchmarks.showing import golden_prompts
 
 GOLDEN = Path(__file__).with_name("prompts.json")
 # Benchmarks whose questions are the user's own, or ours.
@@ -50,12 +51,8 @@ def prompts(data: Path, name: str, mode: str, shots: int) -> list[list[str]]:
 
 
 def _three(data: Path, name: str, mode: str, shots: int) -> list[list[str]]:
-    benchmark = load_benchmark(name, data)
-    tasks = benchmark.tasks[:3]
-    items = benchmark.items(
-        mode=mode, shots=shots, tasks=tasks, limit=3 if len(tasks) == 1 else 1
-    )
-    return [[i.task, i.id, i.prompt, i.target] for i in items[:3]]
+    shown = golden_prompts(name, data, mode=mode, shots=shots)
+    return [[p["task"], p["id"], p["prompt"], p["target"]] for p in shown]
 
 
 def load() -> dict[str, list[list[str]]]:

@@ -7,6 +7,8 @@ from keras_flan.cli.printing import names_and_numbers
 
 # Further columns of the table of metrics, which has to fit a terminal.
 _MORE = ("f1", "rouge_l", "per_token", "single", "weighted", "abstained", "ece")
+# Of more tasks or classes, only --json and metrics.json have the figures.
+_MOST_CLASS_TABLES, _MOST_CLASSES = 3, 20
 
 
 def print_metrics(metrics: Mapping[str, Any]) -> None:
@@ -15,7 +17,8 @@ def print_metrics(metrics: Mapping[str, Any]) -> None:
 
     from keras_flan.evaluation.scores.scoring import way_of
 
-    extra = [key for key in _MORE if key in metrics]
+    forms = metrics.get("measured", {})
+    extra = [key for key in dict.fromkeys((*forms, *_MORE)) if key in metrics]
     way = f" {way_of(metrics['run'])}" if "run" in metrics else ""
     table = names_and_numbers(
         "task",
@@ -24,18 +27,21 @@ def print_metrics(metrics: Mapping[str, Any]) -> None:
         min_width=8,
     )
     for name, task in metrics["tasks"].items():
-        table.add_row(name, *_cells(task, extra))
+        table.add_row(name, *_cells(task, extra, forms))
     levels = {**metrics.get("groups", {}), "mean": metrics}
     if len(metrics["tasks"]) > 1:
         table.add_section()
         for name, level in levels.items():
-            table.add_row(name, *_cells(level, extra))
+            table.add_row(name, *_cells(level, extra, forms))
     console = Console(highlight=False)
     if not console.is_terminal:  # A file need not be as narrow as one.
         wide = console.options.update_width(1000)
         widest = console.measure(table, options=wide).maximum
         console.width = max(console.width, widest)
     console.print(table)
+    for name, task in metrics["tasks"].items():
+        if "classes" in task and len(metrics["tasks"]) <= _MOST_CLASS_TABLES:
+            console.print(_classes_table(name, task["classes"]))
     micro = metrics.get("averages", {}).get("micro", {}).get("accuracy")
     if len(metrics["tasks"]) > 1 and micro is not None:
         console.print(f"over all examples alike: {micro:.1%}")
@@ -58,7 +64,21 @@ def print_metrics(metrics: Mapping[str, Any]) -> None:
         )
 
 
-def _cells(row: Mapping[str, Any], extra: Sequence[str]) -> list[str]:
+def _classes_table(task: str, found: Mapping[str, Mapping[str, Any]]) -> Any:
+    """Returns the figures of the classes of a task, as a table."""
+    columns = ("n", "found", "precision", "recall", "F1")
+    table = names_and_numbers("class", columns, f"classes of {task}", 8)
+    for name, row in list(found.items())[:_MOST_CLASSES]:
+        shares = (f"{row[key]:.1%}" for key in ("precision", "recall", "f1"))
+        table.add_row(name, str(row["n"]), str(row["found"]), *shares)
+    if len(found) > _MOST_CLASSES:
+        table.add_row(f"and {len(found) - _MOST_CLASSES} more")
+    return table
+
+
+def _cells(
+    row: Mapping[str, Any], extra: Sequence[str], forms: Mapping[str, str]
+) -> list[str]:
     low, high = row["interval"]
     cells = [
         str(row["n"]),
@@ -68,7 +88,8 @@ def _cells(row: Mapping[str, Any], extra: Sequence[str]) -> list[str]:
     ]
     for key in extra:
         value = row.get(key)
-        form = ".3f" if key == "ece" else ".1%"
+        number = key == "ece" or forms.get(key) == "number"
+        form = ".3f" if number else ".1%"
         cells.append("" if value is None else f"{value:{form}}")
     return cells
 
@@ -111,6 +132,18 @@ def print_comparison(found: Mapping[str, Any]) -> None:
 
     console = Console(highlight=False, soft_wrap=True)
     low, high = found["interval"]
+    if metric := found.get("metric"):
+        first, second = found["scores"]
+        console.print(
+            f"{found['benchmark']}, {metric}: {first:.4g} ({found['first']}) "
+            f"-> {second:.4g} ({found['second']})"
+        )
+        console.print(
+            f"difference {found['difference']:+.4g}, 95% interval {low:+.4g} "
+            f"to {high:+.4g}; {found['gained']:,} examples higher, "
+            f"{found['lost']:,} lower"
+        )
+        return
     first, second = found["accuracy"]
     console.print(
         f"{found['benchmark']}: {first:.1%} ({found['first']}) -> "
@@ -121,6 +154,26 @@ def print_comparison(found: Mapping[str, Any]) -> None:
         f"{100 * low:+.1f} to {100 * high:+.1f}; {found['gained']:,} examples "
         f"gained, {found['lost']:,} lost; McNemar p = {found['mcnemar']:.3g}"
     )
+
+
+def print_prompts(shown: Sequence[Mapping[str, Any]]) -> None:
+    """Prints what `golden_prompts` returned."""
+    from rich.console import Console
+    from rich.text import Text
+
+    console = Console(highlight=False, soft_wrap=True)
+    for row in shown:
+        facts = [row["task"], row["id"], f"{row['shots']} exemplars"]
+        console.rule(Text(f"{row['form']}: {', '.join(facts)}"), style="dim")
+        console.print(Text(row["prompt"]))
+        console.print(
+            Text(
+                f"-> {row['target']!r}, read as {row['answer_kind']}"
+                + (f", up to {row['stop']}" if row["stop"] else "")
+                + (f", of {row['choices']}" if row["choices"] else "")
+            ),
+            style="bold",
+        )
 
 
 def print_toxicity(found: Mapping[str, Any]) -> None:

@@ -35,6 +35,8 @@ class Item:
         choices: The answers that the mode `rank` compares; empty if the
             question is open.
         continuations: The same as they would continue the prompt.
+        names: How the prompt names the options, in their order, where the
+            target is such a name.
     """
 
     task: str
@@ -48,6 +50,7 @@ class Item:
     references: tuple[str, ...] = ()
     choices: tuple[str, ...] = ()
     continuations: tuple[str, ...] = ()
+    names: tuple[str, ...] = ()
 
 
 class Asked(NamedTuple):
@@ -74,7 +77,7 @@ class Benchmark(abc.ABC):
 
     def __init__(
         self,
-        name: str | PromptProtocol,
+        name: str | os.PathLike | PromptProtocol,
         data: str | os.PathLike | None = None,
         split: str | None = None,
     ):

@@ -6,13 +6,16 @@ import os
 import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Literal
 
 from keras_flan.answers.option_texts import option_names
+from keras_flan.data.templates.families import Format
 from keras_flan.data.templates.template import Template
 from keras_flan.errors import InputError
 from keras_flan.evaluation.benchmarks.base import Asked, Benchmark, Item
 from keras_flan.evaluation.benchmarks.protocols import (
     ExemplarSource,
+    PromptLayout,
     PromptProtocol,
     load_protocol,
 )
@@ -40,7 +43,7 @@ _MOST_CHOICES = 26
 
 
 def load_benchmark(
-    name: str | PromptProtocol,
+    name: str | os.PathLike | PromptProtocol,
     data: str | os.PathLike | None = None,
     split: str | None = None,
 ) -> Benchmark:
@@ -48,9 +51,8 @@ def load_benchmark(
 
     Args:
         name: `"mmlu"`, `"bbh"`, `"tydiqa"`, `"mgsm"`, `"gsm8k"`,
-            `"records"` or another name in `protocol_library/`; or a protocol,
-            of which the shipped one is `load_protocol(name)` and your own
-            `read_protocol("mine.yaml")`.
+            `"records"` or another name in `protocol_library/`; the path of a
+            protocol of your own, `"mine.yaml"`; or a protocol.
         data: Its file, the folder that holds its files as published, or a
             folder of such folders; where files are looked for is in the
             protocol (files may end in `.gz`). `"records"` takes a folder of
@@ -111,8 +113,8 @@ class FileBenchmark(Benchmark):
 
     def _items(self, asked: Asked) -> list[Item]:
         protocol, task = self.protocol, asked.task
-        questions = read_questions(protocol.reader, self._sources[task], task)
-        layout = protocol.formats[asked.format]
+        questions = self._read(protocol.reader, self._sources[task], task)
+        layout = self._layout(asked.format)
         extra = protocol.fields.get(task, {})
         # Kind and choices are those of the whole task, whatever the limit.
         targets = (question.fields["answer"] for question in questions)
@@ -149,8 +151,23 @@ class FileBenchmark(Benchmark):
             )
         return items
 
+    def _layout(self, format: Format) -> PromptLayout:
+        if format in self.protocol.formats:
+            return self.protocol.formats[format]
+        raise InputError(
+            f"{self.name}: its protocol has no {format.value} form; add one "
+            "under 'formats', or ask it as "
+            f"{' or '.join(form.value for form in self.protocol.formats)}"
+        )
+
     def _source(self, asked: Asked) -> ExemplarSource:
-        return self.protocol.exemplars["cot" if asked.format.cot else "direct"]
+        way: Literal["direct", "cot"] = "cot" if asked.format.cot else "direct"
+        if way in self.protocol.exemplars:
+            return self.protocol.exemplars[way]
+        raise InputError(
+            f"{self.name}: its protocol has no exemplars for {way!r}; add "
+            "some under 'exemplars', or give --shots 0"
+        )
 
     def _pool(
         self, asked: Asked, questions: Sequence[SourceQuestion]
@@ -171,7 +188,18 @@ class FileBenchmark(Benchmark):
             if source.otherwise == "questions":
                 return questions
             raise
-        return read_questions(source.reader, path, asked.task)
+        return self._read(source.reader, path, asked.task)
+
+    def _read(
+        self, reader: str, path: Path, task: str
+    ) -> Sequence[SourceQuestion]:
+        """Reads a file; without a reader of its own, as the questions."""
+        protocol = self.protocol
+        if reader and reader != protocol.reader:
+            return read_questions(reader, path, task)
+        return read_questions(
+            protocol.reader, path, task, protocol.columns, protocol.labels
+        )
 
     def _choose(
         self,
@@ -216,7 +244,8 @@ def _answers(
         return lambda q: ()
 
     def of_question(question: SourceQuestion) -> tuple[str, ...]:
-        letters = re.findall(r"^\([A-Z]\)", question.fields["question"], re.M)
+        text = question.fields.get("question", "")
+        letters = re.findall(r"^\([A-Z]\)", text, re.M)
         if letters and question.fields["answer"] in letters:
             return tuple(dict.fromkeys(letters))
         is_option = re.fullmatch(r"\([A-Z]\)", question.fields["answer"])

@@ -6,25 +6,32 @@ here. A score counts every question, so a row that can't be used is an error.
 
 import dataclasses
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from keras_flan.data.importers import benchmark_files
 from keras_flan.data.importers.base import Options, Reject, RejectCode
 from keras_flan.data.importers.formats import IMPORTERS
-from keras_flan.errors import InputError, did_you_mean
+from keras_flan.data.importers.writing import name_answer
+from keras_flan.errors import InputError
+from keras_flan.evaluation.benchmarks.protocols import Columns
 from keras_flan.evaluation.benchmarks.sources import (
     SourceQuestion,
     laid_out,
     question_of,
 )
+from keras_flan.extensions import Registry
 
 _LABELS = "ABCDEFGHIJ"
 _IMPORTERS = IMPORTERS | benchmark_files.IMPORTERS
 
 
 def read_questions(
-    reader: str, path: Path, task: str = ""
+    reader: str,
+    path: Path,
+    task: str = "",
+    columns: Columns | None = None,
+    labels: Mapping[str, str] | None = None,
 ) -> list[SourceQuestion]:
     """Returns the questions of a file.
 
@@ -32,22 +39,42 @@ def read_questions(
         reader: A name in `READERS`, or of an importer.
         path: The file.
         task: The task, for files that hold several.
+        columns: Field to column, for importers that read any content.
+        labels: Answers of the file to names for them.
 
     Raises:
         InputError: If a row can't be used, or there is none.
     """
-    if reader in READERS:
-        questions = READERS[reader](path, task)
-    elif reader in _IMPORTERS:
-        questions = _import(reader, path, task)
-    else:
+    importer = None if reader in READERS else _IMPORTERS.get(reader)
+    if (columns or labels) and not (importer and importer.has_columns):
+        takers = [name for name, i in _IMPORTERS.items() if i.has_columns]
         raise InputError(
-            f"no reader {reader!r}."
-            + did_you_mean(reader, [*READERS, *_IMPORTERS])
+            f"columns, labels: the reader {reader!r} has its own; only "
+            f"{', '.join(takers)} take some"
         )
+    if importer is None:
+        questions = list(READERS.named(reader)(path, task))
+    else:
+        questions = _import(reader, path, task, None, columns, labels)
     if not questions:
         raise InputError(f"{path}: the file is empty; download it again")
+    for question in questions:
+        _check(question, reader, path)
     return questions
+
+
+def _check(question: SourceQuestion, reader: str, path: Path) -> None:
+    if not isinstance(question, SourceQuestion):
+        raise InputError(
+            f"{path}: the reader {reader!r} returned a "
+            f"{type(question).__name__}; expected a SourceQuestion for each row"
+        )
+    if "answer" not in question.fields:
+        raise InputError(
+            f"{path}: {question.id}: expected a field 'answer' to compare "
+            f"with, found {', '.join(question.fields)}; name its column under "
+            "'columns'"
+        )
 
 
 def _import(
@@ -55,11 +82,14 @@ def _import(
     path: Path,
     task: str | None = None,
     left_out: RejectCode | None = None,
+    columns: Columns | None = None,
+    labels: Mapping[str, str] | None = None,
 ) -> list[SourceQuestion]:
     """Reads a file with the importer of its format."""
     importer = _IMPORTERS[format]
     questions = []
-    for row in importer.read(path, Options(task)).rows:
+    for row in importer.read(path, Options(task, columns or None)).rows:
+        row = name_answer(row, labels) if labels else row
         if isinstance(row, Reject):
             if row.code == left_out:
                 continue
@@ -171,7 +201,9 @@ LANGUAGES = {
     "swahili": "sw",
     "telugu": "te",
 }
-READERS: dict[str, Callable[[Path, str], list[SourceQuestion]]] = {
+# A file and the task's name to its questions.
+Reader = Callable[[Path, str], list[SourceQuestion]]
+_READERS: Mapping[str, Reader] = {
     "asdiv": _asdiv,
     "flan-cot": _flan_cot,
     "mgsm-exemplars": _mgsm_exemplars,
@@ -179,11 +211,14 @@ READERS: dict[str, Callable[[Path, str], list[SourceQuestion]]] = {
     "strategyqa": _yes_no,
     "worked-problems": _worked,
 }
+READERS: Registry[Reader] = Registry("reader", "READERS", None, _READERS)
 
 
 def same_place(question: SourceQuestion, asked: SourceQuestion) -> bool:
     """Whether a question is the asked one, or is on the same passage."""
     passage = asked.fields.get("context")
-    return question.fields["question"] == asked.fields["question"] or (
+    if "question" not in asked.fields:
+        return question.fields == asked.fields
+    return question.fields.get("question") == asked.fields["question"] or (
         passage is not None and question.fields.get("context") == passage
     )

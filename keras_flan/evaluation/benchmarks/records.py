@@ -1,6 +1,7 @@
 """Record folders as a benchmark: asked with their own templates."""
 
 import dataclasses
+from collections.abc import Mapping
 from pathlib import Path
 
 from keras_flan.data.records.example import Example
@@ -11,6 +12,7 @@ from keras_flan.data.templates.task import Task
 from keras_flan.errors import InputError
 from keras_flan.evaluation.benchmarks.base import Asked, Benchmark, Item
 from keras_flan.evaluation.benchmarks.sources import (
+    SourceQuestion,
     by_task,
     draw,
     question_of,
@@ -75,28 +77,44 @@ class RecordsBenchmark(Benchmark):
                 pool.exemplars(source, examples[index]) if pool else (),
                 letters=source.answers_are_letters,
             )
+            own = prompt.answer == question.fields["answer"]
             items.append(
                 Item(
                     task=asked.task,
                     id=question.id,
                     prompt=prompt.inputs,
                     target=prompt.answer,
-                    references=(
-                        question.references
-                        if prompt.answer == question.fields["answer"]
-                        else ()
-                    ),
+                    references=question.references if own else (),
                     # A marker or text of an option is compared as a text.
-                    answer_kind=(
-                        kind
-                        if prompt.answer == question.fields["answer"]
-                        else "text"
-                    ),
+                    answer_kind=kind if own else "text",
                     options=question.options,
                     shots=prompt.shots,
+                    names=()
+                    if own
+                    else _names(source, question, blank, asked, index),
                 )
             )
         return items
+
+
+def _names(
+    source: Task,
+    question: SourceQuestion,
+    blank: Mapping[str, str],
+    asked: Asked,
+    index: int,
+) -> tuple[str, ...]:
+    """Returns how a prompt names the options: what each is as the answer."""
+    fields = {**blank, **question.fields}
+    return tuple(
+        render_prompt(
+            source.family,
+            Example({**fields, "answer": option}, asked.task),
+            asked.format,
+            index,
+        ).answer
+        for option in question.options
+    )
 
 
 class _Pool:

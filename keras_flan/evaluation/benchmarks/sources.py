@@ -140,6 +140,11 @@ def find_tasks(
                     if (match := shape.fullmatch(file.name))
                 ], files[0]
     places = ", ".join(patterns)
+    if not patterns:
+        raise InputError(
+            f"{data}: expected a file: the protocol of {name} names no "
+            "'files' of a folder"
+        )
     raise InputError(
         f"{data}: expected the files of {name} ({places}; .gz too), found "
         "none; give the folder as published, or one file"

@@ -8,7 +8,6 @@ from keras_flan.answers.calibration import (
     expected_calibration_error,
     reliability_bins,
 )
-from keras_flan.evaluation.benchmarks.protocols import load_protocol
 from keras_flan.evaluation.reports.finished import FinishedRun, votes_curve
 from keras_flan.pages.plots import (
     ACCENT,
@@ -61,7 +60,7 @@ def plots(runs: Sequence[FinishedRun]) -> list[Plot]:
 def _tasks(name: str, runs: Sequence[FinishedRun]) -> Plot:
     """Bars of every task, a colour per way, with exact intervals."""
     tasks = list(dict.fromkeys(t for run in runs for t in run.metrics["tasks"]))
-    protocol = load_protocol(name)
+    protocol = runs[0].protocol
     order = [task for group in protocol.groups.values() for task in group]
     tasks.sort(key=lambda t: order.index(t) if t in order else len(order))
     height = 0.8 / len(runs)

@@ -9,7 +9,10 @@ from typing import Any
 
 from keras_flan.answers.voting import vote
 from keras_flan.errors import InputError
-from keras_flan.evaluation.benchmarks.protocols import load_protocol
+from keras_flan.evaluation.benchmarks.protocols import (
+    PromptProtocol,
+    kept_protocol,
+)
 from keras_flan.evaluation.benchmarks.ways import MODES
 from keras_flan.evaluation.runs.run import METRICS_FILE
 from keras_flan.evaluation.scores.judging import Judgement, judge
@@ -36,12 +39,14 @@ class FinishedRun:
         metrics: What `score` makes of the log, and `run`, the settings.
         rows: Its `predictions.jsonl`.
         judged: What `judge` says of the rows.
+        protocol: How it was asked, read and scored.
     """
 
     folder: Path
     metrics: dict[str, Any]
     rows: list[Prediction]
     judged: list[Judgement]
+    protocol: PromptProtocol
 
     @property
     def benchmark(self) -> str:
@@ -130,9 +135,14 @@ def _read(folder: Path) -> FinishedRun:
         )
     rows = read_predictions(folder)
     # From the log, so that runs of any age are summed up alike.
-    judged = judge(metrics["benchmark"], rows, source=str(folder))
-    summary = summarise(metrics["benchmark"], judged)
-    return FinishedRun(folder, {**summary, "run": metrics["run"]}, rows, judged)
+    settings = metrics["run"]
+    protocol = kept_protocol(
+        folder, metrics["benchmark"], settings.get("metrics", ())
+    )
+    judged = judge(protocol, rows, source=str(folder))
+    summary = summarise(protocol, judged)
+    found = {**summary, "run": settings}
+    return FinishedRun(folder, found, rows, judged, protocol)
 
 
 def paper_row(runs: Sequence[FinishedRun]) -> dict[str, dict[str, Any]]:
@@ -153,7 +163,7 @@ def paper_row(runs: Sequence[FinishedRun]) -> dict[str, dict[str, Any]]:
         mode, name = run.settings["mode"], run.benchmark
         column = f"{name}_{mode}" if name in ("mmlu", "bbh") else name
         wanted = {"mmlu": mode, "bbh": mode, "tydiqa": "direct", "mgsm": "cot"}
-        headline = load_protocol(name).headline
+        headline = run.protocol.headline
         if (
             name not in wanted
             or mode != wanted[name]
@@ -181,12 +191,12 @@ def paper_row(runs: Sequence[FinishedRun]) -> dict[str, dict[str, Any]]:
 
 def _departures(run: FinishedRun) -> list[str]:
     """Says where a run departs from the paper's protocol."""
-    protocol = load_protocol(run.benchmark)
+    protocol = run.protocol
     settings, tasks = run.settings, run.metrics["tasks"]
     paper = protocol.headline or [
         t for g in protocol.groups.values() for t in g
     ]
-    found = []
+    found = [] if protocol.shipped else ["a protocol of your own"]
     if len(asked := [t for t in paper if t in tasks]) < len(paper):
         found.append(f"{len(asked)} of {len(paper)} tasks")
     if limit := settings.get("limit"):

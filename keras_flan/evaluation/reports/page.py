@@ -7,7 +7,6 @@ from pathlib import Path, PurePath
 import pydantic
 
 from keras_flan.errors import InputError
-from keras_flan.evaluation.benchmarks.protocols import load_protocol
 from keras_flan.evaluation.reports.examples import render_prediction
 from keras_flan.evaluation.reports.figures import Plot, plots
 from keras_flan.evaluation.reports.finished import (
@@ -17,6 +16,8 @@ from keras_flan.evaluation.reports.finished import (
     worst_examples,
 )
 from keras_flan.evaluation.reports.tables import (
+    PAPER_TITLE,
+    classes_table,
     groups_table,
     paper_table,
     scores_table,
@@ -97,11 +98,11 @@ def report_runs(
     check_output(output, REPORT, overwrite)
     runs = load_runs(folders)
     overlaps = [_read_overlap(as_path(path)) for path in contamination]
-    tables = [scores_table(runs), paper_table(_by_model(runs))]
-    if groups := groups_table(runs):
-        tables.append(groups)
-    if differences := _significance(runs):
-        tables.append(differences)
+    found = (
+        *(scores_table(runs), paper_table(_by_model(runs))),
+        *(groups_table(runs), classes_table(runs), _significance(runs)),
+    )
+    tables = [table for table in found if table is not None]
     drawn = plots(runs)
     parts = _parts(title, runs, tables, drawn, overlaps)
     with (
@@ -125,7 +126,8 @@ def _parts(
     drawn: Sequence[Plot],
     overlaps: Sequence[_Overlap],
 ) -> list[str]:
-    scores, paper, *others = tables
+    # The first two, if there is the paper's, stand above the pictures.
+    above = 1 + any(table.title == PAPER_TITLE for table in tables)
     figures = [
         page.card(
             page.text(plot.title),
@@ -139,10 +141,9 @@ def _parts(
     return [
         page.heading(title, _lead(runs)),
         page.tiles(_tiles(runs)),
-        page.card(scores.title, scores.html()),
-        page.card(paper.title, paper.html()),
+        *(page.card(table.title, table.html()) for table in tables[:above]),
         f'<div class="trio">{"".join(narrow)}</div>',
-        *(page.card(table.title, table.html()) for table in others),
+        *(page.card(table.title, table.html()) for table in tables[above:]),
         *wide,
         _contamination(overlaps),
         "<h2>Worst examples</h2>"
@@ -280,11 +281,10 @@ def _contamination(overlaps: Sequence[_Overlap]) -> str:
 def _settings(runs: Sequence[FinishedRun]) -> str:
     parts = []
     for run in runs:
-        protocol = load_protocol(run.benchmark)
         values = {
             "folder": run.folder.name,
             **{k: v for k, v in run.settings.items() if v is not None},
-            "layout and data": protocol.source,
+            "layout and data": run.protocol.source,
         }
         parts.append(page.folded(page.text(run.name), page.pairs(values)))
     return "".join(parts)

@@ -16,11 +16,24 @@ _HEADINGS = {
     "tydiqa": "TyDiQA",
     "mgsm": "MGSM",
 }
+PAPER_TITLE = "Against the published results"
 _SCORES_NOTE = (
     "Accuracy is the unweighted mean over tasks, its interval a bootstrap over "
     "examples (exact for a single task, and over all examples together where "
     "tasks have fewer than ten). No answer: outputs in which no answer was "
     "found; they count as wrong. Normalised: 0 is guessing, 100 all right."
+)
+_METRIC_HEADINGS = {
+    "f1": "F1",
+    "exact_match": "Exact match",
+    "macro_f1": "Macro F1",
+    "rouge_1": "ROUGE-1",
+    "rouge_2": "ROUGE-2",
+    "rouge_l": "ROUGE-L",
+}
+_CLASSES_NOTE = (
+    "Examples: those whose right answer is the class; found: those for which "
+    "the model gave it."
 )
 _PUBLISHED_NOTE = (
     "The others: Chung et al., arXiv:2210.11416, table 5. MMLU: validation "
@@ -34,7 +47,7 @@ _PUBLISHED_NOTE = (
 
 def scores_table(runs: Sequence[FinishedRun]) -> Table:
     """Returns a row per run: accuracy, interval, failures, above guessing."""
-    with_f1 = any("f1" in run.metrics for run in runs)
+    shown = dict.fromkeys(n for run in runs for n in shown_metrics(run.metrics))
     rows = []
     for run in runs:
         row = {
@@ -45,11 +58,52 @@ def scores_table(runs: Sequence[FinishedRun]) -> Table:
             **_level(run.metrics),
             "Normalised %": _signed(100 * run.metrics["normalised"]),
         }
-        if with_f1:
-            f1 = run.metrics.get("f1")
-            row["F1 %"] = "" if f1 is None else f"{100 * f1:.1f}"
+        own = shown_metrics(run.metrics)
+        for name in shown:
+            row[_METRIC_HEADINGS.get(name, name)] = own.get(name, "")
         rows.append(row)
     return Table.of("Scores", rows, _SCORES_NOTE)
+
+
+def shown_metrics(found: Mapping[str, Any]) -> dict[str, str]:
+    """Returns what a run measured beside accuracy, as it is printed."""
+    measured = {"f1": "share", "rouge_l": "share", **found.get("measured", {})}
+    return {
+        name: f"{100 * found[name]:.1f}%"
+        if form == "share"
+        else f"{found[name]:.4g}"
+        for name, form in measured.items()
+        if name in found
+    }
+
+
+def classes_table(runs: Sequence[FinishedRun], most: int = 40) -> Table | None:
+    """Returns the figures of each class of the tasks that have classes.
+
+    Args:
+        runs: Finished runs.
+        most: How many rows there may be.
+    """
+    rows = [
+        {
+            "Task": f"{run.benchmark}: {task}",
+            "Way": run.way,
+            "Class": name,
+            "Examples": f"{figures['n']:,}",
+            "Found": f"{figures['found']:,}",
+            **{
+                f"{key.capitalize()} %": f"{100 * figures[key]:.1f}"
+                for key in ("precision", "recall", "f1")
+            },
+        }
+        for run in runs
+        for task, found in run.metrics["tasks"].items()
+        for name, figures in found.get("classes", {}).items()
+    ]
+    note = _CLASSES_NOTE
+    if len(rows) > most:
+        note += f" The first {most} of {len(rows)}; metrics.json has all."
+    return Table.of("Classes", rows[:most], note) if rows else None
 
 
 def _level(found: Mapping[str, Any]) -> dict[str, str]:
@@ -68,8 +122,8 @@ def _signed(value: float) -> str:
     return f"{round(value, 1) + 0.0:.1f}"
 
 
-def paper_table(models: Mapping[str, Sequence[FinishedRun]]) -> Table:
-    """Returns the paper's table of models, with ours on top.
+def paper_table(models: Mapping[str, Sequence[FinishedRun]]) -> Table | None:
+    """Returns the paper's table of models, with ours on top; None if empty.
 
     Args:
         models: Runs by name of the model.
@@ -94,21 +148,20 @@ def paper_table(models: Mapping[str, Sequence[FinishedRun]]) -> Table:
                 half = (cell["interval"][1] - cell["interval"][0]) / 2
                 texts.append(f"{cell['score']:.1f} ±{half:.1f}")
         rows.append((name, *texts))
+    if not ours:
+        return None
     for name, values in published_results().models.items():
         rows.append((name, *(f"{value:.1f}" for value in values)))
     header = ("Model", *(_HEADINGS[column] for column in COLUMNS))
-    if ours:
-        bold = (
-            "In bold: ours, ± half the 95% interval; the average needs all "
-            "columns."
-        )
-        notes = [bold, *notes]
+    bold = (
+        "In bold: ours, ± half the 95% interval; the average needs all columns."
+    )
     return Table(
-        "Against the published results",
+        PAPER_TITLE,
         header,
         rows,
         frozenset(ours),
-        " ".join([*notes, _PUBLISHED_NOTE]),
+        " ".join([bold, *notes, _PUBLISHED_NOTE]),
     )
 
 

@@ -2,10 +2,10 @@
 
 A run writes `predictions.jsonl` (one line per example: prompt, raw outputs,
 log-probabilities, extracted answers with the rules that found them, votes,
-target, versions, model hash), `metrics.json` and `timing.json`. They take the
-place of earlier ones only when the whole run went well. The same run writes
-the same bytes, but for `timing.json`. `keras-flan score` gives the same scores
-for the predictions.
+target, versions, model hash), `metrics.json` and `timing.json`, and of a
+protocol of your own a copy, `protocol.yaml`. They take the place of earlier
+ones only when the whole run went well. The same run writes the same bytes, but
+for `timing.json`. `keras-flan score` gives the same scores for the predictions.
 
 Until then finished examples are kept in `journal.jsonl`, batch by batch:
 after a crash, or `kill -9`, the same call with `resume` goes on.
@@ -22,10 +22,14 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from keras_flan.answers import EXTRACTOR_VERSION
+from keras_flan.answers import EXTRACTOR_VERSION, KINDS
 from keras_flan.evaluation.benchmarks.base import Item
 from keras_flan.evaluation.benchmarks.files import load_benchmark
-from keras_flan.evaluation.benchmarks.protocols import PromptProtocol
+from keras_flan.evaluation.benchmarks.protocols import (
+    PROTOCOL_FILE,
+    PromptProtocol,
+)
+from keras_flan.evaluation.benchmarks.readers import READERS
 from keras_flan.evaluation.runs.identity import model_hash
 from keras_flan.evaluation.runs.journal import Journal
 from keras_flan.evaluation.runs.run import (
@@ -35,6 +39,7 @@ from keras_flan.evaluation.runs.run import (
     Run,
 )
 from keras_flan.evaluation.scores.judging import judge
+from keras_flan.evaluation.scores.metrics import METRICS
 from keras_flan.evaluation.scores.predictions import (
     PREDICTIONS_FILE,
     Prediction,
@@ -42,7 +47,8 @@ from keras_flan.evaluation.scores.predictions import (
     write_predictions,
 )
 from keras_flan.evaluation.scores.scoring import score
-from keras_flan.files import read_json_object, write_json
+from keras_flan.extensions import digests
+from keras_flan.files import atomic_write, read_json_object, write_json
 from keras_flan.generation.language_model_like import (
     DecodedModel,
     StandIn,
@@ -59,7 +65,7 @@ _PATHS_PER_CALL = 256
 
 def evaluate(
     model: Any,
-    benchmark: str | PromptProtocol,
+    benchmark: str | os.PathLike | PromptProtocol,
     data: str | os.PathLike | None = None,
     *,
     output: str | os.PathLike,
@@ -75,8 +81,8 @@ def evaluate(
             it, or what answers in its stead: a
             `keras_flan.generation.LanguageModelLike`, or a callable that is
             its `generate`.
-        benchmark: `"mmlu"`, `"bbh"`, `"gsm8k"`, ..., or a protocol, see
-            `load_benchmark`.
+        benchmark: `"mmlu"`, `"bbh"`, `"gsm8k"`, ..., the path of a protocol
+            of your own, or a protocol, see `load_benchmark`.
         data: The benchmark's file or folder, see `load_benchmark`.
         output: The folder to write.
         resume: Go on with the journal of a run that was cut short; of a
@@ -86,8 +92,8 @@ def evaluate(
         overwrite: Write to an output that is neither empty nor of an
             evaluation: what has the names of its files is replaced.
         **settings: The other fields of a `Run` (`mode`, `shots`, `limit`,
-            `tasks`, `split`, `batch_paths`, `sampling`), or those of its
-            `Sampling` by name (`samples`, `temperature`, ...).
+            `tasks`, `split`, `batch_paths`, `metrics`, `sampling`), or those
+            of its `Sampling` by name (`samples`, `temperature`, ...).
 
     Returns:
         The content of `metrics.json`: what `score` returns, and under `run`
@@ -129,6 +135,7 @@ def evaluate_run(
     """As `evaluate`."""
     begin = time.monotonic()
     source = load_benchmark(run.benchmark, run.data, run.split)
+    protocol = source.protocol.with_metrics(run.metrics)
     shots = source.protocol.shots if run.shots is None else run.shots
     items = source.items(
         mode=run.mode,
@@ -139,7 +146,7 @@ def evaluate_run(
     )
     # A right answer that cannot be read fails before anything is asked.
     judge(
-        source.protocol,
+        protocol,
         [_prediction(item, [""]) for item in items],
         source=str(run.data),
     )
@@ -161,30 +168,66 @@ def evaluate_run(
         "tasks": run.tasks,
         "split": source.split,
         "data": _digest(items),
+        **_own_parts(protocol, run, items),
     }
     settle(run.output)
     if resume and (finished := _finished(run.output, told)):
         return finished
-    predict = functools.partial(
-        _predict, asked, run, source.protocol, row_fields
-    )
+    predict = functools.partial(_predict, asked, run, protocol, row_fields)
     with output_folder(run.output, EVALUATION, overwrite):
         journal = Journal(run.output / JOURNAL_FILE, told, resume)
         before = len(journal.rows)
-        _fill(journal, run, items, predict, progress)
+        _fill(journal, run, items, predict, source.name, progress)
         rows = [journal.rows[index] for index in range(len(items))]
-        metrics = {**score(source.protocol, rows), "run": told}
+        metrics = {**score(protocol, rows), "run": told}
         timing = {
             "seconds": round(time.monotonic() - begin, 3),
             "examples": len(items) - before,
             "resumed": before,
         }
-        with replace_files(run.output, METRICS_FILE) as made:
-            write_predictions(made / PREDICTIONS_FILE, rows)
-            write_json(made / TIMING_FILE, timing)
-            write_json(made / METRICS_FILE, metrics)
-            removed(made, JOURNAL_FILE)  # Its rows are in the others.
+        _write(run.output, protocol, rows, metrics, timing)
     return metrics
+
+
+def _write(
+    output: Path,
+    protocol: PromptProtocol,
+    rows: Sequence[Prediction],
+    metrics: Mapping[str, Any],
+    timing: Mapping[str, Any],
+) -> None:
+    """Puts the files of a finished run in place, all at once."""
+    with replace_files(output, METRICS_FILE) as made:
+        write_predictions(made / PREDICTIONS_FILE, rows)
+        if protocol.shipped:
+            removed(made, PROTOCOL_FILE)
+        else:
+            with atomic_write(made / PROTOCOL_FILE) as file:
+                file.write(protocol.to_yaml())
+        write_json(made / TIMING_FILE, timing)
+        write_json(made / METRICS_FILE, metrics)
+        removed(made, JOURNAL_FILE)  # Its rows are in the others.
+
+
+def _own_parts(
+    protocol: PromptProtocol, run: Run, items: Sequence[Item]
+) -> dict[str, Any]:
+    """Returns what is not of the package: another makes another run."""
+    told: dict[str, Any] = {}
+    if run.metrics:
+        told["metrics"] = list(run.metrics)
+    if not protocol.shipped:
+        text = protocol.to_yaml().encode()
+        told["protocol_digest"] = hashlib.sha256(text).hexdigest()[:16]
+    kinds = {item.answer_kind for item in items}
+    modules = digests(
+        [
+            *map(KINDS.origin, kinds),
+            READERS.origin(protocol.reader),
+            *map(METRICS.origin, protocol.metrics),
+        ]
+    )
+    return {**told, **({"modules": modules} if modules else {})}
 
 
 def _digest(items: Sequence[Item]) -> str:
@@ -192,6 +235,8 @@ def _digest(items: Sequence[Item]) -> str:
     digest = hashlib.sha256()
     for item in items:
         row = dataclasses.asdict(item)
+        if not item.names:  # Of earlier versions no item has any.
+            del row["names"]
         digest.update(json.dumps(row, sort_keys=True).encode())
     return digest.hexdigest()[:16]
 
@@ -212,7 +257,8 @@ def _fill(
     run: Run,
     items: Sequence[Item],
     predict: Callable[[list[Item]], list[Prediction]],
-    progress: bool,
+    name: str = "",
+    progress: bool = False,
 ) -> None:
     """Generates what the journal lacks."""
     # Prompts of like length are asked together: little padding, and the
@@ -224,7 +270,7 @@ def _fill(
     left = [b for b in batches if not journal.rows.keys() >= set(b)]
     for batch in track(
         left,
-        f"evaluating {getattr(run.benchmark, 'name', run.benchmark)}",
+        f"evaluating {name}",
         total=sum(map(len, left)),
         unit="examples",
         size=len,
@@ -311,6 +357,7 @@ def _prediction(item: Item, outputs: list[str], **scores: Any) -> Prediction:
         options=item.options,
         stop=item.stop,
         references=item.references or None,
+        names=item.names or None,
         outputs=outputs,
         **scores,
     )

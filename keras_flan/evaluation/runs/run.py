@@ -34,8 +34,8 @@ class Run:
     """One benchmark, asked in one way.
 
     Args:
-        benchmark: `"mmlu"`, `"bbh"`, `"gsm8k"`, ..., or a protocol, see
-            `load_benchmark`.
+        benchmark: `"mmlu"`, `"bbh"`, `"gsm8k"`, ..., the path of a protocol
+            of your own, or a protocol, see `load_benchmark`.
         data: Its file or folder, see `load_benchmark`.
         output: The folder to write.
         mode: `"direct"`, `"cot"` to let the model reason first, or `"rank"`
@@ -47,6 +47,9 @@ class Run:
         split: Of the benchmarks that have several.
         batch_paths: Paths that are decoded, and put into the journal, at a
             time. Default: as generation does.
+        metrics: What to score beside what the protocol says; names in
+            `keras_flan.evaluation.scores.metrics.METRICS`, or of a module of
+            your own.
         sampling: How to sample the paths of an example; their answers vote.
             Its seed also chooses the exemplars.
 
@@ -54,7 +57,7 @@ class Run:
         InputError: If `output` is a file, or the sampling has stop strings.
     """
 
-    benchmark: str | PromptProtocol
+    benchmark: str | os.PathLike | PromptProtocol
     data: str | os.PathLike | None
     output: Path
     mode: str = "direct"
@@ -63,6 +66,7 @@ class Run:
     tasks: Sequence[str] | None = None
     split: str | None = None
     batch_paths: int | None = None
+    metrics: Sequence[str] = ()
     sampling: Sampling = dataclasses.field(default_factory=_DEFAULT)
 
     def __post_init__(self) -> None:
@@ -78,7 +82,7 @@ class Run:
     @classmethod
     def of(
         cls,
-        benchmark: str | PromptProtocol,
+        benchmark: str | os.PathLike | PromptProtocol,
         data: str | os.PathLike | None,
         output: str | os.PathLike,
         **settings: Any,

@@ -1,6 +1,8 @@
 """Several benchmarks and modes, one after the other, with one model."""
 
+import itertools
 import os
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -8,6 +10,7 @@ from typing import Any
 from keras_flan.errors import InputError, did_you_mean
 from keras_flan.evaluation.benchmarks.files import BUILT_IN, load_benchmark
 from keras_flan.evaluation.benchmarks.protocols import load_protocol
+from keras_flan.evaluation.benchmarks.showing import golden_prompts
 from keras_flan.evaluation.benchmarks.ways import Way
 from keras_flan.evaluation.runs.run import EVALUATION, Run
 from keras_flan.outputs import check_output
@@ -29,7 +32,7 @@ def plan(
     """Returns the runs of benchmarks and ways.
 
     Args:
-        benchmarks: Names of benchmarks.
+        benchmarks: Names of benchmarks, or paths of protocols.
         ways: Values of `Way`. `"cot-vote"` is chain of thought with a vote
             over `samples` paths (8, if 1); beside it the other ways have one
             greedy path.
@@ -50,28 +53,30 @@ def plan(
         ['bbh-direct', 'bbh-cot-vote']
     """
     asked = [Way.named(way) for way in ways]
-    places = _places(data, benchmarks)
-    pairs = [(name, way) for name in benchmarks for way in asked]
+    protocols = [load_protocol(name) for name in dict.fromkeys(benchmarks)]
+    places = _places(data, [protocol.name for protocol in protocols])
+    pairs = list(itertools.product(protocols, dict.fromkeys(asked)))
     votes = any(way.votes for way in asked)
     runs = []
-    for name, way in dict.fromkeys(pairs):
+    for protocol, way in pairs:
         number = samples
         if way.votes:
             number = samples if samples > 1 else _VOTES
         elif votes or way is Way.rank:
             number = 1
+        folder = f"{protocol.name}-{way.value}" if len(pairs) > 1 else ""
         run = Run.of(
-            name,
-            places[name],
-            as_path(output, f"{name}-{way.value}" if len(pairs) > 1 else ""),
+            protocol,
+            places[protocol.name],
+            as_path(output, folder),
             mode=way.mode,
-            split=split if split in load_protocol(name).splits else None,
+            split=split if split in protocol.splits else None,
             samples=number,
             **settings,
         )
         runs.append(run)
     if split is not None and not any(run.split for run in runs):
-        splits = {s for name in benchmarks for s in load_protocol(name).splits}
+        splits = {s for protocol in protocols for s in protocol.splits}
         raise InputError(
             f"split: found {split!r}.{did_you_mean(split, splits)}"
         )
@@ -83,6 +88,24 @@ def check(runs: Iterable[Run], overwrite: bool = False) -> None:
     for run in runs:
         load_benchmark(run.benchmark, run.data, run.split)
         check_output(run.output, EVALUATION, overwrite)
+
+
+def prompts_of(runs: Iterable[Run], number: int) -> list[dict[str, Any]]:
+    """Returns the first prompts of each run, see `golden_prompts`."""
+    return [
+        row
+        for run in runs
+        for row in golden_prompts(
+            run.benchmark,
+            run.data,
+            mode=run.mode,
+            shots=run.shots,
+            number=number,
+            tasks=run.tasks,
+            split=run.split,
+            seed=run.sampling.seed,
+        )
+    ]
 
 
 def run_all(
@@ -115,6 +138,12 @@ def run_all(
 def _places(
     data: Iterable[str], names: Sequence[str]
 ) -> Mapping[str, Path | None]:
+    for name, number in Counter(names).items():
+        if number > 1:
+            raise InputError(
+                f"{name}: two of the benchmarks have this name; give one of "
+                "the protocols another"
+            )
     places, everywhere = {}, None
     for text in data:
         name, equals, path = str(text).partition("=")

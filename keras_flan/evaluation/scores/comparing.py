@@ -5,7 +5,12 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from keras_flan.errors import InputError
-from keras_flan.evaluation.benchmarks.protocols import load_protocol
+from keras_flan.evaluation.benchmarks.protocols import (
+    PromptProtocol,
+    kept_protocol,
+)
+from keras_flan.evaluation.scores.judging import judge
+from keras_flan.evaluation.scores.metrics import METRICS
 from keras_flan.evaluation.scores.predictions import (
     Prediction,
     read_predictions,
@@ -15,7 +20,9 @@ from keras_flan.evaluation.scores.statistics import paired_difference
 
 
 def compare_runs(
-    first: str | os.PathLike, second: str | os.PathLike
+    first: str | os.PathLike,
+    second: str | os.PathLike,
+    metric: str | None = None,
 ) -> dict[str, Any]:
     """Compares the logs of two runs of `evaluate`.
 
@@ -23,13 +30,17 @@ def compare_runs(
         first: The folder of a run.
         second: That of another run on the same questions, asked in any way
             by any model.
+        metric: What to compare instead of accuracy: a metric that has a
+            score for each example, such as `"rouge_l"`.
 
     Returns:
         What `paired_difference` says of the headline tasks, `benchmark`, and
-        the `accuracy` of both.
+        the `accuracy` of both; of a metric, its name under `metric` and its
+        means under `scores`.
 
     Raises:
-        InputError: If the questions are not the same.
+        InputError: If the questions are not the same, or the metric is of
+            whole tasks.
 
     Example:
         >>> compare_runs("runs/bbh-direct", "runs/bbh-cot")["mcnemar"]
@@ -45,37 +56,55 @@ def compare_runs(
             f"{first} and {second}: runs of {' and '.join(sorted(names))}; "
             "compare runs of one benchmark"
         )
-    benchmark = names.pop()
-    a, b = (_by_task(benchmark, r) for r in rows)
+    protocol = kept_protocol(first, names.pop())
+    a, b = (_by_task(protocol, r, _scores(protocol, r, metric)) for r in rows)
     if {t: list(r) for t, r in a.items()} != {t: list(r) for t, r in b.items()}:
         raise InputError(
             f"{first} and {second}: they hold different questions; compare "
             "runs with the same --tasks, --split and --limit"
         )
-    right = [
-        {task: [float(v) for v in found.values()] for task, found in r.items()}
-        for r in (a, b)
-    ]
+    found = [{task: list(r[task].values()) for task in r} for r in (a, b)]
+    means = [_mean_over_tasks(r) for r in found]
     return {
-        "benchmark": benchmark,
+        "benchmark": protocol.name,
         "first": str(first),
         "second": str(second),
-        "accuracy": [_mean_over_tasks(r) for r in right],
-        **paired_difference(right[0], right[1]),
+        **(
+            {"metric": metric, "scores": means}
+            if metric
+            else {"accuracy": means}
+        ),
+        **paired_difference(found[0], found[1]),
     }
 
 
+def _scores(
+    protocol: PromptProtocol, rows: Sequence[Prediction], metric: str | None
+) -> list[float]:
+    """Returns the score of each row: whether it was right, or of a metric."""
+    if metric is None:
+        return [float(row.logged.correct) for row in rows]
+    if METRICS.named(metric).of_example is None:
+        raise InputError(
+            f"the metric {metric!r} is of a whole task; compare by one that "
+            "every example has"
+        )
+    judged = judge(protocol.with_metrics([metric]), rows)
+    return [one.measures[metric] for one in judged]
+
+
 def _by_task(
-    benchmark: str, rows: Sequence[Prediction]
-) -> dict[str, dict[str, bool]]:
-    """Returns, by headline task and question, whether it was right."""
-    tasks: dict[str, dict[str, bool]] = {}
-    for number, row in enumerate(rows):
-        found = tasks.setdefault(row.task or benchmark, {})
+    protocol: PromptProtocol,
+    rows: Sequence[Prediction],
+    scores: Sequence[float],
+) -> dict[str, dict[str, float]]:
+    """Returns scores by headline task and question."""
+    tasks: dict[str, dict[str, float]] = {}
+    for number, (row, score) in enumerate(zip(rows, scores, strict=True)):
+        found = tasks.setdefault(row.task or protocol.name, {})
         key = row.id if row.id and row.id not in found else f"#{number}"
-        found[key] = row.logged.correct
-    headline = load_protocol(benchmark).headline_of(tasks)
-    return {task: tasks[task] for task in headline}
+        found[key] = score
+    return {task: tasks[task] for task in protocol.headline_of(tasks)}
 
 
 def _mean_over_tasks(tasks: Mapping[str, Sequence[float]]) -> float:

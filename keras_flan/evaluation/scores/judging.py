@@ -1,25 +1,33 @@
 """Judging rows of outputs: answers, votes, and whether they are right."""
 
 import dataclasses
+import math
+import os
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from keras_flan.answers import extract_answer, is_correct, normalise_answer
-from keras_flan.answers.cues import Choices, cut_at_stop
+from keras_flan.answers.cues import Choices, cut_at_stop, window
 from keras_flan.answers.option_texts import listed_options
-from keras_flan.answers.spans import span_f1
 from keras_flan.answers.voting import path_weights, stopping_point, vote
 from keras_flan.errors import InputError
 from keras_flan.evaluation.benchmarks.protocols import (
     PromptProtocol,
     load_protocol,
 )
+from keras_flan.evaluation.scores.metrics import (
+    METRICS,
+    OF_KIND,
+    ROUGES,
+    Marked,
+    Metric,
+)
 from keras_flan.evaluation.scores.predictions import (
     Prediction,
     Verdict,
     as_predictions,
 )
-from keras_flan.evaluation.scores.rouge import needs_own_tokens, rouge_l
+from keras_flan.evaluation.scores.rouge import needs_own_tokens
 from keras_flan.evaluation.scores.targets import canonical_targets
 
 
@@ -34,19 +42,25 @@ class Judgement(Verdict):
         measures: What is averaged: `single` (share of right paths) and
             `abstained` (share without an answer), and where they apply the
             others that `score` lists.
-        own_tokens: Whether ROUGE-L is by tokens of our own in the rows of
-            its task that are of other scripts.
+        marked: What metrics see.
     """
 
     task: str
     answer_kind: str
     paths_correct: list[bool]
     measures: dict[str, float]
-    own_tokens: bool = False
+    marked: Marked
+
+    @property
+    def own_tokens(self) -> bool:
+        """Whether ROUGE is by tokens of our own, in rows of other scripts."""
+        return self.marked.other_script and not {*ROUGES}.isdisjoint(
+            self.measures
+        )
 
 
 def judge(
-    benchmark: str | PromptProtocol,
+    benchmark: str | os.PathLike | PromptProtocol,
     rows: Iterable[Mapping[str, Any] | Prediction],
     *,
     rules: str | None = None,
@@ -67,6 +81,8 @@ def judge(
         InputError: As `score` does.
     """
     protocol = load_protocol(benchmark)
+    for name in protocol.metrics:
+        METRICS.named(name)  # says if there is none
     predictions = as_predictions(rows, source)
     if not predictions:
         raise InputError(f"{source}: no rows to score")
@@ -148,24 +164,30 @@ def _judge(
     drawn = stopping_point(answers) or len(answers)
     measures["adaptive"] = right(vote(answers[:drawn]).winner)
     measures["drawn"] = drawn / len(answers)
-    elected_text = elected.winner or ""
-    if kind == "span":
-        measures["f1"] = max(
-            span_f1(elected_text, reference) for reference in row.right_answers
-        )
-    elif kind == "whole":
-        measures["rouge_l"] = max(
-            rouge_l(elected_text, reference, own_tokens)
-            for reference in row.right_answers
-        )
     if row.log_probabilities is not None:
         weights = path_weights(row.log_probabilities, row.token_counts)
         measures["weighted"] = right(vote(answers, weights, "sum").winner)
     if row.ranking:
-        best = row.ranking.choices[row.ranking.best(by_token=True)]
+        likeliest = row.ranking.choices[row.ranking.best(by_token=True)]
         measures["per_token"] = right(
-            normalise_answer(best, kind, rules, language)
+            normalise_answer(likeliest, kind, rules, language)
         )
+    best = answers.index(elected.winner) if elected.winner else 0
+    one = found[best]
+    marked = Marked(
+        answer=elected.winner,
+        targets=targets,
+        correct=right(elected.winner),
+        written=outputs[best][one.start : one.end] if one else "",
+        output=window(outputs[best])[0],
+        references=row.right_answers,
+        answer_kind=kind,
+        row=row,
+        other_script=own_tokens,
+    )
+    for name in dict.fromkeys((*protocol.metrics, *OF_KIND.get(kind, ()))):
+        if METRICS.named(name).of_example is not None:
+            measures[name] = _measured(name, METRICS.named(name), marked)
     return Judgement(
         task=row.task or protocol.name,
         answer_kind=kind,
@@ -175,8 +197,20 @@ def _judge(
         votes=elected.counts,
         answer=elected.winner,
         confidence=elected.confidence,
-        correct=right(elected.winner),
+        correct=marked.correct,
         paths_correct=paths_correct,
         measures=measures,
-        own_tokens=own_tokens and kind == "whole",
+        marked=marked,
     )
+
+
+def _measured(name: str, metric: Metric, marked: Marked) -> float:
+    """Returns the score of an example, which has to be a number."""
+    assert metric.of_example is not None
+    value = metric.of_example(marked)
+    if not isinstance(value, int | float) or not math.isfinite(value):
+        raise InputError(
+            f"the metric {name!r}: expected a finite number, found "
+            f"{value!r:.40} for the answer {marked.answer!r:.40}"
+        )
+    return float(value)

@@ -99,6 +99,8 @@ class Prediction:
         options: The texts of the options.
         stop: An output ends before the first of these texts.
         references: All right answers, where there may be several.
+        names: How the prompt names the options, in their order, where the
+            target is such a name.
         outputs: What was written, a text per path.
         log_probabilities: Of each path, summed over its tokens.
         token_counts: Of each path.
@@ -123,6 +125,7 @@ class Prediction:
     options: Sequence[str] = ()
     stop: Sequence[str] = ()
     references: Sequence[str] | None = None
+    names: Sequence[str] | None = None
     outputs: Sequence[str]
     log_probabilities: Sequence[float] | None = None
     token_counts: Sequence[int] | None = None
@@ -174,11 +177,12 @@ class Prediction:
                 + ("" if "target" in row else did_you_mean("target", row))
             )
         outputs, kind = _outputs(row, place), row.get("answer_kind")
-        if kind is not None and kind not in KINDS:
-            raise InputError(
-                f"{place}: no answer kind {kind!r}." + did_you_mean(kind, KINDS)
-            )
-        for key in ("stop", "references"):
+        if kind is not None:
+            try:
+                KINDS.named(kind)
+            except InputError as error:
+                raise InputError(f"{place}: {error}") from None
+        for key in ("stop", "references", "names"):
             if row.get(key) and not _texts(row[key]):
                 raise InputError(
                     f"{place}: expected a list of texts under {key!r}, found "
@@ -201,6 +205,7 @@ class Prediction:
             options=tuple(map(str, options)),
             stop=tuple(row.get("stop") or ()),
             references=tuple(row.get("references") or ()) or None,
+            names=tuple(row.get("names") or ()) or None,
             outputs=outputs,
             log_probabilities=_numbers(row, "log_probabilities", place),
             token_counts=_numbers(row, "token_counts", place),

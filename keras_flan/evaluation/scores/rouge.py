@@ -1,5 +1,5 @@
 # ruff: noqa: RUF002 (these are words of other scripts)
-"""ROUGE-L: by the package rouge-score; other scripts by tokens of our own."""
+"""ROUGE: by the package rouge-score; other scripts by tokens of our own."""
 
 import functools
 import unicodedata
@@ -13,13 +13,16 @@ from keras_flan.errors import InputError
 _UNSPACED = ("CJK", "HIRAGANA", "KATAKANA", "THAI", "LAO", "KHMER", "MYANMAR")
 
 
-def rouge_l(text: str, reference: str, own_tokens: bool = False) -> float:
-    """Returns the ROUGE-L F1 of a text.
+def rouge(
+    name: str, text: str, reference: str, own_tokens: bool = False
+) -> float:
+    """Returns a ROUGE F1 of a text.
 
     The package rouge-score, with its stemmer, knows the letters a to z and
     the digits alone.
 
     Args:
+        name: `"rouge1"`, `"rouge2"` or `"rougeL"`.
         text: What a model wrote.
         reference: What is expected.
         own_tokens: Whether a reference whose letters are mostly of another
@@ -29,13 +32,13 @@ def rouge_l(text: str, reference: str, own_tokens: bool = False) -> float:
         InputError: If the package rouge-score is missing.
 
     Example:
-        >>> rouge_l("He likes cats.", "she likes a cat")
+        >>> rouge("rougeL", "He likes cats.", "she likes a cat")
         0.5714285714285715
-        >>> rouge_l("сегодня дождь", "Сегодня дождь!", own_tokens=True)
+        >>> rouge("rougeL", "сегодня дождь", "Сегодня дождь!", own_tokens=True)
         1.0
     """
-    scorer = _scorer(own_tokens and _is_other_script(reference))
-    return scorer.score(reference, text)["rougeL"].fmeasure
+    scorer = _scorer(name, own_tokens and _is_other_script(reference))
+    return scorer.score(reference, text)[name].fmeasure
 
 
 def needs_own_tokens(references: Iterable[str]) -> bool:
@@ -100,7 +103,7 @@ def _name(char: str) -> str:
 
 
 @functools.cache
-def _scorer(own: bool) -> Any:
+def _scorer(name: str, own: bool) -> Any:
     try:
         from rouge_score import rouge_scorer
     except ModuleNotFoundError:
@@ -110,5 +113,5 @@ def _scorer(own: bool) -> Any:
         ) from None
     tokenizer = _UnicodeTokenizer() if own else None
     return rouge_scorer.RougeScorer(
-        ["rougeL"], use_stemmer=True, tokenizer=tokenizer
+        [name], use_stemmer=True, tokenizer=tokenizer
     )

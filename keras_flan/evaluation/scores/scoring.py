@@ -1,5 +1,6 @@
 """Scoring what a model wrote; no model needed."""
 
+import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -11,16 +12,19 @@ from keras_flan.answers.calibration import (
 from keras_flan.errors import InputError
 from keras_flan.evaluation.benchmarks.protocols import (
     PromptProtocol,
+    kept_protocol,
     load_protocol,
 )
 from keras_flan.evaluation.benchmarks.ways import MODES
 from keras_flan.evaluation.scores.judging import Judgement, judge
+from keras_flan.evaluation.scores.metrics import METRICS, ROUGES, classes
 from keras_flan.evaluation.scores.paper import normalise
 from keras_flan.evaluation.scores.predictions import Prediction, Verdict
 from keras_flan.evaluation.scores.statistics import (
     exact_interval,
     mean_interval,
 )
+from keras_flan.storage import as_path
 
 # What a task may have besides its accuracy: the mean over its examples.
 _MEANS = (
@@ -34,14 +38,14 @@ _MEANS = (
     "drawn",
     "abstained",
 )
-# What the ROUGE-L of scripts without Latin letters is by, in its name.
+# What the ROUGE of scripts without Latin letters is by, in its name.
 OWN_TOKENS = "rouge-score, our own for other scripts"
 # So many votes are worth fitting a calibrator on half of them.
 _CALIBRATED = 50
 
 
 def score(
-    benchmark: str | PromptProtocol,
+    benchmark: str | os.PathLike | PromptProtocol,
     rows: Iterable[Mapping[str, Any] | Prediction],
     *,
     rules: str | None = None,
@@ -50,8 +54,8 @@ def score(
     """Scores recorded outputs.
 
     Args:
-        benchmark: The benchmark, or its protocol: the shipped one is
-            `load_protocol(name)`, your own `read_protocol("mine.yaml")`.
+        benchmark: The benchmark: its name, the path of a protocol of your
+            own, `"mine.yaml"`, or its protocol.
         rows: Predictions, or dicts with `target` and `output` (a text) or
             `outputs` (texts of several paths, which vote); optionally `task`
             (default: the benchmark), `references` (all right answers),
@@ -74,15 +78,19 @@ def score(
         `unparsed` and the exact `interval` of each) and `groups`; `averages`,
         all means over the headline tasks (`macro`) and over their examples
         (`micro`). Where they apply, each level also has `f1` (SQuAD),
-        `rouge_l` (free text), `per_token` (ranking by the mean log
-        probability), and of several paths `single` (mean over paths), `vote`,
-        `weighted` (vote by the sum of path probabilities), `adaptive` (vote
-        that stops drawing paths when it is decided, or 95% sure, see
-        `keras_flan.answers.voting.stopping_point`), `drawn` (the share of the
-        paths that it draws), `abstained` (share of the paths) and `ece`
+        `rouge_l` (free text), the protocol's `metrics` (with `macro_f1` a
+        task also has the figures of its `classes`), `per_token` (ranking by
+        the mean log probability), and of several paths `single` (mean over
+        paths), `vote`, `weighted` (vote by the sum of path probabilities),
+        `adaptive` (vote that stops drawing paths when it is decided, or 95%
+        sure, see `keras_flan.answers.voting.stopping_point`), `drawn` (the
+        share of the paths that it draws), `abstained` (share of the paths)
+        and `ece`
         (expected calibration error of the share of votes). `calibration` is
         what a calibrator that is fitted on one half does to the other.
-        `rouge_l_tokens` says what tokens ROUGE-L is by: those of the package
+        `measured` says how the protocol's metrics are to be read: `share` of
+        1, or `number`.
+        `rouge_l_tokens` says what tokens ROUGE is by: those of the package
         rouge-score, or our own for scripts without Latin letters.
 
     Raises:
@@ -128,6 +136,23 @@ def benchmark_of(rows: Sequence[Prediction], source: str) -> str:
             "give --benchmark"
         )
     return name
+
+
+def logged_protocol(
+    rows: Sequence[Prediction], path: str | os.PathLike
+) -> PromptProtocol:
+    """Returns the protocol of a log, of which a run keeps a copy of yours.
+
+    Args:
+        rows: The log.
+        path: Its file, or the folder of the run.
+
+    Raises:
+        InputError: If the rows don't name one benchmark, or it is unknown.
+    """
+    path = as_path(path)
+    folder = path if path.is_dir() else path.parent
+    return kept_protocol(folder, benchmark_of(rows, str(path)))
 
 
 def judged_rows(
@@ -200,7 +225,7 @@ def changes(
 
 
 def summarise(
-    benchmark: str | PromptProtocol,
+    benchmark: str | os.PathLike | PromptProtocol,
     results: Sequence[Judgement],
     *,
     rules: str | None = None,
@@ -211,13 +236,15 @@ def summarise(
         tasks.setdefault(result.task, []).append(result)
     special, protocol = rule_set(rules), load_protocol(benchmark)
     several = any(len(result.answers) > 1 for result in results)
+    _refuse_taken(protocol.metrics)
     summaries = {
-        name: _summary(found, several) for name, found in tasks.items()
+        name: _summary(found, several, protocol.metrics)
+        for name, found in tasks.items()
     }
     headline = protocol.headline_of(tasks)
     metrics = {
         "benchmark": protocol.name,
-        **_level(headline, tasks, summaries),
+        **_level(headline, tasks, summaries, protocol.metrics),
         "n": len(results),
         "unparsed": sum(s["unparsed"] for s in summaries.values()),
         "normalised": _mean(
@@ -229,18 +256,25 @@ def summarise(
         ),
         "rules": rules or "default",
         "rules_version": special.version if special else EXTRACTOR_VERSION,
-        "averages": _averages(headline, tasks, summaries, several),
+        "averages": _averages(
+            headline, tasks, summaries, several, protocol.metrics
+        ),
     }
     if any(result.own_tokens for result in results):
         metrics["rouge_l_tokens"] = OWN_TOKENS
-    elif "rouge_l" in metrics:
+    elif not {*ROUGES}.isdisjoint(metrics):
         metrics["rouge_l_tokens"] = "rouge-score"
+    if protocol.metrics:
+        metrics["measured"] = {
+            name: "share" if METRICS.named(name).share else "number"
+            for name in protocol.metrics
+        }
     if several:
         metrics["ece"] = _ece(results)
         if len(results) >= _CALIBRATED:
             metrics["calibration"] = held_out_calibration(*_votes(results))
     groups = {
-        name: _level(within, tasks, summaries)
+        name: _level(within, tasks, summaries, protocol.metrics)
         for name, members in protocol.groups.items()
         if (within := [task for task in members if task in tasks])
     }
@@ -252,10 +286,15 @@ def _averages(
     tasks: Mapping[str, Sequence[Judgement]],
     summaries: Mapping[str, dict[str, Any]],
     several: bool,
+    metrics: Sequence[str],
 ) -> dict[str, dict[str, float]]:
     """Returns the means over tasks, and over the examples of all."""
-    together = _summary([r for name in names for r in tasks[name]], several)
-    keys = [key for key in ("accuracy", *_MEANS) if key in together]
+    # What is of a whole task has no mean over the examples of several.
+    means = [n for n in metrics if METRICS.named(n).of_example is not None]
+    together = _summary(
+        [r for name in names for r in tasks[name]], several, means
+    )
+    keys = [key for key in _keys("accuracy", *means) if key in together]
     chosen = [summaries[name] for name in names]
     return {
         "macro": {key: _mean(s[key] for s in chosen) for key in keys},
@@ -267,6 +306,7 @@ def _level(
     names: Sequence[str],
     tasks: Mapping[str, Sequence[Judgement]],
     summaries: Mapping[str, dict[str, Any]],
+    metrics: Sequence[str],
 ) -> dict[str, Any]:
     """Returns the unweighted mean over tasks, and its interval."""
     chosen = [summaries[name] for name in names]
@@ -279,13 +319,15 @@ def _level(
         "n": sum(s["n"] for s in chosen),
         "unparsed": sum(s["unparsed"] for s in chosen),
     }
-    for key in _MEANS:
+    for key in _keys(*metrics):
         if all(key in s for s in chosen):
             level[key] = _mean(s[key] for s in chosen)
     return level
 
 
-def _summary(results: Sequence[Judgement], several: bool) -> dict[str, Any]:
+def _summary(
+    results: Sequence[Judgement], several: bool, metrics: Sequence[str]
+) -> dict[str, Any]:
     right = sum(result.correct for result in results)
     summary: dict[str, Any] = {
         "accuracy": right / len(results),
@@ -293,7 +335,7 @@ def _summary(results: Sequence[Judgement], several: bool) -> dict[str, Any]:
         "unparsed": sum(result.answer is None for result in results),
         "interval": list(exact_interval(right, len(results))),
     }
-    keys = ["f1", "rouge_l", "per_token"]
+    keys = [*metrics, "f1", "rouge_l", "per_token"]
     if several:
         summary["vote"] = summary["accuracy"]
         summary["ece"] = _ece(results)
@@ -301,7 +343,30 @@ def _summary(results: Sequence[Judgement], several: bool) -> dict[str, Any]:
     for key in keys:
         if all(key in result.measures for result in results):
             summary[key] = _mean(result.measures[key] for result in results)
+    marked = [result.marked for result in results]
+    for name in metrics:
+        of_task = METRICS.named(name).of_task
+        if of_task and (value := of_task(marked)) is not None:
+            summary[name] = float(value)
+    if "macro_f1" in summary:
+        summary["classes"] = classes(marked)
     return summary
+
+
+def _keys(*others: str) -> list[str]:
+    """Returns the keys of what is averaged, each once."""
+    return list(dict.fromkeys((*others, *_MEANS)))
+
+
+def _refuse_taken(metrics: Iterable[str]) -> None:
+    """Raises InputError if a metric has the name of another figure."""
+    taken = {"accuracy", "n", "unparsed", "interval", "classes", "ece", *_MEANS}
+    for name in metrics:
+        if name in taken and METRICS.origin(name):
+            raise InputError(
+                f"the metric {name!r}: every score has a figure of this name; "
+                "give yours another"
+            )
 
 
 def _ece(results: Sequence[Judgement]) -> float:
