@@ -16,6 +16,7 @@ loaded when a name is asked for that nothing else has.
 import contextlib
 import dataclasses
 import hashlib
+import importlib
 import importlib.metadata
 import importlib.util
 import os
@@ -26,6 +27,7 @@ from types import ModuleType
 from typing import Generic, TypeVar
 
 from keras_flan.errors import InputError, did_you_mean
+from keras_flan.named import load_module
 from keras_flan.storage import as_path, is_remote, local_copy
 
 T = TypeVar("T")
@@ -244,12 +246,10 @@ def _load(name: str) -> ModuleType:
         raise InputError(
             f"{name}: expected a Python file (.py) or the name of a module"
         )
-    if os.getcwd() not in sys.path:
-        sys.path.insert(0, os.getcwd())
     with _told(name):
         if name in sys.modules:
             return importlib.reload(sys.modules[name])
-        return importlib.import_module(name)
+        return load_module(name)
 
 
 def _run(path: Path, name: str) -> ModuleType:

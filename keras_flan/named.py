@@ -3,6 +3,7 @@
 import importlib
 import os
 import sys
+from types import ModuleType
 from typing import Any
 
 from keras_flan.errors import InputError
@@ -20,6 +21,17 @@ def is_callable_name(name: str) -> bool:
     return bool(colon) and all(part.isidentifier() for part in parts)
 
 
+def load_module(name: str) -> ModuleType:
+    """Imports a module, which may be in the working directory.
+
+    Raises:
+        ModuleNotFoundError: If there is none.
+    """
+    if os.getcwd() not in sys.path:
+        sys.path.insert(0, os.getcwd())
+    return importlib.import_module(name)
+
+
 def load_named(name: str) -> Any:
     """Imports what is named as `module:name`.
 
@@ -29,10 +41,8 @@ def load_named(name: str) -> Any:
         InputError: If there is no such module or name.
     """
     module, _, function = name.partition(":")
-    if os.getcwd() not in sys.path:
-        sys.path.insert(0, os.getcwd())
     try:
-        found = importlib.import_module(module)
+        found: Any = load_module(module)
     except ModuleNotFoundError as error:
         raise InputError(
             f"{name}: cannot import {module!r} ({error}); give it as "

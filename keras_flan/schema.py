@@ -31,7 +31,12 @@ def _path(value: Any) -> Path:
 # The type of a key that holds a path, local or in a bucket.
 AnyPath = Annotated[
     Path,
-    pydantic.PlainValidator(_path),
+    pydantic.PlainValidator(
+        _path,
+        json_schema_input_type=Annotated[
+            str, pydantic.WithJsonSchema({"type": "string", "format": "path"})
+        ],
+    ),
     pydantic.PlainSerializer(str, when_used="json"),
 ]
 

@@ -31,7 +31,7 @@ FLOORS = [
     ["evaluation/scores"],
     ["evaluation/runs"],
     ["evaluation/reports", "evaluation/responsible"],
-    ["planning", "testing", "miniature/universe"],
+    ["planning", "testing", "reference", "miniature/universe"],
     ["miniature/pretraining"],
     ["miniature/experiments"],
     ["miniature"],

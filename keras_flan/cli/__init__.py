@@ -19,6 +19,7 @@ from keras_flan.cli import (
     generation,
     miniature,
     planning,
+    reference,
     training,
 )
 from keras_flan.errors import Diverged, InputError
@@ -59,7 +60,10 @@ def _options(
 
 
 # In the order of the recipe, which is how `--help` lists them.
-for part in (training, data, generation, evaluation, planning, miniature):
+for part in (
+    *(training, data, generation, evaluation),
+    *(reference, planning, miniature),
+):
     app.add_typer(part.app)
 
 

@@ -2,6 +2,7 @@
 
 import importlib.metadata
 import json
+import re
 import sys
 import types
 from pathlib import Path
@@ -26,39 +27,11 @@ from keras_flan.evaluation.benchmarks.protocols import (
 from keras_flan.extensions import add_module, using
 from keras_flan.testing import check_protocol
 
-MODULE = """
-import re
-
-from keras_flan.answers import Kind
-from keras_flan.evaluation import Metric, SourceQuestion
-
-ORDER = "fedcba"
-
-
-def find_grade(text):
-    grades = list(re.finditer(r"\\b[A-F](?!\\w)", text))
-    if grades:
-        return grades[-1][0].lower(), *grades[-1].span(), "last"
-
-
-def read_essays(path, task):
-    return [
-        SourceQuestion(f"{path.name}:{n}", {"question": text, "answer": grade})
-        for n, line in enumerate(path.read_text().splitlines(), 1)
-        for grade, text in [line.split(" ", 1)]
-    ]
-
-
-def off(marked):
-    if marked.answer is None:
-        return 5
-    return abs(ORDER.index(marked.answer) - ORDER.index(marked.targets[0]))
-
-
-KINDS = {"grade": Kind(find_grade, str.lower)}
-READERS = {"essays": read_essays}
-METRICS = {"grades_off": Metric(of_example=off, share=False)}
-"""
+DOCS = (Path(__file__).parents[2] / "docs" / "evaluation.md").read_text("utf-8")
+BLOCKS = re.findall(r"^```(\w+)\n(.*?)^```", DOCS, re.S | re.M)
+# The examples of the docs are those that are tested.
+[MODULE] = [text for kind, text in BLOCKS if kind == "python"]
+[REVIEWS] = [text for kind, text in BLOCKS if kind == "yaml"]
 PROTOCOL = r"""
 name: essays
 version: 1
@@ -71,7 +44,7 @@ formats:
   zero_shot_cot: {query: "{question}\nLet's see."}
 """
 ESSAYS = "A Good.\nB Fine.\nA Very good.\nB Well.\n"
-COT = "few_shot_cot"
+COT, EXACT = "few_shot_cot", ["exact_match"]
 OWN = ("--module", "own/module.py")
 
 
@@ -178,44 +151,36 @@ def test_a_table_needs_no_code():
     Path("reviews.csv").write_text(
         "Text,Label\nGreat,1\nBad,0\nLovely,1\nSo good,1\n"
     )
-    Path("reviews.yaml").write_text(
-        """
-name: reviews
-version: 1
-source: ours
-reader: csv
-columns: {question: Text, answer: Label}
-labels: {0: negative, 1: positive}
-metrics: [macro_f1, exact_match, rouge_l]
-exemplars: {direct: {otherwise: questions}}
-formats:
-  zero_shot_direct: {query: "{question} ({option_row})"}
-  few_shot_direct:
-    exemplar: "{question} -> {answer}. "
-    query: "{question} ->"
-"""
-    )
+    Path("reviews.yaml").write_text(REVIEWS)
+
+    said = {"Great": "Positive, I say", "Bad": "negative"}
 
     def positive(prompts, *, samples, **settings):
-        return [["It is Positive."] for _ in prompts]
+        asked = (prompt.split("\n")[0] for prompt in prompts)
+        return [[said.get(text, "Positive.")] for text in asked]
 
     pytest.importorskip("rouge_score")
-    settings = {"output": "out", "mode": "direct"}
-    found = evaluate(positive, "reviews.yaml", "reviews.csv", **settings)
-    assert found["accuracy"] == 0.0  # "it is positive" as a line of text
-    assert 0 < found["rouge_l"] < 1
+    found = evaluate(
+        *(positive, "reviews.yaml", "reviews.csv"),
+        output="out",
+        metrics=["exact_match", "rouge_l"],
+    )
+    # The first says more than its answer.
+    assert found["accuracy"] == found["exact_match"] == 0.75
+    assert found["rouge_l"] == pytest.approx((0.5 + 3) / 4)
+    assert found["macro_f1"] == pytest.approx((0.8 + 1) / 2)
+    assert found["run"]["metrics"] == ["exact_match", "rouge_l"]
     shown = golden_prompts("reviews.yaml", "reviews.csv", shots=1)
-    assert shown[0]["prompt"] == "Bad -> negative. Great ->"
+    assert shown[0]["prompt"] == (
+        "Review: Bad\nSentiment: negative\n\nReview: Great\nSentiment:"
+    )
     assert [p["target"] for p in shown] == ["positive", "negative", "positive"]
+    [shown, *_] = golden_prompts("reviews.yaml", "reviews.csv")
+    assert shown["prompt"] == "Great\nIs this (A) negative (B) positive?"
     with pytest.raises(InputError, match="no zero_shot_cot form"):
         golden_prompts("reviews.yaml", "reviews.csv", mode="cot")
+    Path("reviews.yaml").write_text(REVIEWS.replace("few_shot_direct", COT))
     with pytest.raises(InputError, match="no exemplars for 'cot'"):
-        text = (
-            Path("reviews.yaml")
-            .read_text()
-            .replace("few_shot_direct", "few_shot_cot")
-        )
-        Path("reviews.yaml").write_text(text)
         golden_prompts("reviews.yaml", "reviews.csv", mode="cot", shots=1)
 
 
@@ -290,22 +255,28 @@ def test_every_shipped_protocol_is_shipped_and_a_changed_one_is_not():
     assert load_protocol("kept.yaml") == changed
 
 
-def test_a_changed_module_makes_another_run():
-    arguments = (ask, "own/essays.yaml", "essays.txt")
-    with using("own/module.py"):
-        evaluate(*arguments, output="out")
-        assert evaluate(*arguments, output="out", resume=True)
-    Path("own/module.py").write_text(MODULE + "# changed\n")
+def test_another_way_of_scoring_asks_nothing_again():
     asked = []
 
-    def again(prompts, **settings):
+    def counting(prompts, **settings):
         asked.append(prompts)
         return ask(prompts, **settings)
 
-    again.__module__, again.__qualname__ = ask.__module__, ask.__qualname__
+    arguments = (counting, "own/essays.yaml", "essays.txt")
     with using("own/module.py"):
-        evaluate(again, *arguments[1:], output="out", resume=True)
-    assert asked
+        first = evaluate(*arguments, output="out")
+        again = evaluate(*arguments, output="out", resume=True)
+        more = evaluate(*arguments, output="out", resume=True, metrics=EXACT)
+    assert again == first and more["exact_match"] == 0.5
+    # A changed module: its answers come into the log too.
+    changed = MODULE.replace("grades[-1][0].lower()", "'b'")
+    Path("own/module.py").write_text(changed)
+    with using("own/module.py"):
+        other = evaluate(*arguments, output="out", resume=True)
+    assert other["accuracy"] == 0 and "exact_match" not in other
+    assert '"answer": "b"' in Path("out/predictions.jsonl").read_text()
+    assert other["run"]["modules"] != first["run"]["modules"]
+    assert len(asked) == 1
 
 
 @pytest.mark.parametrize(

@@ -39,128 +39,34 @@ stages:
 """
 
 import dataclasses
-import enum
 import functools
 import os
 from pathlib import Path
-from typing import Annotated
 
-import pydantic
-
-from keras_flan.data.mixtures.groups import DEFAULT_FORMATS, MixtureGroup
+from keras_flan.data.mixtures.entries import (
+    GroupEntry,
+    Groups,
+    Missing,
+    MixtureFile,
+    Stage,
+    TaskEntry,
+)
+from keras_flan.data.mixtures.groups import MixtureGroup
 from keras_flan.data.mixtures.task_registry import (
     DEFAULT_RECORDS,
     Present,
     registry_tasks,
 )
 from keras_flan.data.records.shards import find_records, records_folder
-from keras_flan.data.templates.families import Format
 from keras_flan.data.templates.library import is_library_name
 from keras_flan.data.templates.own import is_python
 from keras_flan.data.templates.task import Task
 from keras_flan.errors import InputError, did_you_mean
 from keras_flan.files import atomic_write
-from keras_flan.schema import AnyPath, Strict, read_yaml, validate
+from keras_flan.schema import read_yaml, validate
 from keras_flan.storage import as_path
 
 LIBRARY = Path(__file__).parent / "mixture_library"
-
-
-class Missing(enum.StrEnum):
-    """What to do about tasks without records."""
-
-    error = "error"
-    skip = "skip"
-
-
-class _TaskEntry(Strict):
-    name: str = ""
-    registry: str | None = None
-    records: AnyPath | None = None
-    templates: str | None = None
-    cap: pydantic.PositiveInt | None = None
-
-    @pydantic.model_validator(mode="after")
-    def _check(self):
-        if bool(self.name) == bool(self.registry):
-            raise ValueError("give either a name or a registry's sub-mixture")
-        if self.registry and (self.records or self.templates or self.cap):
-            raise ValueError(
-                "`registry` stands alone; give the cap to the group"
-            )
-        return self
-
-
-def _as_entry(value):
-    return {"name": value} if isinstance(value, str) else value
-
-
-def _as_list(value):
-    return [value] if value == "*" or isinstance(value, dict) else value
-
-
-class _GroupEntry(Strict):
-    proportion: pydantic.PositiveFloat | None = None
-    cap: pydantic.PositiveInt | None = None
-    formats: dict[Format, pydantic.NonNegativeFloat] = DEFAULT_FORMATS
-    tasks: Annotated[
-        list[Annotated[_TaskEntry, pydantic.BeforeValidator(_as_entry)]],
-        pydantic.BeforeValidator(_as_list),
-    ]
-
-
-_Groups = dict[str, _GroupEntry]
-
-
-class _Stage(Strict):
-    steps: pydantic.PositiveInt | None = None
-    groups: _Groups | None = None
-    mixture: str | None = None
-
-    @pydantic.model_validator(mode="after")
-    def _check(self):
-        if (self.groups is None) == (self.mixture is None):
-            raise ValueError("give either groups or a mixture")
-        return self
-
-
-class _MixtureFile(Strict):
-    name: str | None = None
-    records: AnyPath | None = None
-    split: str = "train"
-    shots: pydantic.NonNegativeInt = 3
-    missing: Missing = Missing.error
-    flan_rounds: bool | None = None
-    groups: _Groups | None = None
-    mixture: str | None = None
-    stages: Annotated[list[_Stage], pydantic.Field(min_length=1)] | None = None
-
-    @property
-    def all_stages(self) -> list[_Stage]:
-        """The stages; one, if the file has groups or a mixture."""
-        return self.stages or [_Stage(groups=self.groups, mixture=self.mixture)]
-
-    @pydantic.model_validator(mode="after")
-    def _check(self):
-        contents = (self.groups, self.mixture, self.stages)
-        if sum(content is not None for content in contents) != 1:
-            raise ValueError(
-                "groups: give this key, or mixture, or stages: just one"
-            )
-        stages = self.stages or []
-        for i, stage in enumerate(stages):
-            last = i == len(stages) - 1
-            if last and stage.steps:
-                raise ValueError(
-                    f"stages.{i}.steps: the last stage lasts to the end of "
-                    "training; remove this key"
-                )
-            if not last and not stage.steps:
-                raise ValueError(
-                    f"stages.{i}.steps: this key is missing; say how many "
-                    "batches the stage lasts"
-                )
-        return self
 
 
 def library_mixtures() -> list[str]:
@@ -186,7 +92,7 @@ def read_stages(
 ) -> list[FileStage]:
     """Reads the stages of a mixture, see `Mixture.from_yaml`."""
     path = _find(source)
-    config = validate(_MixtureFile, read_yaml(path), str(path))
+    config = validate(MixtureFile, read_yaml(path), str(path))
     root = DEFAULT_RECORDS if is_library_name(source) else None
     if records is not None:
         root = as_path(records)
@@ -253,13 +159,13 @@ def _find(source: str | os.PathLike) -> Path:
     return path
 
 
-def _groups(path: Path, stage: _Stage) -> tuple[Path, _Groups, bool]:
+def _groups(path: Path, stage: Stage) -> tuple[Path, Groups, bool]:
     """Returns a stage's groups, their file, and its `flan_rounds`."""
     name = stage.mixture
     if name is None:
         return path, stage.groups or {}, False
     file = _find(name if is_library_name(name) else as_path(path.parent, name))
-    config = validate(_MixtureFile, read_yaml(file), str(file))
+    config = validate(MixtureFile, read_yaml(file), str(file))
     if config.groups is None:
         raise InputError(
             f"{path}: the mixture {name!r} has no groups of its own; name one "
@@ -273,7 +179,7 @@ class _Finder:
     """Finds the tasks of a stage on disk."""
 
     path: Path  # The file that the groups are in.
-    entries: _Groups
+    entries: Groups
     root: Path | None  # The folder of records.
     found: dict[str, Path]  # The record sets in there.
     split: str
@@ -288,7 +194,7 @@ class _Finder:
         """
         return [self._group(name, one) for name, one in self.entries.items()]
 
-    def _group(self, name: str, group: _GroupEntry) -> MixtureGroup:
+    def _group(self, name: str, group: GroupEntry) -> MixtureGroup:
         tasks: list[Task] = []
         caps: dict[str, int] = {}
         skipped: list[str] = []
@@ -307,12 +213,12 @@ class _Finder:
         about = (group.proportion, group.cap, caps, group.formats, skipped)
         return MixtureGroup(name, tasks, *about)
 
-    def _expand(self, entry: _TaskEntry, place: str) -> list[_TaskEntry]:
+    def _expand(self, entry: TaskEntry, place: str) -> list[TaskEntry]:
         """Turns `*` and `registry` into tasks."""
         if entry.registry:
             try:
                 return [
-                    _TaskEntry(name=self._present.get(task.name) or task.name)
+                    TaskEntry(name=self._present.get(task.name) or task.name)
                     for task in registry_tasks(entry.registry)
                     if not task.held_out
                 ]
@@ -347,14 +253,14 @@ class _Finder:
             )
         return others
 
-    def _folder(self, entry: _TaskEntry) -> Path | None:
+    def _folder(self, entry: TaskEntry) -> Path | None:
         if entry.records is None:
             return self.found.get(entry.name)
         return records_folder(
             as_path(self.path.parent, entry.records), self.split
         )
 
-    def _missing(self, one: _TaskEntry, entry: _TaskEntry, place: str) -> str:
+    def _missing(self, one: TaskEntry, entry: TaskEntry, place: str) -> str:
         """Returns what to say about a task that isn't there."""
         if entry.registry:
             tasks = self._expand(entry, place)
@@ -377,7 +283,7 @@ class _Finder:
             f"import ... --output {path or 'DIR'} --split {self.split}`"
         )
 
-    def _task(self, entry: _TaskEntry, folder: Path, place: str) -> Task:
+    def _task(self, entry: TaskEntry, folder: Path, place: str) -> Task:
         templates: str | Path | None = entry.templates
         if entry.templates and (
             as_path(entry.templates).suffix in (".yaml", ".yml")

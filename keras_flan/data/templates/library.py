@@ -4,7 +4,7 @@ import functools
 import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import pydantic
 
@@ -31,6 +31,18 @@ LIBRARY = Path(__file__).parent / "template_library"
 
 
 class _Entry(Strict):
+    """A template.
+
+    Args:
+        input: The pattern of what the model reads; `{question}` stands for
+            the record's field.
+        target: The pattern of what it should write.
+        style: Of a few-shot template, what stands around questions and
+            answers: one of the library's styles, or of the file's own.
+            Default: each in turn.
+        header: Of a few-shot template, what stands once before the exemplars.
+    """
+
     input: str
     target: str
     style: str | None = None
@@ -38,16 +50,49 @@ class _Entry(Strict):
 
 
 class _Style(Strict):
+    """The text around the parts of a few-shot prompt.
+
+    An exemplar reads `inputs_prefix`, inputs, `x_y_delimiter`,
+    `targets_prefix`, targets, `example_separator`.
+
+    Args:
+        inputs_prefix: Before a question, such as `Q: `.
+        targets_prefix: Before an answer, such as `A: `.
+        x_y_delimiter: Between the two.
+        example_separator: After an answer.
+    """
+
     inputs_prefix: str
     targets_prefix: str
     x_y_delimiter: str
     example_separator: str
 
 
-_Entries = tuple[_Entry, ...]
+_Entries = Annotated[
+    tuple[_Entry, ...],
+    # The name of another list is taken care of before.
+    pydantic.BeforeValidator(
+        lambda value: value, json_schema_input_type=list[_Entry] | str
+    ),
+]
 
 
 class _Templates(Strict):
+    """Lists of templates, by the way of asking.
+
+    Args:
+        zero_shot_direct: Templates that ask for the answer; or the name of
+            another list of the file, as in all lists.
+        zero_shot_cot: Templates whose target reasons before it answers.
+        few_shot_direct: Those with exemplars before the question.
+        few_shot_cot: Those with exemplars that reason.
+        zero_shot_inverted: Templates that give the answer, and ask for the
+            question.
+        few_shot_inverted: Those with exemplars.
+        one_shot_inline: Templates with one explained example in the
+            instruction.
+    """
+
     zero_shot_direct: _Entries = ()
     zero_shot_cot: _Entries = ()
     few_shot_direct: _Entries = ()
@@ -78,7 +123,20 @@ class _Templates(Strict):
 _LISTS = tuple(_Templates.model_fields)
 
 
-class _FamilyFile(_Templates):
+class FamilyFile(_Templates):
+    """A family of templates: the ways in which a kind of task is asked.
+
+    Args:
+        family: Its name.
+        fields: The record fields that the templates may use.
+        include: `_inversion` adds the library's templates that turn
+            chain-of-thought examples around.
+        shots: The most exemplars of a few-shot prompt.
+        shorten: The fields that may be shortened where a zero-shot prompt is
+            too long, such as a passage; without any, all may be.
+        styles: Styles of your own for few-shot prompts, by name.
+    """
+
     family: str
     fields: list[str]
     include: str | None = None
@@ -265,7 +323,7 @@ class _FamilyReader:
     def __init__(self, content: Any, place: str, language: str | None = None):
         self._path = place
         self._language = language
-        self._file = validate(_FamilyFile, content, place)
+        self._file = validate(FamilyFile, content, place)
         parts = languages()[language] if language else {}
         self._parts = {k: Template.parse(v) for k, v in parts.items()}
         self._known = _known_fields([*self._file.fields, *self._parts])

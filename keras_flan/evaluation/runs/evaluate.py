@@ -44,9 +44,11 @@ from keras_flan.evaluation.scores.predictions import (
     PREDICTIONS_FILE,
     Prediction,
     Ranking,
+    Verdict,
+    read_predictions,
     write_predictions,
 )
-from keras_flan.evaluation.scores.scoring import score
+from keras_flan.evaluation.scores.scoring import summarise
 from keras_flan.extensions import digests
 from keras_flan.files import atomic_write, read_json_object, write_json
 from keras_flan.generation.language_model_like import (
@@ -159,7 +161,7 @@ def evaluate_run(
         "seed": run.sampling.seed,
         "model": model_hash(model),
     }
-    told = {
+    identity = {
         **row_fields,
         "shots": shots,
         "vote": "majority",
@@ -168,24 +170,29 @@ def evaluate_run(
         "tasks": run.tasks,
         "split": source.split,
         "data": _digest(items),
-        **_own_parts(protocol, run, items),
     }
+    told = {**identity, **_own_parts(protocol, run, items)}
     settle(run.output)
-    if resume and (finished := _finished(run.output, told)):
+    finished = _finished(run.output, identity) if resume else None
+    if finished and finished["run"] == told:
         return finished
     predict = functools.partial(_predict, asked, run, protocol, row_fields)
     with output_folder(run.output, EVALUATION, overwrite):
-        journal = Journal(run.output / JOURNAL_FILE, told, resume)
-        before = len(journal.rows)
-        _fill(journal, run, items, predict, source.name, progress)
-        rows = [journal.rows[index] for index in range(len(items))]
-        metrics = {**score(protocol, rows), "run": told}
+        if finished:  # Scored in another way: nothing is asked again.
+            rows, before = read_predictions(run.output), len(items)
+        else:
+            journal = Journal(run.output / JOURNAL_FILE, identity, resume)
+            before = len(journal.rows)
+            _fill(journal, run, items, predict, source.name, progress)
+            rows = [journal.rows[index] for index in range(len(items))]
+        results = judge(protocol, rows)
+        metrics = {**summarise(protocol, results), "run": told}
         timing = {
             "seconds": round(time.monotonic() - begin, 3),
             "examples": len(items) - before,
             "resumed": before,
         }
-        _write(run.output, protocol, rows, metrics, timing)
+        _write(run.output, protocol, rows, results, metrics, timing)
     return metrics
 
 
@@ -193,12 +200,17 @@ def _write(
     output: Path,
     protocol: PromptProtocol,
     rows: Sequence[Prediction],
+    results: Sequence[Verdict],
     metrics: Mapping[str, Any],
     timing: Mapping[str, Any],
 ) -> None:
     """Puts the files of a finished run in place, all at once."""
+    judged = (
+        dataclasses.replace(row, verdict=found)
+        for row, found in zip(rows, results, strict=True)
+    )
     with replace_files(output, METRICS_FILE) as made:
-        write_predictions(made / PREDICTIONS_FILE, rows)
+        write_predictions(made / PREDICTIONS_FILE, judged)
         if protocol.shipped:
             removed(made, PROTOCOL_FILE)
         else:
@@ -209,20 +221,23 @@ def _write(
         removed(made, JOURNAL_FILE)  # Its rows are in the others.
 
 
+# What a run says of its scoring: with another, nothing is asked again.
+_SCORING = ("metrics", "protocol_digest", "modules")
+
+
 def _own_parts(
     protocol: PromptProtocol, run: Run, items: Sequence[Item]
 ) -> dict[str, Any]:
-    """Returns what is not of the package: another makes another run."""
+    """Returns what of the scoring is not of the package, see `_SCORING`."""
     told: dict[str, Any] = {}
     if run.metrics:
         told["metrics"] = list(run.metrics)
     if not protocol.shipped:
         text = protocol.to_yaml().encode()
         told["protocol_digest"] = hashlib.sha256(text).hexdigest()[:16]
-    kinds = {item.answer_kind for item in items}
     modules = digests(
         [
-            *map(KINDS.origin, kinds),
+            *map(KINDS.origin, {item.answer_kind for item in items}),
             READERS.origin(protocol.reader),
             *map(METRICS.origin, protocol.metrics),
         ]
@@ -241,7 +256,7 @@ def _digest(items: Sequence[Item]) -> str:
     return digest.hexdigest()[:16]
 
 
-def _finished(output: Path, run: dict) -> dict | None:
+def _finished(output: Path, identity: Mapping[str, Any]) -> dict | None:
     """Returns the metrics of the same run, if it is there already."""
     files = [output / name for name in (METRICS_FILE, PREDICTIONS_FILE)]
     if not all(file.is_file() for file in files):
@@ -249,7 +264,11 @@ def _finished(output: Path, run: dict) -> dict | None:
     if (output / JOURNAL_FILE).exists():
         return None
     metrics = read_json_object(files[0], allow_nan=True)
-    return metrics if metrics.get("run") == run else None
+    found = metrics.get("run")
+    if not isinstance(found, dict):
+        return None
+    asked = {k: v for k, v in found.items() if k not in _SCORING}
+    return metrics if asked == identity else None
 
 
 def _fill(
@@ -297,6 +316,7 @@ def _predict(
     items: Sequence[Item],
 ) -> list[Prediction]:
     """Returns the judged outputs of items that are asked together."""
+    protocol = protocol.model_copy(update={"metrics": ()})  # Scored later.
     made = (_rank if run.mode == "rank" else _generate)(asked, run, items)
     return [
         dataclasses.replace(row, verdict=found, **fields)
