@@ -56,7 +56,9 @@ def words_of(key: Schema, defs: Defs) -> str:
 def _object(key: Schema, defs: Defs) -> str:
     if "properties" in key:
         return f"keys of {key['title']}"
-    values = words_of(key.get("additionalProperties") or {}, defs)
+    held = key.get("additionalProperties")
+    # `true` stands for any value.
+    values = words_of(held if isinstance(held, dict) else {}, defs)
     names = _resolved(key.get("propertyNames") or {}, defs)
     return f"{values} by {names.get('title', 'name').lower()}"
 
