@@ -30,6 +30,13 @@ class Library(enum.StrEnum):
     huggingface = "huggingface"
 
 
+class Target(enum.StrEnum):
+    """What can be written for another library."""
+
+    huggingface = "huggingface"
+    peft = "peft"
+
+
 class Dtype(enum.StrEnum):
     """The dtype of a model's weights."""
 
@@ -121,31 +128,43 @@ def _ends_at_once() -> Iterator[None]:
 @app.command()
 def convert(
     source: Annotated[
-        str, typer.Argument(help="A model folder, or hf://NAME.")
+        str, typer.Argument(help="A model, an adapter, or hf://NAME.")
     ],
     output: Annotated[Path, path_argument("The folder to write.")],
     from_: Annotated[
         Library | None, typer.Option("--from", help="Read its format.")
     ] = None,
     to: Annotated[
-        Library | None, typer.Option("--to", help="Write its format.")
+        Target | None, typer.Option("--to", help="Write its format.")
     ] = None,
     dtype: Annotated[
         Dtype, typer.Option(help="Of the written weights.")
     ] = Dtype.float32,
     overwrite: Overwrite = False,
 ) -> None:
-    """Convert a T5 from the files of Hugging Face, or to them."""
+    """Convert a model from the files of Hugging Face, or to them.
+
+    An adapter is merged into its base for huggingface, and written alone for
+    peft.
+    """
     from keras_flan import models
+    from keras_flan.models.adapters.saving import read_settings
+    from keras_flan.models.hub import PREFIX
 
     if (from_ is None) == (to is None):
-        raise InputError("give either --from huggingface or --to huggingface")
-    if to is not None:
+        raise InputError(
+            "give either --from huggingface, --to huggingface or --to peft"
+        )
+    if to == Target.peft:
+        base = read_settings(source)["base"] or ""
+        name = base.removeprefix(PREFIX) if base.startswith(PREFIX) else None
+        models.to_peft(models.load(source), output, name, overwrite=overwrite)
+    elif to is not None:
         model = models.load(source)
         models.to_huggingface(
             model, output, dtype=dtype.value, overwrite=overwrite
         )
     else:
-        model = models.from_huggingface(source, dtype=dtype.value)
+        model = models.load(source, dtype=dtype.value)
         models.save(model, output, overwrite=overwrite)
     print(output)

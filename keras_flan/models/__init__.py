@@ -12,6 +12,7 @@ __getattr__, __dir__, __all__ = attach(
         "PaLMBackbone": ".decoder_only.palm",
         "PaLMCausalLM": ".decoder_only.palm_causal_lm",
         "T5": ".t5.model",
+        "T5Gemma": ".t5gemma.model",
         "add_houlsby": ".adapters.houlsby",
         "add_lora": ".adapters.lora",
         "from_huggingface": ".t5.huggingface.convert",
@@ -22,6 +23,7 @@ __getattr__, __dir__, __all__ = attach(
         "save": ".loading",
         "save_adapter": ".adapters.saving",
         "smollm2": ".decoder_only.smollm2_gguf",
-        "to_huggingface": ".t5.huggingface.convert",
+        "to_huggingface": ".huggingface.writing",
+        "to_peft": ".huggingface.peft",
     },
 )

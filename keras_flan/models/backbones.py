@@ -66,8 +66,11 @@ def copy_backbone(backbone: Any, **changes: Any) -> Any:
         backbone: A backbone of keras-hub, or one like it.
         **changes: Arguments of its class to use instead.
     """
+    config = backbone.get_config()
+    if "dropout" in changes and "dropout_rate" in config:
+        changes["dropout_rate"] = changes.pop("dropout")
     with quiet_masks(), undrawn():
-        copy = type(backbone).from_config({**backbone.get_config(), **changes})
+        copy = type(backbone).from_config({**config, **changes})
     for new, old in zip(copy.weights, backbone.weights, strict=True):
         new.assign(old)
     return copy

@@ -15,13 +15,20 @@ from keras_flan.files import read_json
 from keras_flan.models.adapters.saving import load_adapter, read_settings
 from keras_flan.models.backbones import quiet_masks, undrawn
 from keras_flan.models.decoder_only import model as decoder_only
-from keras_flan.models.decoder_only.families import FAMILIES, TRANSFORMERS_TYPES
+from keras_flan.models.decoder_only.families import FAMILIES
 from keras_flan.models.decoder_only.smollm2_gguf import smollm2
 from keras_flan.models.hub import PREFIX, local_folder
+from keras_flan.models.huggingface.reading import (
+    read_decoder_only,
+    read_t5gemma,
+)
+from keras_flan.models.huggingface.reading_configs import TYPES
 from keras_flan.models.language_model import LanguageModel, M
 from keras_flan.models.presets import read_preset, shipped, shipped_folder
 from keras_flan.models.t5.huggingface.convert import read_huggingface
 from keras_flan.models.t5.model import T5
+from keras_flan.models.t5gemma.model import T5Gemma
+from keras_flan.models.t5gemma.model import read_preset as read_t5gemma_preset
 from keras_flan.models.weight_files import (
     check_claims,
     check_h5,
@@ -36,6 +43,7 @@ from keras_flan.storage import as_path, is_remote
 _VOCABULARY = Path("assets") / "tokenizer" / "vocabulary.spm"
 _SMOLLM2 = "smollm2_135m"
 _ADAPTER = ".safetensors"
+_T5GEMMA = "T5GemmaBackbone"
 # All that is in a folder that `save` writes.
 _PRESET_FILES = {
     *("config.json", "metadata.json", "task.json", "preprocessor.json"),
@@ -66,8 +74,9 @@ def load(path: str | os.PathLike, **settings: Any) -> LanguageModel:
             policy, whatever the weights were saved in.
 
     Returns:
-        A `keras_flan.models.T5` or, for PaLM and the decoder-only families
-        of keras-hub, a `keras_flan.models.DecoderOnly`; with its vocabulary.
+        A `keras_flan.models.T5` or `keras_flan.models.T5Gemma` or, for PaLM
+        and the decoder-only families of keras-hub, a
+        `keras_flan.models.DecoderOnly`; with its vocabulary.
 
     Raises:
         InputError: If there is no such model at `path`, it cannot be
@@ -240,16 +249,23 @@ def _source(path: str | os.PathLike, folder: Path, weights: bool) -> _Source:
         )
         for file in folder.glob("*.weights.h5"):
             check_h5(file)
-    if kind in TRANSFORMERS_TYPES or name in FAMILIES:
+    if kind in TYPES:
+        read = functools.partial(read_decoder_only, folder)
+        return _Source(decoder_only.DecoderOnly, read)
+    if name in FAMILIES:
         return _decoder_only(os.fspath(folder))
+    if kind == "t5gemma":
+        return _Source(T5Gemma, functools.partial(read_t5gemma, folder))
+    if name == _T5GEMMA:
+        return _t5gemma(os.fspath(folder))
     if kind is not None:
         return _Source(T5, functools.partial(read_huggingface, folder))
     if name == "T5Backbone":
         return _Source(T5, functools.partial(_read_t5, os.fspath(folder)))
     if name is not None:
         raise InputError(
-            f"{config}: found a {name}, expected a T5Backbone or one of "
-            f"{', '.join(FAMILIES)}"
+            f"{config}: found a {name}, expected a T5Backbone, a {_T5GEMMA} "
+            f"or one of {', '.join(FAMILIES)}"
         )
     raise InputError(
         f"{config}: not the config of a model (expected a 'class_name', as "
@@ -279,10 +295,13 @@ def _named(name: str) -> _Source:
     ]
     if name in theirs:
         return _decoder_only(name)
+    pairs = [*keras_hub.models.T5GemmaBackbone.presets]
+    if name in pairs or "/t5gemma/" in name:
+        return _t5gemma(name)
     if "://" not in name and name not in ours:
         raise InputError(
             f"{name}: neither a folder nor a preset of keras-hub."
-            + did_you_mean(name, ours + theirs)
+            + did_you_mean(name, ours + theirs + pairs)
         )
     return _Source(T5, functools.partial(_read_t5, name))
 
@@ -293,6 +312,14 @@ def _decoder_only(source: str) -> _Source:
             return decoder_only.read_preset(source, dtype, weights)
 
     return _Source(decoder_only.DecoderOnly, read)
+
+
+def _t5gemma(source: str) -> _Source:
+    def read(dtype: Any, weights: bool) -> Arguments:
+        with _naming(source):
+            return read_t5gemma_preset(source, dtype, weights)
+
+    return _Source(T5Gemma, read)
 
 
 def _read_t5(source: str, dtype: Any, weights: bool) -> Arguments:

@@ -48,9 +48,9 @@ def family_roles(family: str | None = None) -> dict[str, Axes]:
     """Returns the roles of a family, or of all.
 
     Args:
-        family: `"t5"`, `"palm"`, `"llama"`, `"mistral"`, `"qwen"`,
-            `"gemma"`, or `None` for all: no role means one thing in one
-            family and another in the next.
+        family: `"t5"`, `"t5gemma"`, `"palm"`, `"llama"`, `"mistral"`,
+            `"qwen"`, `"gemma"`, or `None` for all: no role means one thing
+            in one family and another in the next.
 
     Raises:
         InputError: If there is no such family.

@@ -5,6 +5,7 @@ import dataclasses
 import functools
 from typing import TYPE_CHECKING, Any
 
+from keras_flan.errors import InputError
 from keras_flan.models.sizes import palm_sizes, t5_sizes
 from keras_flan.planning.weights import (
     ROW,
@@ -105,14 +106,16 @@ def shape_of(model: "LanguageModel") -> ModelShape:
     for weight in weights:
         for axis, length in zip(weight.axes, weight.shape, strict=True):
             sizes[axis] = max(length, sizes.get(axis, 0))
-    heads = _first(backbone, "num_query_heads", "num_heads")
+    of_decoder = ("decoder_num_layers", "decoder_num_attention_heads")
+    heads = _first(backbone, "num_query_heads", "num_heads", of_decoder[1])
+    _check_sides(backbone)
     return ModelShape(
         family=type(backbone)
         .__name__.removeprefix("Stacked")
         .removesuffix("Backbone")
         .lower(),
         decoder_only=model.decoder_only,
-        num_layers=backbone.num_layers,
+        num_layers=_first(backbone, "num_layers", of_decoder[0]),
         num_heads=heads,
         num_key_value_heads=getattr(
             backbone,
@@ -157,7 +160,7 @@ def _weight(
     part = next((name for axis, name in _PARTS.items() if axis in axes), "")
     if not part:
         tied = not any("reverse_embeddings" in v.path for v in model.variables)
-        is_head = "reverse" in path or tied
+        is_head = "reverse" in path or (tied and "encoder_token" not in path)
         part = "logits" if is_head else "embedding"
     tokens: tuple[str, ...] = ROW
     if part in ("embedding", "bias", "norm") or len(shape) < 2:
@@ -175,6 +178,21 @@ def _weight(
     if path.endswith("/bias"):
         part, tokens = "bias", ()
     return Weight(part, shape, axes, 1, tokens, bool(variable.trainable), wide)
+
+
+def _check_sides(backbone: Any) -> None:
+    """Refuses an encoder and a decoder of different sizes."""
+    for name in ("num_layers", "hidden_dim", "intermediate_dim"):
+        sizes = [
+            getattr(backbone, f"{side}_{name}", None)
+            for side in ("encoder", "decoder")
+        ]
+        if sizes[0] != sizes[1]:
+            raise InputError(
+                f"{type(backbone).__name__}: its encoder and its decoder have "
+                f"different sizes ({name}: {sizes[0]} and {sizes[1]}), which a "
+                "plan can't count with"
+            )
 
 
 def _first(backbone: Any, *names: str) -> int:

@@ -45,14 +45,17 @@ def _weights(model: LanguageModel) -> tuple[list[float], list[float]]:
         if len(shape) < 2 or variable.path.endswith(_NO_KERNELS):
             continue
         is_embedding = "embedding" in variable.path
+        # A T5Gemma's encoder has an embedding of its own.
         is_head = "reverse" in variable.path or (
-            is_embedding and _tied(model.backbone)
+            is_embedding
+            and _tied(model.backbone)
+            and "encoder_token" not in variable.path
         )
         if is_embedding and not is_head:
             continue
         cost = math.prod(shape) * (6 if variable.trainable else 4)
-        # The name of T5's layers, one by one or stacked.
-        inside = "transformer_encoder_layer" in variable.path
+        # The name of the layers, one by one or stacked.
+        inside = "encoder_layer" in variable.path
         (encoder if inside else decoder).append(cost)
     return encoder, decoder
 

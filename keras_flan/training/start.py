@@ -173,7 +173,10 @@ def _published_size(init: str) -> dict[str, int] | None:
 
 def _of_layers(model: LanguageModel, layers: int) -> LanguageModel:
     backbone = model.backbone
-    values = {**backbone.get_config(), "num_layers": layers}
+    values = backbone.get_config()
+    for name in ("num_layers", "encoder_num_layers", "decoder_num_layers"):
+        if name in values:
+            values[name] = layers
     with quiet_masks():
         backbone = type(backbone).from_config(values)
     kept = {name: getattr(model, name) for name in model.own_settings}

@@ -11,6 +11,7 @@ from keras_flan.data.templates.chat_files import (
 )
 from keras_flan.data.templates.chat_graph import ChatRenderer
 from keras_flan.data.templates.chat_jinja import jinja_renderer
+from keras_flan.data.templates.chat_jinja_writing import to_jinja
 from keras_flan.data.vocabularies.training import train_vocabulary
 from keras_flan.errors import InputError
 from tests.data.chats import (
@@ -191,6 +192,22 @@ def test_hugging_face_s_template_is_read_as_turns(family, tmp_path):
                 own.token_ids(some, tokens, reply)
             )
     assert read.end_ids(tokens) == own.end_ids(tokens)
+
+
+@pytest.mark.parametrize("name", [*FAMILIES, "plain"])
+def test_a_template_is_written_in_jinja(name):
+    pytest.importorskip("jinja2")
+    template = load_chat_template(name)
+    render = jinja_renderer(
+        to_jinja(template), {"bos_token": "{bos}", "eos_token": "{eos}"}
+    )
+    for turns in chats(name, 40):
+        assert render(turns, False) == template.text(turns)
+        assert render(turns[:-1], True) == template.text(turns[:-1], True)
+    odd = [Turn("critic", "No.")]
+    assert template.fault(odd)
+    with pytest.raises(InputError, match="has no such turn here"):
+        render(odd, False)
 
 
 def test_a_template_that_is_more_than_turns_is_refused(tmp_path):

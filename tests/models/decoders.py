@@ -33,6 +33,7 @@ GEMMA_2 = {
 GEMMA_3 = {
     **GEMMA_2,
     "image_size": None,
+    "attention_logit_soft_cap": None,
     "num_layers": 6,  # The last one sees all.
     "global_rope_scaling_factor": 8.0,
 }

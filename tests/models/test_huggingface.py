@@ -14,8 +14,8 @@ import pytest
 from keras_flan.errors import InputError
 from keras_flan.generation import generate
 from keras_flan.models import T5, from_huggingface, load, save, to_huggingface
+from keras_flan.models.huggingface.checkpoint import Checkpoint
 from keras_flan.models.t5.huggingface import tokenizer_json
-from keras_flan.models.t5.huggingface.checkpoint import Checkpoint
 from tests.conftest import make_t5
 from tests.golden.make_t5 import (
     FOLDER,

@@ -40,7 +40,7 @@ class Adapter(keras.layers.Layer):
     def __init__(self, layer: Any, **kwargs: Any):
         super().__init__(**kwargs)
         self._of = _Hidden(layer)
-        self.equation = _equation(layer)
+        self.equation = equation_of(layer)
         self.stacked = isinstance(layer, StackedKernel)
 
     @property
@@ -287,8 +287,8 @@ def required(model: LanguageModel) -> Adapters:
     return adapter
 
 
-def _equation(layer: Any) -> str:
-    """What a projection computes, for `ops.einsum`."""
+def equation_of(layer: Any) -> str:
+    """Returns what a projection computes, for `ops.einsum`."""
     if isinstance(layer, keras.layers.Dense):
         if layer.quantization_mode is not None:
             raise InputError(

@@ -240,12 +240,6 @@ FAMILIES: dict[str, type[Family]] = {
     "SmolLM2Backbone": Llama,
 }
 
-# Folders of transformers that keras-hub converts to those backbones.
-TRANSFORMERS_TYPES = (
-    *("gemma", "gemma2", "gemma3_text", "llama", "mistral"),
-    *("qwen2", "qwen3"),
-)
-
 
 def family_of(backbone: Any) -> Family:
     """Returns the way to run a backbone.

@@ -11,10 +11,8 @@ from keras import ops
 
 from keras_flan.data.templates.chat import ChatTemplate
 from keras_flan.data.templates.chat_files import load_chat_template
-from keras_flan.data.templates.chat_jinja import TOKENIZER_CONFIG, read_config
 from keras_flan.data.vocabularies.hub import HubVocabulary
 from keras_flan.data.vocabularies.sentencepiece import Vocabulary
-from keras_flan.errors import InputError
 from keras_flan.files import read_json_object, write_json
 from keras_flan.models.adapters.base import merged
 from keras_flan.models.attention import attend, block_causal, within_window
@@ -309,27 +307,13 @@ def read_preset(
     if not (folder / _FILE).is_file():
         hub = keras_hub.models.CausalLMPreprocessor.from_preset(source)
         vocabulary = _vocabulary(hub)
-        found = {"separate": False, "vocabulary": vocabulary}
-        return backbone, {**found, **_chat_of(folder)}
+        return backbone, {"separate": False, "vocabulary": vocabulary}
     settings = read_json_object(folder / _FILE)
     start = settings.pop("start", None)
     if (folder / "tokenizer.json").is_file():
         tokenizer = keras_hub.tokenizers.Tokenizer.from_preset(source)
         settings["vocabulary"] = _vocabulary(tokenizer, start)
     return backbone, settings
-
-
-def _chat_of(folder: Path) -> dict[str, Any]:
-    """Returns the chat template of a Hugging Face folder, if it has one.
-
-    It is read when it is used, which needs jinja2.
-    """
-    if not (folder / TOKENIZER_CONFIG).is_file():
-        return {}
-    try:
-        return {"chat": read_config(folder)}
-    except InputError:
-        return {}
 
 
 def _vocabulary(

@@ -48,14 +48,14 @@ class T5Decoding(Decoding):
             memory.append(prompt_memory(key, value))
         return memory
 
-    def prepare(self, length: int) -> Tensor:
+    def prepare(self, length: int) -> Any:
         """Returns the bias by distance, `(heads, length)`."""
         # From the farthest back to the place itself.
         bias = self.model.distance_bias("decoder", length)[:, :length]
         return ops.flip(ops.cast(bias, "float32"), axis=-1)
 
     def step(
-        self, state: Tensors, prepared: Tensor, fed: Fed
+        self, state: Tensors, prepared: Any, fed: Fed
     ) -> tuple[Tensor, list[Pair]]:
         backbone = self.model.backbone
 

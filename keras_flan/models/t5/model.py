@@ -199,9 +199,9 @@ class T5(LanguageModel):
         return T5Decoding(self)
 
     def hidden(self, inputs: Tensors, training: bool = False) -> Tensor:
-        encoder_segments = _segments(inputs, "encoder")
+        encoder_segments = segments_of(inputs, "encoder")
         keys = self._keys(training)
-        segments = _segments(inputs, "decoder")
+        segments = segments_of(inputs, "decoder")
         token_ids = inputs["encoder_token_ids"]
         encoded = self.encode(token_ids, encoder_segments, keys=keys)
         token_ids = inputs["decoder_token_ids"]
@@ -434,8 +434,8 @@ def _draw_embeddings(backbone: Any) -> None:
         layer.reverse_embeddings.assign(normal(layer.reverse_embeddings.shape))
 
 
-def _segments(inputs: Tensors, side: Side) -> Tensor:
-    """Segment ids of `side`; a padding mask is one segment per row."""
+def segments_of(inputs: Tensors, side: Side) -> Tensor:
+    """Returns segment ids of `side`; a padding mask is one segment per row."""
     segments = inputs.get(f"{side}_segment_ids")
     if segments is None:
         segments = inputs.get(f"{side}_padding_mask")

@@ -1,28 +1,21 @@
 """A T5 from the files of Hugging Face, and back."""
 
 import os
-import re
 from pathlib import Path
 from typing import Any
 
-import keras
 import numpy as np
 
 from keras_flan.data.vocabularies.sentencepiece import Vocabulary
-from keras_flan.errors import InputError, did_you_mean
+from keras_flan.errors import InputError
 from keras_flan.files import read_json_object, write_json
-from keras_flan.models.adapters.base import merged
 from keras_flan.models.backbones import quiet_masks, undrawn
 from keras_flan.models.hub import local_folder
+from keras_flan.models.huggingface.checkpoint import Checkpoint
 from keras_flan.models.t5.huggingface import t5_config, tokenizer_json
 from keras_flan.models.t5.huggingface.added_tokens import (
     with_added,
     without_added,
-)
-from keras_flan.models.t5.huggingface.checkpoint import (
-    DTYPES,
-    Checkpoint,
-    write_checkpoint,
 )
 from keras_flan.models.t5.huggingface.t5_tensors import (
     EMBEDDING,
@@ -33,17 +26,10 @@ from keras_flan.models.t5.huggingface.t5_tensors import (
 )
 from keras_flan.models.t5.model import T5
 from keras_flan.models.weight_files import check_claims, files_of_weights
-from keras_flan.outputs import Kind, head_of, replace_folder
 from keras_flan.runtime.keras_hub import keras_hub
 from keras_flan.runtime.start import prepare_process
 
 SENTENCEPIECE = "spiece.model"
-# All that is in a folder that `to_huggingface` writes.
-_WRITTEN = re.compile(
-    r"((generation_|tokenizer_)?config|tokenizer)\.json|spiece\.model"
-    r"|model(-\d+-of-\d+)?\.safetensors(\.index\.json)?"
-)
-_SHARD_BYTES = 2 << 30
 
 
 def from_huggingface(path: str | os.PathLike, **settings: Any) -> T5:
@@ -108,90 +94,24 @@ def read_huggingface(
     return backbone, {"vocabulary": vocabulary}
 
 
-def to_huggingface(
-    model: T5,
-    path: str | os.PathLike,
-    *,
-    dtype: str | None = None,
-    shard_bytes: int = _SHARD_BYTES,
-    overwrite: bool = False,
-) -> None:
-    """Writes a folder that transformers' `T5ForConditionalGeneration` loads.
-
-    The folder holds `config.json`, `generation_config.json`, the weights as
-    safetensors and, if the model has a vocabulary, `spiece.model` and a
-    `tokenizer.json` that gives the same ids. It takes its place when all is
-    written. A LoRA adapter is merged into the written weights.
+def write_files(model: T5, folder: Path, dtype: str) -> None:
+    """Writes the config and the tokenizer of a T5, without its weights.
 
     Args:
-        model: A `keras_flan.models.T5`.
-        path: The folder; an earlier model folder there is replaced.
-        dtype: `"float32"`, `"bfloat16"` or `"float16"`; default: that of the
-            model's variables. A checkpoint that came in bfloat16 goes out
-            with the same bytes under `dtype="bfloat16"`.
-        shard_bytes: Largest size of a weight file.
-        overwrite: Whether to replace a folder of something else, with all
-            that is in it.
+        model: A T5.
+        folder: An existing folder.
+        dtype: That of the weights, which come beside them.
 
     Raises:
-        InputError: If `path` is a folder of something else, or the model
-            cannot be expressed there.
-
-    Example:
-
-    ```python
-    model = keras_flan.models.load("runs/quickstart/model")
-    keras_flan.models.to_huggingface(model, "quickstart-t5")
-    ```
+        InputError: If the model cannot be expressed there.
     """
-    if not isinstance(model, T5):
-        raise InputError(
-            f"to_huggingface: expected a keras_flan.models.T5, found a "
-            f"{type(model).__name__}; keras-hub's decoder-only models have "
-            "`export_to_transformers`"
-        )
-    backbone = model.backbone
-    if dtype is None:
-        dtype = keras.backend.standardize_dtype(
-            backbone.token_embedding.embeddings.dtype
-        )
-    if dtype not in DTYPES:
-        raise InputError(
-            f"dtype: found {dtype!r}." + did_you_mean(str(dtype), DTYPES)
-        )
-    needed = backbone.count_params() * DTYPES[dtype].itemsize
-    with replace_folder(
-        path, CONVERTED, "config.json", overwrite=overwrite, needed=needed
-    ) as folder:
-        config = t5_config.write_config(backbone, dtype)
-        write_json(folder / "config.json", config)
-        write_json(
-            folder / "generation_config.json",
-            t5_config.write_generation_config(),
-        )
-        if model.vocabulary is not None:
-            _write_tokenizer(folder, model.vocabulary, config["vocab_size"])
-        with merged(model):
-            tensors = t5_tensors(model.hub_backbone())
-            write_checkpoint(folder, tensors, dtype, shard_bytes)
-
-
-def _is_converted(folder: Path) -> bool:
-    """Whether a folder is what this wrote before it made marks.
-
-    A checkpoint of somebody else names the version of transformers.
-    """
-    config = head_of(folder / "config.json")
-    others = (child.name for child in folder.iterdir())
-    return (
-        config.get("model_type") in ("t5", "mt5")
-        and "transformers_version" not in config
-        and all(_WRITTEN.fullmatch(name) for name in others)
+    config = t5_config.write_config(model.backbone, dtype)
+    write_json(folder / "config.json", config)
+    write_json(
+        folder / "generation_config.json", t5_config.write_generation_config()
     )
-
-
-# What takes up the folder of a converted model.
-CONVERTED = Kind("huggingface", _is_converted)
+    if model.vocabulary is not None:
+        _write_tokenizer(folder, model.vocabulary, config["vocab_size"])
 
 
 def _read_weights(backbone: Any, checkpoint: Checkpoint, ties: bool) -> None:
@@ -205,7 +125,7 @@ def _read_weights(backbone: Any, checkpoint: Checkpoint, ties: bool) -> None:
     for tensor in t5_tensors(backbone):
         name = _name_in(checkpoint, tensor.name)
         array = checkpoint.read(name, tensor.shape)
-        tensor.variable.assign(array.T if tensor.transposed else array)
+        tensor.variable.assign(tensor.taken(array))
         known.add(tensor.name)
     if unknown := sorted(set(checkpoint.names) - known):
         raise InputError(

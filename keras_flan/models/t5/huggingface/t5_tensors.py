@@ -1,8 +1,9 @@
 """Where each tensor of a T5 checkpoint lives in keras-hub's backbone."""
 
-import dataclasses
 from collections.abc import Iterator
 from typing import Any
+
+from keras_flan.models.huggingface.tensors import Tensor, kernel_tensor
 
 EMBEDDING = "shared.weight"
 HEAD = "lm_head.weight"
@@ -16,28 +17,6 @@ EMBEDDING_ALIASES = (
 UNUSED = (
     "decoder.block.0.layer.1.EncDecAttention.relative_attention_bias.weight"
 )
-
-
-@dataclasses.dataclass(frozen=True)
-class Tensor:
-    """A tensor of the checkpoint and its variable.
-
-    Attributes:
-        name: Its name in the checkpoint.
-        variable: The `keras.Variable` (or, with LoRA, the merged kernel).
-        transposed: Whether the checkpoint holds it transposed: its matrices
-            are (outputs, inputs), those of Keras (inputs, outputs).
-    """
-
-    name: str
-    variable: Any
-    transposed: bool = False
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """The shape in the checkpoint."""
-        shape = tuple(self.variable.shape)
-        return shape[::-1] if self.transposed else shape
 
 
 def t5_tensors(backbone: Any) -> Iterator[Tensor]:
@@ -54,7 +33,8 @@ def t5_tensors(backbone: Any) -> Iterator[Tensor]:
         norm = getattr(backbone, f"{side}_layer_norm")
         yield Tensor(f"{side}.final_layer_norm.weight", norm.weight)
     if not backbone.tie_embedding_weights:
-        yield Tensor(HEAD, backbone.token_embedding.reverse_embeddings, True)
+        head = backbone.token_embedding.reverse_embeddings
+        yield Tensor(HEAD, head, (1, 0), 1)
 
 
 def _layer(prefix: str, layer: Any) -> Iterator[Tensor]:
@@ -71,24 +51,20 @@ def _layer(prefix: str, layer: Any) -> Iterator[Tensor]:
         last = 2
     dense = f"{prefix}.{last}.DenseReluDense"
     if layer.use_gated_activation:
-        yield _kernel(f"{dense}.wi_0", layer.input_projector)
-        yield _kernel(f"{dense}.wi_1", layer.gate_projector)
+        yield kernel_tensor(f"{dense}.wi_0", layer.input_projector)
+        yield kernel_tensor(f"{dense}.wi_1", layer.gate_projector)
     else:
-        yield _kernel(f"{dense}.wi", layer.input_projector)
-    yield _kernel(f"{dense}.wo", layer.output_projector)
+        yield kernel_tensor(f"{dense}.wi", layer.input_projector)
+    yield kernel_tensor(f"{dense}.wo", layer.output_projector)
     yield Tensor(f"{prefix}.{last}.layer_norm.weight", layer.layer_norm.weight)
 
 
 def _attention(prefix: str, attention: Any) -> Iterator[Tensor]:
     for name in ("query", "key", "value", "output"):
         projector = getattr(attention, f"{name}_projector")
-        yield _kernel(f"{prefix}.{name[0]}", projector)
+        yield kernel_tensor(f"{prefix}.{name[0]}", projector)
     if attention.use_relative_attention_bias:
         yield Tensor(
             f"{prefix}.relative_attention_bias.weight",
             attention.relative_attention_bias,
         )
-
-
-def _kernel(name: str, dense: Any) -> Tensor:
-    return Tensor(f"{name}.weight", dense.kernel, transposed=True)

@@ -138,13 +138,13 @@ def from_sentencepiece(model: bytes, rows: int) -> tuple[dict, dict]:
         ),
         "normalizer": {
             "type": "Sequence",
-            "normalizers": list(_normalizers(proto.normalizer_spec)),
+            "normalizers": list(normalizers(proto.normalizer_spec)),
         },
         "pre_tokenizer": None,
         "post_processor": _ends_with(_SPECIALS[Vocabulary.eos_id]),
         "decoder": {
             "type": "Sequence",
-            "decoders": list(_decoders(proto.normalizer_spec)),
+            "decoders": list(decoders(proto.normalizer_spec)),
         },
         "model": {
             "type": "Unigram",
@@ -176,19 +176,28 @@ def _added_tokens(added: dict[int, str]) -> list[Part]:
     ]
 
 
-def _normalizers(spec: Any) -> Iterator[Part]:
+def normalizers(spec: Any, blanks: bool = True) -> Iterator[Part]:
+    """Yields what SentencePiece does to a text before it is split.
+
+    Args:
+        spec: A `NormalizerSpec`.
+        blanks: Whether blanks get SentencePiece's form, and one goes first.
+    """
     if spec.precompiled_charsmap:
         charsmap = base64.b64encode(spec.precompiled_charsmap).decode("ascii")
         yield {"type": "Precompiled", "precompiled_charsmap": charsmap}
     if spec.remove_extra_whitespaces:
         yield _replace({"Regex": "^ +| +$"}, "")
         yield _replace({"Regex": " {2,}"}, " ")
+    if not blanks:
+        return
     if spec.add_dummy_prefix:
         yield {"type": "Prepend", "prepend": _BLANK}
     yield _replace({"String": " "}, _BLANK)
 
 
-def _decoders(spec: Any) -> Iterator[Part]:
+def decoders(spec: Any) -> Iterator[Part]:
+    """Yields what makes a text of SentencePiece's pieces again."""
     yield _replace({"String": _BLANK}, " ")
     yield {"type": "ByteFallback"}
     yield {"type": "Fuse"}

@@ -10,7 +10,7 @@ from keras import ops
 
 from keras_flan.errors import InputError, did_you_mean
 from keras_flan.files import read_json, write_json
-from keras_flan.models.t5.huggingface.t5_tensors import Tensor
+from keras_flan.models.huggingface.tensors import Tensor
 from keras_flan.models.weight_files import Safetensors, opened_safetensors
 
 SINGLE = "model.safetensors"
@@ -163,8 +163,7 @@ def write_checkpoint(
 
 def _array(tensor: Tensor, dtype: str) -> np.ndarray:
     array = np.asarray(ops.convert_to_numpy(tensor.variable))
-    array = array.astype(DTYPES[dtype], copy=False)
-    return np.ascontiguousarray(array.T if tensor.transposed else array)
+    return tensor.given(array.astype(DTYPES[dtype], copy=False))
 
 
 def _what_is_missing(folder: Path) -> str:
