@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 from typer import Argument, Option
 
+from keras_flan.cli import templates
 from keras_flan.cli.options import (
     Json,
     Overwrite,
@@ -20,13 +21,18 @@ from keras_flan.cli.printing import print_json, show
 from keras_flan.errors import InputError
 
 app = typer.Typer()
+app.add_typer(templates.app, name="templates")
 
 
 # Options of `import`.
 _Limit = Annotated[int | None, Option(min=1, help="Import the first N rows.")]
 _Strict = Annotated[bool, Option("--strict", help="Fail at the first bad row.")]
 _Map = Annotated[
-    list[str] | None, Option(help="FIELD=COLUMN, for csv and such; may repeat.")
+    list[str] | None,
+    Option(
+        help="FIELD=COLUMN, for csv and such, or columns in a pattern: "
+        "'question={title}\\n{body}'; may repeat."
+    ),
 ]
 _Label = Annotated[
     list[str] | None,
@@ -128,18 +134,6 @@ def formats(json_: Json = False) -> None:
 
 
 @app.command()
-def templates(json_: Json = False) -> None:
-    """List the families of templates, and the fields they fill in.
-
-    Fields in brackets are for some formats only, such as chain of thought.
-    """
-    from keras_flan.data.templates.library import describe_families
-
-    rows = describe_families()
-    show(rows, json_, printing.print_families)
-
-
-@app.command()
 def universe(
     output: Annotated[Path, path_option("The folder to write.")] = Path(
         "tf_records/quickstart"
@@ -236,6 +230,13 @@ def mixture(
     target_length: Annotated[
         int, Option(min=2, help="Target tokens of a row.")
     ] = 256,
+    long: Annotated[
+        list[str] | None,
+        Option(
+            help="Too long texts: inputs=HOW or targets=HOW, of shorten, "
+            "trim, drop and fail; may repeat. Default: as `train`."
+        ),
+    ] = None,
     against: Annotated[
         Path | None, path_option("A benchmark's folder: is it in the mixture?")
     ] = None,
@@ -244,36 +245,48 @@ def mixture(
 ) -> None:
     """Show the tasks of a mixture and their sampling rates.
 
-    With --report, draw from it and write a page about what comes.
+    With --vocabulary, draw from it, and show what is trained, left out and
+    cut. With --report, write a page about that.
     """
     from keras_flan.data.mixtures.mixture import Mixture
 
     loaded = Mixture.from_yaml(path, records, missing)
     summary = loaded.summary()
-    if report:
-        from keras_flan.data.analysis.report import write_mixture_report
+    known = None
+    if vocabulary:
         from keras_flan.data.vocabularies.sentencepiece import Vocabulary
 
+        known = Vocabulary(vocabulary)
+    settings = {
+        "input_length": input_length,
+        "target_length": target_length,
+        "seed": seed,
+        "long": parse_pairs(long or [], "--long"),
+    }
+    if report:
+        from keras_flan.data.analysis.report import write_mixture_report
+
         summary["realised"] = write_mixture_report(
-            report,
-            loaded,
-            Vocabulary(vocabulary) if vocabulary else None,
-            input_length=input_length,
-            target_length=target_length,
-            seed=seed,
-            against=against,
+            report, loaded, known, against=against, **settings
         )
     elif against:
         raise InputError(
             "--against goes with --report PAGE.html; `keras-flan contamination`"
             " checks without a page"
         )
+    elif known:
+        from keras_flan.data.analysis.statistics import measure_stages
+
+        summary["realised"] = measure_stages(loaded, known, **settings)
     if json_:
         print_json(summary)
-    elif report:
+        return
+    if report:
         print(report)
     else:
         printing.print_mixture(summary)
+    if known:
+        printing.print_fates(summary["realised"], table=not report)
 
 
 @app.command()
@@ -321,6 +334,8 @@ def _columns(texts: list[str]) -> dict[str, str | list[str]]:
         field, equals, column = text.partition("=")
         if not equals or not field:
             raise InputError(f"--map: expected FIELD=COLUMN, found {text!r}")
+        if "{" in column:  # A pattern.
+            column = column.replace("\\n", "\n").replace("\\t", "\t")
         if field in columns:
             before = columns[field]
             before = [before] if isinstance(before, str) else before

@@ -11,7 +11,6 @@ import keras
 from keras_flan.data.pipeline.pipeline import Pipeline
 from keras_flan.errors import Diverged, InputError
 from keras_flan.progress import Progress
-from keras_flan.training.sections import DataConfig
 from keras_flan.training.steps import Accumulation
 
 # What Keras gives to a callback.
@@ -232,42 +231,45 @@ class StepLog(StepCallback):
             self._since, self._reported = 0, (0, 0.0)
 
 
-class CutsNote(keras.callbacks.Callback):
-    """Says on stderr, once, when many examples don't fit their rows.
+# In the folder of a run: what became of each task and format.
+DRAWS = "draws.csv"
 
-    It looks after the first step: by then the pipeline has made some
-    thousand examples, or all that there are.
+
+class CutsNote(keras.callbacks.Callback):
+    """Says on stderr which examples are left out or cut, and what helps.
+
+    It looks as soon as there are batches: by then the pipeline has made some
+    thousand examples, or all that there are. At the end it says how many
+    there were.
 
     Args:
         pipeline: The `keras_flan.data.Pipeline` that is trained on.
-        data: Its `DataConfig`.
-        share: How large a share of the examples is many.
     """
 
-    def __init__(
-        self, pipeline: Pipeline, data: DataConfig, share: float = 0.05
-    ):
+    def __init__(self, pipeline: Pipeline):
         super().__init__()
-        self.pipeline, self.share, self._looked = pipeline, share, False
-        inputs = f"data.input_length {data.input_length}"
-        targets = f"data.target_length {data.target_length}"
-        self._notes = {
-            "inputs": f"have inputs longer than {inputs}, and are trimmed",
-            "targets": f"have targets longer than {targets}, and are trimmed",
-            "left_out": f"leave no place for an exemplar within {inputs}, and "
-            "are left out",
-        }
+        self.pipeline, self._looked = pipeline, False
+
+    def on_train_begin(self, logs: Logs = None) -> None:
+        self._look()
 
     def on_train_batch_end(self, batch: int, logs: Logs = None) -> None:
-        if self._looked:
+        self._look()
+
+    def _look(self) -> None:
+        if self._looked or not self.pipeline.cuts()["examples"]:
             return
         self._looked = True
+        for line in self.pipeline.advice("data."):
+            print(f"training: {line}", file=sys.stderr)
+
+    def on_train_end(self, logs: Logs = None) -> None:
         cuts = self.pipeline.cuts()
-        whole = cuts["examples"]
-        for key, what in self._notes.items():
-            if cuts[key] > self.share * whole:
-                print(
-                    f"training: {cuts[key]:,} of the first {whole:,} examples "
-                    f"({cuts[key] / whole:.1%}) {what}; raise it",
-                    file=sys.stderr,
-                )
+        if cuts["left_out"] or cuts["inputs"] or cuts["targets"]:
+            print(
+                f"training: of {cuts['examples']:,} examples "
+                f"{cuts['left_out']:,} were left out, {cuts['inputs']:,} "
+                f"inputs and {cuts['targets']:,} targets lost a part; "
+                f"{DRAWS} has them by task and format",
+                file=sys.stderr,
+            )

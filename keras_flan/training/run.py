@@ -67,6 +67,8 @@ def train(
     - `loss.csv`, `gradient_norm.csv`, `telemetry.csv`, `metrics.json`, with
       `held_out` or `validation` also `held_out.csv`; `loss.png`, and the page
       `training.html`, see `report_training`;
+    - `draws.csv`: of each task and format how many examples were drawn, left
+      out and cut since the run began or went on, and its share;
     - `model/`, a keras-hub preset; with `held_out` also `best/`. With an
       adapter `adapter.safetensors`, and `model/` if it can be merged.
 
@@ -86,8 +88,8 @@ def train(
         What `metrics.json` holds: `steps` that were trained, `loss` (mean
         over each `log_every` steps), `loss_steps`, `gradient_norm` and
         `learning_rate`, `speed` (see `Telemetry`), `seconds`, `parameters`,
-        `attention`, the form that ran, `model`, the model's folder, and under
-        `held_out` the curves of `loss` and `score`, the `best` step, and
+        `attention`, the form that ran, `data` (see `Pipeline.cuts`),
+        `model`, the model's folder, and under `held_out` the curves of `loss` and `score`, the `best` step, and
         whether the training was `stopped` early.
 
     Raises:
@@ -159,7 +161,8 @@ class _Run:
         over = self.held_out is not None and self.held_out.is_over
         if left > 0 and not over:
             batches = self.telemetry.watch(self.pipeline.dataset(start))
-            with _named_damage(self.mixture), _ended(batches), self.stop:
+            named = _named_damage(self.mixture, self.pipeline)
+            with named, _ended(batches), self.stop:
                 self.model.fit(
                     batches,
                     steps_per_epoch=left,
@@ -195,6 +198,7 @@ class _Run:
             "speed": self.telemetry.summary(),
             "parameters": self.model.count_params(),
             "attention": self.attention.form,
+            "data": self.pipeline.cuts(),
             "seconds": {"fit": self.seconds, "total": total},
             "model": str(config.output / "model"),
         }
@@ -211,7 +215,7 @@ class _Run:
         trained = self._save("model")
         if trained is not None:
             metrics["model"] = str(trained)
-            close_run(config, metrics)
+            close_run(config, metrics, self.pipeline.fates())
         return metrics
 
     def _save(self, name: str) -> Path | None:
@@ -241,6 +245,7 @@ class _Run:
             decoder_only=self.model.decoder_only,
             chat=self.chat,
             loss_on=data.loss_on,
+            long=data.long.model_dump(),
             **self.setup.pipeline_settings(rows),
             **settings,
         )
@@ -283,7 +288,7 @@ class _Run:
         self.callbacks = [*watched.values(), *own.values()]
         watched |= {name: c for name, c in own.items() if keeps_state(c)}
         if not self.quiet:
-            self.callbacks.append(CutsNote(self.pipeline, config.data))
+            self.callbacks.append(CutsNote(self.pipeline))
         self.checkpoint: TrainingCheckpoint | None = None
         if config.checkpoint_every:
             self.checkpoint = TrainingCheckpoint(
@@ -369,12 +374,17 @@ def _ended(batches: Generator) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _named_damage(mixture: Mixture) -> Iterator[None]:
-    """Turns TensorFlow's word of a corrupt record into one with its place."""
+def _named_damage(mixture: Mixture, pipeline: Pipeline) -> Iterator[None]:
+    """Turns TensorFlow's word of a record into one with its place.
+
+    Of a corrupt one, or one that is too long where that is an error.
+    """
     try:
         yield
     # The pipeline's own check of checksums comes as the second.
     except (tf().errors.DataLossError, tf().errors.InvalidArgumentError):
+        if pipeline.failure is not None:
+            raise pipeline.failure from None
         for stage in mixture.stages:
             for part in stage.tasks:
                 verify_records(part.task.directory)

@@ -4,7 +4,7 @@ import contextlib
 import hashlib
 import importlib.metadata
 import platform
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,6 +25,7 @@ from keras_flan.outputs import (
     replace_files,
 )
 from keras_flan.storage import remove_folder
+from keras_flan.training.callbacks import DRAWS
 from keras_flan.training.config import TrainConfig
 from keras_flan.training.finished import (
     CONFIG_FILE,
@@ -113,8 +114,14 @@ def open_run(config: TrainConfig, mixture: "Mixture") -> bool:
     return False
 
 
-def close_run(config: TrainConfig, metrics: dict[str, Any]) -> None:
+def close_run(
+    config: TrainConfig,
+    metrics: dict[str, Any],
+    fates: Sequence[Mapping[str, Any]] = (),
+) -> None:
     """Writes the metrics, also as tables, and marks a run as finished.
+
+    `fates` says what became of the examples, as `Pipeline.fates` does.
 
     Its checkpoints have served their purpose, and go.
     """
@@ -122,6 +129,7 @@ def close_run(config: TrainConfig, metrics: dict[str, Any]) -> None:
     run = _read(folder / RUN_FILE) or {}
     with replace_files(folder, RUN_FILE) as made:
         _write_metrics(made, metrics)
+        _write_fates(made, fates)
         _write_page(made, config, metrics, run)
         _write_run(made, config, {**run, "finished": True})
     remove_folder(folder / CHECKPOINTS)
@@ -195,6 +203,20 @@ def _write_page(
 ) -> None:
     name, values = config.output.name, config.model_dump(mode="json")
     write_training(made, [TrainedRun(name, values, metrics, facts)], name)
+
+
+def _write_fates(made: Path, fates: Sequence[Mapping[str, Any]]) -> None:
+    if not fates:
+        removed(made, DRAWS)
+        return
+    with atomic_write(made / DRAWS) as f:
+        f.write(",".join(fates[0]) + "\n")
+        for row in fates:
+            cells = [
+                f"{value:.6f}" if isinstance(value, float) else str(value)
+                for value in row.values()
+            ]
+            f.write(",".join(cells) + "\n")
 
 
 def data_checksums(mixture: "Mixture") -> dict[str, str]:

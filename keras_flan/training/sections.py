@@ -4,6 +4,7 @@ from typing import Annotated, Any, Literal, Self
 
 import pydantic
 
+from keras_flan.data.pipeline.settings import KEEP_WHOLE, How
 from keras_flan.data.templates.chat import LossOn
 from keras_flan.models.kernels.choice import Attention
 from keras_flan.named import is_callable_name
@@ -71,6 +72,18 @@ class ModelConfig(ModelSettings):
     key_value_dim: Positive | None = None
 
 
+class LongConfig(Strict):
+    """What is done about texts that are too long: see `keras_flan.data.Long`.
+
+    Attributes:
+        inputs: `shorten`, `trim`, `drop` or `fail`.
+        targets: The same.
+    """
+
+    inputs: How = KEEP_WHOLE.inputs
+    targets: How = KEEP_WHOLE.targets
+
+
 class DataConfig(Strict):
     """Shapes of a batch.
 
@@ -89,6 +102,9 @@ class DataConfig(Strict):
         seed: Seed of the order, the formats and the exemplars; default: that
             of the run.
         prefetch: Batches made ahead of the training step.
+        long: What is done about texts that are too long; by default inputs
+            lose of the field that may be shortened, and examples with longer
+            targets are left out, and counted.
     """
 
     input_length: Positive = 256
@@ -99,6 +115,7 @@ class DataConfig(Strict):
     loss_on: LossOn = "assistant"
     seed: int | None = None
     prefetch: Positive = 2
+    long: LongConfig = LongConfig()
 
 
 class OptimizerConfig(Strict):

@@ -149,3 +149,27 @@ def test_wrong_arguments(files, tmp_path, arguments, message):
         ["import", "csv", str(path), "--output", str(tmp_path), *arguments],
     )
     assert message in str(run.exception)
+
+
+def test_columns_are_joined_by_a_pattern(imported):
+    text = "title,body,the label\nA,b,1\nC,,2\n"
+    columns = {
+        "question": "{title}{body?: {body}?}?",
+        "answer": "<{the label}>",
+    }
+    _, rows, _ = imported("csv", "t.csv", text, columns=columns)
+    assert rows == [
+        {"question": "A: b?", "answer": "<1>"},
+        {"question": "C?", "answer": "<2>"},
+    ]
+    lines = '{"a": {"b": 1.50}}\n{"a": {"b": "x"}, "c": null}\n{"c": "y"}\n'
+    columns = {"question": "{a.b}{c? {c}?}"}
+    _, rows, reasons = imported("jsonl", "t.jsonl", lines, columns=columns)
+    assert [row["question"] for row in rows] == ["1.50", "x"]
+    assert reasons == ["no 'a.b'. Choose from: c"]
+    for pattern, message in (
+        ("{titel}", r"no column 'titel'.*Did you mean 'title'"),
+        ("{title", "--map: single '{'"),
+    ):
+        with pytest.raises(InputError, match=message):
+            imported("csv", "t.csv", text, columns={"question": pattern})

@@ -219,3 +219,64 @@ def test_library_files_hold_no_other_keys():
         assert config["name"] == name
         assert set(config) == {"name", "groups", "flan_rounds"}
         assert config["flan_rounds"] is True
+
+
+def test_tasks_have_splits_and_folders_of_their_own(tmp_path):
+    def put(folder, name, split, count):
+        example = Example({"question": "q", "answer": "a"}, name)
+        write_records(
+            [example] * count,
+            tmp_path / folder,
+            name=name,
+            split=split,
+            templates="generic",
+        )
+
+    put("records/a", "a", "train", 3)
+    put("records/a/dev", "a", "dev", 4)
+    put("records/b/dev", "b", "dev", 5)
+    # Many that were imported into a folder of their own.
+    put("records/niv2/task1", "task1", "train", 6)
+    put("records/niv2/task2", "task2", "train", 7)
+    put("more/c/dev", "c", "dev", 8)
+    file = tmp_path / "m.yaml"
+
+    def sizes(tasks):
+        file.write_text(
+            "records: records\ngroups: {all: {formats: {zero_shot_direct: 1}, "
+            f"tasks: {tasks}}}}}"
+        )
+        mixture = Mixture.from_yaml(file)
+        return {p.task.name: p.task.num_examples for p in mixture.tasks}
+
+    assert sizes('"*"') == {"a": 3, "task1": 6, "task2": 7}
+    assert sizes("[a, {name: b, split: dev}]") == {"a": 3, "b": 5}
+    assert sizes("[{name: a, split: dev}, task2]") == {"a": 4, "task2": 7}
+    assert sizes('[{name: "*", records: more, split: dev}]') == {"c": 8}
+    assert sizes('[a, {name: "*", split: dev}]') == {"a": 3, "b": 5}
+    assert sizes('[{name: "*", records: records/niv2}]') == {
+        **{"task1": 6, "task2": 7}
+    }
+    with pytest.raises(InputError, match="the task 'c', split 'dev'"):
+        sizes("[{name: c, split: dev}]")
+    with pytest.raises(InputError, match="`registry` stands alone"):
+        sizes("[{registry: cot, split: dev}]")
+    put("records/other/a", "a", "train", 3)
+    with pytest.raises(InputError, match="two folders are of the task 'a'"):
+        sizes("[a]")
+
+
+def test_rounds_are_those_of_the_groups_unless_the_file_says(records, tmp_path):
+    file = tmp_path / "m.yaml"
+    write(records / "rte", 37)
+    for line, used in (
+        ("mixture: flan2022_paper_b", 30),
+        ("mixture: flan2022_paper_b\nflan_rounds: false", 37),
+        ("groups: {a: {tasks: [rte]}}", 37),
+        ("flan_rounds: true\ngroups: {a: {tasks: [rte]}}", 30),
+    ):
+        file.write_text(f"records: {records}\nmissing: skip\n{line}\n")
+        [part] = [
+            p for p in Mixture.from_yaml(file).tasks if p.task.name == "rte"
+        ]
+        assert part.task.num_usable == used

@@ -74,7 +74,7 @@ FEW = {"draws": 20_000, "examples": 4096}
 def few_draws(monkeypatch):
     """Lets the page draw less."""
     monkeypatch.setattr(
-        "keras_flan.data.analysis.report.measure_mixture",
+        "keras_flan.data.analysis.statistics.measure_mixture",
         lambda *args, **options: measure_mixture(*args, **options, **FEW),
     )
 
@@ -161,7 +161,7 @@ def test_the_page_shows_all_and_loads_nothing(
     for tag in ("script", "link", "img", "iframe"):
         assert tag not in page.tags
     assert "test <mixture>" in page.text
-    assert page.tags.count("details") == 2 * 4 + 2
+    assert page.tags.count("details") == 2 * 4 + 2 + len(found["shown"])
     for group in ("one", "two"):
         for row in inspect(mixture, 4, group=group):
             assert row["inputs"] in page.text
@@ -174,7 +174,16 @@ def test_the_page_shows_all_and_loads_nothing(
         assert f"{100 * row['realised']:.2f}%" in page.text
     assert "Bengali" in page.text and "a simple look at the letters" in text
     assert ("Fill of packed rows" in text) == tokens
-    assert ("are trimmed" in text) == tokens
+    assert ("are longer." in text) == tokens
+    # With exemplars "long" is left out.
+    assert ('class="wrong"' in text) == bool(found["advice"]) == tokens
+    two = found["groups"][1]
+    assert two["trained"] == pytest.approx(0.273 if tokens else 0.3, abs=0.01)
+    for line in found["advice"]:
+        assert line in page.text
+    for row in found["shown"]:
+        assert row["fate"] in ("no_exemplar", "cut_inputs")
+        assert row["inputs"] in page.text
     assert found["languages"] == [{"name": "not stated", "share": 1.0}]
     assert "not stated" in page.text
     write_mixture_report(path, mixture, known, samples=4, **SIZES)
@@ -221,6 +230,40 @@ def test_the_command_writes_the_page(mixture, tmp_path, few_draws):
     assert leaks["near_duplicates"] == 1
     text = Page(page.read_text("utf-8")).text
     assert "sums #3" in text and leak in text
+
+
+def test_the_command_says_at_once_which_setting_to_change(
+    mixture, vocabulary, tmp_path, few_draws
+):
+    path = tmp_path / "m.yaml"
+    path.write_text(
+        f"records: {mixture.tasks[0].task.directory.parent}\nshots: 2\n"
+        "groups: {all: {tasks: [sums, long], formats: {zero_shot_direct: 1, "
+        "few_shot_direct: 1}}}\n"
+    )
+
+    def run(*options):
+        command = ["mixture", str(path), "--vocabulary", str(vocabulary.path)]
+        result = CliRunner().invoke(app, [*command, *options])
+        assert result.exit_code == 0, result.output
+        return result.output
+
+    small = ["--input-length", "128", "--target-length", "32"]
+    for output in (
+        run(*small),
+        run(*small, "--report", str(tmp_path / "p.html")),
+    ):
+        assert "more than 2 points off" in output
+        [line] = [
+            line
+            for line in output.split("\n")
+            if "no place for an" in line and "examples (" in line
+        ]
+        assert "(long, few_shot_direct: 100.0%)" in line
+        advised = line.rpartition("--input-length ")[2]
+    assert "long, few_shot_direct" in run(*small)
+    enough = run("--input-length", advised, "--target-length", "32")
+    assert "points off" not in enough and "examples (" not in enough
 
 
 def test_stages_and_missing_tasks_are_shown(mixture, tmp_path, few_draws):

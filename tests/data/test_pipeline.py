@@ -283,6 +283,7 @@ def test_long_texts_are_trimmed_and_end(tasks, vocabulary):
         target_length=4,
         batch_size=4,
         repeat=False,
+        long={"inputs": "trim", "targets": "trim"},
     )
     count = 0
     for x, y, weight in dataset.as_numpy_iterator():
@@ -295,7 +296,9 @@ def test_long_texts_are_trimmed_and_end(tasks, vocabulary):
 
 
 def test_no_place_for_any_exemplar_is_an_error(tasks, vocabulary):
-    with pytest.raises(InputError, match="none of the first 256 examples"):
+    with pytest.raises(
+        InputError, match=r"no example can be used: 256 of 256 .* an exemplar"
+    ):
         build_dataset(
             _mixture(tasks, FEW_SHOT),
             vocabulary,
@@ -511,28 +514,85 @@ few_shot_direct:
 
 def test_what_does_not_fit_is_counted(tasks, vocabulary):
     sizes = {**SIZES, "input_length": 60, "target_length": 16}
-    pipeline = Pipeline(
-        _mixture(tasks, {**ZERO_SHOT, **FEW_SHOT}),
-        vocabulary,
-        repeat=False,
-        **sizes,
-    )
-    assert set(pipeline.cuts().values()) == {0}
-    for _ in range(2):
-        found = list(_examples(pipeline.dataset(), vocabulary))
-        cuts = pipeline.cuts()
-        assert cuts["examples"] == 100
-        assert cuts["left_out"] == 100 - len(found) > 0
-    whole = Pipeline(
-        _mixture(tasks, {**ZERO_SHOT, **FEW_SHOT}),
-        vocabulary,
-        repeat=False,
-        **{**sizes, "target_length": 64},
-    )
-    lengths = [
-        len(vocabulary.encode(target))
-        for _, target in _examples(whole.dataset(), vocabulary)
-    ]
-    assert cuts["targets"] == sum(length > 15 for length in lengths) > 0
-    assert whole.cuts()["targets"] == 0
-    assert whole.cuts()["inputs"] == cuts["inputs"] > 0
+
+    def made(**settings):
+        pipeline = Pipeline(
+            _mixture(tasks, {**ZERO_SHOT, **FEW_SHOT}),
+            vocabulary,
+            repeat=False,
+            **{**sizes, **settings},
+        )
+        assert set(pipeline.cuts().values()) == {0}
+        for _ in range(2):
+            found = list(_examples(pipeline.dataset(), vocabulary))
+            cuts = pipeline.cuts()
+            assert cuts["examples"] == 100
+            assert cuts["left_out"] == 100 - len(found)
+        rows = pipeline.fates()
+        assert {(row["task"], row["format"]) for row in rows} == {
+            (task, format)
+            for task in ("sums", "words")
+            for format in (*ZERO_SHOT, *FEW_SHOT)
+        }
+        assert sum(row["left_out"] for row in rows) == cuts["left_out"]
+        assert sum(row["trained"] for row in rows) == pytest.approx(1)
+        return cuts, [target for _, target in found], pipeline
+
+    whole, targets, _ = made(target_length=64)
+    long = [t for t in targets if len(vocabulary.encode(t)) > 15]
+    assert whole["left_out"] > 0 and long
+    cut, trimmed, _ = made(long={"targets": "trim"})
+    assert cut == {**whole, "targets": len(long)}
+    assert len(set(trimmed) & set(long)) == 0
+    # By default no target is cut.
+    left, kept, pipeline = made()
+    assert left["left_out"] == whole["left_out"] + len(long)
+    assert Counter(kept) == Counter(targets) - Counter(long)
+    exemplar, target = pipeline.advice("data.")
+    assert "no place for an exemplar within data.input_length 60" in exemplar
+    assert target.startswith(f"{len(long)} of 100 examples")
+    longest = max(len(vocabulary.encode(t)) for t in long)
+    assert longest < int(target.rpartition(" ")[2]) <= 64
+    # What is shortened keeps the answer, and what says that it is one.
+    short, made_short, _ = made(long={"targets": "shorten"})
+    assert short == cut
+    ends = {text.rpartition(" So")[2][-12:] for text in long}
+    assert {t[-12:] for t in made_short if t not in targets} <= ends
+    assert made(long={"inputs": "drop"})[0]["inputs"] == 0
+
+
+def test_a_text_that_is_too_long_may_be_an_error(tasks, vocabulary):
+    sizes = {**SIZES, "target_length": 16, "chunk": 8, "repeat": False}
+    with pytest.raises(
+        InputError,
+        match=r"example \d+ of '(sums|words)', asked zero_shot_cot: its target "
+        r"has \d+ tokens, target_length 16 allows 15; raise it",
+    ):
+        pipeline = Pipeline(
+            _mixture(tasks, ZERO_SHOT),
+            vocabulary,
+            **sizes,
+            long={"targets": "fail"},
+        )
+        with pytest.raises(tf().errors.InvalidArgumentError, match="tokens"):
+            list(pipeline.dataset())
+        raise pipeline.failure
+    for long, message in (
+        ({"inputs": "cut"}, "long.inputs: expected trim, drop, fail, shorten"),
+        ({"input": "trim"}, "long: expected inputs or targets, found 'input'"),
+    ):
+        with pytest.raises(InputError, match=message):
+            Pipeline(_mixture(tasks, ZERO_SHOT), vocabulary, **SIZES, long=long)
+
+
+def test_no_place_for_any_text_is_an_error(tasks, vocabulary):
+    with pytest.raises(
+        InputError,
+        match=r"test: no example can be used: 256 of 256 .* have targets "
+        r"longer than target_length 4, .*; 99% of these would fit into target_",
+    ):
+        build_dataset(
+            _mixture(tasks, {"zero_shot_cot": 1}),
+            vocabulary,
+            **{**SIZES, "target_length": 4},
+        )

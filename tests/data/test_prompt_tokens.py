@@ -83,7 +83,7 @@ def test_no_exemplar_is_the_question(copies, vocabulary, tmp_path):
 def test_a_task_of_one_question_has_no_exemplars(vocabulary, tmp_path):
     fields = [{"question": SKY, "answer": "blue", "rationale": "."}] * 5
     few = mixture(tmp_path / "t", fields, "few_shot_direct")
-    with pytest.raises(InputError, match="leaves place for an exemplar"):
+    with pytest.raises(InputError, match="leave no place for an exemplar"):
         prompts(few, vocabulary, input_length=400)
     [shown] = inspect(tmp_path / "t", n=1, shots=2)
     assert shown["shots"] == 0 and shown["inputs"].count(SKY) == 1

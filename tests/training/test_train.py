@@ -1,5 +1,6 @@
 """`keras-flan train`: killed and gone on with, recipes, held-out, adapters."""
 
+import csv
 import gzip
 import json
 import os
@@ -17,8 +18,6 @@ import yaml
 
 from keras_flan.errors import InputError
 from keras_flan.training import TrainConfig, train
-from keras_flan.training.callbacks import CutsNote
-from keras_flan.training.sections import DataConfig
 from tests.odd import write_odd
 
 pytestmark = pytest.mark.slow
@@ -307,39 +306,30 @@ def test_it_says_when_many_examples_are_trimmed(files, tmp_path, capsys):
     data = {"input_length": 8, "target_length": 12, "batch_size": 4}
     config = write(files, tmp_path / "run", steps=1, data=data)
     train(TrainConfig.from_yaml(config))
-    [line] = [
-        line
-        for line in capsys.readouterr().err.split("\n")
-        if "input_length" in line
-    ]
+    lines = capsys.readouterr().err.split("\n")
+    [line] = [line for line in lines if "input_length" in line]
     found = re.fullmatch(
-        r"training: ([\d,]+) of the first ([\d,]+) examples \(([\d.]+)%\) have "
-        r"inputs longer than data\.input_length 8, and are trimmed; raise it",
+        r"training: ([\d,]+) of ([\d,]+) examples \(([\d.]+)%\) have inputs "
+        r"longer than data\.input_length 8, and are left out \(.*: [\d.]+%\); "
+        r"99% of these would fit into data\.input_length \d+",
         line,
     )
     cut, drawn = (int(found[i].replace(",", "")) for i in (1, 2))
-    assert 0.05 * drawn < cut <= drawn
+    assert 0.01 * drawn < cut <= drawn
     assert float(found[3]) == pytest.approx(100 * cut / drawn, abs=0.05)
+    [last] = [line for line in lines if "were left out" in line]
+    metrics = json.loads((tmp_path / "run" / "metrics.json").read_text())
+    assert f"{metrics['data']['left_out']:,} were left out" in last
+    rows = list(csv.DictReader((tmp_path / "run" / "draws.csv").open()))
+    assert {"task", "format", "share", "trained", "long_inputs"} <= set(rows[0])
+    for name in ("drawn", "left_out"):
+        key = {"drawn": "examples"}.get(name, name)
+        assert sum(int(row[name]) for row in rows) == metrics["data"][key]
 
 
-def test_the_note_on_cuts_is_silent_about_few(capsys):
-    class Made:
-        def __init__(self, **counts):
-            self.counts = counts
-
-        def cuts(self):
-            return self.counts
-
-    data = DataConfig(input_length=8, target_length=4)
-    pipeline = Made(examples=100, left_out=5, inputs=5, targets=5)
-    note = CutsNote(pipeline, data)
-    note.on_train_batch_end(0)
-    assert capsys.readouterr().err == ""
-    pipeline = Made(examples=100, left_out=6, inputs=0, targets=0)
-    note = CutsNote(pipeline, data)
-    note.on_train_batch_end(0)
-    note.on_train_batch_end(1)
-    assert capsys.readouterr().err == (
-        "training: 6 of the first 100 examples (6.0%) leave no place for an "
-        "exemplar within data.input_length 8, and are left out; raise it\n"
-    )
+def test_a_text_that_is_too_long_is_an_error_if_that_is_asked(files, tmp_path):
+    data = {"input_length": 256, "target_length": 3, "batch_size": 4}
+    data["long"] = {"targets": "fail"}
+    config = write(files, tmp_path / "run", steps=1, data=data)
+    with pytest.raises(InputError, match=r"its target has \d+ tokens, target_"):
+        train(TrainConfig.from_yaml(config), quiet=True)

@@ -163,6 +163,24 @@ def print_prompts(rows: Sequence[Mapping[str, Any]]) -> None:
         )
 
 
+def print_review(found: Mapping[str, Any]) -> None:
+    """Prints what `review_templates` returned; warnings come last."""
+    from rich.console import Console
+    from rich.text import Text
+
+    print_prompts(found["prompts"])
+    console = Console()
+    warnings = found["warnings"]
+    for warning in warnings:
+        console.print(Text(f"warning: {warning}", "yellow"), soft_wrap=True)
+    console.print(
+        f"{found['family']}: {len(found['prompts'])} templates, "
+        f"{found['rows']:,} rows, {len(warnings)} warnings",
+        highlight=False,
+        markup=False,
+    )
+
+
 def print_mixture(summary: Mapping[str, Any]) -> None:
     """Prints what `Mixture.summary` returned, a table per stage."""
     from rich.console import Console
@@ -221,6 +239,63 @@ def _mixture_table(summary: Mapping[str, Any]) -> Table:
                 ),
             )
         table.add_section()
+    return table
+
+
+def print_fates(realised: Mapping[str, Any], table: bool = True) -> None:
+    """Prints what `measure_stages` found out about what is trained.
+
+    A table of tasks and formats, if it is wanted, and in red a line for each
+    reason why the shares are not those of the mixture.
+    """
+    from rich.console import Console
+    from rich.text import Text
+
+    from keras_flan.data.analysis.report import POINTS, untrue
+
+    console = Console()
+    for stage in realised.get("stages", [realised]):
+        if table:
+            console.print(_fates_table(stage))
+        rows = [*stage["groups"], *stage["formats"], *stage["tasks"]]
+        wrong = max(
+            untrue(rows),
+            key=lambda row: abs(row["trained"] - row["share"]),
+            default=None,
+        )
+        if wrong is not None:
+            line = (
+                f"{wrong['name']}: {wrong['trained']:.1%} of what is trained, "
+                f"stated {wrong['share']:.1%}: more than {POINTS} points off"
+            )
+            console.print(Text(line, style="bold red"), soft_wrap=True)
+        for line in stage["advice"]:
+            console.print(Text(line, style="red"), soft_wrap=True)
+
+
+def _fates_table(stage: Mapping[str, Any]) -> Table:
+    from rich.text import Text
+
+    from keras_flan.data.analysis.fates import FATES, columns
+
+    shown = columns(stage["fates"])
+    table = names_and_numbers(
+        "task, format",
+        (
+            *("stated", "trained", "drawn", "left\nout"),
+            *(FATES[name].replace(" ", "\n", 1) for name in shown),
+        ),
+        Text(f"{stage['examples']:,} examples of {stage['name']}"),
+    )
+    for row in stage["fates"]:
+        table.add_row(
+            Text(f"{row['task']}, {row['format']}"),
+            f"{row['share']:.2%}",
+            f"{row['trained']:.2%}",
+            f"{row['drawn']:,}",
+            f"{row['left_out']:,}",
+            *(f"{row[name]:,}" for name in shown),
+        )
     return table
 
 

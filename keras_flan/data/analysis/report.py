@@ -4,14 +4,18 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 
 from keras_flan.data.analysis.contamination import check_contamination
-from keras_flan.data.analysis.statistics import measure_mixture
+from keras_flan.data.analysis.fates import fates_card
+from keras_flan.data.analysis.statistics import measure_stages
 from keras_flan.data.mixtures.inspection import inspect
 from keras_flan.data.mixtures.mixture import Mixture
+from keras_flan.data.pipeline.settings import KEEP_WHOLE, Long
 from keras_flan.data.vocabularies.sentencepiece import Vocabulary
 from keras_flan.pages import html as page
 
 # Chance alone takes a share further off than this 3 times in 1,000.
 _STANDARD_ERRORS = 3
+# What is trained may be so many points off.
+POINTS = 2
 # A longer table of tasks is folded up.
 _SHORT_TABLE = 12
 
@@ -26,6 +30,7 @@ def write_mixture_report(
     samples: int = 10,
     seed: int = 0,
     against: str | os.PathLike | None = None,
+    long: Long | Mapping[str, str] = KEEP_WHOLE,
 ) -> dict:
     """Writes a self-contained page: no scripts, no fonts, no network.
 
@@ -40,10 +45,10 @@ def write_mixture_report(
         seed: Seeds everything that is random.
         against: A benchmark's file or folder, of which the page then says
             whether its texts are in the records.
+        long: What is done about texts that are too long, see `Long`.
 
     Returns:
-        What `measure_mixture` returned; if other mixtures follow, `stages`
-        has that of each. With `against`, `contamination` has what
+        What `measure_stages` returned. With `against`, `contamination` has what
         `check_contamination` returned.
 
     Example:
@@ -52,22 +57,20 @@ def write_mixture_report(
         >>> found["fill"]
         {'inputs': 0.587, 'targets': 0.998}
     """
-    stages = [
-        measure_mixture(
-            stage,
-            vocabulary,
-            input_length=input_length,
-            target_length=target_length,
-            seed=seed,
-        )
-        for stage in mixture.stages
-    ]
+    realised = measure_stages(
+        mixture,
+        vocabulary,
+        input_length=input_length,
+        target_length=target_length,
+        seed=seed,
+        long=long,
+    )
+    stages = realised.get("stages", [realised])
     parts = [
         part
         for stage, found in zip(mixture.stages, stages, strict=True)
         for part in _stage(stage, found, samples, seed)
     ]
-    realised = stages[0] | ({"stages": stages} if len(stages) > 1 else {})
     if against is not None:
         leaks = check_contamination(mixture, against)
         realised["contamination"] = leaks
@@ -96,6 +99,7 @@ def _stage(
     """Yields the parts of the page about one stage of the mixture."""
     yield page.heading(mixture.name, _lead(found))
     yield page.tiles(_tiles(found))
+    yield fates_card(found)
     yield page.card(
         "Sub-mixtures",
         _shares(found["groups"], found["draws"]) + _skipped(mixture),
@@ -121,6 +125,13 @@ def _percent(share: float) -> str:
     return page.percent(share, 2)
 
 
+def untrue(rows: Sequence[Mapping]) -> list[Mapping]:
+    """Returns the rows of which what is trained is too far off."""
+    return [
+        row for row in rows if 100 * abs(row["trained"] - row["share"]) > POINTS
+    ]
+
+
 def _within(rows: Sequence[Mapping]) -> list[bool]:
     return [abs(row["off"]) <= _STANDARD_ERRORS for row in rows]
 
@@ -139,6 +150,15 @@ def _tiles(found: dict) -> Iterator[tuple[str, str, str]]:
         "Proportions",
         f"{sum(right)} of {len(right)}",
         f"within {_STANDARD_ERRORS} standard errors of the stated ones",
+    )
+    compared = [*found["groups"], *found["formats"], *found["tasks"]]
+    wrong = len(untrue(compared))
+    yield (
+        "Trained as stated",
+        f"{len(compared) - wrong} of {len(compared)}"
+        if not wrong
+        else _red(f"{len(compared) - wrong} of {len(compared)}"),
+        f"groups, formats and tasks within {POINTS} points",
     )
     yield (
         "Tasks",
@@ -164,10 +184,10 @@ def _tiles(found: dict) -> Iterator[tuple[str, str, str]]:
         "would be about full on both sides",
     )
     yield (
-        "Inputs trimmed",
+        "Inputs longer than a row",
         _percent(lengths["inputs"]["trimmed"]),
-        f"targets: {_percent(lengths['targets']['trimmed'])}; left out, with "
-        f"no place for an exemplar: {_percent(found['left_out'])}",
+        f"of targets: {_percent(lengths['targets']['trimmed'])}; left out: "
+        f"{_percent(found['left_out'])} of the examples",
     )
 
 
@@ -179,13 +199,26 @@ def _shares(rows: Sequence[Mapping], number: int) -> str:
             _percent(row["share"]),
             _percent(row["realised"]) + page.bar(row["realised"]),
             f"{row['off']:+.1f} {'✓' if right else '✗'}",
+            _trained(row),
         )
         for row, right in zip(rows, _within(rows), strict=True)
     ]
-    return page.table(("", "Stated", "Realised", "Off"), cells) + page.note(
+    header = ("", "Stated", "Realised", "Off", "Trained")
+    return page.table(header, cells) + page.note(
         f"Realised in {number:,} draws. Off: in standard errors; up to "
-        f"{_STANDARD_ERRORS} is what chance does (✓)."
+        f"{_STANDARD_ERRORS} is what chance does (✓). Trained: of the examples "
+        f"that are not left out; ✗ if it is more than {POINTS} points from "
+        "what is stated."
     )
+
+
+def _trained(row: Mapping) -> str:
+    shown = _percent(row["trained"])
+    return _red(f"{shown} ✗") if untrue([row]) else f"{shown} ✓"
+
+
+def _red(content: str) -> str:
+    return f'<span class="wrong">{content}</span>'
 
 
 def _skipped(mixture: Mixture) -> str:
@@ -244,15 +277,15 @@ def _lengths(found: dict, side: str) -> str:
         begin = end + 1
     note = (
         f"Mean {lengths['mean']:,.0f}, longest {lengths['longest']:,} "
-        f"{found['unit']}, before trimming."
+        f"{found['unit']}, before anything is cut."
     )
     if lengths["limit"]:
         note += (
             f" A row holds {lengths['limit']:,}; "
-            f"{_percent(lengths['trimmed'])} are longer and are trimmed."
+            f"{_percent(lengths['trimmed'])} are longer."
         )
     else:
-        note += " Give a vocabulary to see tokens, fill and trimming."
+        note += " Give a vocabulary to see tokens, fill, and what is left out."
     header = (found["unit"].capitalize(), "Examples")
     return page.table(header, cells) + page.note(note)
 
@@ -266,10 +299,11 @@ def _tasks(found: dict) -> str:
             _percent(row["share"]),
             _percent(row["realised"]),
             f"{row['off']:+.1f}",
+            _trained(row),
         )
         for row in rows
     ]
-    table = page.table(("", "Stated", "Realised", "Off"), cells)
+    table = page.table(("", "Stated", "Realised", "Off", "Trained"), cells)
     right = sum(_within(rows))
     summary = (
         f"{right:,} of {len(rows):,} tasks are within {_STANDARD_ERRORS} "

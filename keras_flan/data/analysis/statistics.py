@@ -4,17 +4,20 @@ import itertools
 import math
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
 from keras_flan.data.analysis.writing_systems import main_script
 from keras_flan.data.mixtures.groups import MixtureTask
+from keras_flan.data.mixtures.inspection import show
 from keras_flan.data.mixtures.mixture import Mixture
 from keras_flan.data.mixtures.task_registry import task_languages
 from keras_flan.data.pipeline.packing import pack
 from keras_flan.data.pipeline.prompt_tokens import Encode, PromptTokens
-from keras_flan.data.pipeline.settings import PipelineSettings
+from keras_flan.data.pipeline.settings import KEEP_WHOLE, Long, PipelineSettings
 from keras_flan.data.pipeline.streams import Draws, parse_records, split_keys
+from keras_flan.data.pipeline.tally import LEFT_OUT, Chunk, Fate, Limit, Tally
 from keras_flan.data.templates.families import Format
 from keras_flan.data.vocabularies.hub import HubVocabulary
 from keras_flan.data.vocabularies.sentencepiece import Vocabulary
@@ -23,6 +26,8 @@ from keras_flan.tensors import Tensor
 
 # Lengths are counted in steps of a doubling; the first ends here.
 _FIRST_STEP = 16
+# Examples of each fate that are shown.
+_SHOWN = 3
 # Without a vocabulary, nothing is too long.
 _NO_LIMIT = 1 << 30
 
@@ -36,6 +41,7 @@ def measure_mixture(
     draws: int = 200_000,
     examples: int = 2 * PipelineSettings.chunk,
     seed: int = 0,
+    long: Long | Mapping[str, str] = KEEP_WHOLE,
 ) -> dict:
     """Draws from a mixture as training does, and counts.
 
@@ -48,17 +54,22 @@ def measure_mixture(
         draws: How many tasks are drawn to count their shares.
         examples: How many of the draws are rendered, to measure the texts.
         seed: Seeds everything that is random.
+        long: What is done about texts that are too long, see `Long`.
 
     Returns:
         A JSON-able dict. `groups` and `tasks` have a `share` as stated and
-        as `realised`, and `off`, the difference in standard errors; so have
-        `formats`, in shares of the examples. `lengths` has a histogram of
-        `inputs` and `targets`, rows `[longest, share]`, and with a
-        vocabulary the share `trimmed`; `fill`, the share of a packed row
-        that holds tokens; `balanced`, lengths of rows that would be about
-        full on both sides; `left_out`, the share of prompts without place for
-        an exemplar; `scripts`, shares of the examples by script; `languages`,
-        shares of the draws by the languages that their tasks state.
+        as `realised` in the draws, and `off`, the difference in standard
+        errors; so have `formats`, in shares of the examples. All have the
+        share `trained`: of the examples that are not left out. `fates` has
+        what became of each task and format (see `Tally.rows`), `advice` lines
+        that say which setting to change, and `shown` some of the examples
+        that are left out or cut. `lengths` has a histogram of `inputs` and
+        `targets`, rows `[longest, share]`, and with a vocabulary the share
+        `trimmed`, which is longer than a row; `fill`, the share of a packed
+        row that holds tokens; `balanced`, lengths of rows that would be about
+        full on both sides; `left_out`, a share of the examples; `scripts`,
+        shares of the examples by script; `languages`, shares of the draws by
+        the languages that their tasks state.
 
     Example:
         >>> found = measure_mixture(Mixture.from_yaml("cot.yaml"))
@@ -70,13 +81,38 @@ def measure_mixture(
         target_length=target_length,
         batch_size=1,
         seed=seed,
+        long=long,
     )
-    encoder, longest = _characters, _NO_LIMIT
+    encoder, longest = _characters, (_NO_LIMIT, _NO_LIMIT)
     if vocabulary is not None:
-        encoder, longest = vocabulary.encoder_tf, input_length
-    counts = _Counts(mixture, PromptTokens(mixture, encoder, longest, seed))
+        encoder, longest = vocabulary.encoder_tf, (input_length, target_length)
+    tokenise = PromptTokens(mixture, encoder, *longest, settings)
+    counts = _Counts(mixture, tokenise)
     counts.draw(settings, draws, examples)
     return counts.summary(settings, in_tokens=vocabulary is not None)
+
+
+def measure_stages(
+    mixture: Mixture,
+    vocabulary: Vocabulary | HubVocabulary | None = None,
+    **settings: Any,
+) -> dict:
+    """Measures a mixture and those that follow it.
+
+    Args:
+        mixture: The mixture.
+        vocabulary: As for `measure_mixture`.
+        **settings: As for `measure_mixture`.
+
+    Returns:
+        What `measure_mixture` returns of the first; if others follow,
+        `stages` has that of each.
+    """
+    stages = [
+        measure_mixture(stage, vocabulary, **settings)
+        for stage in mixture.stages
+    ]
+    return stages[0] | ({"stages": stages} if len(stages) > 1 else {})
 
 
 def _characters() -> Encode:
@@ -96,9 +132,14 @@ class _Counts:
         self._mixture = mixture
         self._tokenise = tokenise
         self._tasks = np.zeros(len(mixture.tasks), np.int64)
-        self._examples = self._left_out = 0
+        self._examples = 0
+        self._tally = Tally(mixture)
+        # By fate, the first examples: of each a chunk with nothing else.
+        self._shown: dict[Fate, list[Chunk]] = {fate: [] for fate in Fate}
         self._formats = np.zeros(len(Format), np.int64)
         self._scripts: Counter[str] = Counter()
+        # Of inputs and targets: of all that are known, of those trained.
+        self._known: list[np.ndarray] = []
         self._lengths: list[np.ndarray] = []
 
     def draw(
@@ -118,13 +159,16 @@ class _Counts:
 
     def _render(self, number: Tensor, keys: Tensor, records: Tensor) -> None:
         tokens = self._tokenise(number, keys, records)
-        targets, formats, used = tokens.targets, tokens.formats, tokens.used
-        self._lengths.append(
-            np.stack([tokens.lengths, targets.row_lengths()], axis=1)
-        )
+        chunk = Chunk(*(part.numpy() for part in tokens.chunk(keys)))
+        self._tally.add(chunk)
+        known = chunk.fates & (Fate.no_exemplar | Fate.unwritable) == 0
+        self._known.append(chunk.lengths[known])
+        self._lengths.append(chunk.lengths[chunk.fates & LEFT_OUT == 0])
+        for fate, shown in self._shown.items():
+            places = np.flatnonzero(chunk.fates & fate)[: _SHOWN - len(shown)]
+            shown += [Chunk(*(part[i] for part in chunk)) for i in places]
         self._examples += len(keys)
-        self._left_out += int(np.sum(~used.numpy()))
-        self._formats += np.bincount(formats, minlength=len(Format))
+        self._formats += np.bincount(chunk.formats, minlength=len(Format))
         self._scripts.update(map(main_script, _texts(self._mixture, records)))
 
     def summary(self, settings: PipelineSettings, in_tokens: bool) -> dict:
@@ -132,21 +176,29 @@ class _Counts:
         limits = (settings.input_length, settings.target_length)
         sides = zip(
             ("inputs", "targets"),
-            np.concatenate(self._lengths).T,
+            np.concatenate(self._known).T,
             limits,
             strict=True,
         )
         fill = _fill(self._lengths, limits) if in_tokens else None
+        totals, fates = self._tally.totals(), self._tally.rows()
+        advised = (
+            Limit(f"--{side}-length", limit, limit - 1)
+            for side, limit in zip(("input", "target"), limits, strict=True)
+        )
         return {
             "name": self._mixture.name,
             "unit": "tokens" if in_tokens else "characters",
             "draws": int(self._tasks.sum()),
             "examples": self._examples,
             "seed": settings.seed,
-            "groups": self._compare_groups(),
-            "tasks": self._compare_tasks(),
-            "formats": self._compare_formats(),
-            "left_out": self._left_out / self._examples,
+            "groups": _trained(self._compare_groups(), fates, "group"),
+            "tasks": _trained(self._compare_tasks(), fates, "task"),
+            "formats": _trained(self._compare_formats(), fates, "format"),
+            "left_out": totals["left_out"] / self._examples,
+            "fates": fates,
+            "advice": self._tally.advice(*advised),
+            "shown": list(self._show(settings)),
             "lengths": {
                 side: _describe_lengths(lengths, limit if in_tokens else None)
                 for side, lengths, limit in sides
@@ -159,6 +211,21 @@ class _Counts:
                 for name, count in self._scripts.most_common()
             ],
         }
+
+    def _show(self, settings: PipelineSettings) -> Iterator[dict]:
+        """Yields examples that are left out or cut."""
+        for fate, chunks in self._shown.items():
+            for one in chunks:
+                example = show(
+                    self._mixture.tasks[int(one.tasks)].task,
+                    list(Format)[int(one.formats)],
+                    int(one.positions),
+                    shots=self._mixture.shots,
+                    seed=settings.seed,
+                )
+                inputs, targets = one.lengths.tolist()
+                lengths = {"input_length": inputs, "target_length": targets}
+                yield {"fate": fate.name, **example, **lengths}
 
     @property
     def _drawn(self) -> list[tuple[MixtureTask, int]]:
@@ -255,6 +322,16 @@ def _compare(share: float, count: int, number: int) -> dict[str, float]:
     realised = float(count / number)
     off = (realised - share) / error if error else 0.0
     return {"share": share, "realised": realised, "off": round(off, 2)}
+
+
+def _trained(
+    rows: list[dict], fates: Sequence[Mapping], key: str
+) -> list[dict]:
+    """Adds the share of what is trained to rows that have a name."""
+    shares: Counter[str] = Counter()
+    for fate in fates:
+        shares[fate[key]] += fate["trained"]
+    return [row | {"trained": shares[row["name"]]} for row in rows]
 
 
 def _describe_lengths(lengths: np.ndarray, limit: int | None) -> dict:

@@ -1,5 +1,6 @@
 """Formats of any content: columns, keys or labels become fields."""
 
+import functools
 import itertools
 import json
 import re
@@ -14,21 +15,27 @@ from keras_flan.data.importers.texts import (
     read_csv,
     read_source,
 )
+from keras_flan.data.templates.template import Template
 from keras_flan.errors import InputError, did_you_mean
 
 Columns = Mapping[str, str | Sequence[str]] | None
 
 _NAME = re.compile(r"[^\W\d_]\w*")
+# What a pattern of columns may name.
+_COLUMN = r"[^{}?]+"
 _POSITION = re.compile(r"#[1-9]\d*")
 _MISSING = object()
 
 
 def pick_fields(record: Mapping[str, Any], columns: Columns) -> base.Found:
-    """Returns the fields of a record, or why it can't be used.
+    r"""Returns the fields of a record, or why it can't be used.
 
     A key in `columns` that the record lacks is read as a path:
     `question.stem`, `answers.0.text`; in a list a path without an index is
     followed in every item (`choices.text`). None takes every key as a field.
+
+    A column with braces is a pattern of columns, such as `{title}\n{body}`,
+    or with an optional part `{title}{body?\n{body}?}` (see `Template`).
 
     A number becomes text as the file spells it. A list becomes the lines of
     the field `options`, and is no text elsewhere.
@@ -40,6 +47,15 @@ def pick_fields(record: Mapping[str, Any], columns: Columns) -> base.Found:
                 f"{field!r:.40} can't be the name of a field: expected "
                 "letters, digits and '_'; choose columns with --map"
             )
+        pattern = None
+        if columns and isinstance(column, str) and column not in record:
+            pattern = _pattern(column)
+        if pattern is not None:
+            joined = _joined(record, pattern)
+            if isinstance(joined, str):
+                return joined
+            fields[field] = joined[0]
+            continue
         values = []
         for key in [column] if isinstance(column, str) else column:
             values.append(_look_up(record, key))
@@ -53,6 +69,40 @@ def pick_fields(record: Mapping[str, Any], columns: Columns) -> base.Found:
         fields[field] = text
     filled = any(text and not text.isspace() for text in fields.values())
     return fields if filled else "all columns are empty"
+
+
+@functools.cache
+def _pattern(column: str) -> Template | None:
+    """Returns the pattern that joins columns; None for a column's name.
+
+    Raises:
+        InputError: If it is no whole pattern.
+    """
+    if "{" not in column:
+        return None
+    try:
+        return Template.parse(column, name=_COLUMN)
+    except InputError as error:
+        raise InputError(f"--map: {error}") from None
+
+
+def _joined(record: Mapping[str, Any], pattern: Template) -> list[str] | str:
+    """Returns the text that a pattern makes, in a list; or why it can't."""
+    texts = {}
+    for name in pattern.fields:
+        value = _look_up(record, name)
+        optional = name not in pattern.required
+        if value is _MISSING and not optional:
+            return f"no {name!r}." + did_you_mean(name, record)
+        if optional and (value is None or value is _MISSING):
+            value = ""
+        text = _text(value, "")
+        if text is None:
+            return (
+                f"expected a text or number under {name!r}, found {value!r:.40}"
+            )
+        texts[name] = text
+    return [pattern.render(texts)]
 
 
 def _look_up(value: Any, path: str) -> Any:
@@ -115,11 +165,13 @@ def _table_rows(
 
 def _flat(columns: Columns) -> list[str]:
     """Returns all columns that are mapped."""
-    return [
-        name
-        for column in (columns or {}).values()
-        for name in ([column] if isinstance(column, str) else column)
-    ]
+    flat: list[str] = []
+    for column in (columns or {}).values():
+        for name in [column] if isinstance(column, str) else column:
+            pattern = _pattern(name)
+            # What stands in optional parts may be missing.
+            flat += [name] if pattern is None else pattern.required
+    return flat
 
 
 def _header(path: Path, names: list[str], columns: Columns) -> list[str]:

@@ -25,15 +25,18 @@ class TaskEntry(Strict):
             the groups don't name.
         registry: A sub-mixture of the paper instead of a name: all of its
             tasks, except held-out ones (`keras-flan tasks` lists them).
-        records: Its folder of records, instead of `<records>/<task>`.
+        records: Its folder of records, instead of `<records>/<task>`; of `*`,
+            the folder of all tasks.
+        split: Its split, instead of the mixture's.
         templates: Its templates, instead of those that the records name: a
-            family of the library, or a YAML file of your own.
+            family of the library, a YAML file of your own, or `FILE.py:NAME`.
         cap: As the group's, for this task.
     """
 
     name: str = ""
     registry: str | None = None
     records: AnyPath | None = None
+    split: str | None = None
     templates: str | None = None
     cap: pydantic.PositiveInt | None = None
 
@@ -41,7 +44,7 @@ class TaskEntry(Strict):
     def _check(self):
         if bool(self.name) == bool(self.registry):
             raise ValueError("give either a name or a registry's sub-mixture")
-        if self.registry and (self.records or self.templates or self.cap):
+        if self.registry and len(self.model_fields_set) > 1:
             raise ValueError(
                 "`registry` stands alone; give the cap to the group"
             )
@@ -118,7 +121,8 @@ class MixtureFile(Strict):
     Args:
         name: Its name, for reports; default: the file's.
         records: The folder of the tasks' records, `<records>/<task>` or
-            `<records>/<task>/<split>`, relative to the file.
+            `<records>/<task>/<split>` or a folder deeper, relative to the
+            file.
         split: The split to train on.
         shots: The most exemplars in few-shot prompts.
         missing: `error`, or `skip` to leave out tasks without records.

@@ -18,12 +18,15 @@ groups:
     tasks: [gsm8k, {name: qasc, cap: 500}]
   direct:
     proportion: 0.6
-    tasks: [{name: mine, records: ../mine, templates: mine.yaml}]
+    tasks:
+    - {name: mine, records: ../mine, split: dev, templates: mine.yaml}
 ```
 
+A task may have its own `records`, `split`, `templates` and `cap`.
 `tasks: "*"` takes all tasks of the folder of records that the groups don't
-name elsewhere, and `tasks: {registry: niv2}` those of a sub-mixture of the
-paper (`keras-flan tasks` lists them), except held-out ones.
+name elsewhere (`{name: "*", records: ../niv2}` those of another folder), and
+`tasks: {registry: niv2}` those of a sub-mixture of the paper (`keras-flan
+tasks` lists them), except held-out ones.
 
 ```yaml
 mixture: flan2022_paper_b     # a name of the library, or a file
@@ -185,6 +188,10 @@ class _Finder:
     split: str
     skip: bool  # Whether to leave out tasks without records.
     rounds: bool  # Whether only whole rounds of templates are used.
+    # The record sets of other splits.
+    _splits: dict[str, dict[str, Path]] = dataclasses.field(
+        default_factory=dict
+    )
 
     def groups(self) -> list[MixtureGroup]:
         """Returns the groups with their tasks.
@@ -226,8 +233,8 @@ class _Finder:
                 raise InputError(f"{place}.registry: {error}") from None
         if entry.name == "*":
             return [
-                entry.model_copy(update={"name": name})
-                for name in self._others(place)
+                entry.model_copy(update={"name": name, "records": folder})
+                for name, folder in self._others(entry, place).items()
             ]
         return [entry]
 
@@ -235,8 +242,13 @@ class _Finder:
     def _present(self) -> Present:
         return Present(self.found)
 
-    def _others(self, place: str) -> list[str]:
-        """Returns the tasks that the groups don't name."""
+    def _others(self, entry: TaskEntry, place: str) -> dict[str, Path]:
+        """Returns the tasks that the groups don't name, and their folders."""
+        root, split, found = self.root, entry.split or self.split, self.found
+        if entry.records is not None:
+            root = as_path(self.path.parent, entry.records)
+        if root is not None and (entry.records or entry.split):
+            found = find_records(root, split)
         named = {
             one.name
             for group in self.entries.values()
@@ -244,21 +256,26 @@ class _Finder:
             if entry.name != "*"
             for one in self._expand(entry, place)
         }
-        others = [name for name in self.found if name not in named]
+        others = {n: path for n, path in found.items() if n not in named}
         if not others and not self.skip:
             raise InputError(
                 f"{place}: '*' finds no tasks of the split "
-                f"{self.split!r} in {self.root or '(no `records`)'}; "
+                f"{split!r} in {root or '(no `records`)'}; "
                 "write some there with `keras-flan import`"
             )
         return others
 
     def _folder(self, entry: TaskEntry) -> Path | None:
-        if entry.records is None:
+        split = entry.split or self.split
+        if entry.records is not None:
+            path = as_path(self.path.parent, entry.records)
+            return records_folder(path, split)
+        if split == self.split:
             return self.found.get(entry.name)
-        return records_folder(
-            as_path(self.path.parent, entry.records), self.split
-        )
+        if split not in self._splits:
+            root = self.root
+            self._splits[split] = find_records(root, split) if root else {}
+        return self._splits[split].get(entry.name)
 
     def _missing(self, one: TaskEntry, entry: TaskEntry, place: str) -> str:
         """Returns what to say about a task that isn't there."""
@@ -271,6 +288,7 @@ class _Finder:
                 f"{one.name!r}. `keras-flan tasks` says how to get them; "
                 "`missing: skip` (`--missing skip`) leaves them out"
             )
+        split = one.split or self.split
         hint, path = "", self.root and self.root / one.name
         if one.records is not None:
             path = as_path(self.path.parent, one.records)
@@ -279,8 +297,8 @@ class _Finder:
         where = f"in {path}" if path else "(the mixture has no `records`)"
         return (
             f"{place}: no records of the task {one.name!r}, split "
-            f"{self.split!r}, {where}.{hint} Write them with `keras-flan "
-            f"import ... --output {path or 'DIR'} --split {self.split}`"
+            f"{split!r}, {where}.{hint} Write them with `keras-flan "
+            f"import ... --output {path or 'DIR'} --split {split}`"
         )
 
     def _task(self, entry: TaskEntry, folder: Path, place: str) -> Task:

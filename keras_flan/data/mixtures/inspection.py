@@ -61,9 +61,20 @@ def inspect(
         draws = _draw_mixture(source, n, shots, cot, rng, group)
         shots = shots or source.shots
     else:
-        _check_folder(source)
+        check_folder(source)
         draws = _draw_task(Task.from_directory(source), n, shots, cot, rng)
     return [draw.render(shots, rng, seed) for draw in draws]
+
+
+def show(
+    task: Task, format: Format, index: int, *, shots: int, seed: int = 0
+) -> dict:
+    """Renders one example of a task, as `inspect` does.
+
+    Exemplars are drawn anew, with the seed.
+    """
+    rng = random.Random(f"show/{seed}/{task.name}/{index}")
+    return _Draw(task, format, index).render(shots, rng, seed)
 
 
 @dataclasses.dataclass
@@ -96,7 +107,7 @@ class _Draw:
         }
 
 
-def _check_folder(source: Path) -> None:
+def check_folder(source: Path) -> None:
     """Names the record sets below a folder that is none itself."""
     if (source / INFO_FILE).is_file():
         return

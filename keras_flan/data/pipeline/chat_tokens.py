@@ -2,12 +2,14 @@
 
 from keras_flan.data.mixtures.mixture import Mixture
 from keras_flan.data.pipeline.prompt_tokens import FormatDraws, Tokens
+from keras_flan.data.pipeline.settings import Long, PipelineSettings
 from keras_flan.data.pipeline.streams import (
     parse_records,
     parse_turns,
     split_keys,
 )
-from keras_flan.data.templates.chat import ChatTemplate, LossOn
+from keras_flan.data.pipeline.tally import Fate
+from keras_flan.data.templates.chat import ChatTemplate
 from keras_flan.data.templates.chat_graph import ChatRenderer
 from keras_flan.data.templates.prompts_graph import PromptRenderer, Questions
 from keras_flan.data.vocabularies.hub import HubVocabulary
@@ -29,8 +31,9 @@ class ChatTokens:
         vocabulary: The vocabulary.
         template: How conversations are written.
         length: The most tokens of a conversation.
-        loss_on: Which tokens are learnt.
-        seed: Seeds the formats.
+        settings: `loss_on`, which tokens are learnt, `seed`, which seeds the
+            formats, and `long`: of too long conversations, `"drop"` and
+            `"fail"` do so, others lose their last turns.
 
     Raises:
         InputError: If the mixture has few-shot prompts, or the vocabulary
@@ -43,10 +46,11 @@ class ChatTokens:
         vocabulary: Vocabulary | HubVocabulary,
         template: ChatTemplate,
         length: int,
-        loss_on: LossOn,
-        seed: int,
+        settings: PipelineSettings,
     ):
-        self._render = ChatRenderer(template, vocabulary, loss_on)
+        seed = settings.seed
+        self._whole = Long.of(settings.long).inputs in ("drop", "fail")
+        self._render = ChatRenderer(template, vocabulary, settings.loss_on)
         self._encoder = vocabulary.encoder_tf
         self._length = length
         others = [
@@ -93,14 +97,20 @@ class ChatTokens:
         kept = self._kept(made.ends)
         learns = tf_.reduce_max(made.learnt, axis=1) > 0
         used = made.can & (kept > 0) & learns
+        fates = tf_.where(used, 0, int(Fate.unwritable))
+        too_long = used & (lengths > self._length)
+        long = Fate.long_inputs if self._whole else Fate.cut_inputs
+        fates = tf_.where(too_long, int(long), fates)
+        if self._whole:
+            used &= ~too_long
         ids, learnt = (
             tf_.ragged.boolean_mask(
                 tf_.ragged.boolean_mask(part, _first(part, kept)), used
             )
             for part in (made.ids, made.learnt)
         )
-        lengths = tf_.boolean_mask(lengths, used)
-        return Tokens(ids, learnt, formats, used, lengths)
+        taken = tf_.cast(tf_.stack([lengths, lengths], axis=1), tf_.int32)
+        return Tokens(ids, learnt, formats, fates, taken)
 
     def _kept(self, ends: Ragged) -> Tensor:
         """Returns how many tokens fit, up to an answer's end; int64 `[n]`."""

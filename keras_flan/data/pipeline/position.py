@@ -8,7 +8,6 @@ which stage of the mixture. Nothing of what came before has to be made again.
 
 import dataclasses
 import threading
-from collections.abc import Sequence
 
 from keras_flan.errors import InputError
 
@@ -16,9 +15,6 @@ from keras_flan.errors import InputError
 # examples, 2 permutes whole files, 3 all of their examples, and leaves out
 # what is too long. A run can't go on in another one.
 _ORDER = 3
-
-# What is counted of a chunk besides its rows.
-CUTS = ("examples", "left_out", "inputs", "targets")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -77,27 +73,22 @@ class Position:
 
 
 class RowCounts:
-    """How many rows each chunk made, and what of it was cut.
+    """How many rows each chunk made.
 
     Chunks are made ahead of training and by several threads, so counts come
     early and out of order; that of a chunk in use is always known.
     """
 
-    def __init__(self):
+    def __init__(self) -> None:
         self._rows: dict[int, int] = {}
-        self._cuts: dict[int, list[int]] = {}
         self._lock = threading.Lock()
 
-    def add(self, chunk: int, rows: int, cuts: Sequence[int]) -> None:
-        """Notes the rows of a chunk, and what was cut, in order of `CUTS`."""
+    def add(self, chunk: int, rows: int) -> bool:
+        """Notes the rows of a chunk; returns whether it is new."""
         with self._lock:
+            new = int(chunk) not in self._rows
             self._rows[int(chunk)] = int(rows)
-            self._cuts[int(chunk)] = [int(count) for count in cuts]
-
-    def cuts(self) -> list[int]:
-        """Returns the sums of what was cut, in the order of `CUTS`."""
-        with self._lock:
-            return list(map(sum, zip(*self._cuts.values(), strict=True)))
+            return new
 
     def after(self, start: Position, rows: int) -> Position:
         """Returns where the stream stands `rows` rows behind `start`."""

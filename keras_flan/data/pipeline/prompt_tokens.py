@@ -1,6 +1,6 @@
 """From records to prompts to token ids, a chunk at a time."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
@@ -8,7 +8,9 @@ import numpy as np
 from keras_flan.data.mixtures.mixture import Mixture
 from keras_flan.data.pipeline.exemplars import ExemplarPool
 from keras_flan.data.pipeline.order import stable_seed
+from keras_flan.data.pipeline.settings import How, Long, PipelineSettings
 from keras_flan.data.pipeline.streams import parse_records, split_keys
+from keras_flan.data.pipeline.tally import LEFT_OUT, Fate
 from keras_flan.data.templates.families import Format
 from keras_flan.data.templates.prompts_graph import PromptRenderer, Questions
 from keras_flan.runtime.tensorflow import tf
@@ -18,13 +20,17 @@ _FORMATS = list(Format)
 
 
 class Tokens(NamedTuple):
-    """The token ids of a chunk of `n` records, of which `m` were used."""
+    """The token ids of a chunk of `n` records, of which `m` are used."""
 
     inputs: Ragged  # int32 `[m, (tokens)]`, without end-of-text
     targets: Ragged  # The same.
     formats: Tensor  # Places in `list(Format)`, int32 `[n]`
-    used: Tensor  # Which records were used, booleans `[n]`
-    lengths: Tensor  # Of inputs before a field was shortened, int64 `[m]`
+    fates: Tensor  # What became of each record, see `Fate`, int32 `[n]`
+    lengths: Tensor  # Of inputs and targets, see `Chunk`, int32 `[n, 2]`
+
+    def chunk(self, keys: Tensor) -> list[Tensor]:
+        """Returns what `Chunk` holds, given the keys of the records."""
+        return [*split_keys(keys), self.formats, self.fates, self.lengths]
 
 
 class FormatDraws:
@@ -64,8 +70,9 @@ class PromptTokens:
         encoder: Makes, inside the graph that is traced, what tokenises
             texts; of a vocabulary, its `encoder_tf`.
         input_length: The longest input, with the end-of-text id.
-        seed: Seeds formats and exemplars.
-        validation: Share of the examples that are never shown as exemplars.
+        target_length: The longest target, with the end-of-text id.
+        settings: `seed`, which seeds formats and exemplars, `validation` and
+            `long`.
     """
 
     def __init__(
@@ -73,11 +80,13 @@ class PromptTokens:
         mixture: Mixture,
         encoder: Callable[[], Encode],
         input_length: int,
-        seed: int,
-        validation: float = 0.0,
+        target_length: int,
+        settings: PipelineSettings,
     ):
+        seed = settings.seed
         self._encoder = encoder
-        self._budget = input_length - 1
+        self._long = Long.of(settings.long)
+        self._budget, self._target_budget = input_length - 1, target_length - 1
         self._shots = mixture.shots
         tasks = [part.task for part in mixture.tasks]
         self._renderer = PromptRenderer(tasks, seed)
@@ -88,7 +97,7 @@ class PromptTokens:
         self._pool = None
         if any(few_shot):
             self._pool = ExemplarPool(
-                few_shot, self._renderer, seed, validation
+                few_shot, self._renderer, seed, settings.validation
             )
         self._draw_formats = FormatDraws(mixture, seed)
         self._exemplar_seed = stable_seed("exemplars", seed)
@@ -110,16 +119,34 @@ class PromptTokens:
         encode = self._encoder()
         if self._pool is None:
             tokens, used = encode(inputs), tf_.ones_like(formats, tf_.bool)
+            needs = tokens.row_lengths()
         else:
             identities = self._renderer.identities(task_ids, values)
-            tokens, used = self._with_exemplars(
+            tokens, used, needs = self._with_exemplars(
                 *(self._pool, number, questions, identities),
                 *(headers, inputs, encode),
             )
             targets = tf_.boolean_mask(targets, used)
-        lengths = tokens.row_lengths()
-        tokens = self._shortened(tokens, used, questions, values, encode)
-        return Tokens(tokens, encode(targets), formats, used, lengths)
+        rows = tf_.where(used)
+        learnt = encode(targets)
+        sizes = tf_.tensor_scatter_nd_update(
+            tf_.fill(tf_.shape(needs), tf_.constant(-1, tf_.int64)),
+            *(rows, learnt.row_lengths()),
+        )
+        texts = (questions, values, rows[:, 0], encode)
+        tokens, long_inputs = self._fitting(
+            tokens, self._budget, self._long.inputs, texts, target=False
+        )
+        learnt, long_targets = self._fitting(
+            learnt, self._target_budget, self._long.targets, texts, target=True
+        )
+        tokens, learnt = _kept(long_inputs | long_targets, tokens, learnt)
+        fates = tf_.tensor_scatter_nd_update(
+            tf_.where(used, 0, int(Fate.no_exemplar)),
+            *(rows, long_inputs | long_targets),
+        )
+        lengths = tf_.cast(tf_.stack([needs, sizes], axis=1), tf_.int32)
+        return Tokens(tokens, learnt, formats, fates, lengths)
 
     def _with_exemplars(
         self,
@@ -130,12 +157,13 @@ class PromptTokens:
         headers: Tensor,
         queries: Tensor,
         encode: Encode,
-    ) -> tuple[Ragged, Tensor]:
+    ) -> tuple[Ragged, Tensor, Tensor]:
         """Tokenises the prompts, with exemplars where the format has them.
 
         Returns:
-            The token ids of the `m` usable prompts, and which of the `n`
-            these are, booleans of shape `[n]`.
+            The token ids of the `m` usable prompts; which of the `n` these
+            are, booleans of shape `[n]`; and how many tokens each prompt has,
+            int64 `[n]`, those that are not usable with one exemplar.
         """
         tf_ = tf()
         few_shot = tf_.gather(
@@ -188,7 +216,8 @@ class PromptTokens:
         rows = update(
             rows, which, tf_.where(shots > 0, tf_.gather(rows, places), -1)
         )
-        lengths = tf_.gather(tokens.row_lengths(), places)
+        needs = tokens.row_lengths()
+        lengths = tf_.gather(needs, places)
         for _ in range(self._shots):
             too_long = lengths > self._budget
             which = tf_.boolean_mask(which, too_long)
@@ -200,40 +229,69 @@ class PromptTokens:
             first = tf_.cast(tokens.nrows(), tf_.int32)
             rows = update(rows, which, first + tf_.range(tf_.size(which)))
             lengths = again.row_lengths()
+            needs = update(needs, which, lengths)
             tokens = tf_.concat([tokens, again], axis=0)
         usable = rows >= 0
-        return tf_.gather(tokens, tf_.boolean_mask(rows, usable)), usable
+        tokens = tf_.gather(tokens, tf_.boolean_mask(rows, usable))
+        return tokens, usable, needs
 
-    def _shortened(
-        self,
-        tokens: Ragged,
-        used: Tensor,
-        questions: Questions,
-        values: Mapping[str, Tensor],
-        encode: Encode,
-    ) -> Ragged:
-        """Shortens, in prompts that are too long, the field that may be.
+    def _fitting(
+        self, tokens: Ragged, budget: int, how: How, texts: tuple, target: bool
+    ) -> tuple[Ragged, Tensor]:
+        """Does what the settings say with texts that are too long.
 
-        What stands around the field is kept whole, as far as it fits.
+        Args:
+            tokens: Their token ids, `[m, (tokens)]`.
+            budget: The most tokens of a text.
+            how: What is done.
+            texts: See `_shortened`.
+            target: Whether the texts are targets.
+
+        Returns:
+            The token ids, and the `Fate` of each text, int32 `[m]`. Those
+            that stay too long are trimmed when they are laid out.
         """
         tf_ = tf()
-        too_long = tokens.row_lengths() > self._budget
+        cut = int(Fate.cut_targets if target else Fate.cut_inputs)
+        left_out = int(Fate.long_targets if target else Fate.long_inputs)
+        too_long = tokens.row_lengths() > budget
+        if how in ("drop", "fail"):
+            return tokens, tf_.where(too_long, left_out, 0)
+        fates = tf_.where(too_long, cut, 0)
+        if how == "trim":
+            return tokens, fates
+        tokens = self._shortened(tokens, budget, texts, target)
+        still = tokens.row_lengths() > budget
+        return tokens, tf_.where(still, left_out, fates)
+
+    def _shortened(
+        self, tokens: Ragged, budget: int, texts: tuple, target: bool
+    ) -> Ragged:
+        """Shortens, in texts that are too long, the field that may be.
+
+        What stands around the field is kept whole. `texts` has the questions,
+        the values of their fields, which of them the `m` texts are, int64
+        `[m]`, and what tokenises.
+        """
+        tf_ = tf()
+        questions, values, used, encode = texts
+        too_long = tokens.row_lengths() > budget
 
         def shorten() -> Ragged:
             rows = tf_.where(too_long)[:, 0]
-            places = tf_.gather(tf_.where(used)[:, 0], rows)
+            places = tf_.gather(used, rows)
             long = {k: tf_.gather(v, places) for k, v in values.items()}
-            *texts, can = self._renderer.around(
-                Questions(*(tf_.gather(ids, places) for ids in questions)), long
+            *parts, can = self._renderer.around(
+                Questions(*(tf_.gather(ids, places) for ids in questions)),
+                *(long, target),
             )
             rows = tf_.boolean_mask(rows, can)
-            before, field, after = (tf_.boolean_mask(t, can) for t in texts)
+            before, field, after = (tf_.boolean_mask(t, can) for t in parts)
             empty = tf_.zeros_like(can, tf_.string)
             answers = tf_.boolean_mask(long.get("answer", empty), can)
             short = _fitted(
                 *(encode(before), encode(field), encode(after)),
-                _where(field, answers),
-                self._budget,
+                *(_where(field, answers), budget),
             )
             first = tf_.cast(tokens.nrows(), tf_.int64)
             order = tf_.tensor_scatter_nd_update(
@@ -245,6 +303,17 @@ class PromptTokens:
 
         # Seldom anything is too long; then nothing is copied.
         return tf_.cond(tf_.reduce_any(too_long), shorten, lambda: tokens)
+
+
+def _kept(fates: Tensor, *sides: Ragged) -> list[Ragged]:
+    """Returns the texts that are not left out, of fates `[m]`."""
+    tf_ = tf()
+    keep = tf_.equal(tf_.bitwise.bitwise_and(fates, int(LEFT_OUT)), 0)
+    return tf_.cond(
+        tf_.reduce_all(keep),
+        lambda: list(sides),
+        lambda: [tf_.ragged.boolean_mask(side, keep) for side in sides],
+    )
 
 
 def _where(texts: Tensor, answers: Tensor) -> Tensor:

@@ -10,6 +10,51 @@ from keras_flan.errors import InputError, did_you_mean
 
 # Of examples, a part of which is kept apart.
 Side = Literal["train", "validation"]
+How = Literal["trim", "drop", "fail", "shorten"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Long:
+    """What is done about texts that are too long, on each side.
+
+    Args:
+        inputs: `"shorten"` leaves out tokens of the field that may be
+            shortened (see `TemplateFamily.shorten`), and drops an example
+            that is too long without any of it; `"trim"` cuts the text's
+            tail; `"drop"` leaves the example out; `"fail"` is an error that
+            names it.
+        targets: The same; `"shorten"` keeps the answer.
+
+    Raises:
+        InputError: If it is none of these.
+    """
+
+    inputs: How = "shorten"
+    targets: How = "drop"
+
+    def __post_init__(self) -> None:
+        for side in ("inputs", "targets"):
+            found = getattr(self, side)
+            if found not in get_args(How):
+                raise InputError(
+                    f"long.{side}: expected {', '.join(get_args(How))}, found "
+                    f"{found!r}"
+                )
+
+    @classmethod
+    def of(cls, value: "Long | Mapping[str, Any]") -> "Long":
+        """Returns what a mapping says; what it lacks is as by default."""
+        if isinstance(value, Long):
+            return value
+        for name in value:
+            if name not in ("inputs", "targets"):
+                raise InputError(
+                    f"long: expected inputs, targets; found {name!r}"
+                )
+        return cls(**value)
+
+
+KEEP_WHOLE = Long()
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -43,6 +88,8 @@ class PipelineSettings:
         loss_on: Which tokens of conversations are learnt: `"assistant"`,
             those of the assistant's turns, `"last"`, of its last turn, or
             `"all"`.
+        long: What is done about texts that are too long, a `Long` or a
+            mapping such as `{"targets": "trim"}`.
         validation: Share of each task's examples that is kept apart, by
             their content: they are never trained on, nor shown as exemplars.
         split: `"train"`, or `"validation"` for those kept apart (with
@@ -69,10 +116,12 @@ class PipelineSettings:
     decoder_only: bool = False
     chat: ChatTemplate | Mapping[str, Any] | str | None = None
     loss_on: LossOn = "assistant"
+    long: Long | Mapping[str, Any] = KEEP_WHOLE
     validation: float = 0.0
     split: Side = "train"
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "long", Long.of(self.long))
         if self.chat is not None and not self.decoder_only:
             raise InputError(
                 "chat: only decoder-only models are trained with a chat "

@@ -42,13 +42,45 @@ _LENGTH = 8
 def find_records(root: str | os.PathLike, split: str) -> dict[str, Path]:
     """Returns the record sets of a split in a folder of tasks, by task.
 
-    They are in `root/<task>` or `root/<task>/<split>`.
+    They are in `root/<task>` or `root/<task>/<split>`, or a folder deeper,
+    as many tasks that were imported into one folder of the root are.
+
+    Raises:
+        InputError: If two folders are of one task.
     """
     root = as_path(root)
-    paths = sorted(p for p in root.glob("*/") if p.name[0] != ".")
-    found = each(lambda path: records_folder(path, split), paths, root)
-    pairs = zip(paths, found, strict=True)
-    return {path.name: folder for path, folder in pairs if folder}
+    paths = _folders(root)
+    found: dict[str, Path] = {}
+    for part in each(lambda path: _tasks(path, split), paths, root):
+        for name, folder in part.items():
+            if name in found:
+                raise InputError(
+                    f"{root}: two folders are of the task {name!r}: "
+                    f"{found[name]} and {folder}; remove one, or give the "
+                    "task its `records`"
+                )
+            found[name] = folder
+    return found
+
+
+def _folders(path: Path) -> list[Path]:
+    return sorted(p for p in path.glob("*/") if p.name[0] != ".")
+
+
+def _tasks(path: Path, split: str) -> dict[str, Path]:
+    """Returns the record sets of a task's folder, or one of many tasks."""
+    folder = records_folder(path, split)
+    if folder is not None:
+        return {path.name: folder}
+    if (path / INFO_FILE).is_file():
+        return {}
+    # A task's other splits have its name, not theirs.
+    inner = ((p, records_folder(p, split)) for p in _folders(path))
+    return {
+        p.name: f
+        for p, f in inner
+        if f is not None and read_info(f).name == p.name
+    }
 
 
 def records_folder(path: Path, split: str) -> Path | None:

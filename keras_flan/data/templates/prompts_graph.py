@@ -117,30 +117,33 @@ def _pairs(template: Template) -> list[tuple[str, str, str]]:
 
 
 class _Around:
-    """What stands around the fields of templates that may be shortened.
+    """What stands around the fields of patterns that may be shortened.
 
     Args:
-        templates: The templates.
+        templates: The patterns.
         shorten: The fields that may be shortened of each; the longest is.
             Without any, all record fields may be.
         columns: The names of the fields' columns.
+        keep: A field that is shortened only if there is no other.
     """
 
     def __init__(
         self,
-        templates: Sequence[PromptTemplate],
+        templates: Sequence[Template],
         shorten: Sequence[Sequence[str]],
         columns: Sequence[str],
+        keep: str = "",
     ):
         parts: list[tuple[Template, str, Template]] = []
         self._first, self._count = [], []
         for template, names in zip(templates, shorten, strict=True):
-            shown = template.query.shown
+            shown = template.shown
             chosen = [n for n in shown if n in names]
             chosen = chosen or [n for n in shown if n not in DERIVED_FIELDS]
+            chosen = [n for n in chosen if n != keep] or chosen
             self._first.append(len(parts))
             self._count.append(len(chosen))
-            parts += [template.query.around(name) for name in chosen]
+            parts += [template.around(name) for name in chosen]
         # So that there is something to gather from.
         parts = parts or [(Template(()), columns[0], Template(()))]
         self._before = TemplateTable([p[0] for p in parts], columns)
@@ -153,7 +156,7 @@ class _Around:
         """Returns the parts, see `PromptRenderer.around`."""
         tf_ = tf()
         count = tf_.gather(self._count, ids)[:, None]
-        number = tf_.range(max(self._count))[None]
+        number = tf_.range(max(1, *self._count))[None]
         parts = tf_.gather(self._first, ids)[:, None]
         parts = tf_.minimum(parts + number, len(self._column) - 1)
         texts = tf_.gather(
@@ -230,7 +233,10 @@ class PromptRenderer:
         self._target = TemplateTable([t.target for t in templates], columns)
         self._solved = TemplateTable([t.solved for t in templates], columns)
         self._separators = [t.separator for t in templates]
-        self._around = _Around(templates, shorten, columns)
+        queries = [t.query for t in templates]
+        targets = [t.target for t in templates]
+        self._around = _Around(queries, shorten, columns)
+        self._in_target = _Around(targets, shorten, columns, keep="answer")
         # Which fields tell a task's questions apart.
         self._asked = [
             [
@@ -260,16 +266,25 @@ class PromptRenderer:
         )
 
     def around(
-        self, questions: Questions, values: Mapping[str, Tensor]
+        self,
+        questions: Questions,
+        values: Mapping[str, Tensor],
+        target: bool = False,
     ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Returns the parts of questions' inputs, for those that are too long.
+        """Returns the parts of texts, for those that are too long.
+
+        Args:
+            questions: The questions.
+            values: As for `query`.
+            target: Whether of the targets, instead of the inputs.
 
         Returns:
             Texts before, in and after the field that is to be shortened, `[n]`
             each; and booleans `[n]`: whether there is such a field.
         """
         ids = self._template_ids(questions)
-        return self._around.render(ids, self._columns(questions, values))
+        side = self._in_target if target else self._around
+        return side.render(ids, self._columns(questions, values))
 
     def query(
         self, questions: Questions, values: Mapping[str, Tensor]
