@@ -1,7 +1,7 @@
 """Commands about data: records, tasks, mixtures, vocabularies."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from typer import Argument, Option
@@ -257,7 +257,7 @@ def mixture(
         from keras_flan.data.vocabularies.sentencepiece import Vocabulary
 
         known = Vocabulary(vocabulary)
-    settings = {
+    settings: dict[str, Any] = {
         "input_length": input_length,
         "target_length": target_length,
         "seed": seed,
