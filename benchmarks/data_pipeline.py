@@ -18,11 +18,15 @@ the rest of its inputs for any packer; the fill is also given without those.
 `niv2/tasks/` (Natural Instructions); without it, the shipped records are
 used. `--check` compares the examples of the two, token by token.
 
+`--optional` compares keras_flan with itself: the same texts from templates with
+all fields in optional parts.
+
 seqio is the extra `[bench]`. If it does not suit your environment, give it a
 virtual environment of its own and name that one's Python.
 """
 
 import argparse
+import dataclasses
 import functools
 import hashlib
 import json
@@ -302,6 +306,68 @@ def mixtures(data: Path | None, folder: Path) -> list[Path]:
     return paths
 
 
+def with_optional_parts(mixture_file: Path, folder: Path) -> Path:
+    """Writes a mixture with the same texts, all fields in optional parts."""
+    from keras_flan.data.mixtures.mixture import Mixture
+
+    def optional(template) -> str:
+        wrapped = dataclasses.replace(
+            template,
+            parts=tuple(
+                dataclasses.replace(part, when=getattr(part, "name", None))
+                for part in template.parts
+            ),
+        )
+        return str(wrapped)
+
+    groups: dict = {}
+    for part in Mixture.from_yaml(mixture_file).tasks:
+        family = {"family": part.task.name, "fields": list(part.task.fields)}
+        for format in part.formats:
+            family[format.value] = [
+                {"input": optional(t.input), "target": optional(t.target)}
+                for t in part.task.family.templates(format)
+            ]
+        file = folder / f"{part.task.name}.yaml"
+        file.write_text(json.dumps(family))
+        group = {f.value: share for f, share in part.formats.items()}
+        key = f"{part.group} {part.task.name}"
+        groups[key] = {
+            "proportion": part.rate,
+            "formats": group,
+            "tasks": [
+                {
+                    "name": part.task.name,
+                    "records": str(part.task.directory.resolve()),
+                    "templates": str(file),
+                }
+            ],
+        }
+    path = folder / f"{mixture_file.stem}_optional.yaml"
+    facts = {"name": path.stem, "flan_rounds": True, "groups": groups}
+    path.write_text(json.dumps(facts))
+    return path
+
+
+def compare_optional(plan: dict, runs: int, python: str, folder: Path) -> None:
+    """Prints what optional parts cost: one run of each, by turns."""
+    other = with_optional_parts(Path(plan["mixture"]), folder)
+    found: dict[str, list[dict]] = {"plain": [], "optional": []}
+    for _ in range(runs):
+        for name, path in (("plain", plan["mixture"]), ("optional", other)):
+            one = run("keras_flan", {**plan, "mixture": str(path)}, python)
+            found[name].append(one)
+    for what in ("examples per second", "examples per CPU second"):
+        plain, optional = (
+            statistics.median(one[what] for one in each)
+            for each in found.values()
+        )
+        print(
+            f"{what}: {plain:,.0f}, with all fields in optional parts "
+            f"{optional:,.0f} ({optional / plain - 1:+.1%})"
+        )
+
+
 def run(side: str, plan: dict, python: str):
     """Runs one side in a process of its own."""
     made = subprocess.run(
@@ -361,6 +427,7 @@ def main() -> None:
     parser.add_argument("--runs", type=int, default=3)
     parser.add_argument("--seqio-python", default=sys.executable)
     parser.add_argument("--check", action="store_true")
+    parser.add_argument("--optional", action="store_true")
     parser.add_argument("--side", choices=SIDES, help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.side:
@@ -381,6 +448,10 @@ def main() -> None:
             plan = make_plan(file, vocabulary, args)
             if args.check:
                 compare(plan, pythons)
+            if args.optional:
+                python = pythons["keras_flan"]
+                compare_optional(plan, args.runs, python, Path(folder))
+                continue
             runs = {side: [] for side in SIDES}
             for _ in range(args.runs):
                 for side in SIDES:
