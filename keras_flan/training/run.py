@@ -89,8 +89,9 @@ def train(
         over each `log_every` steps), `loss_steps`, `gradient_norm` and
         `learning_rate`, `speed` (see `Telemetry`), `seconds`, `parameters`,
         `attention`, the form that ran, `data` (see `Pipeline.cuts`),
-        `model`, the model's folder, and under `held_out` the curves of `loss` and `score`, the `best` step, and
-        whether the training was `stopped` early.
+        `model`, the model's folder, and under `held_out` the curves of
+        `loss` and `score`, the `best` step, and whether the training was
+        `stopped` early.
 
     Raises:
         InputError: If a file or setting is wrong, the output holds something

@@ -6,7 +6,7 @@ from keras_flan.pages import html as page
 
 # Kinds of `Fate`, and what they are called.
 FATES = {
-    "no_exemplar": "no place for an exemplar",
+    "no_exemplar": "no exemplar fits",
     "long_inputs": "input too long",
     "long_targets": "target too long",
     "unwritable": "no chat",

@@ -163,15 +163,12 @@ class Tally:
 
     def _remedy(self, fate: Fate, limit: Limit, side: int) -> str:
         """Names the task and format that lose most, and a length for them."""
-        number = _KINDS.index(fate.name or "")
-        drawn = self._counts[..., 0]
-        lost = self._counts[..., number] / np.maximum(drawn, 1)
-        # Chance alone may make a large share of a few draws.
-        lost[drawn < min(20, drawn.max())] = 0
+        lost = self._counts[..., _KINDS.index(fate.name or "")]
         task, format = np.unravel_index(int(lost.argmax()), lost.shape)
+        share = lost[task, format] / self._counts[task, format, 0]
         worst = (
             f" ({self._tasks[task].task.name}, {_FORMATS[format].value}: "
-            f"{lost[task, format]:.1%})"
+            f"{share:.1%})"
         )
         needs = np.concatenate(
             [
@@ -179,6 +176,7 @@ class Tally:
                 for part in self._sample
             ]
         )
+        needs = needs[needs >= 0]  # Others are unknown.
         if not len(needs) or fate is Fate.unwritable:
             return worst
         enough = int(np.ceil(np.quantile(needs, _HELD)))
