@@ -1,5 +1,6 @@
 import re
 import runpy
+import shlex
 from pathlib import Path
 
 import pytest
@@ -43,6 +44,11 @@ def test_the_page_is_true(tmp_path, monkeypatch, capsys):
             {"question": "Hot?", "options": "ice\nfire", "answer": "B"},
         ),
         (
+            "posts.csv",
+            "title,body,label\nA,b,x\n",
+            {"question": "A\nb", "answer": "x"},
+        ),
+        (
             "codah.tsv",
             "o\tI\ta\tb\tc\td\t3\n",
             {"question": "I", "options": "a\nb\nc\nd", "answer": "D"},
@@ -71,7 +77,7 @@ def test_the_commands_of_the_page(tmp_path, monkeypatch, name, text, rows):
     [command] = re.findall(rf"keras-flan (import \S+ {name} .*)", page)
     monkeypatch.chdir(tmp_path)
     Path(name).write_text(text)
-    run = CliRunner().invoke(cli.app, command.split())
+    run = CliRunner().invoke(cli.app, shlex.split(command))
     assert run.exit_code == 0, run.output
     [example] = read_records(command.split("--output ")[1].split()[0])
     assert example.fields == rows

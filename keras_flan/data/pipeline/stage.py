@@ -19,6 +19,7 @@ from keras_flan.data.pipeline.prompt_tokens import PromptTokens
 from keras_flan.data.pipeline.settings import Long, PipelineSettings
 from keras_flan.data.pipeline.streams import Draws
 from keras_flan.data.pipeline.tally import Chunk, Fate, Limit, Tally
+from keras_flan.data.records.shards import verify_records
 from keras_flan.data.templates.chat_files import load_chat_template
 from keras_flan.data.vocabularies.hub import HubVocabulary
 from keras_flan.data.vocabularies.sentencepiece import Vocabulary
@@ -88,7 +89,13 @@ class Stage:
         self._draws = Draws(mixture, settings)
         self.limits = _limits(settings, self._converter)
         self.failure: InputError | None = None
-        self._check_yield()
+        try:
+            self._check_yield()
+        # The first is of a TFRecord, the second of our own reader.
+        except (tf().errors.DataLossError, tf().errors.InvalidArgumentError):
+            for part in mixture.tasks:
+                verify_records(part.task.directory)
+            raise
 
     def batches(self, start: Position = _BEGIN, done: int = 0) -> Dataset:
         """Returns the batches after `start`, before which `done` were made."""
