@@ -1,5 +1,7 @@
 """Named mixtures, tasks of the registry, missing tasks and stages."""
 
+from pathlib import Path
+
 import pytest
 
 from keras_flan.data.mixtures.files import library_mixtures
@@ -221,7 +223,8 @@ def test_library_files_hold_no_other_keys():
         assert config["flan_rounds"] is True
 
 
-def test_tasks_have_splits_and_folders_of_their_own(tmp_path):
+def test_tasks_have_splits_and_folders_of_their_own(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path.parent)
     def put(folder, name, split, count):
         example = Example({"question": "q", "answer": "a"}, name)
         write_records(
@@ -239,7 +242,8 @@ def test_tasks_have_splits_and_folders_of_their_own(tmp_path):
     put("records/niv2/task1", "task1", "train", 6)
     put("records/niv2/task2", "task2", "train", 7)
     put("more/c/dev", "c", "dev", 8)
-    file = tmp_path / "m.yaml"
+    # Relative paths are to the file, wherever one works.
+    file = Path(tmp_path.name, "m.yaml")
 
     def sizes(tasks):
         file.write_text(

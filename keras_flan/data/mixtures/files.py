@@ -188,7 +188,8 @@ class _Finder:
     split: str
     skip: bool  # Whether to leave out tasks without records.
     rounds: bool  # Whether only whole rounds of templates are used.
-    # The record sets of other splits.
+    # The record sets that `*` stands for, and those of other splits.
+    _starred: dict[str, Path] = dataclasses.field(default_factory=dict)
     _splits: dict[str, dict[str, Path]] = dataclasses.field(
         default_factory=dict
     )
@@ -232,10 +233,9 @@ class _Finder:
             except InputError as error:
                 raise InputError(f"{place}.registry: {error}") from None
         if entry.name == "*":
-            return [
-                entry.model_copy(update={"name": name, "records": folder})
-                for name, folder in self._others(entry, place).items()
-            ]
+            others = self._others(entry, place)
+            self._starred |= others
+            return [entry.model_copy(update={"name": name}) for name in others]
         return [entry]
 
     @functools.cached_property
@@ -266,6 +266,8 @@ class _Finder:
         return others
 
     def _folder(self, entry: TaskEntry) -> Path | None:
+        if entry.name in self._starred:
+            return self._starred[entry.name]
         split = entry.split or self.split
         if entry.records is not None:
             path = as_path(self.path.parent, entry.records)
