@@ -225,6 +225,7 @@ def test_library_files_hold_no_other_keys():
 
 def test_tasks_have_splits_and_folders_of_their_own(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path.parent)
+
     def put(folder, name, split, count):
         example = Example({"question": "q", "answer": "a"}, name)
         write_records(
