@@ -166,7 +166,7 @@ def test_columns_are_joined_by_a_pattern(imported):
     columns = {"question": "{a.b}{c? {c}?}"}
     _, rows, reasons = imported("jsonl", "t.jsonl", lines, columns=columns)
     assert [row["question"] for row in rows] == ["1.50", "x"]
-    assert reasons == ["no 'a.b'. Choose from: c"]
+    assert reasons == ["no 'a.b'. Choose from: c."]
     for pattern, message in (
         ("{titel}", r"no column 'titel'.*Did you mean 'title'"),
         ("{title", "--map: single '{'"),

@@ -18,6 +18,12 @@ from keras_flan.storage import as_path
 _ROWS = 200
 # Exemplars that are shown of few-shot templates.
 _SHOTS = 2
+# Formats that take the templates of others.
+_MADE = (
+    Format.zero_shot_no_options,
+    Format.few_shot_no_options,
+    Format.few_shot_mixed,
+)
 # What tells the answer, in a prompt that is to ask for it.
 _ANSWERS = {"answer", "rationale", "choice_", "letter_", "styled_choice_"}
 # An answer of so many characters does not stand in a prompt by chance.
@@ -64,18 +70,23 @@ def review_templates(
             *_unused(task),
             *(
                 warning
-                for format in task.formats
+                for format in _written(task)
                 for warning in _Review(task, format, examples).warnings()
             ),
         ],
     }
 
 
+def _written(task: Task) -> list[Format]:
+    """Returns the formats of a task whose templates are not made of others."""
+    return [format for format in task.formats if format not in _MADE]
+
+
 def _prompts(
     task: Task, examples: Sequence[Example], seed: int
 ) -> Iterator[dict]:
     """Yields a prompt of each template, each of another row if there are."""
-    for format in task.formats:
+    for format in _written(task):
         for number in range(task.num_templates(format)):
             place = number % len(examples)
             others = [*examples[place + 1 :], *examples[:place]]
@@ -111,6 +122,8 @@ def _unused(task: Task) -> Iterator[str]:
         if name not in used and name not in family.fields:
             yield f"no template shows the field {name!r} of the records"
     for format in Format:
+        if format in _MADE:
+            continue
         if family.templates(format) and format not in task.formats:
             lacking = family.record_fields(format) - set(task.fields)
             why = f"the records lack {', '.join(sorted(lacking))}"
