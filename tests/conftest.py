@@ -68,6 +68,9 @@ class LetterVocabulary:
             for i in ids
         )
 
+    def token(self, i):
+        return ("<pad>", "</s>", "<unk>")[i] if i < 3 else self.decode([i])
+
 
 def make_t5(seed=0, **sizes):
     """A two-layer T5 of width 32 with random weights."""

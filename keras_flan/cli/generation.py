@@ -151,16 +151,21 @@ def serve(
         bool,
         Option("--allow-remote", help="Let other machines reach the address."),
     ] = False,
+    chat_template: Annotated[
+        str | None,
+        Option(help="As for generate, for a model that was saved without."),
+    ] = None,
 ) -> None:
-    """Ask a model questions on a local web page."""
+    """Ask a model on a local web page, or by OpenAI's interface."""
     from keras_flan.generation.serving import serve
 
     def load_model() -> Any:
         from keras_flan.models.loading import load
 
-        return load(model)
+        chat = {"chat": chat_template} if chat_template else {}
+        return load(model, **chat)
 
-    serve(load_model, host, port, allow_remote)
+    serve(load_model, host, port, allow_remote, model)
 
 
 def _style(

@@ -72,6 +72,11 @@ def compiled(
     return run, None
 
 
+def power_of_four(number: int) -> int:
+    """Returns the next power of four: of few sizes there are few programs."""
+    return 4 ** (((number - 1).bit_length() + 1) // 2)
+
+
 def shaped(model: LanguageModel, function: Callable) -> Callable:
     """Returns the function with results that have shape and dtype only."""
     backend = keras.backend.backend()

@@ -7,13 +7,15 @@ done frees its slot for the next prompt.
 
 import collections
 import dataclasses
+import functools
 import itertools
 from collections.abc import Callable, Iterator, Sequence
-from typing import TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 
-from keras_flan.generation.rounds import Bucket, Grid, program, programs
+from keras_flan.generation.compiling import power_of_four
+from keras_flan.generation.rounds import Bucket, Grid, State, program, programs
 from keras_flan.generation.sampling_settings import Sampling
 from keras_flan.models.language_model import LanguageModel
 from keras_flan.models.path_attention import block_length
@@ -50,6 +52,44 @@ class TokenPath:
     stopped: bool
 
 
+@dataclasses.dataclass(frozen=True, eq=False)
+class Wanted:
+    """A prompt whose paths are to be decoded.
+
+    Args:
+        key: What the caller knows it by.
+        prompt: Token ids, framed as the model knows prompts.
+        numbers: The numbers of the paths.
+        length: The most tokens of a path.
+        uniforms: The uniform numbers of a path by its number, float32
+            `(length)`.
+        stop: Says where a path ends early.
+    """
+
+    key: Any
+    prompt: list[int]
+    numbers: Sequence[int]
+    length: int
+    uniforms: Callable[[int], np.ndarray]
+    stop: Stop | None = None
+
+
+class Made(NamedTuple):
+    """What a round has made of a path.
+
+    Args:
+        wanted: The prompt.
+        number: The number of the path.
+        token_ids: Its tokens so far.
+        path: The path, if it is done.
+    """
+
+    wanted: Wanted
+    number: int
+    token_ids: list[int]
+    path: TokenPath | None
+
+
 def decode(
     model: LanguageModel,
     prompts: Sequence[list[int]],
@@ -82,18 +122,64 @@ def decode(
         The index of the prompt, the number of the path, and a `TokenPath`.
     """
     together = min(prompt_paths or batch_paths, sampling.samples, batch_paths)
-    lanes = _at_least(together, _LANES)
+    lanes = lanes_for(together)
     most = max(1, batch_paths // lanes)
     for input_length, group in _groups(prompts, most):
-        slots = min(most, _power_of_four(len(group)))
+        slots = min(most, power_of_four(len(group)))
         bucket = Bucket(
-            slots, lanes, input_length, _power(sampling.max_new_tokens)
+            slots, lanes, input_length, path_places(sampling.max_new_tokens)
         )
-        full = dataclasses.replace(bucket, slots=most)
-        if full in programs(model) and most <= 4 * slots:
-            bucket = full  # Cheaper than to compile a smaller one.
-        run = _Run(model, bucket, prompts, group, sampling, ends, uniforms)
-        yield from run.paths(stop, enough)
+        wanted = (
+            Wanted(
+                row,
+                prompts[row],
+                range(sampling.samples),
+                sampling.max_new_tokens,
+                functools.partial(uniforms, row),
+                stop,
+            )
+            for row in group
+        )
+        run = Run(
+            model,
+            compiled_bucket(model, bucket, most),
+            sampling,
+            ends,
+            functools.partial(next, wanted, None),
+        )
+        while run.admit():
+            for made in run.advance():
+                if made.path is None:
+                    continue
+                row = made.wanted.key
+                yield row, made.number, made.path
+                if enough is not None and enough(row):
+                    run.drop(row)
+
+
+def compiled_bucket(model: LanguageModel, bucket: Bucket, most: int) -> Bucket:
+    """Returns the bucket, or one of `most` slots that is compiled already.
+
+    That is cheaper than to compile a smaller one, if it is not far larger.
+    """
+    full = dataclasses.replace(bucket, slots=most)
+    near = full in programs(model) and most <= 4 * bucket.slots
+    return full if near else bucket
+
+
+def lanes_for(paths: int) -> int:
+    """Returns the lanes of a program that decodes so many at a time."""
+    return next((lanes for lanes in _LANES if lanes >= paths), paths)
+
+
+def prompt_places(tokens: int) -> int:
+    """Returns the places that a program has for a prompt of so many."""
+    return _power(tokens, _SHORTEST_INPUT)
+
+
+def path_places(tokens: int) -> int:
+    """Returns the places that a program has for a path of so many."""
+    return _power(tokens)
 
 
 def _groups(
@@ -106,7 +192,7 @@ def _groups(
     """
     rows = collections.defaultdict(list)
     for row, ids in enumerate(prompts):
-        rows[_power(len(ids), _SHORTEST_INPUT)].append(row)
+        rows[prompt_places(len(ids))].append(row)
     few: list[int] = []
     shortest, lengths = 0, sorted(rows)
     for length, longer in itertools.zip_longest(lengths, lengths[1:]):
@@ -120,15 +206,6 @@ def _groups(
 def _power(number: int, least: int = _SHORTEST) -> int:
     """The next power of two."""
     return max(least, 1 << (number - 1).bit_length())
-
-
-def _power_of_four(number: int) -> int:
-    """The next power of four."""
-    return 4 ** (((number - 1).bit_length() + 1) // 2)
-
-
-def _at_least(number: int, choices: Sequence[int]) -> int:
-    return next((c for c in choices if c >= number), number)
 
 
 @dataclasses.dataclass
@@ -145,7 +222,7 @@ class _Lane:
 class _Slot:
     """A prompt that is held, the paths under way, and those to come."""
 
-    row: int
+    wanted: Wanted
     numbers: collections.deque[int]
     lanes: dict[int, _Lane] = dataclasses.field(default_factory=dict)
 
@@ -154,51 +231,68 @@ class _Slot:
         return bool(self.numbers or self.lanes)
 
 
-class _Run:
-    """The prompts of one bucket on their way through its program."""
+class Run:
+    """Prompts on their way through the program of a bucket.
+
+    Args:
+        model: A `keras_flan.models.T5` or `DecoderOnly`.
+        bucket: The bucket. All prompts and paths must have room in it.
+        sampling: Temperature, top-k and top-p of all paths.
+        ends: The tokens that end a path, at most eight.
+        source: Called for the next prompt when a slot is free; `None` if
+            there is none at the moment.
+    """
 
     def __init__(
         self,
         model: LanguageModel,
         bucket: Bucket,
-        prompts: Sequence[list[int]],
-        rows: Sequence[int],
         sampling: Sampling,
         ends: Sequence[int],
-        uniforms: Callable[[int, int], np.ndarray],
+        source: Callable[[], Wanted | None],
     ):
+        self.bucket = bucket
         self._program = program(model, bucket)
         self._first_token = model.decoding.first_token
-        self._bucket = bucket
-        self._prompts = prompts
-        self._waiting = collections.deque(rows)
-        self._sampling = sampling
+        self._source = source
         self._ends = frozenset(ends)
-        self._uniforms = uniforms
         self._slots: list[_Slot | None] = [None] * bucket.slots
         self._grid = Grid.empty(bucket, sampling, ends)
+        self._state: State | None = None
 
-    def paths(
-        self, stop: Stop | None, enough: Callable[[int], bool] | None
-    ) -> Iterator[tuple[int, int, TokenPath]]:
-        """Yields the paths of all rows."""
-        self._program.compile()
-        release_memory()
-        state = self._program.empty_state()
-        while self._admit():
-            state, tokens, gains, steps = self._program(state, self._grid)
-            self._grid.clock = np.int32(self._grid.clock + steps)
-            for place, slot, number, lane in self._lanes():
-                seen = len(lane.token_ids)
-                new = min(steps, self._grid.left[place, number])
-                lane.token_ids += tokens[place, number, :new].tolist()
-                lane.gains += gains[place, number, :new].tolist()
-                path = self._finished(lane, seen, stop)
-                if path is None or slot.lanes.pop(number, None) is None:
-                    continue
-                yield slot.row, lane.number, path
-                if enough is not None and enough(slot.row):
-                    self._drop(slot.row)
+    @property
+    def held(self) -> list[Wanted]:
+        """The prompts in the slots; of one that has several, it is doubled."""
+        return [slot.wanted for slot in self._slots if slot and slot.busy]
+
+    def advance(self) -> Iterator[Made]:
+        """Runs a round of what was admitted; yields what it made."""
+        if self._state is None:
+            self._program.compile()
+            release_memory()
+            self._state = self._program.empty_state()
+        self._state, tokens, gains, steps = self._program(
+            self._state, self._grid
+        )
+        self._grid.clock = np.int32(self._grid.clock + steps)
+        for place, slot, number, lane in self._lanes():
+            seen = len(lane.token_ids)
+            new = min(steps, self._grid.left[place, number])
+            lane.token_ids += tokens[place, number, :new].tolist()
+            lane.gains += gains[place, number, :new].tolist()
+            path = self._finished(lane, seen, slot.wanted)
+            if number not in slot.lanes:
+                continue  # dropped meanwhile
+            if path is not None:
+                del slot.lanes[number]
+            yield Made(slot.wanted, lane.number, lane.token_ids, path)
+
+    def drop(self, key: Any) -> None:
+        """Forgets the paths of a prompt that are not done."""
+        for slot in filter(None, self._slots):
+            if slot.wanted.key == key:
+                slot.numbers.clear()
+                slot.lanes.clear()
 
     def _lanes(self) -> list[tuple[int, _Slot, int, _Lane]]:
         return [
@@ -208,7 +302,7 @@ class _Run:
             for number, lane in sorted(slot.lanes.items())
         ]
 
-    def _admit(self) -> bool:
+    def admit(self) -> bool:
         """Fills free places, and the grid; returns whether there is work."""
         grid = self._grid
         fresh = [p for p, s in enumerate(self._slots) if not (s and s.busy)]
@@ -218,39 +312,38 @@ class _Run:
         for place in fresh:
             self._slots[place] = slot = self._next_slot()
             if slot is not None:
-                ids = self._prompts[slot.row]
+                ids = slot.wanted.prompt
                 grid.prompts[grid.load, : len(ids)] = ids
                 grid.targets[grid.load] = place
                 grid.lengths[place] = len(ids)
                 grid.load = np.int32(grid.load + 1)
         for slot in filter(None, self._slots):
-            for number in range(self._bucket.lanes):
+            for number in range(self.bucket.lanes):
                 if slot.numbers and number not in slot.lanes:
                     path = slot.numbers.popleft()
-                    uniform = self._uniforms(slot.row, path)
-                    slot.lanes[number] = _Lane(path, uniform)
+                    slot.lanes[number] = _Lane(path, slot.wanted.uniforms(path))
         grid.left[:] = 0
         for place, slot, number, lane in self._lanes():
             age = len(lane.token_ids)
             grid.ages[place, number] = age
-            grid.left[place, number] = self._sampling.max_new_tokens - age
+            grid.left[place, number] = slot.wanted.length - age
             grid.tokens[place, number] = (
                 lane.token_ids[-1]
                 if age
-                else self._first_token(self._prompts[slot.row])
+                else self._first_token(slot.wanted.prompt)
             )
             rest = lane.uniform[age:]
             grid.uniform[place, number, : len(rest)] = rest
-        block = block_length(self._bucket.length)
+        block = block_length(self.bucket.length)
         grid.steps = np.int32(
             min(_STEPS, grid.left.max(), block - grid.clock % block)
         )
         return bool(grid.steps)
 
     def _next_slot(self) -> _Slot | None:
-        if self._waiting:
-            numbers = range(self._sampling.samples)
-            return _Slot(self._waiting.popleft(), collections.deque(numbers))
+        wanted = self._source()
+        if wanted is not None:
+            return _Slot(wanted, collections.deque(wanted.numbers))
         # Nothing waits: help the prompt that has the most paths to come.
         held = [s for s in self._slots if s is not None]
         most = max(held, key=lambda s: len(s.numbers), default=None)
@@ -258,14 +351,15 @@ class _Run:
             return None
         half = (len(most.numbers) + 1) // 2
         return _Slot(
-            most.row, collections.deque(most.numbers.pop() for _ in range(half))
+            most.wanted,
+            collections.deque(most.numbers.pop() for _ in range(half)),
         )
 
     def _finished(
-        self, lane: _Lane, seen: int, stop: Stop | None
+        self, lane: _Lane, seen: int, wanted: Wanted
     ) -> TokenPath | None:
         """Returns the path, if one of its tokens from `seen` on ends it."""
-        ids, most = lane.token_ids, self._sampling.max_new_tokens
+        ids, stop = lane.token_ids, wanted.stop
         places = range(seen, len(ids))
         end = next((i for i in places if ids[i] in self._ends), None)
         ended = end is not None
@@ -276,14 +370,7 @@ class _Run:
         if cut is not None and cut < len(ids):
             del ids[cut:]
             ended = False
-        if not ended and cut is None and len(ids) < most:
+        if not ended and cut is None and len(ids) < wanted.length:
             return None
         del lane.gains[len(ids) :]
         return TokenPath(ids, lane.gains, ended, cut is not None)
-
-    def _drop(self, row: int) -> None:
-        """Forgets the paths of a row that are not done."""
-        for slot in filter(None, self._slots):
-            if slot.row == row:
-                slot.numbers.clear()
-                slot.lanes.clear()

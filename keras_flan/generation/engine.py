@@ -144,7 +144,7 @@ def stream(
         "generating", total=total, unit="paths", enabled=progress
     ) as bar:
         for row, number, tokens in made:
-            path = _path(model.vocabulary, tokens, sampling.stop)
+            path = path_of(model.vocabulary, tokens, sampling.stop)
             bar.advance()
             for copy in range(sampling.samples // paths):
                 yield row, number + copy, path
@@ -172,22 +172,26 @@ def _decode(
             f"prompt_paths={prompt_paths}, "
             f"max_input_tokens={max_input_tokens}"
         )
-    own_ends = getattr(vocabulary, "end_ids", (vocabulary.eos_id,))
-    chats = [p for p in prompts if isinstance(p, ChatPrompt)]
-    ends = dict.fromkeys([*own_ends, *(i for c in chats for i in c.end_ids)])
     return decode(
         model,
         _framed(model, prompts, max_input_tokens),
         sampling,
-        ends=tuple(ends),
+        ends=end_tokens(vocabulary, prompts),
         uniforms=lambda row, number: uniforms(
             prompts[row], number, sampling.max_new_tokens, sampling.seed
         ),
         batch_paths=batch_paths,
         prompt_paths=prompt_paths,
-        stop=_stopper(vocabulary, sampling.stop) if sampling.stop else None,
+        stop=stopper(vocabulary, sampling.stop),
         enough=enough,
     )
+
+
+def end_tokens(vocabulary: Any, prompts: Sequence[str]) -> tuple[int, ...]:
+    """Returns the tokens that end a path: the model's, and a template's."""
+    own = getattr(vocabulary, "end_ids", (vocabulary.eos_id,))
+    chats = [p for p in prompts if isinstance(p, ChatPrompt)]
+    return tuple(dict.fromkeys([*own, *(i for c in chats for i in c.end_ids)]))
 
 
 def _framed(
@@ -211,8 +215,10 @@ def _framed(
     return found
 
 
-def _stopper(vocabulary: Vocabulary, stop: Sequence[str]) -> Stop:
+def stopper(vocabulary: Vocabulary, stop: Sequence[str]) -> Stop | None:
     """Returns a function that finds the token that completes a stop string."""
+    if not stop:
+        return None
 
     def holds(ids: list[int]) -> bool:
         text = vocabulary.decode(ids)
@@ -233,9 +239,10 @@ def _stopper(vocabulary: Vocabulary, stop: Sequence[str]) -> Stop:
     return ends
 
 
-def _path(
+def path_of(
     vocabulary: Vocabulary, tokens: TokenPath, stop: Sequence[str]
 ) -> Path:
+    """Returns decoded tokens as a `Path`, cut before a stop string."""
     ids = tokens.token_ids[:-1] if tokens.ended else tokens.token_ids
     text = vocabulary.decode(ids)
     if tokens.stopped:

@@ -1,14 +1,15 @@
 """How likely given continuations are: ranking the answers of a question."""
 
 import dataclasses
+import functools
 from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 from keras import ops
 
 from keras_flan.errors import InputError
-from keras_flan.generation.compiling import compiled
-from keras_flan.generation.outputs import Likelihood
+from keras_flan.generation.compiling import compiled, power_of_four
+from keras_flan.generation.outputs import Likelihood, TokenScores
 from keras_flan.generation.texts import as_texts
 from keras_flan.models.decoding import Rows
 from keras_flan.models.language_model import LanguageModel
@@ -76,7 +77,8 @@ def log_likelihoods(
         enabled=progress,
     ):
         # Rows and targets that only fill the batch come last.
-        for row, scores in zip(batch, program(_arrays(batch)), strict=False):
+        arrays = _arrays(batch, _batch_size(batch[0].bucket))
+        for row, scores in zip(batch, program(arrays), strict=False):
             targets = zip(row.places, row.targets, scores, strict=False)
             for place, target, score in targets:
                 found[place] = Likelihood(float(score), len(target))
@@ -84,6 +86,55 @@ def log_likelihoods(
         [found[prompt, number] for number in range(len(texts))]
         for prompt, texts in enumerate(continuations)
     ]
+
+
+def score_tokens(
+    model: LanguageModel,
+    prompts: Sequence[list[int]],
+    targets: Sequence[list[int]],
+    top: int = 1,
+) -> list[TokenScores]:
+    """Scores each token of targets, and names the most probable ones.
+
+    Args:
+        model: As for `log_likelihoods`.
+        prompts: Token ids, framed as the model knows prompts
+            (`model.decoding.frame`).
+        targets: For each prompt the token ids that follow; at least one.
+        top: How many of the most probable tokens to name in each place.
+
+    Returns:
+        The `TokenScores` of each target.
+
+    Example:
+        >>> prompt = model.decoding.frame(model.vocabulary.encode("2 + 2 ="), 9)
+        >>> [scores] = score_tokens(model, [prompt], [[5, 7]], top=5)
+        >>> sum(scores.log_probabilities)
+        -3.2
+    """
+    top = min(top, model.vocabulary.size)
+    rows = []
+    for number, (prompt, target) in enumerate(
+        zip(prompts, targets, strict=True)
+    ):
+        read, first = model.decoding.joined(prompt, target)
+        rows.append(_Row(read, first, [target], [(number, 0)]))
+    found: dict[int, TokenScores] = {}
+    for batch in _batches(rows):
+        # As many rows as there are, about: a request is often alone.
+        size = min(_batch_size(batch[0].bucket), power_of_four(len(batch)))
+        arrays = _arrays(batch, size)
+        scores, best, ids = _token_program(model, top)(arrays)
+        for i, row in enumerate(batch):
+            length = len(row.targets[0])
+            named = zip(
+                ids[i, :length].tolist(), best[i, :length].tolist(), strict=True
+            )
+            found[row.places[0][0]] = TokenScores(
+                scores[i, :length].tolist(),
+                [list(zip(*pair, strict=True)) for pair in named],
+            )
+    return [found[number] for number in range(len(rows))]
 
 
 @dataclasses.dataclass
@@ -175,10 +226,9 @@ def _batch_size(bucket: tuple[int, int, int]) -> int:
     return max(1, min(32, _BATCH_TOKENS // bucket[0]))
 
 
-def _arrays(batch: Sequence[_Row]) -> Rows:
+def _arrays(batch: Sequence[_Row], size: int) -> Rows:
     """Returns token ids, lengths, first places, targets and their mask."""
-    length, number, longest = bucket = batch[0].bucket
-    size = _batch_size(bucket)
+    length, number, longest = batch[0].bucket
     inputs = np.zeros((size, length), "int32")
     lengths = np.zeros(size, "int32")
     first = np.zeros(size, "int32")
@@ -200,3 +250,16 @@ def _program(model: LanguageModel) -> Callable[[Rows], np.ndarray]:
         # Not an attribute that Keras should track.
         object.__setattr__(model, "_scoring_program", run)
     return lambda rows: ops.convert_to_numpy(model._scoring_program(rows))
+
+
+def _token_program(
+    model: LanguageModel, top: int
+) -> Callable[[Rows], list[np.ndarray]]:
+    """Returns the compiled `score_tokens` of a model, kept with it."""
+    if not hasattr(model, "_token_programs"):
+        object.__setattr__(model, "_token_programs", {})
+    kept = model._token_programs
+    if top not in kept:
+        score = functools.partial(model.decoding.score_tokens, top=top)
+        kept[top], _ = compiled(model, score)
+    return lambda rows: list(map(ops.convert_to_numpy, kept[top](rows)))

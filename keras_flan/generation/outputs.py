@@ -39,3 +39,17 @@ class Likelihood:
 
     log_probability: float
     token_count: int
+
+
+@dataclasses.dataclass(frozen=True)
+class TokenScores:
+    """What a model thinks of each token of a text.
+
+    Attributes:
+        log_probabilities: Of each token, in nats.
+        top: For each token the most probable ones in its place, with their
+            log-probabilities, the highest first.
+    """
+
+    log_probabilities: list[float]
+    top: list[list[tuple[int, float]]]

@@ -1,29 +1,30 @@
-"""A local web page that asks a model and shows the votes arrive.
+"""A local web page that asks a model, and OpenAI's interface for other tools.
 
 Starlette and uvicorn speak HTTP on a thread of their own; the model works on
-the thread that called `Server.serve_forever`, one question at a time.
+the thread that called `Server.serve_forever`: a path of the page's question,
+one question at a time, then a turn of all other requests (`sharing`).
 """
 
 import asyncio
 import base64
+import collections
 import contextlib
 import hashlib
 import ipaddress
 import json
 import queue
 import re
-import socket
 import sys
 import threading
-import urllib.parse
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Generator
 from importlib import resources
-from typing import Any, Literal, Self
+from typing import Any, Literal, Self, TypeAlias
 
 import pydantic
 import uvicorn
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import (
     HTMLResponse,
@@ -37,10 +38,18 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from keras_flan.answers import KINDS
 from keras_flan.data.records.turns import Role
 from keras_flan.errors import InputError
-from keras_flan.files import parse_json
 from keras_flan.generation.chat import chat_prompt
+from keras_flan.generation.listening import (
+    check_host,
+    is_loopback,
+    listen,
+    read_json,
+)
+from keras_flan.generation.openai.routes import OpenAI, refusal
+from keras_flan.generation.openai.work import Job
 from keras_flan.generation.prompting import Answered, Asking, stream_answers
 from keras_flan.generation.sampling_settings import Sampling
+from keras_flan.generation.sharing import SharedEngine
 from keras_flan.generation.styles import PromptStyle
 from keras_flan.generation.trace import render_answered
 from keras_flan.pages import html as page
@@ -48,8 +57,10 @@ from keras_flan.schema import Strict, validate
 
 _MAX_BODY = 65_536  # bytes
 _MAX_WAITING = 16  # requests
-# A client that sends or takes nothing for this time is gone.
-_PATIENCE = 30.0  # seconds
+# The addresses that are the page's own.
+_OF_THE_PAGE = ("/", "/ask")
+# Goes on with a question, path by path.
+_Answer: TypeAlias = Generator[None, None, None]
 _HEADERS = {"X-Content-Type-Options": "nosniff", "Cache-Control": "no-store"}
 
 
@@ -111,7 +122,7 @@ class Question(Strict):
         )
 
 
-class _Job:
+class _Asked:
     """A question in the line, and what its client is to be told."""
 
     def __init__(self, question: str | list[dict[str, str]], asking: Asking):
@@ -132,16 +143,18 @@ class _Job:
 
 
 class Server:
-    """Serves the page and answers its questions, one at a time.
+    """Serves the page, and OpenAI's interface under `/v1`.
 
     The port is taken at once, before there is a model.
 
     Args:
-        model: What `keras_flan.generation.ask` takes.
+        model: What `keras_flan.generation.ask` takes. OpenAI's interface
+            needs a model with a vocabulary.
         host: Address to listen on.
         port: Port; 0 takes a free one, see `url`.
         allow_remote: Whether the address may be one that other machines
             reach. Whoever reaches it may ask, under any name of this machine.
+        name: The name of the model for clients of OpenAI's interface.
 
     Raises:
         InputError: If the address can't be listened on, or is not this
@@ -159,15 +172,20 @@ class Server:
         host: str = "127.0.0.1",
         port: int = 8000,
         allow_remote: bool = False,
+        name: str = "keras-flan",
     ):
-        self.model = model
+        self.model, self.name = model, name
         self._host = host.lower()
-        self._socket = _listen(host, port, allow_remote)
+        self._socket = listen(host, port, allow_remote)
         self.server_address = self._socket.getsockname()
-        self.is_local = _is_loopback(self.server_address[0])
-        self._line: list[_Job] = []  # The first one is being answered.
-        self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
+        self.is_local = is_loopback(self.server_address[0])
+        self._line: list[_Asked] = []  # The first one is being answered.
+        self._jobs: queue.SimpleQueue[_Asked | Job | None] = queue.SimpleQueue()
         self._ending = False
+        # The questions that are being answered, and all else, when asked.
+        self._answers: collections.deque[_Answer] = collections.deque()
+        self._engine: SharedEngine | None = None
+        openai = OpenAI(lambda: self.model, name, self._jobs.put)
         html, policy = _page()
         self._html = html
         headers = {**_HEADERS, "Content-Security-Policy": policy}
@@ -175,7 +193,9 @@ class Server:
             routes=[
                 Route("/", self._show),
                 Route("/ask", self._ask, methods=["POST"]),
+                *openai.routes(),
             ],
+            middleware=[Middleware(self._guard)],
             exception_handlers={HTTPException: _refuse},
         )
         self._http = uvicorn.Server(
@@ -215,13 +235,20 @@ class Server:
             target=self._http.run, args=([self._socket],), daemon=True
         )
         clients.start()
+        busy = False
         try:
-            while not self._ending and (job := self._jobs.get()):
-                self._answer(job)
+            while not self._ending:
+                self._receive(wait=not busy)
+                busy = self._turn()
         finally:
-            for job in list(self._line):
-                job.tell("failed", error="the server has ended")
-                job.end()
+            self._receive(wait=False)
+            for asked in list(self._line):
+                asked.tell("failed", error="the server has ended")
+                asked.end()
+            for answer in self._answers:
+                answer.close()
+            if self._engine is not None:
+                self._engine.end(RuntimeError("the server has ended"))
             self._http.should_exit = True
             clients.join()
 
@@ -230,7 +257,29 @@ class Server:
         self._ending = True
         self._jobs.put(None)
 
-    def _answer(self, job: _Job) -> None:
+    def _receive(self, wait: bool) -> None:
+        """Takes in what was asked; may wait for it."""
+        with contextlib.suppress(queue.Empty):
+            job = self._jobs.get(block=wait)
+            while True:
+                if isinstance(job, _Asked):
+                    self._answers.append(self._answer(job))
+                elif job is not None:
+                    self._engine = self._engine or SharedEngine(self.model)
+                    self._engine.add(job)
+                job = self._jobs.get(block=False)
+
+    def _turn(self) -> bool:
+        """Does a piece of all work; returns whether there was any."""
+        busy = bool(self._answers)
+        done = next(self._answers[0], True) if busy else False
+        if done:
+            self._answers.popleft()
+        if self._engine is not None:
+            busy = self._engine.turn() or busy
+        return busy
+
+    def _answer(self, job: _Asked) -> _Answer:
         """Tells the state after each path; ends when nobody listens."""
         try:
             if job.left:
@@ -241,9 +290,10 @@ class Server:
                 asked = chat_prompt(self.model, asked)
             made = stream_answers(self.model, [asked], job.asking)
             for _, answered in made:
-                if job.left or self._ending:
+                if job.left:
                     return
                 job.tell(**_progress(answered))
+                yield
         except Exception as error:
             message = f"{type(error).__name__}: {error}"[:500]
             job.tell("failed", error=message)
@@ -252,14 +302,14 @@ class Server:
             job.soon(self._leave, job)
 
     async def _show(self, request: Request) -> Response:
-        self._check_host(request)
         return HTMLResponse(self._html)
 
     async def _ask(self, request: Request) -> ASGIApp:
-        self._check_host(request)
         try:
-            question = validate(Question, await _read(request), "request")
-            job = _Job(question.asked, question.asking())
+            question = validate(
+                Question, await read_json(request, _MAX_BODY), "request"
+            )
+            job = _Asked(question.asked, question.asking())
         except InputError as error:
             raise HTTPException(400, str(error)) from None
         if len(self._line) >= _MAX_WAITING:
@@ -278,7 +328,7 @@ class Server:
 
         return answer
 
-    async def _events(self, job: _Job) -> AsyncIterator[str]:
+    async def _events(self, job: _Asked) -> AsyncIterator[str]:
         """Yields JSON lines: the place in the line, then what is told."""
         line = None
         while line is None:
@@ -291,27 +341,29 @@ class Server:
             yield line
             line = await job.lines.get()
 
-    def _leave(self, job: _Job) -> None:
+    def _leave(self, job: _Asked) -> None:
         """Ends a job that was answered, or that nobody listens to."""
         job.left = True
         if job in self._line:
             self._line.remove(job)
 
-    def _check_host(self, request: Request) -> None:
-        """Refuses a name of another site that was made to point here.
+    def _guard(self, app: ASGIApp) -> ASGIApp:
+        """Refuses other names for this machine, if it is local.
 
-        Its pages could read our answers. Where other machines may ask, so may
-        they.
+        Where other machines may ask, they may give it any name.
         """
-        try:
-            name = urllib.parse.urlsplit(
-                "//" + request.headers.get("host", "")
-            ).hostname
-        except ValueError:
-            name = None
-        known = name in ("localhost", self._host) or _is_loopback(name or "")
-        if self.is_local and not known:
-            raise HTTPException(403, "this server is for localhost")
+
+        async def guarded(scope: Scope, receive: Receive, send: Send) -> None:
+            if self.is_local and scope["type"] == "http":
+                request = Request(scope)
+                try:
+                    check_host(request, self._host)
+                except HTTPException as error:
+                    app_ = await _refuse(request, error)
+                    return await app_(scope, receive, send)
+            await app(scope, receive, send)
+
+        return guarded
 
 
 def serve(
@@ -319,19 +371,21 @@ def serve(
     host: str = "127.0.0.1",
     port: int = 8000,
     allow_remote: bool = False,
+    name: str = "keras-flan",
 ) -> None:
-    """Serves the page until interrupted.
+    """Serves the page and OpenAI's interface until interrupted.
 
     Args:
         load: Returns the model; called when the port is ours.
         host: As for `Server`.
         port: As for `Server`.
         allow_remote: As for `Server`; said on stderr if it matters.
+        name: As for `Server`.
 
     Raises:
         InputError: As `Server` does.
     """
-    with Server(None, host, port, allow_remote) as server:
+    with Server(None, host, port, allow_remote, name) as server:
         if not server.is_local:
             print(
                 f"WARNING: {host} is open to other machines: whoever reaches "
@@ -339,75 +393,18 @@ def serve(
                 file=sys.stderr,
             )
         server.model = load()
-        print(f"{server.url} (Ctrl-C ends)", flush=True)
+        print(
+            f"{server.url} (Ctrl-C ends); {server.url}v1 speaks OpenAI's "
+            f"interface, the model is {name!r}",
+            flush=True,
+        )
         server.serve_forever()
-
-
-def _listen(host: str, port: int, allow_remote: bool) -> socket.socket:
-    """Returns a socket that listens; a host of several addresses on one."""
-    try:
-        # An address of IPv4 first: every browser reaches it.
-        family, *_, address = min(
-            socket.getaddrinfo(host, None, type=socket.SOCK_STREAM),
-            key=lambda found: found[0] != socket.AF_INET,
-        )
-        if not (allow_remote or _is_loopback(str(address[0]))):
-            raise InputError(
-                f"{host} can be reached from other machines, and whoever "
-                "reaches it may ask; say --allow-remote (allow_remote=True) "
-                "if that is meant, or listen on 127.0.0.1"
-            )
-        listening = socket.create_server(
-            (address[0], port, *address[2:]), family=family
-        )
-    except (OSError, OverflowError, UnicodeError) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise InputError(
-            f"cannot listen on {host}:{port} ({reason}); choose another "
-            "--host or --port"
-        ) from None
-    if hasattr(socket, "TCP_USER_TIMEOUT"):
-        # Its connections inherit this: who reads nothing is cut off.
-        listening.setsockopt(
-            socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(1000 * _PATIENCE)
-        )
-    return listening
-
-
-def _is_loopback(address: str) -> bool:
-    try:
-        return ipaddress.ip_address(address).is_loopback
-    except ValueError:
-        return False
-
-
-async def _read(request: Request) -> Any:
-    """Returns the JSON of a request."""
-    # Pages of other sites can't send this type without asking first.
-    kind = request.headers.get("content-type", "").split(";")[0].strip()
-    if kind != "application/json":
-        raise HTTPException(415, "send application/json")
-    too_large = HTTPException(413, f"send up to {_MAX_BODY} bytes")
-    if int(request.headers.get("content-length", 0)) > _MAX_BODY:
-        raise too_large
-    body = b""
-    try:
-        async with asyncio.timeout(_PATIENCE):
-            async for part in request.stream():
-                body += part
-                if len(body) > _MAX_BODY:
-                    raise too_large
-    except TimeoutError:
-        raise HTTPException(408, "the request did not arrive") from None
-    try:
-        # The check of the keys says which of them is NaN.
-        return parse_json(body, allow_nan=True)
-    except ValueError:
-        raise InputError("request: not JSON") from None
 
 
 async def _refuse(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
+    if request.url.path not in _OF_THE_PAGE:
+        return refusal(error)
     return JSONResponse({"error": error.detail}, error.status_code)
 
 

@@ -125,9 +125,73 @@ class Decoding:
         """
         raise NotImplementedError
 
+    def joined(
+        self, framed: list[int], target: list[int]
+    ) -> tuple[list[int], int]:
+        """Returns what `continued` does, of a prompt that is framed."""
+        raise NotImplementedError
+
+    def foretell(self, rows: Rows) -> Tensor:
+        """Returns the states that predict the tokens of targets.
+
+        Returns:
+            `(rows, targets, tokens, width)`, for `model.logits`; or `(rows, 1,
+            tokens, width)` if all targets of a row are predicted by the same.
+        """
+        raise NotImplementedError
+
     def score(self, rows: Rows) -> Tensor:
         """Returns log-probabilities of targets, float32 `(rows, targets)`."""
-        raise NotImplementedError
+        hidden = self.foretell(rows)
+        log_p = ops.log_softmax(self.model.logits(hidden), axis=-1)
+        sums = [
+            ops.sum(
+                picked(log_p[:, j % log_p.shape[1]], rows.targets[:, j])
+                * rows.mask[:, j],
+                axis=-1,
+            )
+            for j in range(rows.targets.shape[1])
+        ]
+        return ops.stack(sums, axis=1)
+
+    def score_tokens(
+        self, rows: Rows, top: int
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Returns what is thought of each token of the targets, one per row.
+
+        Args:
+            rows: With one target each.
+            top: How many of the most probable tokens to return.
+
+        Returns:
+            The log-probabilities of the tokens, float32 `(rows, tokens)`; and
+            the most probable tokens in their places: log-probabilities,
+            float32 `(rows, tokens, top)`, the highest first, and int32 ids.
+        """
+        hidden, targets = self.foretell(rows)[:, 0], rows.targets[:, 0]
+        size, length, width = hidden.shape
+        # A vocabulary for each place of a long text would be gigabytes.
+        block = min(length, _BLOCK)
+
+        def scored(part: tuple[Tensor, Tensor]) -> tuple[Tensor, ...]:
+            states, ids = part
+            log_p = ops.log_softmax(self.model.logits(states), axis=-1)
+            return picked(log_p, ids), *ops.top_k(log_p, top)
+
+        parts = ops.map(
+            scored,
+            (
+                ops.reshape(hidden, (-1, block, width)),
+                ops.reshape(targets, (-1, block)),
+            ),
+        )
+        shapes = ((size, length), (size, length, top), (size, length, top))
+        found, best, ids = map(ops.reshape, parts, shapes)
+        return found, best, ops.cast(ids, "int32")
+
+
+# Places that are scored at a time. Lengths are powers of two.
+_BLOCK = 128
 
 
 def picked(log_p: Tensor, token_ids: Tensor) -> Tensor:

@@ -18,6 +18,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from keras_flan.errors import InputError
+from keras_flan.generation import listening
 from keras_flan.generation import serving as module
 from keras_flan.generation.serving import Server
 from tests.generation.fakes import (
@@ -170,7 +171,7 @@ def test_other_refusals(server):
 
 
 def test_a_request_that_does_not_arrive_is_given_up(server, monkeypatch):
-    monkeypatch.setattr(module, "_PATIENCE", 0.1)
+    monkeypatch.setattr(listening, "PATIENCE", 0.1)
     connection = connect(server)
     connection.putrequest("POST", "/ask")
     connection.putheader("Content-Type", "application/json")
@@ -325,7 +326,7 @@ def test_a_full_line_refuses_and_who_leaves_makes_room(monkeypatch):
 
 
 def test_a_client_that_does_not_read_holds_up_nobody(monkeypatch):
-    monkeypatch.setattr(module, "_PATIENCE", 0.5)
+    monkeypatch.setattr(listening, "PATIENCE", 0.5)
     monkeypatch.setattr(module, "_MAX_WAITING", 2)
 
     def much(prompts, *, samples, **settings):

@@ -115,6 +115,10 @@ class HubVocabulary:
             return None
         return found if same else None
 
+    def token(self, token_id: int) -> str:
+        """Returns the token of an id, as it is written in the vocabulary."""
+        return str(self.tokenizer.id_to_token(token_id))
+
     def encoder_tf(self) -> Callable[[Tensor], Tensor]:
         """Returns a function of strings `[n]` to a `tf.RaggedTensor`.
 

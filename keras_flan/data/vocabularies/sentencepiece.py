@@ -146,6 +146,10 @@ class Vocabulary:
         same = self._processor.id_to_piece(found) == token
         return found if same else None
 
+    def token(self, token_id: int) -> str:
+        """Returns the piece of an id, as it is written in the model."""
+        return str(self._processor.id_to_piece(token_id))
+
     def encode_tf(self, texts: Tensor) -> Tensor:
         """Tokenises inside the graph.
 

@@ -11,7 +11,7 @@ from keras import ops
 
 from keras_flan.models.attention import MASKED, block_causal
 from keras_flan.models.decoder_only.families import Pass
-from keras_flan.models.decoding import Decoding, Fed, Rows, picked
+from keras_flan.models.decoding import Decoding, Fed, Rows
 from keras_flan.models.path_attention import (
     Adjust,
     Pair,
@@ -93,11 +93,15 @@ class DecoderOnlyDecoding(Decoding):
     def continued(
         self, prompt: list[int], target: list[int], limit: int
     ) -> tuple[list[int], int]:
-        head = self.frame(prompt, limit - len(target))
-        return [*head, *target[:-1]], len(head) - 1
+        return self.joined(self.frame(prompt, limit - len(target)), target)
 
-    def score(self, rows: Rows) -> Tensor:
-        inputs, lengths, first, targets, mask = rows
+    def joined(
+        self, framed: list[int], target: list[int]
+    ) -> tuple[list[int], int]:
+        return [*framed, *target[:-1]], len(framed) - 1
+
+    def foretell(self, rows: Rows) -> Tensor:
+        inputs, lengths, first, targets, _ = rows
         place = ops.arange(inputs.shape[1])[None]
         hidden = self.model.hidden(
             {
@@ -110,12 +114,7 @@ class DecoderOnlyDecoding(Decoding):
         steps = first[:, None] + ops.arange(targets.shape[2])[None]
         steps = ops.minimum(steps, inputs.shape[1] - 1)
         hidden = ops.take_along_axis(hidden, steps[..., None], axis=1)
-        log_p = ops.log_softmax(self.model.logits(hidden), axis=-1)
-        sums = [
-            ops.sum(picked(log_p, targets[:, j]) * mask[:, j], axis=-1)
-            for j in range(targets.shape[1])
-        ]
-        return ops.stack(sums, axis=1)
+        return hidden[:, None]
 
 
 def _adjustment(

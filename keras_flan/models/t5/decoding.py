@@ -9,7 +9,7 @@ from typing import Any
 from keras import ops
 
 from keras_flan.models.attention import MASKED
-from keras_flan.models.decoding import Decoding, Fed, Rows, picked
+from keras_flan.models.decoding import Decoding, Fed, Rows
 from keras_flan.models.path_attention import (
     Pair,
     attend_paths,
@@ -95,10 +95,15 @@ class T5Decoding(Decoding):
     def continued(
         self, prompt: list[int], target: list[int], limit: int
     ) -> tuple[list[int], int]:
-        return self.frame(prompt, limit), 0
+        return self.joined(self.frame(prompt, limit), target)
 
-    def score(self, rows: Rows) -> Tensor:
-        inputs, lengths, _, targets, mask = rows
+    def joined(
+        self, framed: list[int], target: list[int]
+    ) -> tuple[list[int], int]:
+        return framed, 0
+
+    def foretell(self, rows: Rows) -> Tensor:
+        inputs, lengths, _, targets, _ = rows
         size, number, longest = targets.shape
         place = ops.arange(inputs.shape[1])[None]
         segments = ops.cast(place < lengths[:, None], "int32")
@@ -111,9 +116,7 @@ class T5Decoding(Decoding):
             ops.repeat(encoded, number, axis=0),
             ops.repeat(segments, number, axis=0),
         )
-        log_p = ops.log_softmax(self.model.logits(hidden), axis=-1)
-        sums = ops.reshape(picked(log_p, flat), targets.shape)
-        return ops.sum(sums * mask, axis=-1)
+        return ops.reshape(hidden, (size, number, longest, hidden.shape[-1]))
 
 
 def _cross_attention(
