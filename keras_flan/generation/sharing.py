@@ -18,7 +18,6 @@ from keras_flan.generation.decoding import (
     Made,
     Run,
     Wanted,
-    compiled_bucket,
     lanes_for,
     path_places,
     prompt_places,
@@ -32,6 +31,8 @@ from keras_flan.models.language_model import LanguageModel
 # Paths of a batch; those of one prompt that are decoded together; batches
 # that take turns.
 _BATCH_PATHS, _LANES, _RUNS = 64, 16, 4
+# A batch with one of so many places in use is left for a smaller one.
+_SPARE = 8
 # A prompt may stand in so many times the places that it needs.
 _ROOMY = 4
 _SCORED_TOKENS = 4096  # of a batch
@@ -221,10 +222,10 @@ class SharedEngine:
         """Makes room for the prompts that no batch would take."""
         for batch in self._batches:
             bucket, held = batch.run.bucket, len(batch.run.held)
-            if held < bucket.slots or bucket.slots >= _most(bucket):
-                continue
-            # As many wait as are being decoded: a larger batch is faster.
-            if self._waiting(batch.kind, bucket) >= held:
+            waiting = self._waiting(batch.kind, bucket)
+            # More paths at a time are faster, but empty places take time too.
+            grows = held == bucket.slots < _most(bucket) and waiting >= held
+            if grows or held + waiting <= bucket.slots // _SPARE:
                 batch.closing = True
         for client in self._clients:
             if client.left or not client.paths:
@@ -237,7 +238,6 @@ class SharedEngine:
                 self._batches[0].closing = True
                 return
             bucket = self._bucket(client)
-            bucket = compiled_bucket(self._model, bucket, _most(bucket))
             self._batches.append(
                 _Batch(self._model, bucket, client, self._next)
             )

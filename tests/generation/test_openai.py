@@ -1,5 +1,6 @@
 """OpenAI's interface: what it answers is what this package's functions give."""
 
+import dataclasses
 import http.client
 import json
 
@@ -8,7 +9,7 @@ import pytest
 
 from keras_flan.data.templates.chat_files import load_chat_template
 from keras_flan.generation import chat_prompt, generate, sharing
-from keras_flan.generation.decoding import Wanted
+from keras_flan.generation.decoding import Run, Wanted
 from keras_flan.generation.likelihood import log_likelihoods, score_tokens
 from keras_flan.generation.openai.prompts import ready
 from keras_flan.generation.sampling_settings import Sampling
@@ -282,6 +283,30 @@ def test_many_prompts_of_one_client_keep_no_other_waiting(model, monkeypatch):
     assert joined < last and taken < last
     assert len(many.turns) == 20
     assert engine.turn() is False
+
+
+def test_few_prompts_are_not_kept_in_a_large_batch(model, monkeypatch):
+    monkeypatch.setattr(sharing, "_SPARE", 2)
+    monkeypatch.setattr(sharing, "_BATCH_PATHS", 4)
+    opened = []
+
+    def opening(model, bucket, *rest, **more):
+        opened.append(bucket.slots)
+        return Run(model, bucket, *rest, **more)
+
+    monkeypatch.setattr(sharing, "Run", opening)
+    engine = SharedEngine(model)
+    many, late = Waiting(model, list("abcd")), Waiting(model, ["e"])
+    for place in range(3):
+        many.paths[place] = dataclasses.replace(many.paths[place], length=4)
+    engine.add(many)
+    many.now = 0
+    engine.turn()
+    assert len(many.turns) == 3
+    engine.add(late)
+    run(engine, many, late)
+    assert opened == [4, 1]
+    assert many.left and late.left
 
 
 def test_what_fails_is_told_and_the_others_go_on(model, monkeypatch):
