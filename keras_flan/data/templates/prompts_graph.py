@@ -50,7 +50,7 @@ class TemplateTable:
         column = {name: i for i, name in enumerate(field_names)}
         empty = len(column)  # the column of empty texts that render() adds
         rows = [_pairs(template) for template in templates]
-        whens = {when for row in rows for *_, when in row} - {""}
+        whens = {w for row in rows for pair in row for w in pair[2:]} - {""}
         # The columns that optional parts look at, and after them "always".
         self._looked_at = [column[name] for name in sorted(whens)]
         look = {name: i for i, name in enumerate(sorted(whens))}
@@ -59,12 +59,14 @@ class TemplateTable:
         # NumPy's own string types would cut NULs at the end of a text.
         self._literals = np.full([len(rows), width], b"", object)
         self._columns = np.full([len(rows), width], empty, np.int32)
-        self._whens = np.full([len(rows), width], always, np.int32)
+        # Where literals and fields are shown: at a side of its own each.
+        self._whens = np.full([len(rows), 2, width], always, np.int32)
         for i, row in enumerate(rows):
-            for j, (literal, name, when) in enumerate(row):
+            for j, (literal, name, *conditions) in enumerate(row):
                 self._literals[i, j] = literal.encode("utf-8")
                 self._columns[i, j] = column.get(name, empty)
-                self._whens[i, j] = look.get(when, always)
+                for k, when in enumerate(conditions):
+                    self._whens[i, k, j] = look.get(when, always)
 
     def render(self, template_ids: Tensor, values: Tensor) -> Tensor:
         """Returns the texts `[n]` of template ids `[n]`, values `[n, F]`.
@@ -73,20 +75,30 @@ class TemplateTable:
         """
         tf_ = tf()
         values = tf_.convert_to_tensor(values, tf_.string)
-        literals = tf_.gather(tf_.constant(self._literals), template_ids)
         columns = tf_.gather(tf_.constant(self._columns), template_ids)
         if self._looked_at:
             shown = self._shown(template_ids, values)
-            literals = tf_.where(shown, literals, "")
-            columns = tf_.where(shown, columns, tf_.shape(values)[1])
+            literals = self._literals_where(template_ids, shown[:, 0])
+            columns = tf_.where(shown[:, 1], columns, tf_.shape(values)[1])
+        else:
+            literals = tf_.gather(tf_.constant(self._literals), template_ids)
         values = tf_.pad(values, [[0, 0], [0, 1]], constant_values="")
         fields = tf_.gather(values, columns, batch_dims=1)
         return tf_.strings.reduce_join(
             tf_.strings.join([literals, fields]), axis=1
         )
 
+    def _literals_where(self, template_ids: Tensor, shown: Tensor) -> Tensor:
+        """Returns the literals, `[n, width]`, empty where they aren't shown."""
+        tf_ = tf()
+        width = self._literals.shape[1]
+        flat = [b"", *self._literals.reshape(-1)]
+        first = tf_.cast(template_ids, tf_.int32)[:, None] * width + 1
+        places = tf_.where(shown, first + tf_.range(width), 0)
+        return tf_.gather(tf_.constant(flat), places)
+
     def _shown(self, template_ids: Tensor, values: Tensor) -> Tensor:
-        """Returns whether each pair is shown, booleans `[n, width]`."""
+        """Returns whether each literal and field is shown, `[n, 2, width]`."""
         tf_ = tf()
         looked_at = tf_.gather(values, self._looked_at, axis=1)
         blank = tf_.strings.regex_full_match(looked_at, BLANK)
@@ -95,25 +107,22 @@ class TemplateTable:
         return tf_.gather(filled, whens, batch_dims=1)
 
 
-def _pairs(template: Template) -> list[tuple[str, str, str]]:
-    """Returns literals, each with the field after it, and the part's field.
+def _pairs(template: Template) -> list[tuple[str, str, str, str]]:
+    """Returns literals, each with the field after it.
 
-    Both are `""` where there is none.
+    Then follows what their parts depend on; `""` stands for nothing.
     """
-    pairs: list[tuple[str, str, str]] = []
+    pairs: list[tuple[str, str, str, str]] = []
     text, when = "", ""
     for part in template.parts:
-        condition = part.when or ""
-        if text and (condition != when or isinstance(part, Literal)):
-            pairs.append((text, "", when))
-            text = ""
-        when = condition
         if isinstance(part, Literal):
-            text = part.text
+            if text:
+                pairs.append((text, "", when, ""))
+            text, when = part.text, part.when or ""
         else:
-            pairs.append((text, part.name, when))
-            text = ""
-    return [*pairs, (text, "", when)]
+            pairs.append((text, part.name, when, part.when or ""))
+            text, when = "", ""
+    return [*pairs, (text, "", when, "")]
 
 
 class _Around:
