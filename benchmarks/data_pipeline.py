@@ -306,11 +306,13 @@ def mixtures(data: Path | None, folder: Path) -> list[Path]:
     return paths
 
 
-def with_optional_parts(mixture_file: Path, folder: Path) -> Path:
-    """Writes a mixture with the same texts, all fields in optional parts."""
+def own_templates(mixture_file: Path, folder: Path, optional: bool) -> Path:
+    """Writes a mixture with the same texts, its fields in optional parts."""
     from keras_flan.data.mixtures.mixture import Mixture
 
-    def optional(template) -> str:
+    def written(template) -> str:
+        if not optional:
+            return str(template)
         wrapped = dataclasses.replace(
             template,
             parts=tuple(
@@ -325,10 +327,11 @@ def with_optional_parts(mixture_file: Path, folder: Path) -> Path:
         family = {"family": part.task.name, "fields": list(part.task.fields)}
         for format in part.formats:
             family[format.value] = [
-                {"input": optional(t.input), "target": optional(t.target)}
+                {"input": written(t.input), "target": written(t.target)}
                 for t in part.task.family.templates(format)
             ]
-        file = folder / f"{part.task.name}.yaml"
+        kind = "optional" if optional else "plain"
+        file = folder / f"{part.task.name}_{kind}.yaml"
         file.write_text(json.dumps(family))
         group = {f.value: share for f, share in part.formats.items()}
         key = f"{part.group} {part.task.name}"
@@ -343,7 +346,7 @@ def with_optional_parts(mixture_file: Path, folder: Path) -> Path:
                 }
             ],
         }
-    path = folder / f"{mixture_file.stem}_optional.yaml"
+    path = folder / f"{mixture_file.stem}_{kind}.yaml"
     facts = {"name": path.stem, "flan_rounds": True, "groups": groups}
     path.write_text(json.dumps(facts))
     return path
@@ -351,10 +354,12 @@ def with_optional_parts(mixture_file: Path, folder: Path) -> Path:
 
 def compare_optional(plan: dict, runs: int, python: str, folder: Path) -> None:
     """Prints what optional parts cost: one run of each, by turns."""
-    other = with_optional_parts(Path(plan["mixture"]), folder)
-    found: dict[str, list[dict]] = {"plain": [], "optional": []}
+    file, found = Path(plan["mixture"]), {"plain": [], "optional": []}
+    paths = {
+        name: own_templates(file, folder, name == "optional") for name in found
+    }
     for _ in range(runs):
-        for name, path in (("plain", plan["mixture"]), ("optional", other)):
+        for name, path in paths.items():
             one = run("keras_flan", {**plan, "mixture": str(path)}, python)
             found[name].append(one)
     for what in ("examples per second", "examples per CPU second"):
