@@ -352,24 +352,44 @@ def own_templates(mixture_file: Path, folder: Path, optional: bool) -> Path:
     return path
 
 
-def compare_optional(plan: dict, runs: int, python: str, folder: Path) -> None:
-    """Prints what optional parts cost: one run of each, by turns."""
-    file, found = Path(plan["mixture"]), {"plain": [], "optional": []}
-    paths = {
-        name: own_templates(file, folder, name == "optional") for name in found
-    }
-    for _ in range(runs):
-        for name, path in paths.items():
-            one = run("keras_flan", {**plan, "mixture": str(path)}, python)
-            found[name].append(one)
-    for what in ("examples per second", "examples per CPU second"):
+def compare_optional(plan: dict, folder: Path, rounds: int = 25) -> None:
+    """Prints what optional parts cost: all of a chunk's work, by turns.
+
+    In one process, without anything made ahead, so that other work on the
+    machine meets both alike.
+    """
+    from keras_flan.data.mixtures.mixture import Mixture
+    from keras_flan.data.pipeline.settings import PipelineSettings
+    from keras_flan.data.pipeline.stage import Stage
+    from keras_flan.data.vocabularies.sentencepiece import Vocabulary
+
+    settings = PipelineSettings(
+        input_length=plan["input_length"],
+        target_length=plan["target_length"],
+        batch_size=BATCH_SIZE,
+    )
+    file, sides = Path(plan["mixture"]), []
+    for optional in (False, True):
+        mixture = Mixture.from_yaml(own_templates(file, folder, optional))
+        stage = Stage(mixture, Vocabulary(plan["vocabulary"]), settings)
+        chunk = next(iter(stage.draws.chunks()))
+        stage.rows(*chunk)
+        sides.append((stage, chunk))
+    times: list[list[tuple[float, float]]] = [[], []]
+    for _ in range(rounds):
+        for (stage, chunk), found in zip(sides, times, strict=True):
+            begin = time.process_time(), time.perf_counter()
+            stage.rows(*chunk)
+            end = time.process_time(), time.perf_counter()
+            found.append((end[0] - begin[0], end[1] - begin[1]))
+    for i, what in enumerate(("CPU second", "second")):
         plain, optional = (
-            statistics.median(one[what] for one in each)
-            for each in found.values()
+            settings.chunk / statistics.median(t[i] for t in found)
+            for found in times
         )
         print(
-            f"{what}: {plain:,.0f}, with all fields in optional parts "
-            f"{optional:,.0f} ({optional / plain - 1:+.1%})"
+            f"examples per {what}: {plain:,.0f}, with all fields in optional "
+            f"parts {optional:,.0f} ({optional / plain - 1:+.1%})"
         )
 
 
@@ -454,8 +474,7 @@ def main() -> None:
             if args.check:
                 compare(plan, pythons)
             if args.optional:
-                python = pythons["keras_flan"]
-                compare_optional(plan, args.runs, python, Path(folder))
+                compare_optional(plan, Path(folder))
                 continue
             runs = {side: [] for side in SIDES}
             for _ in range(args.runs):

@@ -307,7 +307,9 @@ def test_it_says_when_many_examples_are_trimmed(files, tmp_path, capsys):
     config = write(files, tmp_path / "run", steps=1, data=data)
     train(TrainConfig.from_yaml(config))
     lines = capsys.readouterr().err.split("\n")
-    [line] = [line for line in lines if "have inputs" in line]
+    [line] = [
+        one for one in lines if "have inputs" in one and "left out" in one
+    ]
     found = re.fullmatch(
         r"training: ([\d,]+) of ([\d,]+) examples \(([\d.]+)%\) have inputs "
         r"longer than data\.input_length 8, and are left out \(.*: [\d.]+%\); "

@@ -42,6 +42,8 @@ class Stage:
         steps: How many batches there are; `None` for no end.
         counts: The rows of each chunk made since the latest start.
         tally: What became of the examples since then.
+        draws: The examples that are drawn, in chunks.
+        rows: Makes a chunk's rows, and says what became of its examples.
         limits: What bounds inputs and targets.
         failure: The error of a text that is too long, if that is one.
     """
@@ -77,7 +79,7 @@ class Stage:
             )
         # Traced once, however many times the stage is begun: tracing takes a
         # second or more.
-        self._rows = tf().function(
+        self.rows = tf().function(
             self._make_rows,
             input_signature=[
                 tf().TensorSpec([], tf().int64),
@@ -86,7 +88,7 @@ class Stage:
             ],
             autograph=False,
         )
-        self._draws = Draws(mixture, settings)
+        self.draws = Draws(mixture, settings)
         self.limits = _limits(settings, self._converter)
         self.failure: InputError | None = None
         try:
@@ -110,7 +112,7 @@ class Stage:
             self._check_long(chunk)
 
         def make_rows(number: Tensor, keys: Tensor, records: Tensor) -> tuple:
-            rows, found = self._rows(number, keys, records)
+            rows, found = self.rows(number, keys, records)
             count = tf_.shape(rows[1])[0]
             noted = tf_.numpy_function(note, [number, count, *found], [])
             first = tf_.where(number == start.chunk, start.row, 0)
@@ -127,7 +129,7 @@ class Stage:
             )
 
         batches = (
-            self._draws.chunks(start.chunk)
+            self.draws.chunks(start.chunk)
             .map(make_rows, num_parallel_calls=tf_.data.AUTOTUNE)
             .rebatch(settings.rows)
             .map(own_rows)
@@ -162,11 +164,11 @@ class Stage:
     def _check_yield(self) -> None:
         """Checks that at least one example is used."""
         tally = Tally(self._mixture)
-        for number, keys, records in self._draws.chunks().take(1):
+        for number, keys, records in self.draws.chunks().take(1):
             # Nearly always a few examples decide.
             for n in (_PROBE, len(keys)):
                 tally = Tally(self._mixture)
-                _, found = self._rows(number, keys[:n], records[:n])
+                _, found = self.rows(number, keys[:n], records[:n])
                 chunk = Chunk(*(part.numpy() for part in found))
                 self._check_long(chunk)
                 tally.add(chunk)
