@@ -41,6 +41,21 @@ def pytest_collection_modifyitems(items):
     items.sort(key=later)
 
 
+@pytest.fixture(autouse=True)
+def _compiles_as_quickly_as_the_default_suite(request):
+    """What runs with every change and is not about the programs' speed."""
+    if request.node.get_closest_marker("often") is None:
+        yield
+        return
+    import jax
+
+    option = "jax_disable_most_optimizations"
+    before = jax.config.read(option)
+    jax.config.update(option, True)
+    yield
+    jax.config.update(option, before)
+
+
 @pytest.fixture(scope="session")
 def realdata() -> Path:
     """The folder of public data sets; tests that need it skip without it."""
