@@ -84,7 +84,7 @@ def keras_flan_side(plan: dict):
             model,
             rows,
             sampling,
-            end=-1,
+            ends=(-1,),
             batch_paths=plan["batch_paths"],
             uniforms=lambda row, n: uniforms(f"{row}", n, new_tokens, 0),
         )

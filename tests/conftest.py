@@ -9,19 +9,21 @@ import pytest
 # Before any test imports keras.
 os.environ.setdefault("KERAS_BACKEND", "jax")
 
+# XLA does without most of its optimizations: for what runs once or twice.
+QUICK = {"JAX_DISABLE_MOST_OPTIMIZATIONS": "1"}
+
 
 def pytest_configure(config):
     """What XLA has compiled is shared by all workers and their commands.
 
     A run of the tests begins with an empty cache, so that it proves the same
     on every machine. The default suite's many small programs run once or
-    twice: XLA does without most of its optimizations there, which saves a
-    quarter of the time. All other suites compile as users do.
+    twice. The other suites compile as users do.
     """
     if "PYTEST_XDIST_WORKER" in os.environ:
         return
     if config.getoption("markexpr") in config.getini("addopts"):
-        os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
+        os.environ.update(QUICK)
     cache = tempfile.TemporaryDirectory(prefix="compiled-")
     config.add_cleanup(cache.cleanup)
     os.environ["JAX_COMPILATION_CACHE_DIR"] = cache.name
@@ -30,8 +32,28 @@ def pytest_configure(config):
 
 
 def pytest_collection_modifyitems(items):
-    """Whole journeys first: the longest files would run alone at the end."""
-    items.sort(key=lambda item: item.path.parent != Path(__file__).parent)
+    """The longest files first: they would run alone at the end."""
+
+    def later(item):
+        first = item.get_closest_marker("often")
+        return not first, item.path.parent != Path(__file__).parent
+
+    items.sort(key=later)
+
+
+@pytest.fixture(autouse=True)
+def _compiles_as_quickly_as_the_default_suite(request):
+    """What runs with every change and is not about the programs' speed."""
+    if request.node.get_closest_marker("often") is None:
+        yield
+        return
+    import jax
+
+    option = "jax_disable_most_optimizations"
+    before = jax.config.read(option)
+    jax.config.update(option, True)
+    yield
+    jax.config.update(option, before)
 
 
 @pytest.fixture(scope="session")

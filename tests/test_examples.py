@@ -22,6 +22,7 @@ def run(monkeypatch, capsys):
 
 
 @pytest.mark.slow
+@pytest.mark.often
 def test_finetune_t5(run, tmp_path):
     shape = ("--batch-size", 2, "--input-length", 128, "--target-length", 64)
     out = run(
@@ -40,6 +41,7 @@ def test_finetune_t5(run, tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.often
 def test_finetune_squad(run, tmp_path):
     context = "Anna keeps {n} bees in the {place}. They make honey in May."
     places = ["garden", "forest", "barn", "valley", "orchard", "meadow"]
@@ -94,6 +96,7 @@ def test_evaluate_smollm2(run, tmp_path, realdata, monkeypatch):
 
 
 @pytest.mark.slow
+@pytest.mark.often
 def test_finetune_smollm2_lora(run, tmp_path):
     """On a tiny random Llama instead of the real one."""
     from keras_flan.data import HubVocabulary

@@ -49,6 +49,7 @@ MODELS = {
 
 
 @pytest.mark.slow
+@pytest.mark.often
 @pytest.mark.parametrize("format", ROWS)
 def test_a_file_becomes_a_model_and_a_score(format, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)

@@ -212,7 +212,7 @@ def paths(family):
             model,
             [[7, 9, 11, 1], [5, 1], [12, 3, 1]],
             Sampling(samples=4, temperature=0.7, max_new_tokens=6),
-            end=1,
+            ends=(1,),
             batch_paths=16,
             uniforms=lambda *key: (
                 np.random.default_rng(key).random(6).astype("float32")

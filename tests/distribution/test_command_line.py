@@ -13,9 +13,10 @@ import numpy as np
 import pytest
 import yaml
 
+from tests.conftest import QUICK
 from tests.odd import write_odd
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.often]
 STEPS, DEVICES = 60, 4
 
 
@@ -55,6 +56,7 @@ def start(folder, processes, output, *overrides):
         "KERAS_BACKEND": "jax",
         "PYTHONPATH": str(Path(__file__).parents[2]),
         "XLA_FLAGS": devices,
+        **QUICK,
     }
     if processes > 1:
         environment |= {

@@ -301,25 +301,32 @@ def test_the_real_model_against_transformers(real):
         "def fibonacci(n):\n    if n < 2:\n        return n\n",
     ]
     tokenizer = real.preprocessor.tokenizer
-    for text in texts:
-        ids = np.array([tokenizer(text)])
-        x = {"token_ids": ids, "padding_mask": np.ones_like(ids)}
+    rows = [list(map(int, tokenizer(text))) for text in texts]
+    real.compile(sampler="greedy")
+    # All of one length: one compilation.
+    width = max(map(len, rows)) + 50
+    x = {
+        "token_ids": np.array([r + [0] * (width - len(r)) for r in rows]),
+        "padding_mask": np.array(
+            [[1] * len(r) + [0] * (width - len(r)) for r in rows]
+        ),
+    }
+    logits = np.asarray(real(x))
+    tokens = real.make_generate_function()(x, stop_token_ids=None)["token_ids"]
+    for row, found, made in zip(rows, logits, np.asarray(tokens), strict=True):
+        ids, size = torch.tensor([row]), len(row)
         with torch.no_grad():
-            expected = theirs(torch.tensor(ids)).logits.numpy()
-            made = theirs.generate(
-                torch.tensor(ids),
+            expected = theirs(ids).logits[0].numpy()
+            continued = theirs.generate(
+                ids,
                 attention_mask=torch.ones(ids.shape),
                 do_sample=False,
                 max_new_tokens=50,
                 eos_token_id=None,
                 pad_token_id=0,
-            )[0].tolist()
-        np.testing.assert_allclose(np.asarray(real(x)), expected, atol=1e-3)
-        padded = {k: np.pad(v, ((0, 0), (0, 50))) for k, v in x.items()}
-        real.compile(sampler="greedy")
-        function = real.make_generate_function()
-        tokens = function(padded, stop_token_ids=None)["token_ids"]
-        assert np.asarray(tokens)[0].tolist() == made
+            )[0]
+        np.testing.assert_allclose(found[:size], expected, atol=1e-3)
+        assert made[: size + 50].tolist() == continued.tolist()
 
 
 @pytest.mark.parity

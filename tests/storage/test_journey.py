@@ -85,6 +85,7 @@ def test_data_and_reports(run, data, bucket):
 
 
 @pytest.mark.slow
+@pytest.mark.often
 def test_a_training_goes_on(run, data, bucket, monkeypatch):
     settings = {
         "mixture": "sums.yaml",

@@ -72,6 +72,7 @@ def run(backend):
 here = [b for b in BACKENDS if importlib.util.find_spec(b)]
 
 
+@pytest.mark.often
 @pytest.mark.parametrize("backend", here[1:])
 def test_parts_of_an_update_weigh_by_their_tokens(backend):
     file = "tests/models/test_accumulation.py"

@@ -13,9 +13,11 @@ import pytest
 
 from keras_flan.errors import InputError, Interrupted
 from keras_flan.training import StopOnSignal, TrainingCheckpoint
+from tests.conftest import QUICK
 from tests.training.test_checkpoints import Data, Losses, make
 from tests.training.test_train import files, write  # noqa: F401
 
+BOTH = pytest.mark.slow, pytest.mark.often
 # How often the command is stopped by each signal.
 TIMES = int(os.environ.get("KERAS_FLAN_STOPS", "2"))
 
@@ -50,8 +52,7 @@ def fit(folder, *others, steps=8, first=False):
 
 
 @pytest.mark.parametrize(
-    "number",
-    [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.slow)],
+    "number", [signal.SIGTERM, pytest.param(signal.SIGINT, marks=BOTH)]
 )
 def test_a_signal_ends_the_step_and_keeps_it(tmp_path, capfd, number, request):
     # What runs in the background ignores Ctrl-C, and so would this test.
@@ -97,7 +98,11 @@ def _command(config, *overrides):
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
+        env={
+            **os.environ,
+            **QUICK,
+            "PYTHONPATH": str(Path(__file__).parents[2]),
+        },
         # A shell has what runs in the background ignore Ctrl-C.
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
@@ -118,6 +123,7 @@ def kept(folder):
 
 
 @pytest.mark.slow
+@pytest.mark.often
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_the_command_ends_within_two_seconds_and_goes_on(
     files,  # noqa: F811
@@ -157,6 +163,7 @@ def test_the_command_ends_within_two_seconds_and_goes_on(
 
 
 @pytest.mark.slow
+@pytest.mark.often
 def test_before_the_first_step_and_the_second_time_it_ends_at_once(
     files,  # noqa: F811
     start,

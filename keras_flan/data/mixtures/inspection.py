@@ -1,6 +1,7 @@
 """Looking at prompts and mixtures before anything is trained."""
 
 import dataclasses
+import itertools
 import os
 import random
 from pathlib import Path
@@ -87,10 +88,15 @@ class _Draw:
 
     def render(self, shots: int, rng: random.Random, seed: int) -> dict:
         number = self.task.num_examples
-        places = [self.index]
+        places: list[int] = []
         if self.format.few_shot:
-            places += rng.sample(range(number), min(_POOL, number))
-        example, *others = self.task.read_at(places)
+            places = rng.sample(range(number), min(_POOL, number))
+        [example] = self.task.read_at([self.index])
+        # Of those that may be shown, the first ones mostly do.
+        parts = (
+            places[i : i + shots] for i in range(0, len(places), shots or 1)
+        )
+        others = itertools.chain.from_iterable(map(self.task.read_at, parts))
         prompt = render_prompt(
             *(self.task, example, self.format, self.index),
             self.task.exemplars(example, others, shots),

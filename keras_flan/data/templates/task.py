@@ -1,6 +1,7 @@
 """Task: a set of records together with the templates that ask them."""
 
 import dataclasses
+import functools
 import hashlib
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -195,9 +196,13 @@ class Task:
         """Returns the first of others that ask other questions, each once."""
         seen = {self.question(asked.fields)}
         chosen: list[Example] = []
-        for other in others:
+        remaining = iter(others)
+        while len(chosen) < shots:
+            other = next(remaining, None)
+            if other is None:
+                break
             question = self.question(other.fields)
-            if len(chosen) < shots and question not in seen:
+            if question not in seen:
                 seen.add(question)
                 chosen.append(other)
         return chosen
@@ -205,9 +210,12 @@ class Task:
     def read_at(self, positions: Sequence[int]) -> list[Example]:
         """Returns the examples at positions in the order of writing."""
         places = np.array(positions, np.int64)
-        reader = RecordReader([self.directory])
-        records = reader.read(np.zeros_like(places), places)
+        records = self._reader.read(np.zeros_like(places), places)
         return [Example.from_proto(record) for record in records]
+
+    @functools.cached_property
+    def _reader(self) -> RecordReader:
+        return RecordReader([self.directory])
 
     def read(self, limit: int | None = None) -> Iterator[Example]:
         """Yields the examples in their original order."""
