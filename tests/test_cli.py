@@ -3,9 +3,9 @@
 import json
 import os
 import re
+import resource
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -54,6 +54,12 @@ def make_records(folder, n=12, name="sums"):
     return folder
 
 
+def _processor_time():
+    """Seconds of the processes that were waited for."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
+
+
 def test_help_is_quick_and_imports_nothing_heavy():
     code = (
         "import sys; sys.argv = ['keras-flan', '--help']\n"
@@ -66,14 +72,14 @@ def test_help_is_quick_and_imports_nothing_heavy():
     subprocess.run([sys.executable, "-c", code], check=True)
     times = []
     for _ in range(5):
-        begin = time.monotonic()
+        begin = _processor_time()
         subprocess.run(
             [sys.executable, "-m", "keras_flan.cli", "--help"],
             check=True,
             capture_output=True,
         )
-        times.append(time.monotonic() - begin)
-    # The best of five: other work on the machine does not count.
+        times.append(_processor_time() - begin)
+    # Its own time, at best: other work on the machine does not count.
     assert min(times) < 0.5
 
 

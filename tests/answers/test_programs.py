@@ -177,12 +177,14 @@ def test_a_fork_has_a_sandbox_of_its_own():
 
 
 def test_a_stopped_sandbox_is_given_up(monkeypatch):
-    monkeypatch.setattr("keras_flan.answers.programs.sandbox._GRACE", 0.2)
-    monkeypatch.setattr("keras_flan.answers.programs.sandbox._CROWD", 1)
-    with Sandbox(timeout=0.2) as sandbox:
+    room = "keras_flan.answers.programs.sandbox"
+    with Sandbox(timeout=1) as sandbox:
         sandbox.run("print(1)")
         os.killpg(sandbox._process.pid, signal.SIGSTOP)
-        result = sandbox.run("print(2)")
+        with monkeypatch.context() as impatient:
+            impatient.setattr(f"{room}._GRACE", 0.2)
+            impatient.setattr(f"{room}._CROWD", 1)
+            result = sandbox.run("print(2)")
         assert result == (programs.ProgramResult(None, result.reason))
         assert sandbox.run("print(3)").answer == "3"
 
@@ -420,9 +422,9 @@ def test_programs_are_found_in_text(text, code):
     ids=range(13),
 )
 def test_programs_are_found_in_linear_time(text):
-    begin = time.monotonic()
+    begin = time.process_time()
     extract_program(text)
-    assert time.monotonic() - begin < 3
+    assert time.process_time() - begin < 3
 
 
 def test_program_answers_vote():

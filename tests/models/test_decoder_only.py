@@ -228,7 +228,7 @@ def test_the_pipeline_packs_for_it(tmp_path):
         batches = build_dataset(
             Mixture.from_yaml(tmp_path / "odd.yaml"),
             vocabulary,
-            input_length=80,
+            input_length=128,
             target_length=16,
             batch_size=30,
             decoder_only=True,
