@@ -4,7 +4,7 @@ import contextlib
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, TypeVar
 
 if TYPE_CHECKING:
@@ -221,3 +221,41 @@ def _rich_bar(
         console=Console(stderr=True),
     )
     return bar, bar.add_task(description, total=total, note="")
+
+
+class Stages:
+    """Measures the stages of a long command, and says which one has begun.
+
+    Args:
+        quiet: Whether to print nothing.
+        seconds: What stages took before, by name: they go on from there.
+
+    Example:
+        >>> stages = Stages(quiet=True)
+        >>> with stages.stage("training"):
+        ...     train(config)
+        >>> stages.seconds
+        {'training': 61.203}
+    """
+
+    def __init__(
+        self, quiet: bool, seconds: Mapping[str, float] | None = None
+    ) -> None:
+        self.quiet = quiet
+        self.seconds: dict[str, float] = dict(seconds or {})
+
+    @contextlib.contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        """Measures what happens within."""
+        if not self.quiet:
+            print(f"{name} ...", file=sys.stderr, flush=True)
+        begin = time.monotonic()
+        yield
+        key = name.replace(" ", "_")
+        spent = self.seconds.get(key, 0.0) + time.monotonic() - begin
+        self.seconds[key] = round(spent, 3)
+
+    @property
+    def total(self) -> float:
+        """All seconds so far."""
+        return sum(self.seconds.values())

@@ -35,6 +35,7 @@ FLOORS = [
     ["miniature/pretraining"],
     ["miniature/experiments"],
     ["miniature"],
+    ["real_flan"],
     ["cli"],
 ]
 FLOOR = {room: i for i, floor in enumerate(FLOORS) for room in floor}

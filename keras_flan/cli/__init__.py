@@ -19,6 +19,7 @@ from keras_flan.cli import (
     generation,
     miniature,
     planning,
+    real_flan,
     reference,
     training,
 )
@@ -62,7 +63,7 @@ def _options(
 # In the order of the recipe, which is how `--help` lists them.
 for part in (
     *(training, data, generation, evaluation),
-    *(reference, planning, miniature),
+    *(reference, planning, miniature, real_flan),
 ):
     app.add_typer(part.app)
 

@@ -6,12 +6,9 @@ commands run, and leaves its files behind: `mixture.yaml` and `train.yaml`
 can be edited and run again.
 """
 
-import contextlib
 import json
 import os
-import sys
-import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +21,7 @@ from keras_flan.evaluation.scores.predictions import (
 )
 from keras_flan.files import atomic_write, read_text, write_json
 from keras_flan.outputs import Kind, output_folder, replace_files
+from keras_flan.progress import Stages
 from keras_flan.storage import local_path
 
 if TYPE_CHECKING:
@@ -130,7 +128,7 @@ def quickstart(
     from keras_flan.generation.printing import Printer
 
     output = local_path(output)
-    clock = _Clock(quiet)
+    clock = Stages(quiet)
     sizes = {"train": train_examples, "test": test_examples}
     with output_folder(output, QUICKSTART, overwrite):
         found, trained, question = _run(output, steps, sizes, clock, overwrite)
@@ -163,7 +161,7 @@ def _run(
     output: Path,
     steps: int,
     sizes: Mapping[str, _Sizes],
-    clock: "_Clock",
+    clock: Stages,
     overwrite: bool,
 ) -> "tuple[dict[str, dict], dict, Answered]":
     """Returns the evaluations, what `train` returns, and the question's."""
@@ -411,20 +409,3 @@ def _write_yaml(path: Path, value: dict) -> None:
     # Through JSON: no YAML anchors for what occurs twice.
     with atomic_write(path) as f:
         yaml.safe_dump(json.loads(json.dumps(value)), f, sort_keys=False)
-
-
-class _Clock:
-    """Measures stages, and says which one has begun."""
-
-    def __init__(self, quiet: bool) -> None:
-        self.seconds: dict[str, float] = {}
-        self.quiet = quiet
-
-    @contextlib.contextmanager
-    def stage(self, name: str) -> Iterator[None]:
-        if not self.quiet:
-            print(f"{name} ...", file=sys.stderr, flush=True)
-        begin = time.monotonic()
-        yield
-        key = name.replace(" ", "_")
-        self.seconds[key] = round(time.monotonic() - begin, 3)

@@ -8,7 +8,7 @@ from typer.testing import CliRunner
 from keras_flan.cli import app
 from keras_flan.data.analysis.statistics import measure_mixture
 from keras_flan.data.importers import import_source
-from keras_flan.data.importers.flan2022 import _public_files
+from keras_flan.data.importers.flan2022 import public_files
 from keras_flan.data.mixtures.mixture import Mixture
 from keras_flan.data.mixtures.task_registry import registry_tasks
 from keras_flan.data.records.info import read_info
@@ -174,8 +174,8 @@ def test_the_table_of_files_fits_the_registry_and_the_templates():
         for task in registry_tasks(mixture)
     }
     cot = {task.name for task in registry_tasks("cot")}
-    assert cot <= set(_public_files()) <= set(tasks)
-    for name, entries in _public_files().items():
+    assert cot <= set(public_files()) <= set(tasks)
+    for name, entries in public_files().items():
         for entry in entries:
             assert "test" not in entry.file and entry.split in ("train", "dev")
             if entry.columns:

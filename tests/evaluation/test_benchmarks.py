@@ -219,6 +219,23 @@ def test_options_are_scored_by_the_marker_that_the_prompt_shows(tmp_path):
     )
 
 
+def test_records_with_options_are_ranked(tmp_path):
+    examples = [
+        Example(
+            {"text": f"{i}?", "options": "red\nblue", "answer": "blue"}, "t"
+        )
+        for i in range(20)
+    ]
+    write_records(examples, tmp_path, name="t", templates="topic")
+    protocol = load_protocol("records").model_copy(update={"stop": ("\n",)})
+    benchmark = load_benchmark(protocol, tmp_path)
+    for item in benchmark.items(mode="rank"):
+        assert len(set(item.choices)) == 2 and item.stop == ("\n",)
+        assert item.choices[1] == item.target
+        assert item.continuations == item.choices
+    assert not any(item.choices for item in benchmark.items())
+
+
 def test_records_without_rationales_can_be_asked_to_reason(tmp_path):
     examples = [Example({"question": "Why?", "answer": "so"}, "t", "0")]
     write_records(examples, tmp_path, name="t", templates="generic")

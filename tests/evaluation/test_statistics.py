@@ -95,3 +95,17 @@ def test_paired_runs_differ_less_by_chance_than_two_alone():
     assert high - low < abs(width)
     with pytest.raises(ValueError, match="the same tasks"):
         paired_difference({"a": first}, {"b": second})
+    assert found["tasks_interval"] is None
+
+
+def test_other_tasks_differ_by_more_than_other_examples():
+    """Nine tasks: in three of them a run gains everything."""
+    first = {f"t{i}": [0.0] * 50 for i in range(9)}
+    second = {f"t{i}": [float(i < 3)] * 50 for i in range(9)}
+    found = paired_difference(first, second)
+    assert found["interval"] == pytest.approx([1 / 3, 1 / 3])
+    low, high = found["tasks_interval"]
+    # The normal approximation of a share of 1/3 of 9.
+    reach = 1.96 * np.sqrt(1 / 3 * 2 / 3 / 9)
+    assert low == pytest.approx(1 / 3 - reach, abs=0.06)
+    assert high == pytest.approx(1 / 3 + reach, abs=0.06)

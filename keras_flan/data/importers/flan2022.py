@@ -51,7 +51,7 @@ _T0 = re.compile(r"t0.*\.jsonl(\.gz)?")
 _NOT_LISTED = "not a task of the paper's mixture"
 
 
-class _File(Strict):
+class PublicFile(Strict):
     """A public file of a data set; see `paper_tasks/public_files.yaml`."""
 
     file: str
@@ -62,10 +62,13 @@ class _File(Strict):
 
 
 @functools.cache
-def _public_files() -> dict[str, list[_File]]:
+def public_files() -> dict[str, list[PublicFile]]:
+    """Returns the files that a data set is published in, by its task."""
     path = REGISTRY / "public_files.yaml"
     return {
-        name: [validate(_File, entry, f"{path}: {name}") for entry in entries]
+        name: [
+            validate(PublicFile, entry, f"{path}: {name}") for entry in entries
+        ]
         for name, entries in read_yaml(path).items()
     }
 
@@ -100,7 +103,7 @@ def _known(files: list[Path]) -> Iterator[base.Part]:
     """Finds the files of the table; of each task, the best one."""
     registered = (*registry_tasks("cot"), *registry_tasks("muffin"))
     tasks = {task.name: task for task in registered}
-    for name, entries in _public_files().items():
+    for name, entries in public_files().items():
         for entry, file in itertools.product(entries, files):
             plain = PurePath(file.parent, file.name.removesuffix(".gz"))
             if plain.match(entry.file):
@@ -108,7 +111,9 @@ def _known(files: list[Path]) -> Iterator[base.Part]:
                 yield base.Part(file, name, read)
 
 
-def _read_known(file: Path, task: RegistryTask, entry: _File) -> base.Source:
+def _read_known(
+    file: Path, task: RegistryTask, entry: PublicFile
+) -> base.Source:
     importer = _FORMATS[entry.format]
     source = importer.read(file, base.Options(task.name, entry.columns))
     rows = source.rows

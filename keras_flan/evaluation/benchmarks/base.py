@@ -61,6 +61,7 @@ class Asked(NamedTuple):
     shots: int
     limit: int | None
     seed: int
+    ranked: bool = False
 
 
 class Benchmark(abc.ABC):
@@ -151,7 +152,9 @@ class Benchmark(abc.ABC):
         items = [
             item
             for task in chosen
-            for item in self._items(Asked(task, form, shots, limit, seed))
+            for item in self._items(
+                Asked(task, form, shots, limit, seed, mode == "rank")
+            )
         ]
         if mode == "rank":
             items = [item for item in items if item.choices]

@@ -113,6 +113,8 @@ class PromptProtocol(Strict):
         formats: A layout for each format; none for `records`, whose tasks
             bring their own templates.
         shots: The number of exemplars in the published protocol.
+        stop: Of tasks that bring their own templates: an output ends before
+            the first of these texts. A layout has its own.
         reader: What reads a file of questions: an importer's name (such as
             `csv`, `jsonl`, `squad`), one in
             `keras_flan.evaluation.benchmarks.readers.READERS`, or one of a
@@ -171,6 +173,7 @@ class PromptProtocol(Strict):
     source: str
     formats: dict[Format, PromptLayout]
     shots: int = 0
+    stop: tuple[str, ...] = ()
     reader: str = ""
     columns: Columns = pydantic.Field(default_factory=dict)
     labels: dict[_Label, str] = pydantic.Field(default_factory=dict)

@@ -78,6 +78,12 @@ class RecordsBenchmark(Benchmark):
                 letters=source.answers_are_letters,
             )
             own = prompt.answer == question.fields["answer"]
+            names = (
+                _names(source, question, blank, asked, index)
+                if asked.ranked or not own
+                else ()
+            )
+            choices = names if asked.ranked else ()
             items.append(
                 Item(
                     task=asked.task,
@@ -89,9 +95,10 @@ class RecordsBenchmark(Benchmark):
                     answer_kind=kind if own else "text",
                     options=question.options,
                     shots=prompt.shots,
-                    names=()
-                    if own
-                    else _names(source, question, blank, asked, index),
+                    stop=self.protocol.stop,
+                    choices=choices,
+                    continuations=choices,
+                    names=() if own else names,
                 )
             )
         return items

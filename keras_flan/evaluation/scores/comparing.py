@@ -78,6 +78,27 @@ def compare_runs(
     }
 
 
+def example_scores(
+    run: str | os.PathLike, metric: str | None = None
+) -> dict[str, dict[str, float]]:
+    """Returns the scores of the examples of a run of `evaluate`.
+
+    Args:
+        run: Its folder.
+        metric: What is scored instead of accuracy, as in `compare_runs`.
+
+    Returns:
+        By headline task and question, in the order of the log.
+
+    Example:
+        >>> example_scores("runs/gsm8k", "rouge_l")["gsm8k"]["test.jsonl:1"]
+        0.25
+    """
+    rows = read_predictions(run)
+    protocol = kept_protocol(run, benchmark_of(rows, str(run)))
+    return _by_task(protocol, rows, _scores(protocol, rows, metric))
+
+
 def _scores(
     protocol: PromptProtocol, rows: Sequence[Prediction], metric: str | None
 ) -> list[float]:

@@ -149,8 +149,10 @@ def paired_difference(
 
     Returns:
         A dict: `difference` of the mean over tasks, second minus first, its
-        paired bootstrap `interval` (95%), `gained` and `lost` examples and
-        the exact p-value `mcnemar`.
+        paired bootstrap `interval` (95%), over the examples within tasks,
+        the same over the tasks, `tasks_interval` (what other tasks of this
+        kind would show; none of a single task), `gained` and `lost` examples
+        and the exact p-value `mcnemar`.
 
     Example:
         >>> found = paired_difference({"t": [0, 0, 1]}, {"t": [1, 1, 1]})
@@ -169,10 +171,19 @@ def paired_difference(
     return {
         "difference": float(np.mean([change.mean() for change in changes])),
         "interval": [low, high],
+        "tasks_interval": _over_tasks(changes, seed),
         "gained": sum(y > x for x, y in zip(a, b, strict=True)),
         "lost": sum(y < x for x, y in zip(a, b, strict=True)),
         "mcnemar": mcnemar([x >= 1 for x in a], [y >= 1 for y in b]),
     }
+
+
+def _over_tasks(changes: Sequence[np.ndarray], seed: int) -> list[float] | None:
+    """Returns the interval of the mean when tasks are drawn again."""
+    if len(changes) < 2:
+        return None
+    means = [float(change.mean()) for change in changes]
+    return list(bootstrap_interval([means], seed=seed))
 
 
 def _resampled(values: Sequence[Sequence[float]], seed: int) -> np.ndarray:

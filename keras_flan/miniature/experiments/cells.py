@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, TypeAlias
 
 import yaml
 
-from keras_flan.data.templates.library import LIBRARY
+from keras_flan.data.templates.cutting import few_templates
 from keras_flan.files import atomic_write, read_json, write_json
 from keras_flan.miniature.experiments.plan import (
     GROUPS,
@@ -33,7 +33,6 @@ from keras_flan.miniature.universe import (
     ensure_records,
 )
 from keras_flan.miniature.universe.specs import TaskSpec
-from keras_flan.schema import read_yaml
 
 if TYPE_CHECKING:
     from keras_flan.models.t5.model import T5
@@ -242,14 +241,7 @@ class Bench:
 
     def _few_templates(self, number: int) -> str:
         """Writes the generic templates, cut to the first few of each list."""
-        family = read_yaml(LIBRARY / "generic.yaml")
-        family.pop("include", None)
-        cut = {
-            key: value[:number]
-            if isinstance(value, list) and key != "fields"
-            else value
-            for key, value in family.items()
-        }
+        cut = few_templates("generic", number)
         path = self._output / "mixtures" / f"generic-{number}.yaml"
         with atomic_write(path) as f:
             yaml.safe_dump(cut, f, sort_keys=False)

@@ -6,16 +6,13 @@ puts each experiment's tables between the page's own lines
 `<!-- NAME -->` and `<!-- end -->`; what stands around them stays.
 """
 
-import re
 import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-from keras_flan.errors import InputError
 from keras_flan.files import atomic_write, read_json, read_text
+from keras_flan.pages.blocks import fill_blocks
 from keras_flan.pages.tables import markdown
-
-_BLOCK = re.compile(r"(<!-- (\w+) -->\n)(.*?)(<!-- end -->)", re.S)
 
 
 def filled(text: str, results: Mapping, source: str = "page") -> str:
@@ -30,17 +27,13 @@ def filled(text: str, results: Mapping, source: str = "page") -> str:
         InputError: If the page names an experiment that was not run.
     """
     experiments = results["experiments"]
-
-    def fill(block: re.Match) -> str:
-        begin, name, _, end = block.groups()
-        if name not in experiments:
-            raise InputError(
-                f"{source}: no experiment {name!r} in the results; there are "
-                + ", ".join(experiments)
-            )
-        return f"{begin}\n{tables(experiments[name])}\n{end}"
-
-    return _BLOCK.sub(fill, text)
+    return fill_blocks(
+        text,
+        experiments,
+        lambda name: tables(experiments[name]),
+        what="experiment",
+        source=source,
+    )
 
 
 def tables(experiment: Mapping) -> str:
