@@ -19,6 +19,7 @@ from keras_flan.cli.options import (
 from keras_flan.cli.printing import data as printing
 from keras_flan.cli.printing import print_json, show
 from keras_flan.errors import InputError
+from keras_flan.storage import as_path
 
 app = typer.Typer()
 app.add_typer(templates.app, name="templates")
@@ -222,7 +223,11 @@ def mixture(
         Path | None, path_option("An .html page to write.")
     ] = None,
     vocabulary: Annotated[
-        Path | None, path_option("A .model: count tokens, not characters.")
+        str | None,
+        Option(
+            help="Count tokens, not characters, by a .model file, or by the "
+            "vocabulary of a model, such as flan_nano."
+        ),
     ] = None,
     input_length: Annotated[
         int, Option(min=2, help="Input tokens of a row.")
@@ -252,11 +257,7 @@ def mixture(
 
     loaded = Mixture.from_yaml(path, records, missing)
     summary = loaded.summary()
-    known = None
-    if vocabulary:
-        from keras_flan.data.vocabularies.sentencepiece import Vocabulary
-
-        known = Vocabulary(vocabulary)
+    known = _vocabulary(vocabulary) if vocabulary else None
     settings: dict[str, Any] = {
         "input_length": input_length,
         "target_length": target_length,
@@ -325,6 +326,20 @@ def vocabulary(
     vocabulary = train_vocabulary_from(source, size, output)
     made = {"path": str(output), "size": vocabulary.size}
     show(made, json_, lambda made: print(f"{output}: {made['size']} pieces"))
+
+
+def _vocabulary(name: str) -> Any:
+    """Returns a vocabulary of a file, or that of a model."""
+    if name.endswith(".model") or as_path(name).is_file():
+        from keras_flan.data.vocabularies.sentencepiece import Vocabulary
+
+        return Vocabulary(name)
+    from keras_flan.models.loading import load
+
+    found = load(name).vocabulary
+    if found is None:
+        raise InputError(f"--vocabulary: the model {name} has none")
+    return found
 
 
 def _columns(texts: list[str]) -> dict[str, str | list[str]]:

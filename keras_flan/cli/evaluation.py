@@ -8,6 +8,7 @@ from typer import Option
 
 from keras_flan.cli.options import (
     Json,
+    Modules,
     NewTokens,
     Overwrite,
     Quiet,
@@ -86,14 +87,6 @@ _Tasks = Annotated[list[str] | None, Option(help="Only these tasks.")]
 _BatchPaths = Annotated[
     int | None, Option(min=1, help="Paths decoded, and journaled, at a time.")
 ]
-_Modules = Annotated[
-    list[str] | None,
-    Option(
-        "--module",
-        help="A Python file, or the name of a module, with KINDS, READERS or "
-        "METRICS of your own, whose code is run; repeatable.",
-    ),
-]
 _Metrics = Annotated[
     list[str] | None,
     Option(
@@ -134,7 +127,7 @@ def evaluate(
     max_new_tokens: NewTokens = 256,
     batch_paths: _BatchPaths = None,
     metric: _Metrics = None,
-    module: _Modules = None,
+    module: Modules = None,
     seed: Seed = 0,
     show_prompts: _ShowPrompts = False,
     chat: _Chat = False,
@@ -217,7 +210,7 @@ def score(
         ),
     ] = None,
     metric: _Metrics = None,
-    module: _Modules = None,
+    module: Modules = None,
     json_: Json = False,
 ) -> None:
     """Score recorded outputs without a model; say which answers changed."""
@@ -262,7 +255,7 @@ def compare(
     metric: Annotated[
         str | None, Option(help="Compare by this metric. [default: accuracy]")
     ] = None,
-    module: _Modules = None,
+    module: Modules = None,
     json_: Json = False,
 ) -> None:
     """Compare two runs example by example: is the difference real?"""
@@ -293,7 +286,7 @@ def report(
         list[Path] | None,
         path_option("What `contamination --json` printed; repeatable."),
     ] = None,
-    module: _Modules = None,
+    module: Modules = None,
     overwrite: Overwrite = False,
 ) -> None:
     """Write one offline page about runs, with plots and tables.

@@ -9,6 +9,7 @@ from typer import Option
 from keras_flan.cli.options import (
     Json,
     Model,
+    Modules,
     NewTokens,
     Overwrite,
     Seed,
@@ -52,7 +53,10 @@ _TwoPasses = Annotated[
 _TopP = Annotated[float, Option(max=1, help="Keep tokens up to this share.")]
 _Stop = Annotated[list[str] | None, Option(help="Ends an output; repeatable.")]
 _Kind = Annotated[
-    str, Option(help="Answers: text, number, option, program, ...")
+    str,
+    Option(
+        help="Answers: text, number, option, program, ..., or one of a module."
+    ),
 ]
 _Adaptive = Annotated[
     float | None,
@@ -87,6 +91,7 @@ def generate(
     top_p: _TopP = 1.0,
     stop: _Stop = None,
     kind: _Kind = "text",
+    module: Modules = None,
     adaptive: _Adaptive = None,
     seed: Seed = 0,
     max_new_tokens: NewTokens = 128,
@@ -96,6 +101,8 @@ def generate(
     json_: Json = False,
 ) -> None:
     """Generate answers, with k sampled paths and a vote."""
+    from keras_flan.answers import KINDS
+    from keras_flan.extensions import using
     from keras_flan.generation import trace
     from keras_flan.generation.printing import Printer
     from keras_flan.generation.prompting import ask
@@ -121,15 +128,19 @@ def generate(
         "max_new_tokens": max_new_tokens,
         "adaptive": adaptive,
     }
-    loaded = load(model, **({"chat": chat_template} if chat_template else {}))
-    results = ask(
-        loaded,
-        () if chat else [row["prompt"] for row in rows],
-        messages=[_messages(row, system) for row in rows] if chat else None,
-        style=style,
-        on_path=None if json_ else Printer(len(rows)),
-        **settings,
-    )
+    with using(*(module or [])):
+        KINDS.named(kind)  # What is wrong fails before the long load.
+        loaded = load(
+            model, **({"chat": chat_template} if chat_template else {})
+        )
+        results = ask(
+            loaded,
+            () if chat else [row["prompt"] for row in rows],
+            messages=[_messages(row, system) for row in rows] if chat else None,
+            style=style,
+            on_path=None if json_ else Printer(len(rows)),
+            **settings,
+        )
     if output:
         way = {"model": model, **way, **settings}
         trace.write_trace(output, results, way, rows, overwrite)
@@ -155,8 +166,10 @@ def serve(
         str | None,
         Option(help="As for generate, for a model that was saved without."),
     ] = None,
+    module: Modules = None,
 ) -> None:
     """Ask a model on a local web page, or by OpenAI's interface."""
+    from keras_flan.extensions import using
     from keras_flan.generation.serving import serve
 
     def load_model() -> Any:
@@ -165,7 +178,8 @@ def serve(
         chat = {"chat": chat_template} if chat_template else {}
         return load(model, **chat)
 
-    serve(load_model, host, port, allow_remote, model)
+    with using(*(module or [])):
+        serve(load_model, host, port, allow_remote, model)
 
 
 def _style(

@@ -24,6 +24,14 @@ Temperature = Annotated[
     Option(min=0, help=f"Default: 0 for one path, else {VOTING_TEMPERATURE}."),
 ]
 TopK = Annotated[int, Option(min=0, help="0 keeps the whole vocabulary.")]
+Modules = Annotated[
+    list[str] | None,
+    Option(
+        "--module",
+        help="A Python file, or the name of a module, with KINDS, READERS or "
+        "METRICS of your own, whose code is run; repeatable.",
+    ),
+]
 NewTokens = Annotated[int, Option(min=1, help="Longest output, in tokens.")]
 
 

@@ -6,6 +6,8 @@ from typing import TypeVar
 
 import keras
 
+from keras_flan.errors import InputError
+
 Built = TypeVar("Built", bound=keras.layers.Layer)
 
 
@@ -18,6 +20,9 @@ def build_abstract(build: Callable[[], Built]) -> Built:
 
     Args:
         build: A function without arguments that returns a model or layer.
+
+    Raises:
+        InputError: If a layer needs numbers when it is made.
 
     Example:
         >>> model = build_abstract(
@@ -47,5 +52,11 @@ def _without_values(build: Callable[[], Built]) -> Built:
 
     built: list[Built] = []
     # A T5 draws its embeddings anew after Keras.
-    jax.eval_shape(lambda: built.append(build()))
+    try:
+        jax.eval_shape(lambda: built.append(build()))
+    except jax.errors.TracerArrayConversionError:
+        raise InputError(
+            "a layer of this model computes numbers when it is made, as those "
+            "of keras-hub's SmolLM3 do: it can't be planned without its weights"
+        ) from None
     return built[0]

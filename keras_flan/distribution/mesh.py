@@ -20,7 +20,9 @@ BATCH, MODEL = "batch", "model"
 PRESETS: dict[str, dict[str, str]] = {
     "data": {},
     "fsdp": {"embed": BATCH},
-    "model": dict.fromkeys(("vocab", "heads", "kv_heads", "mlp"), MODEL),
+    "model": dict.fromkeys(
+        ("vocab", "heads", "kv_heads", "mlp", "experts"), MODEL
+    ),
 }
 PRESETS["fsdp+model"] = {**PRESETS["fsdp"], **PRESETS["model"]}
 

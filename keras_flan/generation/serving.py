@@ -430,7 +430,8 @@ def _page() -> tuple[str, str]:
     """Returns the page, and the content security policy to send with it."""
     form = resources.files(__package__).joinpath("serving.html")
     kinds = "".join(
-        f'<option value="{name}">{page.text(name.replace("_", " "))}</option>'
+        f'<option value="{page.text(name)}">'
+        f"{page.text(name.replace('_', ' '))}</option>"
         for name in sorted(KINDS, key=lambda name: name != "number")
     )
     body = form.read_text(encoding="utf-8").replace("$kinds", kinds)

@@ -49,8 +49,8 @@ def family_roles(family: str | None = None) -> dict[str, Axes]:
 
     Args:
         family: `"t5"`, `"t5gemma"`, `"palm"`, `"llama"`, `"mistral"`,
-            `"qwen"`, `"gemma"`, or `None` for all: no role means one thing
-            in one family and another in the next.
+            `"qwen"`, `"smollm3"`, `"gemma"`, or `None` for all: no role means
+            one thing in one family and another in the next.
 
     Raises:
         InputError: If there is no such family.

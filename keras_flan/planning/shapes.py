@@ -106,8 +106,14 @@ def shape_of(model: "LanguageModel") -> ModelShape:
     for weight in weights:
         for axis, length in zip(weight.axes, weight.shape, strict=True):
             sizes[axis] = max(length, sizes.get(axis, 0))
+    if "experts" in sizes:
+        raise InputError(
+            f"{type(backbone).__name__}: its layers have experts, which a plan "
+            "can't count with"
+        )
     of_decoder = ("decoder_num_layers", "decoder_num_attention_heads")
-    heads = _first(backbone, "num_query_heads", "num_heads", of_decoder[1])
+    named = ("num_query_heads", "num_heads", "num_attention_heads")
+    heads = _first(backbone, *named, of_decoder[1])
     _check_sides(backbone)
     return ModelShape(
         family=type(backbone)
@@ -127,7 +133,7 @@ def shape_of(model: "LanguageModel") -> ModelShape:
         intermediate_dim=sizes["mlp"],
         vocabulary_size=sizes["vocab"],
         weights=weights,
-        dropout=backbone.dropout,
+        dropout=getattr(backbone, "dropout", 0.0),
         kernels=tuple(
             kernel
             for kernel in model.kernels

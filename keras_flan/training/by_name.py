@@ -7,6 +7,7 @@ import keras
 
 from keras_flan.distribution.start import Setup
 from keras_flan.errors import InputError
+from keras_flan.extensions import add_module
 from keras_flan.lazy import borrowed
 from keras_flan.named import load_callable
 from keras_flan.training.sections import BenchmarkConfig, CallbackConfig
@@ -65,11 +66,15 @@ def benchmark_score(
             "held_out.benchmark: is asked by one process, and there are "
             f"{setup.processes}; leave it out, and take a mixture"
         )
-    values = its.model_dump(exclude={"name", "data"})
+    values = its.model_dump(exclude={"name", "data", "modules"})
+    for module in its.modules:
+        add_module(module)
     room = "keras_flan.evaluation"
     # What is missing is said before the training.
     load = borrowed(f"{room}.benchmarks.files", "load_benchmark")
-    load(its.name, its.data, its.split)
+    known = borrowed(f"{room}.scores.metrics", "METRICS")
+    for metric in load(its.name, its.data, its.split).protocol.metrics:
+        known.named(metric)
     evaluate = borrowed(f"{room}.runs.evaluate", "evaluate")
 
     def score(model: keras.Model, step: int) -> float:

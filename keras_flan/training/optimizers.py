@@ -6,6 +6,7 @@ import keras
 from keras import ops
 
 from keras_flan.tensors import Tensor
+from keras_flan.training.schedules import Warmdown as Warmdown  # As before.
 
 # How keras-hub and this package call biases and the scales of norms.
 _SPARED = r"^(.*bias|beta|gamma|scale|weight)$"

@@ -114,3 +114,21 @@ class Schedule(keras.optimizers.schedules.LearningRateSchedule):
         names = ("learning_rate", "steps", "shape", "warmup", "warmdown")
         values = {name: getattr(self, name) for name in names}
         return {**values, "accumulate": self.accumulate}
+
+
+@keras.saving.register_keras_serializable(package="keras_flan")
+class Warmdown(Schedule):
+    """What `Schedule(learning_rate, steps, warmdown=share)` was before.
+
+    With it, `.keras` files of then are read.
+    """
+
+    def __init__(self, learning_rate: float, steps: int, share: float = 0.25):
+        super().__init__(learning_rate, steps, warmdown=share)
+
+    def get_config(self) -> Mapping[str, Any]:
+        return {
+            "learning_rate": self.learning_rate,
+            "steps": self.steps,
+            "share": self.warmdown,
+        }

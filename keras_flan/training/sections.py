@@ -205,13 +205,17 @@ class BenchmarkConfig(Strict):
     """A benchmark that is asked during a training, as `evaluate` asks it.
 
     Attributes:
-        name: As for `keras_flan.evaluation.evaluate`: `gsm8k`, `mmlu`, ...
+        name: As for `keras_flan.evaluation.evaluate`: `gsm8k`, `mmlu`, ...,
+            or the YAML file of a protocol of your own.
         data: Its file or folder.
         mode: `direct`, `cot` or `rank`.
         shots: Exemplars per prompt; `None` is as many as published.
         limit: The most examples of each task; the first ones.
         tasks: Only these tasks.
         split: Of the benchmarks that have several.
+        modules: Python files, or names of modules, with what a protocol of
+            your own needs, as `--module` of `keras-flan evaluate`; found from
+            where the training is started. Their code is run.
     """
 
     name: str
@@ -221,6 +225,7 @@ class BenchmarkConfig(Strict):
     limit: Positive | None = 100
     tasks: list[str] | None = None
     split: str | None = None
+    modules: list[str] = pydantic.Field(default_factory=list)
 
 
 class HeldOutConfig(Strict):

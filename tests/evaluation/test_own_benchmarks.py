@@ -25,6 +25,7 @@ from keras_flan.evaluation.benchmarks.protocols import (
     protocol_names,
 )
 from keras_flan.extensions import add_module, using
+from keras_flan.generation import serving
 from keras_flan.testing import check_protocol
 
 DOCS = (Path(__file__).parents[2] / "docs" / "evaluation.md").read_text("utf-8")
@@ -77,6 +78,24 @@ EVALUATE = (
     *("evaluate", "--benchmark", "own/essays.yaml", "--data", "essays.txt"),
     *OWN,
 )
+
+
+def test_answers_of_an_own_kind_vote(run, monkeypatch):
+    """By `generate`, and on the page of `serve`."""
+    monkeypatch.setattr("keras_flan.models.loading.load", lambda _: ask)
+    prompt = ("--model", "m", "--prompt", "Good?", "--kind", "grade")
+    code, out, _ = run("generate", *prompt, *OWN, "--json")
+    assert code == 0 and json.loads(out)[0]["answer"] == "a"
+    code, _, err = run("generate", *prompt)
+    assert code == 2 and "no answer kind 'grade'" in err and "--module" in err
+
+    def serve(load, *_):
+        pages.append(serving._page()[0])
+
+    pages = []
+    monkeypatch.setattr(serving, "serve", serve)
+    code, _, err = run("serve", "--model", "m", *OWN)
+    assert code == 0 and '<option value="grade">grade</option>' in pages[0]
 
 
 def test_an_own_protocol_is_evaluated_scored_again_compared_and_reported(run):

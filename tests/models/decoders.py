@@ -37,12 +37,37 @@ GEMMA_3 = {
     "num_layers": 6,  # The last one sees all.
     "global_rope_scaling_factor": 8.0,
 }
+# A layer with experts, and one without.
+EXPERTS = {
+    "head_dim": 16,
+    "num_experts": 4,
+    "top_k": 2,
+    "moe_intermediate_dim": 24,
+    "norm_top_k_prob": True,
+    "mlp_only_layers": [1],
+    "sliding_window_size": None,
+    "tie_word_embeddings": True,
+}
+SMOLLM3 = {
+    "num_attention_heads": 4,
+    "attention_bias": False,
+    "attention_dropout": 0.0,
+    "rope_layer_enabled_list": [True, False],
+    "layer_types": ["full_attention"] * 2,
+    "mlp_bias": False,
+    "layer_norm_epsilon": 1e-6,
+    "max_position_embeddings": 64,
+    "rope_theta": 10_000.0,
+    "partial_rotary_factor": 1.0,
+}
 FAMILIES = {
     "llama": ("Llama", {}),
     "llama3": ("Llama3", SCALED_ROPE),
     "mistral": ("Mistral", {"sliding_window": 5}),
     "qwen": ("Qwen", {}),
     "qwen3": ("Qwen3", {"head_dim": 16}),
+    "qwen3_moe": ("Qwen3Moe", EXPERTS),
+    "smollm3": ("SmolLM3", SMOLLM3),
     "gemma": ("Gemma", ONE_KEY_HEAD),
     "gemma2": ("Gemma", GEMMA_2),
     "gemma3": ("Gemma3", GEMMA_3),
@@ -58,10 +83,19 @@ PARAMETERS = [
 ]
 
 
+def sizes_of(family, **sizes):
+    """The arguments of a keras-hub backbone."""
+    name, own = FAMILIES[family]
+    made = {**SIZES, **own, **sizes}
+    if name == "SmolLM3":  # It calls them otherwise, and takes no others.
+        del made["num_query_heads"]
+    return made
+
+
 def make_hub(family, seed=0, **sizes):
     """A keras-hub `CausalLM` with weights of some spread."""
     keras.utils.set_random_seed(seed)
-    name, own = FAMILIES[family]
+    name, _ = FAMILIES[family]
     if name == "PaLM":
         from keras_flan.models import PaLMBackbone, PaLMCausalLM
 
@@ -73,7 +107,7 @@ def make_hub(family, seed=0, **sizes):
     else:
         backbone = getattr(keras_hub.models, f"{name}Backbone")
         task = getattr(keras_hub.models, f"{name}CausalLM")
-        backbone = backbone(**{**SIZES, **own, **sizes})
+        backbone = backbone(**sizes_of(family, **sizes))
         model = task(backbone=backbone, preprocessor=None)
     rng = np.random.default_rng(seed)
     for weight in model.trainable_weights:

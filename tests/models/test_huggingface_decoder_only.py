@@ -25,7 +25,7 @@ from keras_flan.models.adapters.base import adapter_of
 from keras_flan.models.huggingface.families import config_of
 from keras_flan.models.huggingface.reading_configs import backbone_arguments
 from tests.conftest import make_t5
-from tests.models.decoders import FAMILIES, make_hub, numpy
+from tests.models.decoders import FAMILIES, make_hub, numpy, sizes_of
 
 
 def draw(model):
@@ -95,10 +95,8 @@ def backbone(family):
 def make_backbone(family):
     import keras_hub
 
-    from tests.models.decoders import SIZES
-
-    name, own = FAMILIES[family]
-    return getattr(keras_hub.models, f"{name}Backbone")(**{**SIZES, **own})
+    name, _ = FAMILIES[family]
+    return getattr(keras_hub.models, f"{name}Backbone")(**sizes_of(family))
 
 
 def test_what_transformers_has_not_is_refused(tmp_path):

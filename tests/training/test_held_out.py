@@ -1,14 +1,20 @@
 """Evaluation during a training: what is best, and when it ends."""
 
+import json
 from types import SimpleNamespace
 
 import keras
 import pytest
 
 from keras_flan.errors import InputError
+from keras_flan.extensions import add_module
 from keras_flan.training import HeldOutLoss, TrainConfig
-from keras_flan.training.by_name import keeps_state, load_callbacks
-from keras_flan.training.sections import CallbackConfig
+from keras_flan.training.by_name import (
+    benchmark_score,
+    keeps_state,
+    load_callbacks,
+)
+from keras_flan.training.sections import BenchmarkConfig, CallbackConfig
 
 
 def config(**values):
@@ -105,3 +111,26 @@ def test_a_wrong_callback_is_named(name, settings, message, monkeypatch):
         load_callbacks([wanted])
     with pytest.raises(ValueError, match="expected module:Class"):
         CallbackConfig(name="trackers.py")
+
+
+def test_an_own_benchmark_brings_its_modules(tmp_path):
+    (tmp_path / "own.py").write_text(
+        "from keras_flan.evaluation import Metric\n"
+        "METRICS = {'long': Metric(of_example=lambda m: len(m.output))}\n"
+    )
+    (tmp_path / "own.yaml").write_text(
+        "name: own\nversion: 1\nsource: us\nreader: csv\n"
+        "columns: {question: a, answer: b}\nmetrics: [long]\n"
+        "formats: {zero_shot_direct: {query: '{question}'}}\n"
+    )
+    (tmp_path / "own.csv").write_text("a,b\nx,y\n")
+    its = {"name": str(tmp_path / "own.yaml"), "data": tmp_path / "own.csv"}
+    setup = SimpleNamespace(processes=1)
+    with pytest.raises(InputError, match="no metric 'long'"):
+        benchmark_score(BenchmarkConfig(**its), tmp_path, setup)
+    its["modules"] = [str(tmp_path / "own.py")]
+    score = benchmark_score(BenchmarkConfig(**its), tmp_path / "runs", setup)
+    assert score(lambda prompts, **_: [["y"]], 3) == 1.0
+    metrics = json.loads((tmp_path / "runs/3/metrics.json").read_text())
+    assert "long" in metrics
+    add_module(its["modules"][0]).remove()

@@ -25,6 +25,28 @@ def test_a_rate_comes_back_from_its_config():
     assert float(again.learning_rate) == pytest.approx(0.001)
 
 
+def test_a_rate_of_an_earlier_version_is_read():
+    """As a `.keras` file has it that was written then."""
+    rate = {
+        "module": "keras_flan.training.optimizers",
+        "class_name": "Warmdown",
+        "config": {"learning_rate": 0.01, "steps": 100, "share": 0.2},
+        "registered_name": "keras_flan>Warmdown",
+    }
+    saved = keras.optimizers.serialize(Adafactor(0.1))
+    saved["config"]["learning_rate"] = rate
+    for _ in range(2):
+        optimizer = keras.optimizers.deserialize(saved)
+        optimizer.build([keras.Variable([1.0, 2.0])])
+        optimizer.iterations.assign(90)
+        assert float(optimizer.learning_rate) == pytest.approx(0.0055)
+        saved = keras.optimizers.serialize(optimizer)
+
+    from keras_flan.training.optimizers import Warmdown
+
+    assert float(Warmdown(0.01, 100, 0.2)(90)) == pytest.approx(0.0055)
+
+
 @pytest.mark.parametrize(
     ("shape", "expected"),
     [

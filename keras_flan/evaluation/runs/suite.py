@@ -13,6 +13,7 @@ from keras_flan.evaluation.benchmarks.protocols import load_protocol
 from keras_flan.evaluation.benchmarks.showing import golden_prompts
 from keras_flan.evaluation.benchmarks.ways import Way
 from keras_flan.evaluation.runs.run import EVALUATION, Run
+from keras_flan.evaluation.scores.metrics import METRICS
 from keras_flan.outputs import check_output
 from keras_flan.storage import as_path, is_remote
 
@@ -84,9 +85,11 @@ def plan(
 
 
 def check(runs: Iterable[Run], overwrite: bool = False) -> None:
-    """Raises InputError if a run lacks its files, or may not be written."""
+    """Raises InputError if a run lacks what it names, or may not be written."""
     for run in runs:
-        load_benchmark(run.benchmark, run.data, run.split)
+        source = load_benchmark(run.benchmark, run.data, run.split)
+        for metric in source.protocol.with_metrics(run.metrics).metrics:
+            METRICS.named(metric)
         check_output(run.output, EVALUATION, overwrite)
 
 

@@ -13,7 +13,7 @@ from keras import ops
 
 from keras_flan.errors import InputError
 from keras_flan.models.activation_layouts import constrain
-from keras_flan.models.decoder_only.rotary import rotate
+from keras_flan.models.decoder_only.rotary import rotate, turn
 from keras_flan.models.remat import Remat, rematerialise
 from keras_flan.tensors import Tensor
 
@@ -153,10 +153,63 @@ class Llama(Family):
         x = x + layer._self_attention_dropout(attended, training=how.training)
 
         normed = constrain(layer._feedforward_layernorm(x), "block_input")
-        gate = ops.cast(layer._feedforward_gate_dense(normed), "float32")
+        return x + self.feed_forward(layer, normed), out
+
+    def feed_forward(self, layer: Any, x: Tensor) -> Tensor:
+        """What the second half of a layer adds, of its normed input."""
+        gate = ops.cast(layer._feedforward_gate_dense(x), "float32")
         gate = ops.cast(layer.activation(gate), x.dtype)
-        hidden = layer._feedforward_intermediate_dense(normed) * gate
-        return x + layer._feedforward_output_dense(hidden), out
+        hidden = layer._feedforward_intermediate_dense(x) * gate
+        return layer._feedforward_output_dense(hidden)
+
+
+class Qwen3Moe(Llama):
+    """Qwen 3 with experts.
+
+    Each token chooses its experts by itself, and an expert takes any number
+    of tokens: what is packed beside a token, or pads, changes nothing. As in
+    transformers, no loss that balances the experts is added unless asked
+    for, which nothing here does.
+    """
+
+    def feed_forward(self, layer: Any, x: Tensor) -> Tensor:
+        out = layer.mlp(x)
+        # With experts it comes with the router's logits.
+        out = out[0] if isinstance(out, tuple) else out
+        return ops.cast(out, x.dtype)
+
+
+class SmolLM3(Family):
+    """SmolLM3, whose every fourth layer does not turn its heads."""
+
+    def check_remat(self, remat: Remat) -> None:
+        """Refuses nothing: keras-hub's layers have no dropout."""
+
+    def block(
+        self, layer: Any, x: Tensor, how: Pass, cache: Any
+    ) -> tuple[Tensor, Any]:
+        heads = layer.self_attn
+        normed = constrain(layer.input_layernorm(x), "block_input")
+        shape = (*ops.shape(normed)[:-1], -1, heads.head_dim)
+        query, key, value = (
+            ops.reshape(project(normed), shape)
+            for project in (heads.q_proj, heads.k_proj, heads.v_proj)
+        )
+        query = constrain(query, "queries")
+        if heads.use_rope:
+            angles = heads.rotary_embedding.inv_freq * ops.cast(
+                how.positions[..., None], "float32"
+            )
+            query, key = turn(query, angles), turn(key, angles)
+        attended, out = how.attention(
+            query, key, value, cache, scale=heads._inv_norm_factor
+        )
+        x = x + heads.o_proj(attended)
+        normed = constrain(layer.post_attention_layernorm(x), "block_input")
+        return x + layer.mlp(normed), out
+
+    def normalise(self, x: Tensor) -> Tensor:
+        return self.backbone.norm(x)
 
 
 class Gemma(Family):
@@ -236,8 +289,10 @@ FAMILIES: dict[str, type[Family]] = {
     "MistralBackbone": Llama,
     "PaLMBackbone": PaLM,
     "Qwen3Backbone": Llama,
+    "Qwen3MoeBackbone": Qwen3Moe,
     "QwenBackbone": Llama,
     "SmolLM2Backbone": Llama,
+    "SmolLM3Backbone": SmolLM3,
 }
 
 

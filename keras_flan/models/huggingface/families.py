@@ -7,7 +7,7 @@ from typing import Any
 
 from keras_flan.errors import InputError
 from keras_flan.models.adapters.targets import norms, projections
-from keras_flan.models.huggingface.tensors import Tensor, kernel_tensor
+from keras_flan.models.huggingface.tensors import Bank, Tensor, kernel_tensor
 from keras_flan.schema import read_yaml
 
 _NAMES = Path(__file__).with_name("names.yaml")
@@ -19,6 +19,16 @@ SIZES = {
     "num_attention_heads": "num_query_heads",
     "num_key_value_heads": "num_key_value_heads",
     "rms_norm_eps": "layer_norm_epsilon",
+}
+# Of a Qwen 3 with experts.
+EXPERTS = {
+    "moe_intermediate_size": "moe_intermediate_dim",
+    "num_experts": "num_experts",
+    "num_experts_per_tok": "top_k",
+    "norm_topk_prob": "norm_top_k_prob",
+    "decoder_sparse_step": "decoder_sparse_step",
+    "mlp_only_layers": "mlp_only_layers",
+    "router_aux_loss_coef": "router_aux_loss_coefficient",
 }
 _SLIDING, _FULL = "sliding_attention", "full_attention"
 
@@ -75,8 +85,28 @@ def tensors(backbone: Any) -> Iterator[Tensor]:
     for key, norm in norms(backbone).items():
         name = _name(names["layers"], key, two_sided)
         yield Tensor(f"{name}.weight", norm.scale)
+    if names["type"] == "qwen3_moe":
+        yield from _experts(backbone)
     if not embedding.tie_weights:
         yield Tensor(names["head"], embedding.reverse_embeddings, (1, 0), 1)
+
+
+def _experts(backbone: Any) -> Iterator[Tensor]:
+    """Yields the routers and experts of a Qwen 3."""
+    for number, layer in enumerate(backbone.transformer_layers):
+        bank = getattr(layer.mlp, "expert_bank", None)
+        if bank is None:  # This layer has none.
+            continue
+        place = f"model.layers.{number}.mlp"
+        router = layer.mlp._sparse_feedforward_gate_dense
+        yield kernel_tensor(f"{place}.gate", router)
+        inner = Bank(bank._expert_feedforward_gate_dense, parts=2)
+        outer = Bank(bank._expert_feedforward_output_dense)
+        for expert in range(inner.experts):
+            own = f"{place}.experts.{expert}"
+            yield inner.tensor(f"{own}.gate_proj", expert, 0)
+            yield inner.tensor(f"{own}.up_proj", expert, 1)
+            yield outer.tensor(f"{own}.down_proj", expert)
 
 
 def _name(names: dict[str, str], key: str, two_sided: bool) -> str:
@@ -113,7 +143,7 @@ def config_of(backbone: Any, dtype: str) -> dict[str, Any]:
     config = {
         "architectures": [names["class"]],
         "model_type": names["type"],
-        **{key: getattr(backbone, ours) for key, ours in SIZES.items()},
+        **{key: _size(backbone, ours) for key, ours in SIZES.items()},
         "head_dim": _head_dim(backbone),
         "max_position_embeddings": names["positions"],
         "attention_bias": False,
@@ -122,6 +152,10 @@ def config_of(backbone: Any, dtype: str) -> dict[str, Any]:
         "torch_dtype": dtype,
     }
     kind = names["type"]
+    if kind == "qwen3_moe":
+        config |= {key: getattr(backbone, a) for key, a in EXPERTS.items()}
+    if kind == "smollm3":
+        return {**config, **_smollm3(backbone)}
     if not kind.startswith("gemma"):
         config["hidden_act"] = "silu"
         return {**config, **_rotation(backbone), **_window(backbone, kind)}
@@ -143,9 +177,15 @@ def config_of(backbone: Any, dtype: str) -> dict[str, Any]:
     return config
 
 
+def _size(backbone: Any, name: str) -> Any:
+    if name == "num_query_heads" and not hasattr(backbone, name):
+        name = "num_attention_heads"  # SmolLM3's
+    return getattr(backbone, name)
+
+
 def _head_dim(backbone: Any) -> int:
     given = getattr(backbone, "head_dim", None)
-    return given or backbone.hidden_dim // backbone.num_query_heads
+    return given or backbone.hidden_dim // _size(backbone, "num_query_heads")
 
 
 def _rope(
@@ -179,6 +219,32 @@ def _rotation(backbone: Any) -> dict[str, Any]:
         if linear != 1.0:
             return _rope(theta, "linear", factor=linear)
     return _rope(theta)
+
+
+def _smollm3(backbone: Any) -> dict[str, Any]:
+    """What a SmolLM3 has that others have not: layers without positions."""
+    for key, wanted in (
+        ("attention_bias", False),
+        ("mlp_bias", False),
+        ("partial_rotary_factor", 1.0),
+    ):
+        if (found := getattr(backbone, key)) != wanted:
+            raise InputError(
+                f"this SmolLM3 has {key} {found}; expected {wanted}, the only "
+                "one that can be written"
+            )
+    rotary = map(int, backbone.rope_layer_enabled_list)
+    return {
+        **_rope(float(backbone.rope_theta)),
+        "hidden_act": "silu",
+        "no_rope_layers": list(rotary),  # 1 where there are positions.
+        "layer_types": [_FULL] * backbone.num_layers,
+        "use_sliding_window": False,
+        "max_position_embeddings": backbone.max_position_embeddings,
+        "attention_dropout": backbone.attention_dropout,
+        # Without a vocabulary it has none, where transformers has defaults.
+        **dict.fromkeys(("pad_token_id", "bos_token_id", "eos_token_id")),
+    }
 
 
 def _two_rotations(backbone: Any) -> dict[str, Any]:

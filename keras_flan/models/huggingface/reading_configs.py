@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from keras_flan.errors import InputError
-from keras_flan.models.huggingface.families import SIZES
+from keras_flan.models.huggingface.families import EXPERTS, SIZES
 
 Config = dict[str, Any]
 _SLIDING = "sliding_attention"
@@ -124,7 +124,9 @@ def _qwen(config: Config, place: str) -> tuple[str, Config]:
     if types is None:
         first = layers
         if config.get("use_sliding_window") and size:
-            first = config.get("max_window_layers", layers)
+            # With experts, all layers have the window.
+            moe = config["model_type"] == "qwen3_moe"
+            first = 0 if moe else config.get("max_window_layers", layers)
         types = [_SLIDING if i >= first else "full" for i in range(layers)]
     sliding = [kind == _SLIDING for kind in types]
     if any(sliding) != all(sliding):
@@ -136,9 +138,48 @@ def _qwen(config: Config, place: str) -> tuple[str, Config]:
     own["sliding_window_size"] = size if any(sliding) else None
     if config["model_type"] == "qwen3":
         return "Qwen3Backbone", own
+    if config["model_type"] == "qwen3_moe":
+        # transformers 5 has another name for it.
+        number = config.get("num_local_experts")
+        named = {"num_experts": number, **config} if number else config
+        own |= {ours: named[key] for key, ours in EXPERTS.items()}
+        return "Qwen3MoeBackbone", own
     own["use_sliding_window_attention"] = any(sliding)
     own["sliding_window_size"] = size or 4096
     return "QwenBackbone", own
+
+
+def _smollm3(config: Config, place: str) -> tuple[str, Config]:
+    _expect(config, place, "hidden_act", "silu")
+    _expect(config, place, "tie_word_embeddings", True)
+    layers, every = config["num_hidden_layers"], "no_rope_layer_interval"
+    period = config.get(every, 4)
+    rotary = config.get("no_rope_layers") or [
+        (i + 1) % period > 0 for i in range(layers)
+    ]
+    types = config.get("layer_types") or []
+    if config.get("use_sliding_window") or _SLIDING in types:
+        raise InputError(
+            f"{place}: found layers with a window, expected none, as "
+            "keras-hub's SmolLM3 has"
+        )
+    theta, scaling = _rope({"rope_theta": 2e6, **config}, place)
+    if scaling["rope_type"] != "default":
+        raise InputError(
+            f"{place}: found positions scaled by {scaling['rope_type']!r}, "
+            "expected 'default', which keras-hub's SmolLM3 has built in"
+        )
+    return "SmolLM3Backbone", {
+        "num_attention_heads": config["num_attention_heads"],
+        "attention_bias": False,
+        "attention_dropout": config.get("attention_dropout", 0.0),
+        "rope_layer_enabled_list": [bool(each) for each in rotary],
+        "layer_types": ["full_attention"] * layers,
+        "mlp_bias": False,
+        "max_position_embeddings": config.get("max_position_embeddings", 65536),
+        "rope_theta": theta,
+        "partial_rotary_factor": 1.0,
+    }
 
 
 def _gemma(config: Config, place: str) -> tuple[str, Config]:
@@ -276,6 +317,8 @@ _READERS: dict[str, Callable[[Config, str], tuple[str, Config]]] = {
     "mistral": _mistral,
     "qwen2": _qwen,
     "qwen3": _qwen,
+    "qwen3_moe": _qwen,
+    "smollm3": _smollm3,
     "t5gemma": _t5gemma,
 }
 # What `config.json` calls the decoder-only models that are read.

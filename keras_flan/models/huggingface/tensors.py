@@ -5,6 +5,7 @@ import math
 from typing import Any
 
 import numpy as np
+from keras import ops
 
 from keras_flan.models.adapters.base import equation_of
 
@@ -59,6 +60,57 @@ class Tensor:
         shape = tuple(self.variable.shape)
         axes = range(len(shape)) if self.axes is None else self.axes
         return tuple(shape[axis] for axis in axes)
+
+
+class Bank:
+    """The kernels of all experts of a layer, which are one variable here.
+
+    Args:
+        variable: `(experts, inputs, outputs)`.
+        parts: How many kernels lie side by side in the outputs of an expert.
+    """
+
+    def __init__(self, variable: Any, parts: int = 1):
+        self._variable, self._parts = variable, parts
+        self._read: dict[tuple[int, int], np.ndarray] = {}
+        experts, inputs, outputs = variable.shape
+        self.experts, self.shape = experts, (inputs, outputs // parts)
+
+    def tensor(self, name: str, expert: int, part: int = 0) -> Tensor:
+        """Returns the kernel of one expert, `name.weight`."""
+        kernel = _Kernel(self, (expert, part))
+        return Tensor(f"{name}.weight", kernel, (1, 0), 1)
+
+    def get(self, key: tuple[int, int]) -> np.ndarray:
+        """Returns a kernel."""
+        expert = np.asarray(ops.convert_to_numpy(self._variable[key[0]]))
+        return np.split(expert, self._parts, axis=-1)[key[1]]
+
+    def put(self, key: tuple[int, int], kernel: np.ndarray) -> None:
+        """Takes a kernel; the variable is assigned when all are there."""
+        self._read[key] = kernel
+        if len(self._read) < self.experts * self._parts:
+            return
+        rows = [
+            np.concatenate(
+                [self._read.pop((e, part)) for part in range(self._parts)], -1
+            )
+            for e in range(self.experts)
+        ]
+        self._variable.assign(np.stack(rows))
+
+
+class _Kernel:
+    """A kernel in a `Bank`, used as a variable is."""
+
+    def __init__(self, bank: Bank, key: tuple[int, int]):
+        self._bank, self._key, self.shape = bank, key, bank.shape
+
+    def __array__(self, dtype: Any = None, copy: Any = None) -> np.ndarray:
+        return self._bank.get(self._key)
+
+    def assign(self, value: np.ndarray) -> None:
+        self._bank.put(self._key, value)
 
 
 def kernel_tensor(name: str, layer: Any) -> Tensor:
