@@ -52,7 +52,7 @@ def write_page(path: str | os.PathLike, results: Mapping[str, Any]) -> None:
             page.card("Training loss", _loss(training)),
             page.card("What was trained and asked", page.pairs(_run(results))),
         ),
-        page.card("Exact match by task", _bars(first["views"])),
+        page.card(f"{_first_metric(first)} by task", _bars(first["views"])),
         *map(_example, results["shown"]),
         *(
             page.card(table.title, page.folded("Every task", table.html()))
@@ -73,7 +73,7 @@ def _tiles(results: Mapping[str, Any]) -> list[tuple[str, str, str]]:
     metrics = next(iter(first["views"].values()))
     tiles = [
         (
-            page.text(text.METRICS[metric].capitalize()),
+            page.text(_capital(text.METRICS[metric])),
             f"{found['tuned']:.1f}%",
             f"from {found['base']:.1f}%, {len(found['by_task'])} tasks",
         )
@@ -102,6 +102,7 @@ def _run(results: Mapping[str, Any]) -> dict[str, str]:
     data, optimizer = train.get("data", {}), train.get("optimizer", {})
     return {
         "model": results["model"]["init"],
+        "licence of the model": results["licence"],
         **text.data_lines(results["data"]),
         "steps": f"{results['steps']:,}",
         "rows per step": str(data.get("batch_size", "")),
@@ -112,6 +113,12 @@ def _run(results: Mapping[str, Any]) -> dict[str, str]:
         "asked for": f"{results['minutes']:g} minutes, "
         f"{results['machine']['cores']} cores",
     }
+
+
+def _first_metric(arm: Mapping[str, Any]) -> str:
+    """Returns the headline metric of the first view, in words."""
+    metrics = next(iter(arm["views"].values()))
+    return page.text(_capital(text.METRICS[next(iter(metrics))]))
 
 
 def _bars(views: Mapping[str, Mapping[str, Any]]) -> str:
@@ -134,12 +141,17 @@ def _bars(views: Mapping[str, Mapping[str, Any]]) -> str:
             )
         axes.set_yticks(places, [_short(name) for name in names])
         axes.set_xlabel("percent")
+        axes.set_xlim(left=0)
         axes.margins(y=0.01)
         legend_above(axes)
         clean(axes, "x")
 
     height = 1.2 + 0.32 * len(names)
     return inline_svg(draw, (9, height), "Scores of every task")
+
+
+def _capital(name: str) -> str:
+    return name[:1].upper() + name[1:]
 
 
 def _short(name: str) -> str:

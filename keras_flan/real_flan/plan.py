@@ -85,6 +85,7 @@ class FlanPlan(Strict):
     Attributes:
         train: Settings of a `TrainConfig`; output, mixture and steps are the
             run's own.
+        licence: That of the model.
         proportions: Shares of the sources, see `SOURCES`.
         formats: Weights of the formats.
         task_cap: At most this many examples of a task count for its rate.
@@ -97,6 +98,7 @@ class FlanPlan(Strict):
     """
 
     train: dict[str, Any]
+    licence: str = ""
     proportions: dict[str, pydantic.PositiveFloat]
     formats: dict[Format, pydantic.NonNegativeFloat]
     task_cap: pydantic.PositiveInt = 1000

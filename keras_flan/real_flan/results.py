@@ -14,7 +14,9 @@ from keras_flan.real_flan.plan import BASE, Claim, FlanPlan, View
 
 # The first questions of some tasks, to be shown.
 _SHOWN = 8
-_MOST_LETTERS = 700
+_MOST_LETTERS = 500
+# Its texts are asked, but not shown.
+_UNSHOWN = "toxic language"
 
 
 def collect_results(
@@ -34,7 +36,8 @@ def collect_results(
         state: Its state: steps, times, losses.
 
     Returns:
-        `model`, `minutes`, `steps`, `machine`, the `data` and the `views`.
+        `model` and its `licence`, `minutes`, `steps`, `machine`, the `data`
+        and the `views`.
         Under `arms` each arm's `seeds`, what its `trainings` were, and by
         view and metric, in percent, `base` and `tuned` (means over tasks),
         their `difference`, its 95% intervals `examples` and `tasks` (see
@@ -59,6 +62,7 @@ def collect_results(
     }
     return {
         "model": plan.train["model"],
+        "licence": plan.licence,
         "train": plan.train,
         "minutes": state["minutes"],
         "steps": state["steps"],
@@ -85,7 +89,7 @@ def collect_results(
             if claim.view in views
             and {claim.more, claim.less} <= {BASE, *seeds}
         ],
-        "shown": _shown(views, run, done[0]),
+        "shown": _shown(views, prepared, run, done[0]),
     }
 
 
@@ -174,7 +178,10 @@ def _verdict(
 
 
 def _shown(
-    views: Mapping[str, View], run: Path, cell: tuple[str, int]
+    views: Mapping[str, View],
+    prepared: Mapping[str, Any],
+    run: Path,
+    cell: tuple[str, int],
 ) -> list[dict[str, str]]:
     """Returns the first question of some tasks, with what was written."""
     view = next(iter(views))
@@ -183,7 +190,8 @@ def _shown(
     found: dict[str, dict[str, str]] = {}
     for old, new in zip(before, after, strict=True):
         prompt = old.prompt or ""
-        if len(prompt) <= _MOST_LETTERS:
+        cluster = prepared["asked"].get(old.task, {}).get("cluster")
+        if len(prompt) <= _MOST_LETTERS and cluster != _UNSHOWN:
             found.setdefault(
                 old.task or view,
                 {

@@ -25,7 +25,7 @@ from keras_flan.real_flan.preparing import find_file, prepare
 from keras_flan.real_flan.results import collect_results
 from keras_flan.real_flan.run import run_flan
 from keras_flan.schema import parse_yaml, validate
-from tests.real_flan.folders import LEAK, LONG, PLAN, WORDS, write_data
+from tests.real_flan.folders import LEAK, LONG, PLAN, TASKS, WORDS, write_data
 
 
 def own_plan(**changes):
@@ -251,6 +251,7 @@ def results(data, prepared):
         "trained": {f"{arm}-{seed}": training for arm, seed in cells},
     }
     found = collect_results(plan, found, cells, run, state)
+    assert {one["task"] for one in found["shown"]} <= set(TASKS)
     return {**found, "seconds": {"training": 61.0, "asking_before": 12.0}}
 
 
