@@ -179,7 +179,7 @@ def theirs_config(folder):
     return transformers.GenerationConfig.from_pretrained(folder)
 
 
-@pytest.mark.parametrize("family", ["qwen", "gemma3"])
+@pytest.mark.parametrize("family", ["qwen", "smollm3", "gemma3"])
 @pytest.mark.parametrize("targets", ["default", ["0.feedforward.*", "key"]])
 def test_peft_computes_the_same_with_an_exported_adapter(
     family, targets, tmp_path

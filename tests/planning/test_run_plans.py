@@ -164,3 +164,20 @@ def test_settings_that_a_family_does_not_have_are_refused():
 def test_attention_is_einsum_where_there_is_no_kernel():
     job = plan(run(model={"init": "palm_8b", "attention": "einsum"})).job
     assert kernel_of(job) is None and kernel_cost(job) == (0, 0)
+
+
+@pytest.mark.slow
+def test_layers_with_experts_are_refused():
+    import keras_hub
+
+    from keras_flan.distribution import build_abstract
+    from keras_flan.models import DecoderOnly
+    from keras_flan.planning.shapes import shape_of
+    from tests.models.decoders import sizes_of
+
+    backbone = keras_hub.models.Qwen3MoeBackbone
+    model = build_abstract(
+        lambda: DecoderOnly(backbone(**sizes_of("qwen3_moe")))
+    )
+    with pytest.raises(InputError, match="have experts, which a plan can't"):
+        shape_of(model)

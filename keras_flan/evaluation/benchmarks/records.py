@@ -171,7 +171,8 @@ def _blank_fields(task: Task, format: Format) -> tuple[dict[str, str], str]:
     if answer is None:
         raise InputError(
             f"{task.directory}: expected a field 'answer' to compare with, "
-            f"found {', '.join(task.fields)}; import the task with one"
+            f"found {', '.join(task.fields)}; import the task with one, such "
+            "as by --map answer=COLUMN"
         )
     templates = task.family.templates(format)
     asked = record_fields(
