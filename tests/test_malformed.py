@@ -17,7 +17,7 @@ from keras_flan.data.records.shards import read_records
 from keras_flan.data.records.writing import write_records
 from keras_flan.errors import InputError
 from keras_flan.files import read_data
-from keras_flan.models.decoder_only.gguf_file import GgufFile
+from keras_flan.models.gguf.file import GgufFile
 from keras_flan.models.weight_files import (
     check_claims,
     check_h5,

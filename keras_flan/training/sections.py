@@ -22,9 +22,9 @@ class ModelSettings(Strict):
 
     Attributes:
         init: What to finetune, as `keras_flan.models.load` takes it: a model
-            folder, `hf://...`, `smollm2_135m`; or `palm_8b` and so on for a
-            random PaLM; `None` starts from a random T5 of the sizes of
-            `ModelConfig`.
+            folder or GGUF file, `hf://...`, `gemma3_270m`, `smollm2_135m`; or
+            `palm_8b` and so on for a random PaLM; `None` starts from a random
+            T5 of the sizes of `ModelConfig`.
         dropout: Dropout rate; the paper finetunes with 0.05.
         scan: Whether the layers of a T5 are stacked and run by one scan, so
             that a deep model compiles as fast as a shallow one.

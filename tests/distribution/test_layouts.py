@@ -20,7 +20,7 @@ from keras_flan.distribution import (
 from keras_flan.distribution.layouts import PRESETS
 from keras_flan.errors import InputError
 from keras_flan.models import T5, DecoderOnly, PaLMBackbone
-from keras_flan.models.decoder_only.smollm2_gguf import SmolLM2Backbone
+from keras_flan.models.gguf.smollm2 import SmolLM2Backbone
 from keras_flan.models.roles import Roles, roles
 from tests.models.decoders import sizes_of
 

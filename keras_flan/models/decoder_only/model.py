@@ -22,7 +22,7 @@ from keras_flan.models.decoder_only.families import Pass, family_of
 from keras_flan.models.decoder_only.palm_causal_lm import PaLMTokenizer
 
 # Registers the classes of saved models.
-from keras_flan.models.decoder_only.smollm2_gguf import SmolLM2Backbone  # noqa: F401
+from keras_flan.models.gguf.smollm2 import SmolLM2Backbone  # noqa: F401
 from keras_flan.models.kernels.choice import check_attention
 from keras_flan.models.language_model import LanguageModel
 from keras_flan.models.remat import Remat, check_remat
