@@ -31,6 +31,7 @@ FLOORS = [
     ["evaluation/scores"],
     ["evaluation/runs"],
     ["evaluation/reports", "evaluation/responsible"],
+    ["improvement"],
     ["planning", "testing", "reference", "miniature/universe"],
     ["miniature/pretraining"],
     ["miniature/experiments"],
@@ -112,6 +113,23 @@ def test_rooms_that_stand_apart_do_not_meet():
         if room(name).startswith(here) and room(other).startswith(there)
     ]
     assert wrong == []
+
+
+def test_only_the_command_line_knows_the_improvement():
+    wrong = [
+        f"{name} -> {other}"
+        for name, others in IMPORTS.items()
+        for other in others
+        if room(other) == "improvement"
+        and room(name) not in ("improvement", "cli")
+    ]
+    assert wrong == []
+    lines = sum(
+        path.read_text("utf-8").count("\n")
+        for name, path in MODULES.items()
+        if room(name) == "improvement"
+    )
+    assert lines <= 1500
 
 
 def test_no_circle_of_files():

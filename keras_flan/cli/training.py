@@ -107,6 +107,46 @@ def train(
             print(f"held-out: best at step {its['best']}, in best/{ended}")
 
 
+@app.command(context_settings={"allow_interspersed_args": True})
+def improve(
+    config: Annotated[
+        Path, path_argument("An improvement config YAML, or a run's folder.")
+    ],
+    overrides: Annotated[
+        list[str] | None, typer.Argument(help="key=value, dots for nesting.")
+    ] = None,
+    overwrite: Overwrite = False,
+    json_: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Let a model learn from its own answers: sample, judge, weigh, train.
+
+    A run that was stopped or killed goes on when it is started again.
+    """
+    with _ends_at_once():
+        from keras_flan.improvement.config import ImproveConfig
+        from keras_flan.improvement.run import improve
+
+        settings = ImproveConfig.from_yaml(config, overrides or [])
+        try:
+            result = improve(
+                settings, quiet=quiet or json_, overwrite=overwrite
+            )
+        except Interrupted as stopped:
+            print(f"keras-flan: {stopped}", file=sys.stderr)
+            raise typer.Exit(128 + stopped.signal) from None
+    if json_:
+        print_json(result)
+        return
+    rows, held_out = result["rounds"], result["guard"]["reward"]
+    rewards = [row["reward"] for row in rows if "reward" in row]
+    words = [f"{len(rows)} rounds, {result['steps']} steps"]
+    for name, values in (("reward", rewards), ("held out", held_out)):
+        if values:
+            words.append(f"{name} {values[0]:.3f} -> {values[-1]:.3f}")
+    print(f"{', '.join(words)}, model in {result['model']}")
+
+
 @contextlib.contextmanager
 def _ends_at_once() -> Iterator[None]:
     """Has Ctrl-C end the process, also while something compiles.

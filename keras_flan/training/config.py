@@ -7,7 +7,7 @@ What describes a training step is a `JobConfig`, with which
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 import pydantic
 import yaml
@@ -118,6 +118,11 @@ class TrainConfig(JobConfig):
     validation: Fraction = 0.0
     held_out: HeldOutConfig | None = None
     callbacks: Callbacks = pydantic.Field(default_factory=list)
+    # What may be a folder, or the name of another place.
+    _names: ClassVar[tuple[tuple[str, str], ...]] = (
+        ("model", "init"),
+        ("data", "chat"),
+    )
 
     @pydantic.model_validator(mode="after")
     def _check_held_out(self) -> Self:
@@ -160,7 +165,7 @@ class TrainConfig(JobConfig):
         path: str | os.PathLike,
         overrides: Sequence[str] = (),
         recipe: str | None = None,
-    ) -> "TrainConfig":
+    ) -> Self:
         """Reads a config file.
 
         `mixture`, `records`, `vocabulary`, `model.init`, and under `held_out`
@@ -261,8 +266,8 @@ class TrainConfig(JobConfig):
         ]:
             section[key] = str(as_path(folder, section[key]))
         # Names of other places, such as hf://, are no paths.
-        for part, key in (("model", "init"), ("data", "chat")):
-            name = values[part][key]
+        for part, key in self._names:
+            name = (values[part] or {}).get(key)
             if name is not None and "://" not in name:
                 beside = as_path(folder, name)
                 if beside.exists():

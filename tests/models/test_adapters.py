@@ -185,18 +185,19 @@ def test_saving_merges_and_leaves_the_base(family, tmp_path):
 
 
 def test_likelihoods_follow_the_adapter():
-    from keras_flan.generation.likelihood import log_likelihoods
+    from keras_flan.generation.likelihood import log_likelihoods, score_tokens
 
     model = make_t5()
 
     def score():
         [[found]] = log_likelihoods(model, ["abc"], [["def"]])
-        return found.log_probability
+        [tokens] = score_tokens(model, [[5, 6, 1]], [[7, 8]])
+        return found.log_probability, sum(tokens.log_probabilities)
 
     before = score()
     add_lora(model, 4, targets="all")
     draw(model)
-    assert score() != before
+    assert all(now != b for now, b in zip(score(), before, strict=True))
     remove_adapter(model)
     assert score() == before
 

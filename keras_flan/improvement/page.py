@@ -1,0 +1,88 @@
+"""The page of an improvement: its curves, and paths with their rewards."""
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from keras_flan.improvement.config import ImproveConfig
+from keras_flan.improvement.journal import Group, Journal
+from keras_flan.pages import html as page
+from keras_flan.pages.plots import COLOURS, draw_curve, inline_svg, name_axes
+
+PAGE_FILE = "improvement.html"
+_CURVES = {
+    "reward": "Reward of all paths",
+    "kept": "Paths that are trained on",
+    "length": "Tokens per path",
+    "entropy": "Entropy, nats per token",
+    "kl": "Divergence from the start, nats per token",
+}
+
+
+def write_page(
+    path: Path,
+    config: ImproveConfig,
+    metrics: Mapping[str, Any],
+    journal: Journal,
+) -> None:
+    """Writes the page of a finished run."""
+    rows, guard = metrics["rounds"], metrics["guard"]
+    lead = page.text(f"Method: {config.method}; {len(rows)} rounds.")
+    cards = []
+    curves = {
+        name: (
+            [row["round"] for row in rows if name in row],
+            [row[name] for row in rows if name in row],
+        )
+        for name in _CURVES
+    }
+    if guard["rounds"]:
+        curves["held out"] = guard["rounds"], guard["reward"]
+    for name, (steps, values) in curves.items():
+        if values:
+            title = _CURVES.get(name, "Reward of what is held out")
+            svg = inline_svg(_line(steps, values), (5.0, 3.2), title)
+            cards.append(page.card(title, svg))
+    total = metrics["seconds"]["total"]
+    shares = {
+        name: f"{page.duration(seconds)} ({page.percent(seconds / total, 0)})"
+        for name, seconds in metrics["seconds"].items()
+    }
+    shown = []
+    for number in dict.fromkeys((0, len(rows) - 1)):
+        groups = journal.groups(number) or []
+        shown.append(f"<h2>Round {number + 1}</h2>")
+        shown += [_group(group) for group in groups[:5]]
+    settings = config.model_dump(mode="json", exclude_defaults=True)
+    page.write(
+        path,
+        f"Improvement of {config.output.name}",
+        [
+            page.heading(f"Improvement of {config.output.name}", lead),
+            page.pair(*cards),
+            page.card("Time", page.pairs(shares)),
+            *shown,
+            page.card("Settings", page.pairs(settings)),
+        ],
+    )
+
+
+def _line(
+    steps: Sequence[int], values: Sequence[float]
+) -> Callable[[Any], None]:
+    def draw(axes: Any) -> None:
+        draw_curve(axes, steps, values, COLOURS[0], "")
+        name_axes(axes, "round", "")
+
+    return draw
+
+
+def _group(group: Group) -> str:
+    paths = []
+    for number, path in enumerate(group.paths, 1):
+        reward = "no reward" if path.reward is None else f"{path.reward:.3g}"
+        rule = f"reward {reward}, weight {path.weight:.3g}"
+        paths.append(page.path(number, path.text, None, rule))
+    asked = group.question
+    found = page.facts({"target": asked.target or "-", "kind": asked.kind})
+    return page.example(page.text(asked.name), asked.prompt, found, paths)

@@ -1,0 +1,242 @@
+"""The loop: sampled, judged, weighed, trained; killed and gone on with."""
+
+import csv
+import json
+import random
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from keras_flan.data import Example, write_records
+from keras_flan.errors import InputError
+from keras_flan.improvement import ImproveConfig, improve
+from tests.conftest import make_t5
+
+ROOT = Path(__file__).parents[2]
+
+
+def vowels(prompt, texts, target):
+    """A judge that a random model can learn to please."""
+    return [sum(c in "aeiou" for c in text) / 12 for text in texts]
+
+
+def fails(prompt, texts, target):
+    raise RuntimeError("no verdict")
+
+
+@pytest.fixture(scope="module")
+def mixture(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("data")
+    examples = [
+        Example({"question": f"what is {i}?", "answer": str(i)}, "counts")
+        for i in range(24)
+    ]
+    write_records(
+        examples,
+        folder / "records" / "counts",
+        name="counts",
+        templates="generic",
+    )
+    path = folder / "m.yaml"
+    path.write_text(
+        json.dumps(
+            {
+                "name": "m",
+                "records": "records",
+                "groups": {
+                    "all": {
+                        "tasks": ["counts"],
+                        "formats": {"zero_shot_direct": 1},
+                    }
+                },
+            }
+        )
+    )
+    return path
+
+
+@pytest.fixture(autouse=True)
+def unsaved(monkeypatch):
+    """A vocabulary of letters has no file."""
+    monkeypatch.setattr(
+        "keras_flan.improvement.run.save_trained", lambda *_: "model"
+    )
+
+
+def config(mixture, output, **values):
+    own = {
+        "output": str(output),
+        "mixture": str(mixture),
+        "method": "advantage",
+        "rounds": 2,
+        "prompts": 3,
+        "judges": ["tests.improvement.test_improve:vowels"],
+        "sampling": {"paths": 4, "batch_paths": 16},
+        "data": {"input_length": 64, "target_length": 32, "batch_size": 4},
+        "optimizer": {"name": "adam", "learning_rate": 0.01},
+        "model": {"dropout": 0.0},
+        "vocabulary": str(mixture),
+        **values,
+    }
+    return ImproveConfig.model_validate(own)
+
+
+def run(mixture, output, **values):
+    its = config(mixture, output, **values)
+    model = make_t5(num_layers=1)
+    metrics = improve(its, model=model, quiet=True)
+    return metrics, [np.asarray(w) for w in model.weights]
+
+
+def journal(output):
+    lines = (output / "paths.jsonl").read_text().splitlines()
+    return [json.loads(line) for line in lines]
+
+
+def test_it_learns_what_is_rewarded(mixture, tmp_path):
+    metrics, _ = run(mixture, tmp_path / "a", rounds=6)
+    rewards = [row["reward"] for row in metrics["rounds"]]
+    assert rewards[-1] > 2 * rewards[0]
+    assert set(metrics["compilations"]) == {1}
+    assert not (tmp_path / "a" / "checkpoints").exists()
+    rows = list(csv.DictReader((tmp_path / "a" / "rounds.csv").open()))
+    assert float(rows[-1]["reward"]) == pytest.approx(rewards[-1], 1e-4)
+    groups = journal(tmp_path / "a")
+    assert len(groups) == 6 * 3
+    for group in groups:
+        rewards = [path["reward"] for path in group["paths"]]
+        ended = [path["finished"] for path in group["paths"]]
+        # No end, no reward.
+        assert not any(r for r, e in zip(rewards, ended, strict=True) if not e)
+        mean = np.mean(rewards)
+        for path in group["paths"]:
+            better = path["reward"] - mean
+            assert abs(better) < 1e-9 or better * path["weight"] > 0
+    page = (tmp_path / "a" / "improvement.html").read_text()
+    assert groups[0]["question"]["prompt"].split()[0] in page
+
+
+def test_what_is_trained_on_is_what_was_sampled(mixture, tmp_path):
+    """The log-probabilities of packed rows are those of the sampling."""
+    from keras_flan.data import Mixture
+    from keras_flan.data.pipeline.token_rows import Batches
+    from keras_flan.improvement.journal import Journal
+    from keras_flan.improvement.rollouts import Rollouts
+    from keras_flan.improvement.units import Units
+
+    its = config(mixture, tmp_path / "a", rounds=1)
+    improve(its, model=make_t5(num_layers=1), quiet=True)
+    groups = Journal(tmp_path / "a" / "paths.jsonl", resume=True).groups(0)
+
+    model = make_t5(num_layers=1)  # as it was
+    rollouts = Rollouts(its, model, Mixture.from_yaml(mixture), None, None)
+    units = Units(its, model, rollouts)
+    batches = Batches(
+        units.of(groups), units.shape, batch_size=4, columns=3, seed=0
+    )
+    seen = 0
+    for x, y, weight in (batches[i] for i in range(len(batches))):
+        logits = np.asarray(model(x))
+        log_p = logits - np.log(np.exp(logits).sum(-1, keepdims=True))
+        ids = y[..., :1].astype(int)
+        found = np.take_along_axis(log_p, ids, -1)[..., 0]
+        used = weight > 0
+        np.testing.assert_allclose(found[used], y[..., 2][used], atol=1e-4)
+        seen += used.sum()
+    kept = [p for g in groups for p in g.paths if p.weight]
+    assert seen == sum(len(path.token_ids) for path in kept)
+
+
+def test_a_judge_that_fails_abstains(mixture, tmp_path, capsys):
+    name = "tests.improvement.test_improve:fails"
+    metrics, _ = run(mixture, tmp_path / "a", rounds=1, judges=[name])
+    assert metrics["rounds"][0]["kept"] == metrics["steps"] == 0
+    assert "reward" not in metrics["rounds"][0]
+    assert "no verdict" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("values", "words"),
+    [
+        ({"validation": 0.1}, "no use"),
+        ({"method": "distil"}, "teacher"),
+        ({"sampling": {"top_k": 5}}, "top_k"),
+        ({"judges": ["anser"]}, "majority"),
+        ({"method": "majority", "judges": ["answer"]}, "labels"),
+        ({"judges": [{"name": "format", "pattern": "("}]}, "expression"),
+        ({"right": {"hint": "no place"}}, "{answer}"),
+    ],
+)
+def test_wrong_settings_are_named(mixture, tmp_path, values, words):
+    with pytest.raises(ValueError, match=words):
+        config(mixture, tmp_path, **values)
+
+
+class Killed(BaseException):
+    """Nothing in the package catches it."""
+
+
+def killed_at(monkeypatch, place, number):
+    """Has the process die at a call of a function."""
+    owner, name = place
+    ours, calls = getattr(owner, name), [0]
+
+    def call(*arguments, **settings):
+        calls[0] += 1
+        if calls[0] == number:
+            raise Killed
+        return ours(*arguments, **settings)
+
+    monkeypatch.setattr(owner, name, call)
+
+
+@pytest.mark.often
+def test_killed_anywhere_it_goes_on_with_the_same_numbers(
+    mixture, tmp_path, monkeypatch
+):
+    from keras_flan.improvement import rollouts
+    from keras_flan.improvement.run import _Checkpoint
+
+    settings = {
+        "rounds": 3,
+        "passes": 2,
+        "guard": {"every": 2, "examples": 4},
+        "advantage": {"kl": 0.02},
+    }
+    straight, weights = run(mixture, tmp_path / "straight", **settings)
+    draws = random.Random(0)
+    places = {
+        "sampling": (rollouts.JudgedPath, "__init__"),
+        "judging": (rollouts.Rollouts, "_judged"),
+        "training": (_Checkpoint, "on_train_batch_end"),
+    }
+    most = {"sampling": 36, "judging": 9, "training": straight["steps"]}
+    for name, place in places.items():
+        output = tmp_path / name
+        for _ in range(3):
+            with monkeypatch.context() as patch:
+                killed_at(patch, place, draws.randint(1, most[name] // 2))
+                try:
+                    run(mixture, output, **settings)
+                except Killed:
+                    continue
+                break
+        again, found = run(mixture, output, **settings)
+        assert again["rounds"] == straight["rounds"], name
+        assert again["guard"] == straight["guard"], name
+        for one, other in zip(found, weights, strict=True):
+            np.testing.assert_array_equal(one, other, err_msg=name)
+
+
+@pytest.mark.slow
+def test_a_stopped_run_has_its_settings(mixture, tmp_path, monkeypatch):
+    from keras_flan.improvement.run import _Checkpoint
+
+    with monkeypatch.context() as patch:
+        killed_at(patch, (_Checkpoint, "on_train_batch_end"), 2)
+        with pytest.raises(Killed):
+            run(mixture, tmp_path / "a")
+    with pytest.raises(InputError, match="prompts"):
+        run(mixture, tmp_path / "a", prompts=4)
+    run(mixture, tmp_path / "a", rounds=3)
