@@ -132,13 +132,6 @@ class GuardConfig(Strict):
     patience: Positive | None = None
 
 
-def _as_judge(value: object) -> object:
-    return {"name": value} if isinstance(value, str) else value
-
-
-Judges = list[Annotated[JudgeConfig, pydantic.BeforeValidator(_as_judge)]]
-
-
 class ImproveConfig(TrainConfig):
     """A run of `keras-flan improve`: a training on a model's own answers.
 
@@ -190,7 +183,7 @@ class ImproveConfig(TrainConfig):
     formats: dict[Format, float] | None = None
     train_on: list[Format] | None = None
     sampling: SamplingConfig = SamplingConfig()
-    judges: Judges | None = None
+    judges: list[JudgeConfig] | None = None
     right: RightConfig = RightConfig()
     advantage: AdvantageConfig = AdvantageConfig()
     preference: PreferenceConfig = PreferenceConfig()

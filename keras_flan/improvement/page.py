@@ -27,6 +27,7 @@ def write_page(
 ) -> None:
     """Writes the page of a finished run."""
     rows, guard = metrics["rounds"], metrics["guard"]
+    name = f"Improvement of {config.output.name}"
     lead = page.text(f"Method: {config.method}; {len(rows)} rounds.")
     cards = []
     curves = {
@@ -38,9 +39,9 @@ def write_page(
     }
     if guard["rounds"]:
         curves["held out"] = guard["rounds"], guard["reward"]
-    for name, (steps, values) in curves.items():
+    for key, (steps, values) in curves.items():
         if values:
-            title = _CURVES.get(name, "Reward of what is held out")
+            title = _CURVES.get(key, "Reward of what is held out")
             svg = inline_svg(_line(steps, values), (5.0, 3.2), title)
             cards.append(page.card(title, svg))
     total = metrics["seconds"]["total"]
@@ -56,9 +57,9 @@ def write_page(
     settings = config.model_dump(mode="json", exclude_defaults=True)
     page.write(
         path,
-        f"Improvement of {config.output.name}",
+        name,
         [
-            page.heading(f"Improvement of {config.output.name}", lead),
+            page.heading(name, lead),
             page.pair(*cards),
             page.card("Time", page.pairs(shares)),
             *shown,

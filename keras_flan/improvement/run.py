@@ -29,7 +29,12 @@ from keras_flan.training.checkpoints import TrainingCheckpoint
 from keras_flan.training.path_losses import PathLoss, PreferenceLoss, SoftLoss
 from keras_flan.training.run_folder import CHECKPOINTS, save_trained
 from keras_flan.training.signals import StopOnSignal
-from keras_flan.training.start import make_optimizer, start_devices, start_model
+from keras_flan.training.start import (
+    make_optimizer,
+    start_chat,
+    start_devices,
+    start_model,
+)
 
 # A round, as `rounds.csv` has it.
 Row = dict[str, float]
@@ -79,11 +84,10 @@ def improve(
         60
     """
     prepare_process()
-    setup = start_devices(config)
-    if setup.processes > 1:
+    if (number := start_devices(config).processes) > 1:
         raise InputError(
-            f"distribution: found {setup.processes} processes; an "
-            "improvement samples in one, which may have many devices"
+            f"distribution: found {number} processes, expected one; it may "
+            "have many devices"
         )
     with output_folder(config.output, IMPROVEMENT, overwrite):
         run = _Run(config, model or start_model(config), quiet, overwrite)
@@ -118,7 +122,6 @@ class _Run:
         self.quiet, self.overwrite = quiet, overwrite
         self.begin = time.monotonic()
         self.seconds = {"training": 0.0, "guard": 0.0}
-        # Calls before the round at hand, and curves.
         self.done, self.began = 0, 0
         self.rows: list[Row] = []
         self.guarded: list[tuple[int, float]] = []
@@ -127,6 +130,7 @@ class _Run:
         if not config.on_pairs:
             places = config.mixture, config.records, config.missing
             mixture = Mixture.from_yaml(*places)
+        start_chat(model, config)
         start = Start(model) if config.needs_start else None
         teacher = None
         if config.distil is not None:
@@ -305,9 +309,8 @@ def summary(groups: Sequence[Group], least: float) -> Row:
 def _note(row: Row, guarded: Sequence[tuple[int, float]]) -> str:
     names = ("reward", "right", "kept", "length", "entropy", "kl")
     values = [f"{name} {row[name]:.3g}" for name in names if name in row]
-    return ", ".join(
-        [*values, *(f"held out {value:.3g}" for _, value in guarded[-1:])]
-    )
+    values += [f"held out {value:.3g}" for _, value in guarded[-1:]]
+    return ", ".join(values)
 
 
 def _loss(config: ImproveConfig) -> keras.losses.Loss:

@@ -14,13 +14,10 @@ from keras_flan.data.mixtures.mixture import Mixture
 from keras_flan.data.pipeline.pipeline import Pipeline
 from keras_flan.data.pipeline.position import Position
 from keras_flan.data.records.shards import verify_records
-from keras_flan.data.templates.chat import ChatTemplate
-from keras_flan.data.templates.chat_files import load_chat_template
 from keras_flan.distribution.hosts import agreed, ending_together, gathered
 from keras_flan.distribution.start import Setup
 from keras_flan.distribution.table import print_layouts
 from keras_flan.errors import InputError
-from keras_flan.models.decoder_only.model import DecoderOnly
 from keras_flan.models.language_model import LanguageModel
 from keras_flan.runtime.start import prepare_process
 from keras_flan.runtime.tensorflow import tf
@@ -44,7 +41,12 @@ from keras_flan.training.run_folder import (
 )
 from keras_flan.training.sections import HeldOutConfig
 from keras_flan.training.signals import StopOnSignal
-from keras_flan.training.start import compile_model, start_devices, start_model
+from keras_flan.training.start import (
+    compile_model,
+    start_chat,
+    start_devices,
+    start_model,
+)
 from keras_flan.training.steps import profiled_steps
 from keras_flan.training.telemetry import Telemetry
 
@@ -132,7 +134,7 @@ class _Run:
         self.mixture = self._mixture(config.mixture)
         self.stopped = agreed(setup.writes and open_run(config, self.mixture))
         self.model = start_model(config) if model is None else model
-        self.chat = _chat(self.model, config)
+        self.chat = start_chat(self.model, config)
         self.pipeline = self._pipeline(self.mixture)
         compile_model(self.model, config)
         lengths = config.data.input_length, config.data.target_length
@@ -337,28 +339,6 @@ class _Run:
             return None
         batches = pipeline.dataset().take(its.batches)
         return list(batches.as_numpy_iterator())
-
-
-def _chat(model: LanguageModel, config: TrainConfig) -> ChatTemplate | None:
-    """Returns the chat template of a run, which the model then knows."""
-    source = config.data.chat
-    if source is None:
-        return None
-    if not isinstance(model, DecoderOnly):
-        raise InputError(
-            f"data.chat: found {source!r}, but the model is an "
-            "encoder-decoder, which reads conversations as prompts; leave "
-            "out this key"
-        )
-    template = model.chat_template if source == "model" else None
-    if source == "model" and template is None:
-        raise InputError(
-            "data.chat: the model has no chat template of its own; name one, "
-            "such as chatml"
-        )
-    template = template or load_chat_template(source)
-    model.chat = template.to_dict()
-    return template
 
 
 @contextlib.contextmanager

@@ -7,9 +7,12 @@ from typing import Any
 
 import keras
 
+from keras_flan.data.templates.chat import ChatTemplate
+from keras_flan.data.templates.chat_files import load_chat_template
 from keras_flan.data.vocabularies.sentencepiece import Vocabulary
 from keras_flan.distribution.abstract import build_abstract
 from keras_flan.distribution.start import Setup, setup
+from keras_flan.errors import InputError
 from keras_flan.models import T5, DecoderOnly, PaLMBackbone
 from keras_flan.models.adapters.saving import KINDS
 from keras_flan.models.backbones import quiet_masks
@@ -71,6 +74,28 @@ def weightless_model(
 
     with _precision(config):
         return build_abstract(build)
+
+
+def start_chat(model: LanguageModel, config: JobConfig) -> ChatTemplate | None:
+    """Returns the chat template of a run, which the model then knows."""
+    source = config.data.chat
+    if source is None:
+        return None
+    if not isinstance(model, DecoderOnly):
+        raise InputError(
+            f"data.chat: found {source!r}, but the model is an "
+            "encoder-decoder, which reads conversations as prompts; leave "
+            "out this key"
+        )
+    template = model.chat_template if source == "model" else None
+    if source == "model" and template is None:
+        raise InputError(
+            "data.chat: the model has no chat template of its own; name one, "
+            "such as chatml"
+        )
+    template = template or load_chat_template(source)
+    model.chat = template.to_dict()
+    return template
 
 
 def compile_model(

@@ -56,6 +56,11 @@ class JudgeConfig(Strict):
     pattern: str = ""
     scorer: str | None = None
 
+    @pydantic.model_validator(mode="before")
+    @classmethod
+    def _by_name(cls, value: Any) -> Any:
+        return {"name": value} if isinstance(value, str) else value
+
     @pydantic.field_validator("name")
     @classmethod
     def _is_known(cls, name: str) -> str:
