@@ -240,3 +240,115 @@ def test_a_stopped_run_has_its_settings(mixture, tmp_path, monkeypatch):
     with pytest.raises(InputError, match="prompts"):
         run(mixture, tmp_path / "a", prompts=4)
     run(mixture, tmp_path / "a", rounds=3)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"method": "right", "right": {"least": 0.0, "distinct": False}},
+        {"method": "star", "right": {"least": 0.01}},
+        {
+            "method": "majority",
+            "judges": [{"name": "majority", "kind": "text", "confidence": 0}],
+            "train_on": ["zero_shot_direct", "few_shot_direct"],
+        },
+        {"method": "preference"},
+        {"method": "advantage", "advantage": {"loss": "grpo", "kl": 0.1}},
+    ],
+    ids=lambda values: values["method"],
+)
+def test_every_method_trains(mixture, tmp_path, values):
+    before = [np.asarray(w) for w in make_t5(num_layers=1).weights]
+    values = {"prompts": 6, "data": {**WIDE, "batch_size": 4}, **values}
+    metrics, after = run(mixture, tmp_path / "a", rounds=1, **values)
+    assert metrics["steps"] > 0 and metrics["left_out"] == 0
+    assert any((a != b).any() for a, b in zip(after, before, strict=True))
+    if values["method"] == "preference":
+        # At the start the margin is 0.
+        assert metrics["rounds"][0]["loss"] == pytest.approx(np.log(2), 1e-3)
+
+
+# Room for both texts of a pair.
+WIDE = {"input_length": 128, "target_length": 80}
+
+
+@pytest.mark.slow
+def test_pairs_of_files_are_scored_once(tmp_path, monkeypatch):
+    from keras_flan.improvement import rollouts
+
+    rows = [
+        Example(
+            {"question": f"q {i}", "chosen": "yes", "rejected": "no"}, "pairs"
+        )
+        for i in range(6)
+    ]
+    write_records(rows, tmp_path / "pairs", name="pairs")
+    calls, ours = [], rollouts.score_tokens
+    monkeypatch.setattr(
+        rollouts,
+        "score_tokens",
+        lambda *arguments: calls.append(1) or ours(*arguments),
+    )
+    values = {"method": "preference", "prompts": 6, "rounds": 4}
+    metrics, _ = run(
+        tmp_path / "pairs", tmp_path / "a", **values, formats=None, judges=None
+    )
+    assert calls == [1]
+    losses = [row["loss"] for row in metrics["rounds"]]
+    assert losses[0] == pytest.approx(np.log(2), 1e-3)
+    assert losses == sorted(losses, reverse=True)
+
+
+@pytest.mark.slow
+def test_parts_and_an_adapter_s_reference(mixture, tmp_path):
+    from keras_flan.improvement.rollouts import Start
+    from keras_flan.models import add_lora
+    from keras_flan.models.adapters.base import adapter_of
+
+    values = {"passes": 2, "rounds": 1, "prompts": 4}
+    (_, whole), (_, parts) = (
+        run(
+            mixture,
+            tmp_path / str(number),
+            optimizer={
+                "name": "adam",
+                "learning_rate": 0.01,
+                "accumulate": number,
+            },
+            **values,
+        )
+        for number in (1, 2)
+    )
+    for one, other in zip(whole, parts, strict=True):
+        np.testing.assert_allclose(one, other, atol=2e-4)
+    model = make_t5(num_layers=1)
+    add_lora(model, 2)
+    x = {
+        f"{side}_{name}": np.ones((1, 4), "int32")
+        for side in ("encoder", "decoder")
+        for name in ("token_ids", "segment_ids")
+    }
+    start, before = Start(model), np.asarray(model(x))
+    for variable in adapter_of(model).state().values():
+        variable.assign(np.ones(variable.shape))
+    after = np.asarray(model(x))
+    with start.lent():
+        np.testing.assert_array_equal(np.asarray(model(x)), before)
+    np.testing.assert_array_equal(np.asarray(model(x)), after)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("on_policy", [False, True])
+def test_a_student_learns_from_a_teacher(
+    mixture, tmp_path, monkeypatch, on_policy
+):
+    teacher = make_t5(seed=5, num_layers=1)
+    monkeypatch.setattr(
+        "keras_flan.improvement.run.load_as", lambda *_: teacher
+    )
+    its = {"teacher": "theirs", "on_policy": on_policy, "top": 64}
+    values = {"method": "distil", "distil": its, "judges": None}
+    metrics, _ = run(mixture, tmp_path / "a", rounds=8, **values)
+    losses = [row["loss"] for row in metrics["rounds"] if "loss" in row]
+    assert losses[-1] < losses[0]
