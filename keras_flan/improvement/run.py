@@ -121,7 +121,7 @@ class _Run:
         self.config, self.model = config, model
         self.quiet, self.overwrite = quiet, overwrite
         self.begin = time.monotonic()
-        self.seconds = {"training": 0.0, "guard": 0.0}
+        self.seconds = {"training": 0.0}
         self.done, self.began = 0, 0
         self.rows: list[Row] = []
         self.guarded: list[tuple[int, float]] = []
@@ -223,9 +223,7 @@ class _Run:
     def _guard(self) -> None:
         if self.config.guard is None:
             return
-        begin = time.monotonic()
         value = self.rollouts.guard()
-        self.seconds["guard"] += time.monotonic() - begin
         better = all(value > before for _, before in self.guarded)
         self.guarded.append((self.done, value))
         if better and self.done:
