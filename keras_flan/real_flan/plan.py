@@ -91,6 +91,7 @@ class FlanPlan(Strict):
         task_cap: At most this many examples of a task count for its rate.
         answer_words: Held-out tasks of Natural Instructions whose answers
             have more words than this, on average, are not asked.
+        prompt_words: The same of instruction and input together.
         questions: Of each held-out task that are kept to be asked.
         views: Ways of asking, by name.
         arms: By name; the first is the headline.
@@ -103,6 +104,7 @@ class FlanPlan(Strict):
     formats: dict[Format, pydantic.NonNegativeFloat]
     task_cap: pydantic.PositiveInt = 1000
     answer_words: pydantic.PositiveFloat = 12
+    prompt_words: pydantic.PositiveFloat = 100
     questions: pydantic.PositiveInt = 64
     views: dict[str, View]
     arms: dict[str, Arm]

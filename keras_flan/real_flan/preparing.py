@@ -177,9 +177,8 @@ def _write_asked(
             others[name] = "not of Natural Instructions"
             continue
         examples = list(read_records(folder))
-        words = np.mean([len(e.fields["targets"].split()) for e in examples])
-        if words > plan.answer_words:
-            others[name] = f"answers of {words:.0f} words on average"
+        if reason := _too_long(examples, plan):
+            others[name] = reason
             continue
         path = output / "instructions" / name
         asked[name] = _write_task(examples, read_info(folder), path, plan)
@@ -198,6 +197,20 @@ def _write_asked(
             "guessing": 1 / number,
         }
     return asked, others
+
+
+def _too_long(examples: Sequence[Example], plan: FlanPlan) -> str:
+    """Returns why a task is too long to be asked, or nothing."""
+    for what, names, most in (
+        ("answers", ["targets"], plan.answer_words),
+        ("prompts", ["definition", "inputs"], plan.prompt_words),
+    ):
+        words = np.mean(
+            [sum(len(e.fields[n].split()) for n in names) for e in examples]
+        )
+        if words > most:
+            return f"{what} of {words:.0f} words on average"
+    return ""
 
 
 def _write_task(
