@@ -229,9 +229,9 @@ class _Run:
 
     def _run_cell(self, arm: str, seed: int) -> None:
         """Trains and asks; what was done before is not done again."""
-        from keras_flan.models.loading import load
         from keras_flan.real_flan.arms import cell_folder
         from keras_flan.training.run import train
+        from keras_flan.training.start import start_model
 
         for variable, value in zip(
             self.model.variables if self._values else [],
@@ -244,7 +244,7 @@ class _Run:
         name = f"{arm}-{seed}"
         trained = self.state.setdefault("trained", {})
         if name in trained:  # A kill came while it was asked.
-            self.model = load(folder / "run" / "model")
+            self.model = start_model(_from_folder(config, folder / "run"))
         else:
             with self.clock.stage("training"):
                 found = train(config, model=self.model, quiet=self.quiet)
@@ -268,3 +268,9 @@ class _Run:
             output,
             self.quiet,
         )
+
+
+def _from_folder(config: "TrainConfig", run: Path) -> "TrainConfig":
+    """Returns settings that start from what a finished training wrote."""
+    model = config.model.model_copy(update={"init": str(run / "model")})
+    return config.model_copy(update={"model": model})
