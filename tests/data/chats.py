@@ -32,6 +32,10 @@ SPECIAL = {
         *("<|begin_of_text|>", "<|end_of_text|>", "<|start_header_id|>"),
         *("<|end_header_id|>", "<|eot_id|>"),
     ],
+    "smollm3": [
+        *("<|begin_of_text|>", "<|end_of_text|>", "<|im_start|>"),
+        *("<|im_end|>", "<think>", "</think>"),
+    ],
     "gemma": ["<start_of_turn>", "<end_of_turn>"],
     "mistral": ["[INST]", "[/INST]"],
 }
@@ -110,9 +114,11 @@ def vocabulary(family):
         kind = kind.get(family, models.MistralTokenizer)
         return HubVocabulary(kind(sentences(family)))
     vocabulary, merges = byte_level(family)
-    kind = (
-        models.Llama3Tokenizer if family == "llama3" else (models.QwenTokenizer)
-    )
+    kinds = {
+        "llama3": models.Llama3Tokenizer,
+        "smollm3": models.SmolLM3Tokenizer,
+    }
+    kind = kinds.get(family, models.QwenTokenizer)
     return HubVocabulary(kind(vocabulary, merges), start=False)
 
 

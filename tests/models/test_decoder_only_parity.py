@@ -124,6 +124,8 @@ def small_bpe():
     ("tokens", "family"),
     [
         ("chatml", "qwen"),
+        ("chatml", "qwen3_moe"),
+        ("smollm3", "smollm3"),
         ("llama3", "llama3"),
         ("gemma", "gemma3"),
         ("mistral", "mistral"),
@@ -135,7 +137,7 @@ def test_an_exported_tokenizer_gives_the_same_ids(
     tokens, family, separate, tmp_path
 ):
     vocabulary = small_bpe() if tokens == "bpe" else chats.vocabulary(tokens)
-    chat = "chatml" if tokens == "chatml" else None
+    chat = "chatml" if tokens in ("chatml", "smollm3") else None
     ours = DecoderOnly(
         make_hub(family, vocabulary_size=500),
         vocabulary,
