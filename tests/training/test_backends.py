@@ -74,11 +74,11 @@ here = [b for b in BACKENDS if importlib.util.find_spec(b)]
 
 @pytest.mark.often
 @pytest.mark.parametrize("backend", here[1:])
-def test_parts_of_an_update_weigh_by_their_tokens(backend):
-    file = "tests/models/test_accumulation.py"
-    command = [sys.executable, "-m", "pytest", "-n", "0", "-m", "", file]
+def test_parts_of_an_update_and_losses_of_paths(backend):
+    files = "models/test_accumulation.py", "training/test_path_losses.py"
+    command = [sys.executable, "-m", "pytest", "-n", "0", "-m", ""]
     done = subprocess.run(
-        [*command, "-p", "no:cacheprovider"],
+        [*command, "-p", "no:cacheprovider", *(f"tests/{f}" for f in files)],
         env={**os.environ, "KERAS_BACKEND": backend},
         cwd=Path(__file__).parents[2],
         capture_output=True,
