@@ -104,6 +104,10 @@ class _Checkpoint(TrainingCheckpoint):
     def on_train_end(self, logs: Logs = None) -> None:
         pass
 
+    def begin_loss(self) -> None:
+        """Has the next `fit` begin its mean loss anew, as it is no rest."""
+        self._metrics = None
+
     def close(self) -> None:
         super().on_train_end()
 
@@ -195,6 +199,8 @@ class _Run:
             paired=config.method == "preference",
         )
         batches.skipped = self.checkpoint.calls - self.began
+        if not batches.skipped:
+            self.checkpoint.begin_loss()
         row = {"round": number + 1, **summary(groups, config.right.least)}
         if len(batches):
             row["loss"] = self._fit(batches)
