@@ -161,6 +161,7 @@ def test_config_with_a_misspelt_key(run, tmp_path):
     config.write_text("output: o\nmixture: m.yaml\nvocabulary: v\n")
     bad(run("train", config, "data.batchsize=3"), "batchsize", "batch_size")
     bad(run("train", config, "steps"), "key=value")
+    config.write_text(config.read_text() + "method: right\n")
     bad(run("improve", config, "method=rihgt"), "method", "'right'")
 
 
