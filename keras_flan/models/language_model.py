@@ -32,7 +32,7 @@ class LanguageModel(keras.Model):
     them to float32 logits `(batch, length, vocabulary_size)`. Calling the
     model gives logits.
 
-    Compiled with a loss that has a `chunk` (see
+    Compiled with a loss that has a `chunk` or `gather` (see
     `keras_flan.training.TokenCrossentropy`), `fit` and `evaluate` leave the
     projection to the loss, which keeps the logits of a few positions at a
     time only, forward and backward. The loss is the same.
@@ -243,11 +243,12 @@ class LanguageModel(keras.Model):
                 `keras_flan.distribution.setup`.
         """
         _check_devices(self.weights)
-        if _chunk(loss) and (metrics or weighted_metrics):
+        if _by_parts(loss) and (metrics or weighted_metrics):
+            name = "chunk" if loss.chunk else "gather"
             raise InputError(
                 f"compile: found metrics={metrics or weighted_metrics} beside "
-                f"a loss with chunk={loss.chunk}, which keeps no logits for "
-                "them; leave out the metrics or the chunk"
+                f"a loss with {name}={getattr(loss, name)}, which keeps no "
+                f"logits for them; leave out the metrics or the {name}"
             )
         super().compile(
             optimizer=optimizer,
@@ -306,7 +307,7 @@ class LanguageModel(keras.Model):
         training: bool = True,
     ) -> Tensor:
         if not self._projects:
-            y_pred = self.loss.by_chunks(y, y_pred, self.logits)
+            y_pred = self.loss.by_chunks(y, y_pred, self.logits, sample_weight)
         return super().compute_loss(x, y, y_pred, sample_weight, training)
 
     # === Saving ===
@@ -350,7 +351,7 @@ class LanguageModel(keras.Model):
 
     @contextlib.contextmanager
     def _leaving_the_projection(self) -> Iterator[None]:
-        self._projects = not _chunk(self.loss)
+        self._projects = not _by_parts(self.loss)
         try:
             yield
         finally:
@@ -372,8 +373,9 @@ def _check_devices(weights: Iterable[Any]) -> None:
             )
 
 
-def _chunk(loss: Any) -> int | None:
-    return getattr(loss, "chunk", None)
+def _by_parts(loss: Any) -> bool:
+    """Whether a loss takes hidden states, and makes logits by parts."""
+    return bool(getattr(loss, "projects", False))
 
 
 @contextlib.contextmanager

@@ -216,8 +216,9 @@ def _loss(job: PlannedJob, parts: int) -> float:
     length = data.target_length
     if shape.decoder_only:
         length += data.input_length
-    some = min(job.optimizer.loss_chunk or length, length)
-    logits = 2 * FLOAT32 * job.rows * some * shape.vocabulary_size / parts
+    some = job.rows * min(job.optimizer.loss_chunk or length, length)
+    some = min(job.optimizer.loss_gather or some, some)
+    logits = 2 * FLOAT32 * some * shape.vocabulary_size / parts
     rows = shape.vocabulary_size * shape.hidden_dim / parts
     return logits + (FLOAT32 + job.compute_bytes) * rows
 

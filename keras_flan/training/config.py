@@ -60,6 +60,15 @@ class JobConfig(Strict):
     distribution: DistributionConfig | None = None
     adapter: AdapterConfig | None = None
 
+    @pydantic.model_validator(mode="after")
+    def _check_trainable(self) -> Self:
+        if self.adapter is not None and self.model.trainable != "all":
+            raise ValueError(
+                f"model.trainable: found {self.model.trainable!r} beside an "
+                "adapter, which is all that is trained then; leave out one"
+            )
+        return self
+
     @property
     def brings_no_vocabulary(self) -> bool:
         """Whether the model starts without a vocabulary of its own."""

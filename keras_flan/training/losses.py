@@ -9,6 +9,7 @@ from keras import ops
 from keras_flan.errors import InputError
 from keras_flan.models.stacking import scan_layers
 from keras_flan.tensors import Tensor
+from keras_flan.training.gathering import gathered_losses
 
 
 @keras.saving.register_keras_serializable(package="keras_flan")
@@ -30,6 +31,12 @@ class TokenCrossentropy(keras.losses.Loss):
             than `(batch, chunk, vocabulary_size)` of them in `fit` and
             `evaluate`, forward or backward, and compute them twice. Rows
             must have a static length. The loss is the same.
+        gather: How many positions of the batch are projected at a time, of
+            those alone whose `sample_weight` is not 0: the others cost
+            nothing. The loss and its gradients are the same, and any number
+            of positions may count. For batches of one shape on one device;
+            backends other than JAX project all positions, by parts as large.
+            Not together with `chunk`.
         name: The name of the loss.
 
     Call arguments:
@@ -49,6 +56,7 @@ class TokenCrossentropy(keras.losses.Loss):
         self,
         z_loss: float = 0.0,
         chunk: int | None = None,
+        gather: int | None = None,
         reduction: str = "mean_with_sample_weight",
         name: str = "token_crossentropy",
         **kwargs: Any,
@@ -56,8 +64,19 @@ class TokenCrossentropy(keras.losses.Loss):
         # Not Keras's default dtype, in which Keras would round token ids.
         kwargs = {"dtype": "float32", **kwargs}
         super().__init__(name=name, reduction=reduction, **kwargs)
+        if chunk and gather:
+            raise InputError(
+                f"TokenCrossentropy: found chunk={chunk} and gather={gather}, "
+                "expected one of them"
+            )
         self.z_loss = z_loss
         self.chunk = chunk
+        self.gather = gather
+
+    @property
+    def projects(self) -> bool:
+        """Whether it takes hidden states, and makes logits by parts."""
+        return bool(self.chunk or self.gather)
 
     def call(self, y_true: Tensor, y_pred: Tensor) -> Tensor:
         if len(y_pred.shape) == len(y_true.shape):
@@ -76,6 +95,7 @@ class TokenCrossentropy(keras.losses.Loss):
         y_true: Tensor,
         hidden: Tensor,
         project: Callable[[Tensor], Tensor],
+        sample_weight: Tensor | None = None,
     ) -> Tensor:
         """Returns the loss of each position, its logits made by chunks.
 
@@ -83,11 +103,60 @@ class TokenCrossentropy(keras.losses.Loss):
             y_true: int `(batch, length)` token ids.
             hidden: `(batch, length, hidden_dim)`.
             project: A function of hidden states to logits.
+            sample_weight: `(batch, length)`; with `gather` the losses of
+                positions where it is 0 are 0.
 
         Returns:
             float32 `(batch, length)`, to be given to the loss as `y_pred`.
         """
-        if self.chunk is None:
+        if self.gather is not None:
+            return self._gathered(
+                y_true, hidden, project, sample_weight, self.gather
+            )
+        return self._by_chunks(y_true, hidden, project, self.chunk)
+
+    def _gathered(
+        self,
+        y_true: Tensor,
+        hidden: Tensor,
+        project: Callable[[Tensor], Tensor],
+        sample_weight: Tensor | None,
+        part: int,
+    ) -> Tensor:
+        distribution = keras.distribution.distribution()
+        if distribution and distribution.device_mesh.devices.size > 1:
+            raise InputError(
+                f"TokenCrossentropy: gather={part} puts the positions "
+                "of all rows in one order, which lie on many devices here; "
+                "take chunk instead"
+            )
+        shape = ops.shape(hidden)
+        if keras.backend.backend() != "jax":
+            rows = shape[0] if isinstance(shape[0], int) else 1
+            chunk = max(1, part // rows)
+            return self._by_chunks(y_true, hidden, project, chunk)
+        x = ops.reshape(hidden, (-1, shape[-1]))
+        y = ops.reshape(ops.convert_to_tensor(y_true), (-1,))
+        counts = ops.ones(ops.shape(y), "bool")
+        if sample_weight is not None:
+            weight = ops.convert_to_tensor(sample_weight)
+            if len(weight.shape) == 1:  # One per row.
+                weight = weight[:, None]
+            weight = ops.broadcast_to(weight, shape[:-1])
+            counts = ops.not_equal(ops.reshape(weight, (-1,)), 0)
+        made = gathered_losses(
+            lambda x, y: self.call(y, project(x)), x, y, counts, part
+        )
+        return ops.reshape(made, shape[:-1])
+
+    def _by_chunks(
+        self,
+        y_true: Tensor,
+        hidden: Tensor,
+        project: Callable[[Tensor], Tensor],
+        chunk: int | None,
+    ) -> Tensor:
+        if chunk is None:
             return self.call(y_true, project(hidden))
         # Remat: the backward pass makes a chunk's logits again.
         losses = keras.remat(lambda x, y: self.call(y, project(x)))
@@ -95,16 +164,16 @@ class TokenCrossentropy(keras.losses.Loss):
         batch, length = ops.shape(hidden)[:2]
         if not isinstance(length, int):
             raise InputError(
-                f"TokenCrossentropy: chunk={self.chunk} needs rows of a static "
+                f"TokenCrossentropy: chunk={chunk} needs rows of a static "
                 "length; found an unknown one; give the batches one shape, as "
                 "`keras_flan.data.build_dataset` does, or leave out the chunk"
             )
-        count = length // self.chunk
-        scanned = count * self.chunk
+        count = length // chunk
+        scanned = count * chunk
 
         def split(x: Tensor) -> Tensor:
             """`(batch, length, ...)` to `(count, batch, chunk, ...)`."""
-            shape = (batch, count, self.chunk, *ops.shape(x)[2:])
+            shape = (batch, count, chunk, *ops.shape(x)[2:])
             return ops.moveaxis(ops.reshape(x[:, :scanned], shape), 1, 0)
 
         parts = []
@@ -126,4 +195,5 @@ class TokenCrossentropy(keras.losses.Loss):
             **super().get_config(),
             "z_loss": self.z_loss,
             "chunk": self.chunk,
+            "gather": self.gather,
         }

@@ -38,6 +38,10 @@ class ModelSettings(Strict):
             this package's for T5 on a TPU; `cudnn`, for decoder-only models
             on a GPU. `auto` takes the kernel where there is one for the
             devices and the model, else `einsum`.
+        trainable: `all` weights, or `all_but_embedding`: the token embedding
+            stays as it is (of a Gemma 3 270M, 168 of 268 million weights), and
+            the projection to logits with it where that is the same layer.
+            Not together with `adapter`.
     """
 
     init: str | None = None
@@ -46,11 +50,12 @@ class ModelSettings(Strict):
     remat: bool | Literal["products"] | None = None
     query_chunk: Positive | None = None
     attention: Attention = "auto"
+    trainable: Literal["all", "all_but_embedding"] = "all"
 
     def settings(self) -> dict[str, Any]:
         """Returns what `keras_flan.models.load` takes beside a name."""
         values = self.model_dump(include=set(ModelSettings.model_fields))
-        del values["init"]
+        del values["init"], values["trainable"]
         return {k: value for k, value in values.items() if value is not None}
 
 
@@ -141,6 +146,10 @@ class OptimizerConfig(Strict):
             are averaged. Saves memory.
         loss_chunk: Positions per row whose logits are in memory at a time;
             see `TokenCrossentropy`.
+        loss_gather: Positions of the batch whose logits are in memory at a
+            time, of those alone that are learnt from; saves most of a step
+            where the vocabulary is large and targets are few. On one device,
+            instead of `loss_chunk`.
         clip_norm: Largest norm of the gradients, or `None`.
     """
 
@@ -153,11 +162,17 @@ class OptimizerConfig(Strict):
     z_loss: Annotated[float, pydantic.Field(ge=0)] = 0.0
     accumulate: Positive = 1
     loss_chunk: Positive | None = None
+    loss_gather: Positive | None = None
     clip_norm: Annotated[float, pydantic.Field(gt=0)] | None = None
 
     @pydantic.model_validator(mode="after")
     def _check(self) -> Self:
         check_warmdown(self.schedule, self.warmdown)
+        if self.loss_chunk and self.loss_gather:
+            raise ValueError(
+                f"loss_gather: found {self.loss_gather} beside loss_chunk "
+                f"{self.loss_chunk}; take one of them"
+            )
         if self.name == "adam" and self.weight_decay:
             raise ValueError(
                 f"weight_decay: found {self.weight_decay} with adam, which "

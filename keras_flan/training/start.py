@@ -111,7 +111,7 @@ def compile_model(
     its = config.optimizer
     model.compile(
         optimizer=make_optimizer(its, config.steps),
-        loss=TokenCrossentropy(its.z_loss, its.loss_chunk),
+        loss=TokenCrossentropy(its.z_loss, its.loss_chunk, its.loss_gather),
         **settings,
     )
 
@@ -157,7 +157,21 @@ def _adapted(model: LanguageModel, config: JobConfig) -> LanguageModel:
         add = KINDS[config.adapter.kind].add
         known = set(inspect.signature(add).parameters)
         add(model, **config.adapter.model_dump(include=known))
+    elif config.model.trainable == "all_but_embedding":
+        freeze_embedding(model)
     return model
+
+
+def freeze_embedding(model: LanguageModel) -> None:
+    """Leaves the token embedding as it is, and a head that is in its layer.
+
+    Args:
+        model: To be called before it is compiled.
+    """
+    for name in ("token_embedding", "decoder_token_embedding"):
+        layer = getattr(model.backbone, name, None)
+        if layer is not None:
+            layer.trainable = False
 
 
 def _start(config: JobConfig, weights: bool = True) -> LanguageModel:

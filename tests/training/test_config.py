@@ -49,3 +49,22 @@ def test_a_wrong_choice_is_named(write):
     path = write("mixture: cot_only\nmissing: skipp\n")
     with pytest.raises(InputError, match=r"missing: 'skipp'.*'skip'"):
         TrainConfig.from_yaml(path)
+
+
+def test_all_but_the_embedding_may_be_trained():
+    from keras_flan.models import load
+    from keras_flan.training.start import freeze_embedding
+
+    model = load("flan_nano")
+    freeze_embedding(model)
+    fixed = model.non_trainable_variables
+    embeddings = model.backbone.token_embedding.weights
+    assert {id(v) for v in fixed} == {id(v) for v in embeddings}
+    base = {"mixture": "m.yaml", "output": "out"}
+    once = {"model": {"init": "flan_nano", "trainable": "all_but_embedding"}}
+    config = TrainConfig(**base, **once)
+    assert "trainable" not in config.model.settings()
+    with pytest.raises(ValueError, match=r"model\.trainable: .* an adapter"):
+        TrainConfig(**base, **once, adapter={"kind": "lora"})
+    with pytest.raises(ValueError, match="loss_gather: found 8 beside"):
+        TrainConfig(**base, optimizer={"loss_chunk": 8, "loss_gather": 8})
