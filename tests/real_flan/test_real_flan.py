@@ -207,6 +207,16 @@ def test_fewer_clusters_are_among_more():
         tasks(only=["natural_instructions"])
 
 
+@pytest.mark.parametrize("minutes", [30, 240])
+def test_the_package_s_plans_are_settings_of_train(minutes, prepared):
+    run, found = prepared
+    config = write_config(
+        load_plan(minutes), "all", 0, 7, run, found["trained"]
+    )
+    assert config.model.init == "gemma3_270m"
+    assert config.model.trainable == "all_but_embedding"
+
+
 def test_an_arm_is_a_mixture_that_train_reads(prepared):
     run, found = prepared
     config = write_config(own_plan(), "all", 0, 7, run, found["trained"])
