@@ -281,7 +281,7 @@ def test_a_stopped_run_has_its_settings(mixture, tmp_path, monkeypatch):
 )
 def test_every_method_trains(mixture, tmp_path, values):
     before = start()[1]
-    values = {"prompts": 6, "data": {**WIDE, "batch_size": 4}, **values}
+    values = {"prompts": 6, "data": {**WIDE, "batch_size": 8}, **values}
     metrics, after = run(mixture, tmp_path / "a", rounds=1, **values)
     assert metrics["steps"] > 0 and metrics["left_out"] == 0
     assert any((a != b).any() for a, b in zip(after, before, strict=True))
@@ -291,7 +291,7 @@ def test_every_method_trains(mixture, tmp_path, values):
 
 
 # Room for both texts of a pair.
-WIDE = {"input_length": 128, "target_length": 80}
+WIDE = {"input_length": 320, "target_length": 80}
 
 
 @pytest.mark.slow
