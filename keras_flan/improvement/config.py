@@ -31,7 +31,7 @@ class SamplingConfig(Strict):
         temperature: Default: 1 for `advantage`, else 0.7.
         top_k: As in `Sampling`.
         top_p: As in `Sampling`.
-        max_new_tokens: Default: `data.target_length`.
+        max_new_tokens: Default: `data.target_length`, of pairs half.
         batch_paths: Paths that are decoded at a time.
     """
 
@@ -204,9 +204,7 @@ class ImproveConfig(TrainConfig):
                     f"{key}: an improvement has no use for it; leave it out"
                 )
         if (self.method == "distil") != (self.distil is not None):
-            raise ValueError(
-                "distil: {teacher: NAME} belongs to the method distil"
-            )
+            raise ValueError("distil: the method needs {teacher: NAME}")
         its = self.sampling
         limited = its.top_k or its.top_p < 1 or its.temperature not in (None, 1)
         if self.method == "advantage" and limited:
@@ -252,6 +250,8 @@ class ImproveConfig(TrainConfig):
     def sampled(self, seed: int, paths: int | None = None) -> Sampling:
         """Returns how to sample, with a seed."""
         its, at = self.sampling, self.sampling.temperature
+        both = 2 if self.method == "preference" else 1  # share a row
+        longest = max(1, self.data.target_length // both)
         if at is None:
             at = 1.0 if self.method == "advantage" else VOTING_TEMPERATURE
         return Sampling(
@@ -260,5 +260,5 @@ class ImproveConfig(TrainConfig):
             top_k=its.top_k,
             top_p=its.top_p,
             seed=seed,
-            max_new_tokens=its.max_new_tokens or self.data.target_length,
+            max_new_tokens=its.max_new_tokens or longest,
         )
