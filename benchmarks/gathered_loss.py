@@ -66,15 +66,16 @@ def measure(args) -> dict:
     x = {"token_ids": ids, "segment_ids": np.ones(shape, "int32")}
     weight = (np.arange(shape[1]) >= (1 - args.share) * shape[1]) * 1.0
     weight = np.broadcast_to(weight, shape).astype("float32")
-    seconds, losses = [], []
+    seconds, processor, losses = [], [], []
     for _ in range(args.steps + 1):
-        begin = time.perf_counter()
-        losses.append(
-            float(model.train_on_batch(x, np.roll(ids, -1, 1), weight))
-        )
+        begin, used = time.perf_counter(), time.process_time()
+        loss = model.train_on_batch(x, np.roll(ids, -1, 1), weight)
+        losses.append(float(loss))
         seconds.append(time.perf_counter() - begin)
+        processor.append(time.process_time() - used)
     return {
         "first": seconds[0],
+        "processor": statistics.median(processor[1:]),
         "seconds": statistics.median(seconds[1:]),
         "losses": losses,
         "bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
