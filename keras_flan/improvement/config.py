@@ -220,8 +220,8 @@ class ImproveConfig(TrainConfig):
                 "judges: majority looks at no labels, and 'answer' does; "
                 "take the judge 'majority'"
             )
-        if self.optimizer.z_loss:
-            raise ValueError("optimizer.z_loss: leave it out")
+        if self.optimizer.z_loss or self.optimizer.loss_gather:
+            raise ValueError("optimizer: leave out z_loss and loss_gather")
         return self
 
     @property

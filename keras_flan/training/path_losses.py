@@ -150,7 +150,9 @@ class PreferenceLoss(TokenCrossentropy):
         y_true: Tensor,
         hidden: Tensor,
         project: Callable[[Tensor], Tensor],
+        sample_weight: Tensor | None = None,
     ) -> Tensor:
+        # The weights are those of pairs, not of tokens.
         tokens = TokenCrossentropy(chunk=self.chunk)
         return tokens.by_chunks(y_true[..., 0], hidden, project)
 

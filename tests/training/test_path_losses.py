@@ -200,6 +200,7 @@ def test_chunks_of_the_projection_change_nothing(loss, chunk):
     weight = MASK.astype("float32")
     whole = float(loss(y, logits, sample_weight=weight))
     again = type(loss).from_config({**loss.get_config(), "chunk": chunk})
-    parts = again.by_chunks(y, ops.convert_to_tensor(logits), lambda x: x)
+    hidden = ops.convert_to_tensor(logits)
+    parts = again.by_chunks(y, hidden, lambda x: x, weight)
     found = float(again(y, parts, sample_weight=weight))
     assert found == pytest.approx(whole, rel=1e-5)
