@@ -251,7 +251,8 @@ def test_every_path_of_the_command_line_is_parsed():
     }
     assert set(found.values()) == {as_path, local_path}
     local = {key for key, parser in found.items() if parser is local_path}
-    assert local == {("quickstart", "output"), ("miniature", "output")}
+    experiments = ("quickstart", "miniature", "flan")
+    assert local == {(name, "output") for name in experiments}
 
 
 @pytest.mark.parametrize(
