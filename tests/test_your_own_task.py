@@ -16,7 +16,6 @@ BLOCKS = re.findall(r"^```(\w+)\n(.*?)^```", TEXT, re.S | re.M)
 
 
 @pytest.mark.slow
-@pytest.mark.often
 def test_a_table_becomes_a_model_a_benchmark_and_a_report(
     tmp_path, monkeypatch
 ):

@@ -207,7 +207,7 @@ def killed_at(monkeypatch, place, number):
     monkeypatch.setattr(owner, name, call)
 
 
-@pytest.mark.often
+@pytest.mark.slow
 def test_killed_anywhere_it_goes_on_with_the_same_numbers(
     mixture, tmp_path, monkeypatch
 ):

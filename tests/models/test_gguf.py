@@ -207,7 +207,7 @@ def test_small_files_against_transformers(tmp_path, kind):
     path = tmp_path / "m.gguf"
     # transformers counts tokens, scales the scores of any Gemma 3 by a head of
     # 256, and does not read the width of a Qwen 3's.
-    changes = {"gemma3": {"head_dim": 256}, "qwen3": {"head_dim": 8}}
+    changes = {"gemma3": {"head_dim": 256}, "qwen3": {"head_dim": 128}}
     write_model(path, kind, more=0, **changes.get(kind, {}))
     theirs, model = their_model(path), load(path)
     ids = [*np.random.default_rng(0).integers(4, 200, 12)]

@@ -317,7 +317,6 @@ def plan_file(tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.often
 def test_a_run_goes_on_after_a_kill(data, plan_file, tmp_path, monkeypatch):
     output, asked = tmp_path / "run", []
     ask = run_module._Run._ask
