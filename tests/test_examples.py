@@ -41,6 +41,7 @@ def test_finetune_t5(run, tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.often
 def test_finetune_squad(run, tmp_path):
     context = "Anna keeps {n} bees in the {place}. They make honey in May."
     places = ["garden", "forest", "barn", "valley", "orchard", "meadow"]

@@ -4,10 +4,12 @@ A block stands between the page's own lines `<!-- NAME -->` and
 `<!-- end -->`.
 """
 
+import os
 import re
 from collections.abc import Callable, Collection
 
 from keras_flan.errors import InputError
+from keras_flan.files import atomic_write, read_json, read_text
 
 _BLOCK = re.compile(r"(<!-- (\w+) -->\n)(.*?)(<!-- end -->)", re.S)
 
@@ -48,3 +50,25 @@ def fill_blocks(
         return f"{begin}\n{content(name)}\n{end}"
 
     return _BLOCK.sub(fill, text)
+
+
+def fill_page(
+    filled: Callable[[str, dict, str], str],
+    results: str | os.PathLike,
+    page: str | os.PathLike,
+) -> None:
+    """Puts results into a page, which is replaced as a whole.
+
+    Args:
+        filled: The text of the page, the results and the page's name for
+            errors to the new text.
+        results: A JSON file.
+        page: A Markdown file.
+
+    Raises:
+        InputError: If a file can't be read, or as `filled`.
+    """
+    values = read_json(results, allow_nan=True)
+    text = filled(read_text(page), values, str(page))
+    with atomic_write(page) as f:
+        f.write(text)

@@ -5,11 +5,9 @@ python -m keras_flan.real_flan.markdown RESULTS.json PAGE.md
 
 import sys
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
-from keras_flan.files import atomic_write, read_json, read_text
-from keras_flan.pages.blocks import fill_blocks
+from keras_flan.pages.blocks import fill_blocks, fill_page
 from keras_flan.pages.tables import Table, markdown
 from keras_flan.real_flan import text
 
@@ -74,14 +72,5 @@ def _cell(value: str) -> str:
     return " ".join(value.split()).replace("|", "/").replace("<", "&lt;")
 
 
-def main() -> None:
-    """Puts results into a page."""
-    results, page = map(Path, sys.argv[1:])
-    values = read_json(results, allow_nan=True)
-    content = filled(read_text(page), values, str(page))
-    with atomic_write(page) as f:
-        f.write(content)
-
-
 if __name__ == "__main__":
-    main()
+    fill_page(filled, *sys.argv[1:])

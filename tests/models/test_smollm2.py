@@ -9,6 +9,7 @@ from keras_flan.errors import InputError
 from keras_flan.models import DecoderOnly, load, save, smollm2
 from keras_flan.models.gguf.smollm2 import SmolLM2Tokenizer
 from keras_flan.runtime.tensorflow import tf
+from tests.models.gguf_files import interleaved
 
 gguf = pytest.importorskip("gguf")
 
@@ -35,20 +36,6 @@ def tokens():
     letters = pytest.importorskip("tokenizers").pre_tokenizers.ByteLevel
     merged = [merge.replace(" ", "") for merge in MERGES]
     return [*SPECIALS, *sorted(letters.alphabet()), *merged]
-
-
-def interleaved(array, heads):
-    """The row order of llama.cpp's files, by its definition: row 2i of a
-    head is the i-th of its first half, row 2i + 1 of its second half.
-    """
-    width = len(array) // heads
-    order = [
-        head * width + half * width // 2 + i
-        for head in range(heads)
-        for i in range(width // 2)
-        for half in range(2)
-    ]
-    return array[order]
 
 
 def write(path, backbone, tied, **changes):

@@ -8,10 +8,8 @@ puts each experiment's tables between the page's own lines
 
 import sys
 from collections.abc import Mapping
-from pathlib import Path
 
-from keras_flan.files import atomic_write, read_json, read_text
-from keras_flan.pages.blocks import fill_blocks
+from keras_flan.pages.blocks import fill_blocks, fill_page
 from keras_flan.pages.tables import markdown
 
 
@@ -95,11 +93,7 @@ def spread_text(spread: Mapping, sign: str = "") -> str:
 
 def main() -> None:
     """Puts results into a page."""
-    results, page = map(Path, sys.argv[1:])
-    values = read_json(results, allow_nan=True)
-    text = filled(read_text(page), values, str(page))
-    with atomic_write(page) as f:
-        f.write(text)
+    fill_page(filled, *sys.argv[1:])
 
 
 if __name__ == "__main__":
