@@ -2,16 +2,20 @@
 
 Prompts of like length share a compiled program. A path that is done frees
 its place for the next path of its prompt, and a prompt whose paths are all
-done frees its slot for the next prompt.
+done frees its slot for the next prompt. Where one program leaves cores idle,
+several of it run at a time, each with its own prompts.
 """
 
 import collections
 import dataclasses
 import functools
 import itertools
+import os
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, NamedTuple, TypeAlias
 
+import keras
 import numpy as np
 
 from keras_flan.generation.compiling import power_of_four
@@ -29,6 +33,9 @@ _SHORTEST_INPUT = 64
 _LANES = (1, 2, 3, 4, 5, 6, 8, 10, 12, 16, 20, 24, 32, 40, 48, 64)
 # Steps between two looks at the generated tokens.
 _STEPS = 8
+# The fewest paths at a time that a program of its own is worth: with fewer
+# the same weights are read more often than the second core gains.
+_CREW_PATHS = 64
 
 # By the tokens of a path and the number of them that it was asked about
 # before: after which number of tokens the path ends, or `None`.
@@ -123,12 +130,10 @@ def decode(
     """
     together = min(prompt_paths or batch_paths, sampling.samples, batch_paths)
     lanes = lanes_for(together)
-    most = max(1, batch_paths // lanes)
-    for input_length, group in _groups(prompts, most):
-        slots = min(most, power_of_four(len(group)))
-        bucket = Bucket(
-            slots, lanes, input_length, path_places(sampling.max_new_tokens)
-        )
+    crews = _crews(batch_paths)
+    most = max(1, batch_paths // crews // lanes)
+
+    def source(rows: Sequence[int]) -> Callable[[], Wanted | None]:
         wanted = (
             Wanted(
                 row,
@@ -138,33 +143,85 @@ def decode(
                 functools.partial(uniforms, row),
                 stop,
             )
-            for row in group
+            for row in rows
         )
-        run = Run(
-            model,
-            compiled_bucket(model, bucket, most),
-            sampling,
-            ends,
-            functools.partial(next, wanted, None),
+        return functools.partial(next, wanted, None)
+
+    for input_length, group in _groups(prompts, most):
+        several = max(1, min(crews, len(group) * lanes // _CREW_PATHS))
+        slots = min(most, power_of_four(-(-len(group) // several)))
+        bucket = Bucket(
+            slots, lanes, input_length, path_places(sampling.max_new_tokens)
         )
-        while run.admit():
-            for made in run.advance():
-                if made.path is None:
-                    continue
-                row = made.wanted.key
-                yield row, made.number, made.path
-                if enough is not None and enough(row):
-                    run.drop(row)
+        bucket = compiled_bucket(model, bucket, most)
+        runs = [
+            Run(model, bucket, sampling, ends, source(group[crew::several]))
+            for crew in range(several)
+        ]
+        for run, made in _by_turns(runs):
+            if made.path is None:
+                continue
+            row = made.wanted.key
+            yield row, made.number, made.path
+            if enough is not None and enough(row):
+                run.drop(row)
+
+
+def _crews(paths: int) -> int:
+    """Returns how many programs of so many paths in all may run at a time.
+
+    On a CPU one core does most of a step, so each may have a program.
+    Elsewhere a program has the whole device.
+    """
+    if keras.backend.backend() != "jax":
+        return 1
+    import jax
+
+    if jax.default_backend() != "cpu" or jax.device_count() > 1:
+        return 1
+    return max(1, min(os.cpu_count() or 1, paths // _CREW_PATHS))
+
+
+def _by_turns(runs: "list[Run]") -> "Iterator[tuple[Run, Made]]":
+    """Yields what runs of one program make; each computes in its own thread.
+
+    They are waited for in their order, whichever is done first: so what is
+    yielded has the same order every time.
+    """
+    if len(runs) == 1:
+        while runs[0].admit():
+            for made in runs[0].advance():
+                yield runs[0], made
+        return
+    under_way: collections.deque[tuple[Run, Future]] = collections.deque()
+    with ThreadPoolExecutor(len(runs)) as threads:
+        for run in filter(Run.admit, runs):
+            future = threads.submit(run.compute)
+            under_way.append((run, future))
+            if not run.compiled:
+                future.result()  # The others find the program.
+        while under_way:
+            run, future = under_way.popleft()
+            for made in run.take(*future.result()):
+                yield run, made
+            if run.admit():
+                under_way.append((run, threads.submit(run.compute)))
 
 
 def compiled_bucket(model: LanguageModel, bucket: Bucket, most: int) -> Bucket:
-    """Returns the bucket, or one of `most` slots that is compiled already.
+    """Returns the bucket, or a compiled one with room for it.
 
-    That is cheaper than to compile a smaller one, if it is not far larger.
+    That is cheaper than to compile the bucket itself, if it has at most four
+    times the slots, never more than `most`, and twice the places for prompts.
     """
-    full = dataclasses.replace(bucket, slots=most)
-    near = full in programs(model) and most <= 4 * bucket.slots
-    return full if near else bucket
+    found = (
+        other
+        for other in programs(model)
+        if (other.lanes, other.length) == (bucket.lanes, bucket.length)
+        and bucket.slots <= other.slots <= min(most, 4 * bucket.slots)
+        and 1 <= other.input_length / bucket.input_length <= 2
+    )
+    return min(found, key=lambda b: (b.input_length, b.slots), default=bucket)
 
 
 def lanes_for(paths: int) -> int:
@@ -267,13 +324,27 @@ class Run:
 
     def advance(self) -> Iterator[Made]:
         """Runs a round of what was admitted; yields what it made."""
+        return self.take(*self.compute())
+
+    @property
+    def compiled(self) -> bool:
+        """Whether the program is compiled."""
+        return self._program.compilations > 0
+
+    def compute(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Runs a round on the device; returns what `take` takes."""
         if self._state is None:
             self._program.compile()
             release_memory()
             self._state = self._program.empty_state()
-        self._state, tokens, gains, steps = self._program(
-            self._state, self._grid
-        )
+        self._state, *made = self._program(self._state, self._grid)
+        tokens, gains, steps = made
+        return tokens, gains, steps
+
+    def take(
+        self, tokens: np.ndarray, gains: np.ndarray, steps: np.ndarray
+    ) -> Iterator[Made]:
+        """Yields what a round made, of what `compute` returns."""
         self._grid.clock = np.int32(self._grid.clock + steps)
         for place, slot, number, lane in self._lanes():
             seen = len(lane.token_ids)

@@ -4,8 +4,9 @@ import jax
 import keras
 import pytest
 
-from keras_flan.generation import compilations, generate, rounds
+from keras_flan.generation import compilations, decoding, generate, rounds
 from keras_flan.generation.decoding import _groups
+from keras_flan.generation.engine import stream
 from keras_flan.generation.rounds import _zeros
 from tests.conftest import make_t5
 
@@ -64,3 +65,46 @@ def test_compiles_once_and_before_there_are_caches(monkeypatch):
         jax.monitoring.unregister_event_duration_listener(compiled)
     assert happened[0] == "compiled"
     assert set(happened[1:]) == {"caches"}
+
+
+@pytest.mark.skipif(
+    keras.backend.backend() != "jax" or jax.device_count() > 1,
+    reason="where JAX has a CPU, one core does most of a program",
+)
+def test_programs_side_by_side_make_what_one_makes(monkeypatch):
+    """The same paths, in the same order every time; one compilation."""
+    model = make_t5(seed=7)
+    prompts = [f"question {n}" for n in range(12)]
+    settings = dict(
+        samples=3, temperature=1.0, max_new_tokens=12, batch_paths=12
+    )
+    alone = generate(model, prompts, **settings)
+    monkeypatch.setattr(decoding, "_CREW_PATHS", 6)
+    monkeypatch.setattr(decoding.os, "cpu_count", lambda: 2)
+    monkeypatch.setattr(model, "_decoding_programs", {})
+    orders = []
+    for _ in range(2):
+        found = list(stream(model, prompts, **settings))
+        texts = {(row, number): path.text for row, number, path in found}
+        assert texts == {
+            (row, number): path.text
+            for row, paths in enumerate(alone)
+            for number, path in enumerate(paths)
+        }
+        orders.append([(row, number) for row, number, _ in found])
+    assert orders[0] == orders[1]
+    assert list(compilations(model).values()) == [1]
+
+
+def test_a_program_with_room_is_used_before_one_is_compiled(monkeypatch):
+    def found(slots, places, most=64):
+        wanted = rounds.Bucket(slots, 8, places, 32)
+        return decoding.compiled_bucket(None, wanted, most)
+
+    large = rounds.Bucket(16, 8, 128, 32)
+    monkeypatch.setattr(decoding, "programs", lambda _: {large: None})
+    assert found(4, 64) == found(16, 128) == large
+    for slots, places, most in [(1, 128, 64), (4, 32, 64), (4, 256, 64)]:
+        assert found(slots, places, most) != large
+    # More paths at a time than the caller has room for.
+    assert found(4, 64, most=8) != large
