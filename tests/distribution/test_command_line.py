@@ -16,7 +16,7 @@ import yaml
 from tests.conftest import QUICK
 from tests.odd import write_odd
 
-pytestmark = [pytest.mark.slow, pytest.mark.often]
+pytestmark = pytest.mark.slow
 STEPS, DEVICES = 60, 4
 
 
@@ -118,6 +118,7 @@ def two(folder):
     return losses(folder / "two")
 
 
+@pytest.mark.often
 def test_two_processes_have_the_losses_of_one(folder, two):
     ends(start(folder, 1, "one"))
     np.testing.assert_allclose(two, losses(folder / "one"), rtol=1e-5)
@@ -155,6 +156,7 @@ def test_killed_stopped_and_on_another_mesh(folder, two):
     np.testing.assert_allclose(found, two, rtol=1e-5)
 
 
+@pytest.mark.often
 def test_adapters_and_held_out_of_two_processes(folder, two):
     overrides = (
         *(f"model.init={folder / 'two' / 'model'}", "vocabulary=null"),
