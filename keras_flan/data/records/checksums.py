@@ -102,9 +102,10 @@ def _advance(crc: np.ndarray, level: int) -> np.ndarray:
 
 
 def _look_up(tables: Sequence[np.ndarray], halves: np.ndarray) -> np.ndarray:
-    result = tables[0][halves[:, 0]]
+    # A table has all that a half word can be: "wrap" only spares the check.
+    result = tables[0].take(halves[:, 0], mode="wrap")
     for i, table in enumerate(tables[1:], 1):
-        result ^= table[halves[:, i]]
+        result ^= table.take(halves[:, i], mode="wrap")
     return result
 
 
