@@ -245,10 +245,10 @@ def test_localised_answer_phrases_are_cues_of_extraction(language):
 
 def test_all_languages_have_the_same_phrases():
     keys = {tuple(phrases) for phrases in languages().values()}
-    assert len(languages()) == 11
+    assert len(languages()) == 13
     assert len(keys) == 1
     triggers = {phrases["trigger"] for phrases in languages().values()}
-    assert len(triggers) == 11
+    assert len(triggers) == 13
 
 
 @pytest.mark.realdata

@@ -13,9 +13,11 @@ from keras_flan.data.importers import (
     flan_cot,
     gsm8k,
     libraries,
+    massive,
     mgsm,
     mmlu,
     natural_instructions,
+    parallel,
     qed,
     squad,
     t0,
@@ -23,6 +25,7 @@ from keras_flan.data.importers import (
     tagging,
     tydiqa,
     word_problems,
+    xp3,
 )
 from keras_flan.data.importers.base import Importer, Options
 from keras_flan.errors import InputError, did_you_mean
@@ -31,7 +34,7 @@ from keras_flan.storage import as_path, local_copy
 # fmt: off
 _MODULES = (
     flan2022, gsm8k, flan_cot, natural_instructions, t0, squad, tydiqa, mgsm,
-    esnli, qed, bbh, mmlu, bigbench,
+    esnli, qed, bbh, mmlu, bigbench, massive, parallel,
 )
 # fmt: on
 IMPORTERS: dict[str, Importer] = {
@@ -40,6 +43,7 @@ IMPORTERS: dict[str, Importer] = {
         *(module.IMPORTER for module in _MODULES),
         *(word_problems.MATH_PROBLEMS, word_problems.ASDIV),
         *(tagging.CONLL, tagging.SLOTS),
+        *(xp3.XP3, xp3.AYA),
         *(tables.CSV, tables.TSV, tables.JSONL, tables.JSON),
         tables.LABELLED_LINES,
         *(conversations.MESSAGES, conversations.SHAREGPT),

@@ -13,12 +13,12 @@ from pathlib import Path
 from typing import Any
 
 from keras_flan.data.importers import base, folders
+from keras_flan.data.templates.library import languages
 from keras_flan.errors import InputError
 
 _NUMBER = re.compile(r"-?\d{1,3}(,\d{3})+(\.\d+)?|-?\d+(\.\d+)?")
 # An ASCII or a full-width colon ends the label.
 _LABEL = re.compile("[^:\uff1a\n]{1,40}[:\uff1a]\\s*")
-_LANGUAGES = ("bn", "de", "en", "es", "fr", "ja", "ru", "sw", "te", "th", "zh")
 _SOLUTIONS, _EXEMPLARS = "EXEMPLAR_NUMBER_ANSWERS", "MGSM_EXEMPLARS"
 
 
@@ -87,12 +87,19 @@ def _exemplar(key: str, exemplar: Any, answers: list[Any]) -> base.Found:
 
 def _open(path: Path, options: base.Options | None = None) -> base.Source:
     language = base.file_stem(path).rpartition("_")[2]
-    family = f"mgsm_{language}" if language in _LANGUAGES else "gsm8k"
+    known = language in languages()
+    family = f"mgsm_{language}" if known else "gsm8k"
     if path.name.removesuffix(".gz").endswith(".json"):
         rows = _exemplar_rows(path)
     else:
         rows = base.line_rows(path, lambda line: _fields(line, language))
-    return base.Source(rows, base.task_name(path, "mgsm"), family, "number")
+    return base.Source(
+        rows,
+        base.task_name(path, "mgsm"),
+        family,
+        "number",
+        extra={"language": language} if known else {},
+    )
 
 
 IMPORTER = base.Importer(

@@ -31,6 +31,8 @@ class TaskEntry(Strict):
         templates: Its templates, instead of those that the records name: a
             family of the library, a YAML file of your own, or `FILE.py:NAME`.
         cap: As the group's, for this task.
+        language: The code of its records' language, such as `ko`, where they
+            don't say it themselves.
     """
 
     name: str = ""
@@ -39,6 +41,7 @@ class TaskEntry(Strict):
     split: str | None = None
     templates: str | None = None
     cap: pydantic.PositiveInt | None = None
+    language: str | None = None
 
     @pydantic.model_validator(mode="after")
     def _check(self):
@@ -67,12 +70,16 @@ class GroupEntry(Strict):
             groups'; without it, in all groups alike, they share by examples.
         cap: At most this many examples of a task count for its rate.
         formats: The ways of asking, and their weights.
+        language_temperature: With T, languages share by `n^(1/T)` of their
+            examples `n`: from 1 (by examples) on, a higher one makes them more
+            alike. T5's multilingual models had 3.33.
         tasks: The tasks: names, or entries of names and more.
     """
 
     proportion: pydantic.PositiveFloat | None = None
     cap: pydantic.PositiveInt | None = None
     formats: dict[Format, pydantic.NonNegativeFloat] = DEFAULT_FORMATS
+    language_temperature: pydantic.PositiveFloat | None = None
     tasks: Annotated[
         list[
             Annotated[

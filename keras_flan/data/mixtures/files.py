@@ -22,7 +22,9 @@ groups:
     - {name: mine, records: ../mine, split: dev, templates: mine.yaml}
 ```
 
-A task may have its own `records`, `split`, `templates` and `cap`.
+A task may have its own `records`, `split`, `templates`, `cap` and `language`.
+With `language_temperature: T` the languages of a group share by `n^(1/T)`; the
+formats `zero_shot_localised` and the like ask in the language of the records.
 `tasks: "*"` takes all tasks of the folder of records that the groups don't
 name elsewhere (`{name: "*", records: ../niv2}` those of another folder), and
 `tasks: {registry: niv2}` those of a sub-mixture of the paper (`keras-flan
@@ -219,7 +221,8 @@ class _Finder:
                 if one.cap:
                     caps[one.name] = one.cap
         about = (group.proportion, group.cap, caps, group.formats, skipped)
-        return MixtureGroup(name, tasks, *about)
+        temperature = group.language_temperature
+        return MixtureGroup(name, tasks, *about, temperature)
 
     def _expand(self, entry: TaskEntry, place: str) -> list[TaskEntry]:
         """Turns `*` and `registry` into tasks."""
@@ -311,7 +314,7 @@ class _Finder:
         ):
             templates = as_path(self.path.parent, entry.templates)
         try:
-            task = Task.from_directory(folder, templates)
+            task = Task.from_directory(folder, templates, entry.language)
         except InputError as error:
             raise InputError(f"{place}: {error}") from None
         return dataclasses.replace(

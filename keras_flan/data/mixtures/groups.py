@@ -1,6 +1,7 @@
 """Groups of tasks: their proportions and caps, turned into sampling rates."""
 
 import dataclasses
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 
 from keras_flan.data.templates.families import BASIC_FORMATS, Format
@@ -21,6 +22,10 @@ class MixtureGroup:
             groups'; `None`, in all groups alike, shares by examples.
         cap: At most this many examples of a task count for its rate.
         caps: Caps of single tasks, by name.
+        language_temperature: With T, the languages of the group's tasks share
+            its proportion by `n^(1/T)`, `n` being the examples of a language
+            that count, and the tasks of a language share by examples. Tasks
+            that state no language count as one. `None` is as 1.
         formats: Relative weights of the formats; by default the four basic
             ones alike. Those that a task lacks are left out for that task.
         skipped: Names of tasks that belong to the group, but have no
@@ -37,6 +42,41 @@ class MixtureGroup:
         default_factory=lambda: DEFAULT_FORMATS
     )
     skipped: Sequence[str] = ()
+    language_temperature: float | None = None
+
+    def __post_init__(self) -> None:
+        temperature = self.language_temperature
+        if temperature is not None and not temperature > 0:
+            raise InputError(
+                f"the group {self.name!r}: language_temperature: expected "
+                f"more than 0, found {temperature}"
+            )
+
+    def shares(self) -> list[float]:
+        """Returns the share of each task of the group; they sum to 1.
+
+        Example:
+            >>> [t.num_examples for t in (english, korean)]
+            [900, 100]
+            >>> group = MixtureGroup("all", [english, korean],
+            ...                      language_temperature=2)
+            >>> group.shares()
+            [0.75, 0.25]
+
+        Source: mT5 (arXiv:2010.11934), section 3.1.
+        """
+        weights = [float(self.weight_of(task)) for task in self.tasks]
+        if self.language_temperature is not None:
+            sums: Counter[str | None] = Counter()
+            for task, weight in zip(self.tasks, weights, strict=True):
+                sums[task.language] += weight
+            power = 1 / self.language_temperature - 1
+            weights = [
+                weight * sums[task.language] ** power
+                for task, weight in zip(self.tasks, weights, strict=True)
+            ]
+        total = sum(weights)
+        return [weight / total for weight in weights]
 
     def cap_of(self, task: Task) -> int | None:
         """Returns the cap of a task of the group."""
@@ -120,15 +160,13 @@ def weigh_tasks(
     name: str, group: MixtureGroup, share: float, shots: int
 ) -> Iterator[MixtureTask]:
     """Yields the tasks of a group, of the mixture `name`, with their rates."""
-    total = sum(map(group.weight_of, group.tasks))
-    for task in group.tasks:
-        weight = group.weight_of(task)
+    for task, of_group in zip(group.tasks, group.shares(), strict=True):
         yield MixtureTask(
             task=task,
             group=group.name,
             cap=group.cap_of(task),
-            weight=weight,
-            rate=share * weight / total,
+            weight=group.weight_of(task),
+            rate=share * of_group,
             formats=_formats(f"{name}: {group.name}", group, task, shots),
         )
 

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from keras_flan.data.records.info import read_info
+from keras_flan.data.records.languages import language_name
 from keras_flan.data.records.shards import find_records
 from keras_flan.data.templates.library import load_family
 from keras_flan.errors import InputError, did_you_mean
@@ -172,6 +173,8 @@ def task_languages(name: str, directory: Path) -> tuple[str, ...]:
     extra = read_info(directory).extra
     keys = ("input_languages", "output_languages")
     stated = [language for key in keys for language in extra.get(key, ())]
+    if not stated and "language" in extra:
+        stated = [language_name(extra["language"])]
     listed = _languages_by_name().get(plain_name(name), ())
     return tuple(dict.fromkeys(stated or listed))
 

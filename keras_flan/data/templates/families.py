@@ -16,7 +16,8 @@ class Format(enum.StrEnum):
     are variants of its public release, which mixtures ask for by name:
     without the answer options, with exemplars in templates of their own,
     with the example turned around (the answer is given, the question is
-    wanted), and with one explained example in the instruction.
+    wanted), and with one explained example in the instruction. The localised
+    ones ask in the language of the records (see `localised`).
     """
 
     zero_shot_direct = "zero_shot_direct"
@@ -29,6 +30,10 @@ class Format(enum.StrEnum):
     zero_shot_inverted = "zero_shot_inverted"
     few_shot_inverted = "few_shot_inverted"
     one_shot_inline = "one_shot_inline"
+    zero_shot_localised = "zero_shot_localised"
+    zero_shot_localised_cot = "zero_shot_localised_cot"
+    few_shot_localised = "few_shot_localised"
+    few_shot_localised_cot = "few_shot_localised_cot"
 
     @property
     def few_shot(self) -> bool:
@@ -43,6 +48,14 @@ class Format(enum.StrEnum):
 
 # The four of the paper, in the order of `Format`.
 BASIC_FORMATS = tuple(Format)[:4]
+# What asks in the language of the records, and the format that it is in the
+# family of that language.
+LOCALISED_FORMATS = {
+    Format.zero_shot_localised: Format.zero_shot_direct,
+    Format.zero_shot_localised_cot: Format.zero_shot_cot,
+    Format.few_shot_localised: Format.few_shot_direct,
+    Format.few_shot_localised_cot: Format.few_shot_cot,
+}
 
 _NOTHING = Template(())
 # Fields that tell no question from another.
@@ -166,6 +179,10 @@ class TemplateFamily:
     one_shot_inline: tuple[PromptTemplate, ...] = ()
     shots: int | None = None
     shorten: tuple[str, ...] = ()
+    zero_shot_localised: tuple[PromptTemplate, ...] = ()
+    zero_shot_localised_cot: tuple[PromptTemplate, ...] = ()
+    few_shot_localised: tuple[PromptTemplate, ...] = ()
+    few_shot_localised_cot: tuple[PromptTemplate, ...] = ()
 
     @functools.cached_property
     def question_fields(self) -> frozenset[str]:

@@ -25,6 +25,7 @@ from keras_flan.data.templates.families import (
     TemplateFamily,
 )
 from keras_flan.data.templates.library import is_library_name, load_family
+from keras_flan.data.templates.localisation import localised
 from keras_flan.data.templates.own import FamilySource, is_python
 from keras_flan.errors import InputError, did_you_mean
 from keras_flan.storage import as_path
@@ -44,6 +45,7 @@ class Task:
         answer_kind: `"number"`, `"option"`, `"yes_no"`, `"text"` or `None`:
             how an answer is read from a model's output.
         record_type: `"conversation"` if the records have turns, else `None`.
+        language: The code of the records' language, if it is known; `"ko"`.
         flan_rounds: Whether only whole rounds of templates are used, as in
             the paper; else all records are.
 
@@ -62,11 +64,15 @@ class Task:
     fields: tuple[str, ...]
     answer_kind: str | None = None
     record_type: str | None = None
+    language: str | None = None
     flan_rounds: bool = False
 
     @classmethod
     def from_directory(
-        cls, path: str | os.PathLike, templates: FamilySource | None = None
+        cls,
+        path: str | os.PathLike,
+        templates: FamilySource | None = None,
+        language: str | None = None,
     ) -> "Task":
         """Returns the task of a record folder.
 
@@ -74,6 +80,8 @@ class Task:
             path: A folder that `write_records` or `keras-flan import` wrote.
             templates: A family, as `load_family` takes it; by default the one
                 that the records name.
+            language: The code of the records' language; by default what the
+                records say.
 
         Raises:
             InputError: If the folder holds no records, no templates are
@@ -89,15 +97,17 @@ class Task:
                 f"{info.name}, templates: generic}}`), or import again "
                 "with --templates"
             )
+        language = language or info.extra.get("language")
         task = cls(
             name=info.name,
             directory=as_path(path),
-            family=load_family(templates),
+            family=localised(load_family(templates), language),
             split=info.split,
             num_examples=info.num_examples,
             fields=info.fields,
             answer_kind=info.answer_kind,
             record_type=info.extra.get("record_type"),
+            language=language,
         )
         if not task.formats:
             task.require(next(f for f in Format if task.num_templates(f)))
