@@ -4,6 +4,8 @@ import json
 
 import pytest
 
+from keras_flan.data.analysis.fertility import fertility, script_warning
+from keras_flan.data.analysis.statistics import measure_mixture
 from keras_flan.data.importers import import_source
 from keras_flan.data.mixtures.groups import MixtureGroup
 from keras_flan.data.mixtures.mixture import Mixture
@@ -16,6 +18,7 @@ from keras_flan.data.templates.library import languages, load_family
 from keras_flan.data.templates.localisation import localised
 from keras_flan.data.templates.task import Task
 from keras_flan.errors import InputError
+from keras_flan.evaluation.scores.scoring import score
 from keras_flan.testing import check_templates
 from tests.data.mutations import lines
 
@@ -261,7 +264,7 @@ def test_parallel_texts(files, tmp_path):
         with pytest.raises(InputError, match=message):
             import_source("parallel", folder, tmp_path / "n", columns=columns)
     files("flores/deu_Latn.dev", "Wasser.\n")
-    with pytest.raises(InputError, match="1 lines, but eng_Latn.dev has 3"):
+    with pytest.raises(InputError, match="1 lines, but eng_Latn"):
         import_source(
             "parallel", folder, tmp_path / "n2",
             columns={"source": "en", "target": "de"},
@@ -279,3 +282,70 @@ def test_parallel_rows_of_json(imported):
     assert [row["target"] for row in found] == ["Wasser", "Feuer"]
     assert reasons == ["expected a text under 'de', found None"]
     assert json.dumps(info["input_languages"]) == '["English"]'
+
+
+# === Figures ===
+
+
+class Bytes:
+    """A vocabulary of bytes; `unknown` are all but ASCII."""
+
+    unk_id = 2
+
+    def __init__(self, unknown=False):
+        self._unknown = unknown
+
+    def encode_batch(self, texts):
+        return [
+            [2 if self._unknown and b > 127 else b for b in text.encode()]
+            for text in texts
+        ]
+
+
+def test_fertility_and_scripts_without_pieces():
+    english = fertility(["two words", "one"], Bytes())
+    assert english == {
+        "tokens_per_word": 4.0,
+        "tokens_per_character": 1.0,
+        "unknown": 0.0,
+    }
+    assert script_warning("English", english) is None
+    chinese = fertility(["只写数字"], Bytes())
+    assert chinese["tokens_per_word"] is None
+    assert chinese["tokens_per_character"] == 3.0
+    assert script_warning("Chinese", chinese).startswith(
+        "Chinese: 3.0 tokens per character: the vocabulary has no pieces"
+    )
+    telugu = fertility(["నీరు"], Bytes(unknown=True))
+    assert telugu["unknown"] == 1.0
+    assert "100% of the tokens are unknown" in script_warning("Te", telugu)
+
+
+def test_the_report_says_what_each_language_becomes(tmp_path):
+    records(tmp_path, "a", "en", 30)
+    records(tmp_path, "b", "de", 10)
+    mixture = Mixture(
+        "m",
+        [MixtureGroup("g", [Task.from_directory(tmp_path / n) for n in "ab"])],
+    )
+    found = measure_mixture(mixture, draws=2000, examples=400)
+    rows = {row["name"]: row for row in found["languages"]}
+    assert rows["English"]["stated"] == pytest.approx(0.75)
+    assert rows["German"]["share"] == pytest.approx(0.25, abs=0.05)
+    assert sum(row["trained"] for row in rows.values()) == pytest.approx(1)
+
+
+def test_scores_by_language():
+    rows = [
+        {"task": "x", "target": "1.500", "output": "1.500", "language": "de"},
+        {"task": "y", "target": "2", "output": "2", "language": "de"},
+        {"task": "y", "target": "2", "output": "3", "language": "sw"},
+        {"task": "y", "target": "2", "output": "3"},
+    ]
+    rows = [{**row, "answer_kind": "number"} for row in rows]
+    found = score("records", rows)["languages"]
+    assert {name: (f["n"], f["accuracy"]) for name, f in found.items()} == {
+        "de": (2, 1.0),
+        "sw": (1, 0.0),
+    }
+    assert "languages" not in score("records", rows[3:])

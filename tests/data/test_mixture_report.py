@@ -184,7 +184,10 @@ def test_the_page_shows_all_and_loads_nothing(
     for row in found["shown"]:
         assert row["fate"] in ("no_exemplar", "cut_inputs")
         assert row["inputs"] in page.text
-    assert found["languages"] == [{"name": "not stated", "share": 1.0}]
+    [language] = found["languages"]
+    assert (language["name"], language["share"]) == ("not stated", 1.0)
+    assert language["stated"] == pytest.approx(1)
+    assert ("fertility" in language) == tokens
     assert "not stated" in page.text
     write_mixture_report(path, mixture, known, samples=4, **SIZES)
     assert path.read_text("utf-8") == text

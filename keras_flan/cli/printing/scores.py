@@ -29,6 +29,10 @@ def print_metrics(metrics: Mapping[str, Any]) -> None:
     for name, task in metrics["tasks"].items():
         table.add_row(name, *_cells(task, extra, forms))
     levels = {**metrics.get("groups", {}), "mean": metrics}
+    languages = metrics.get("languages", {})
+    # Where tasks are languages, their rows say it already.
+    if not languages.keys() <= metrics["tasks"].keys():
+        levels |= {f"in {name}": row for name, row in languages.items()}
     if len(metrics["tasks"]) > 1:
         table.add_section()
         for name, level in levels.items():

@@ -241,7 +241,9 @@ def _skipped(mixture: Mixture) -> str:
 
 def _languages(languages: Sequence[Mapping], scripts: Sequence[Mapping]) -> str:
     """What the tasks state, and what the letters of the texts show."""
-    stated = page.table(("Stated", "Draws"), map(_share, languages))
+    stated = page.table(
+        ("", "Stated", "Draws", "Trained", *_CUT), map(_language, languages)
+    )
     looked = page.table(("Script", "Examples"), map(_share, scripts))
     return (
         page.folded(
@@ -251,12 +253,32 @@ def _languages(languages: Sequence[Mapping], scripts: Sequence[Mapping]) -> str:
         )
         + looked
         + page.note(
-            "Stated by the task's file or the registry. The script is that of "
-            "most letters in the texts of a record, without the template: a "
-            "simple look at the letters, which does not tell English from "
-            "French."
+            "Stated by the task's file or the registry. Tokens per word "
+            "(scripts with blanks only) and per character, and the share of "
+            "unknown tokens, are of texts as they are in the records. The "
+            "script is that of most letters in the texts of a record, without "
+            "the template: a simple look at the letters, which does not tell "
+            "English from French."
         )
     )
+
+
+# Columns that a vocabulary fills.
+_CUT = ("Tokens per word", "Per character", "Unknown")
+
+
+def _language(row: Mapping) -> tuple[str, ...]:
+    measured = row.get("fertility")
+    cut = [""] * len(_CUT)
+    if measured:
+        words = measured["tokens_per_word"]
+        cut = [
+            "" if words is None else f"{words:.2f}",
+            f"{measured['tokens_per_character']:.2f}",
+            _percent(measured["unknown"]),
+        ]
+    shares = [_percent(row[key]) for key in ("stated", "share", "trained")]
+    return (page.text(row["name"]), *shares, *cut)
 
 
 def _share(row: Mapping) -> tuple[str, str]:

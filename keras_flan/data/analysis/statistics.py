@@ -2,12 +2,13 @@
 
 import itertools
 import math
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
+from keras_flan.data.analysis.fertility import fertility, script_warning
 from keras_flan.data.analysis.writing_systems import main_script
 from keras_flan.data.mixtures.groups import MixtureTask
 from keras_flan.data.mixtures.inspection import show
@@ -28,6 +29,9 @@ from keras_flan.tensors import Tensor
 _FIRST_STEP = 16
 # Examples of each fate that are shown.
 _SHOWN = 3
+# Texts of a language that its fertility is measured on.
+_TEXTS_OF_LANGUAGE = 500
+NOT_STATED = "not stated"
 # Without a vocabulary, nothing is too long.
 _NO_LIMIT = 1 << 30
 
@@ -68,8 +72,11 @@ def measure_mixture(
         `trimmed`, which is longer than a row; `fill`, the share of a packed
         row that holds tokens; `balanced`, lengths of rows that would be about
         full on both sides; `left_out`, a share of the examples; `scripts`,
-        shares of the examples by script; `languages`, shares of the draws by
-        the languages that their tasks state.
+        shares of the examples by script; `languages`, a `share` of the draws
+        by the languages that their tasks state, the share as `stated` by the
+        rates, the share `trained` and, with a vocabulary, `fertility` (see
+        the function). `advice` also names languages for whose script the
+        vocabulary has no pieces.
 
     Example:
         >>> found = measure_mixture(Mixture.from_yaml("cot.yaml"))
@@ -89,7 +96,7 @@ def measure_mixture(
     tokenise = PromptTokens(mixture, encoder, *longest, settings)
     counts = _Counts(mixture, tokenise)
     counts.draw(settings, draws, examples)
-    return counts.summary(settings, in_tokens=vocabulary is not None)
+    return counts.summary(settings, vocabulary)
 
 
 def measure_stages(
@@ -138,6 +145,13 @@ class _Counts:
         self._shown: dict[Fate, list[Chunk]] = {fate: [] for fate in Fate}
         self._formats = np.zeros(len(Format), np.int64)
         self._scripts: Counter[str] = Counter()
+        # By task, its language or pair; by language, some of its texts.
+        self._languages = [
+            ", ".join(task_languages(part.task.name, part.task.directory))
+            or NOT_STATED
+            for part in mixture.tasks
+        ]
+        self._texts: dict[str, list[str]] = {}
         # Of inputs and targets: of all that are known, of those trained.
         self._known: list[np.ndarray] = []
         self._lengths: list[np.ndarray] = []
@@ -169,10 +183,21 @@ class _Counts:
             shown += [Chunk(*(part[i] for part in chunk)) for i in places]
         self._examples += len(keys)
         self._formats += np.bincount(chunk.formats, minlength=len(Format))
-        self._scripts.update(map(main_script, _texts(self._mixture, records)))
+        texts = list(_texts(self._mixture, records))
+        self._scripts.update(map(main_script, texts))
+        for task, text in zip(chunk.tasks.tolist(), texts, strict=True):
+            kept = self._texts.setdefault(self._languages[task], [])
+            if len(kept) < _TEXTS_OF_LANGUAGE:
+                kept.append(text)
 
-    def summary(self, settings: PipelineSettings, in_tokens: bool) -> dict:
+    def summary(
+        self,
+        settings: PipelineSettings,
+        vocabulary: Vocabulary | HubVocabulary | None,
+    ) -> dict:
         """Returns what `measure_mixture` returns."""
+        in_tokens = vocabulary is not None
+        languages = self._compare_languages(vocabulary)
         limits = (settings.input_length, settings.target_length)
         sides = zip(
             ("inputs", "targets"),
@@ -197,7 +222,7 @@ class _Counts:
             "formats": _trained(self._compare_formats(), fates, "format"),
             "left_out": totals["left_out"] / self._examples,
             "fates": fates,
-            "advice": self._tally.advice(*advised),
+            "advice": [*self._tally.advice(*advised), *_warnings(languages)],
             "shown": list(self._show(settings)),
             "lengths": {
                 side: _describe_lengths(lengths, limit if in_tokens else None)
@@ -205,7 +230,7 @@ class _Counts:
             },
             "fill": fill,
             "balanced": fill and _balanced(fill, limits),
-            "languages": self._languages(),
+            "languages": languages,
             "scripts": [
                 {"name": name, "share": count / self._examples}
                 for name, count in self._scripts.most_common()
@@ -262,16 +287,29 @@ class _Counts:
             if format in shares
         ]
 
-    def _languages(self) -> list[dict]:
-        """Returns the shares of draws by the languages of their tasks."""
-        shares: Counter[str] = Counter()
-        for part, count in self._drawn:
-            known = task_languages(part.task.name, part.task.directory)
-            shares[", ".join(known) or "not stated"] += count
-        return [
-            {"name": name, "share": count / int(self._tasks.sum())}
-            for name, count in shares.most_common()
-        ]
+    def _compare_languages(
+        self, vocabulary: Vocabulary | HubVocabulary | None
+    ) -> list[dict]:
+        """Returns the shares of languages, and how they are cut."""
+        drawn: Counter[str] = Counter()
+        stated: defaultdict[str, float] = defaultdict(float)
+        trained: defaultdict[str, float] = defaultdict(float)
+        by_task: defaultdict[str, float] = defaultdict(float)
+        for row in self._tally.rows():
+            by_task[row["task"]] += row["trained"]
+        parts = zip(self._languages, self._drawn, strict=True)
+        for name, (part, count) in parts:
+            drawn[name] += count
+            stated[name] += part.rate
+            trained[name] += by_task[part.task.name]
+        rows = []
+        for name, count in drawn.most_common():
+            row = {"name": name, "share": count / int(self._tasks.sum())}
+            row |= {"stated": stated[name], "trained": trained[name]}
+            if vocabulary is not None and name in self._texts:
+                row["fertility"] = fertility(self._texts[name], vocabulary)
+            rows.append(row)
+        return rows
 
 
 def _fill(
@@ -304,6 +342,15 @@ def _balanced(
     binds, spare = sorted(fill, key=lambda side: fill[side], reverse=True)
     places = sides[binds] * fill[binds] / max(fill[spare], 1 / sides[spare])
     return {**sides, binds: 8 * math.ceil(places / 8)}
+
+
+def _warnings(languages: Sequence[Mapping]) -> Iterator[str]:
+    """Yields a line for each stated language that can't be written well."""
+    for row in languages:
+        if "fertility" in row and row["name"] != NOT_STATED:
+            line = script_warning(row["name"], row["fertility"])
+            if line is not None:
+                yield line
 
 
 def _texts(mixture: Mixture, records: Tensor) -> Iterator[str]:

@@ -34,7 +34,7 @@ from keras_flan.storage import as_path, local_copy
 # fmt: off
 _MODULES = (
     flan2022, gsm8k, flan_cot, natural_instructions, t0, squad, tydiqa, mgsm,
-    esnli, qed, bbh, mmlu, bigbench, massive, parallel,
+    esnli, qed, bbh, mmlu, bigbench, massive,
 )
 # fmt: on
 IMPORTERS: dict[str, Importer] = {
@@ -50,6 +50,7 @@ IMPORTERS: dict[str, Importer] = {
         *(conversations.ALPACA, conversations.PROMPT_COMPLETION),
         conversations.PREFERENCE,
         *(libraries.HF, libraries.TFDS),
+        parallel.IMPORTER,
     )
 }
 

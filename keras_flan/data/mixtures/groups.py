@@ -1,7 +1,7 @@
 """Groups of tasks: their proportions and caps, turned into sampling rates."""
 
 import dataclasses
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 
 from keras_flan.data.templates.families import BASIC_FORMATS, Format
@@ -67,7 +67,7 @@ class MixtureGroup:
         """
         weights = [float(self.weight_of(task)) for task in self.tasks]
         if self.language_temperature is not None:
-            sums: Counter[str | None] = Counter()
+            sums: defaultdict[str | None, float] = defaultdict(float)
             for task, weight in zip(self.tasks, weights, strict=True):
                 sums[task.language] += weight
             power = 1 / self.language_temperature - 1

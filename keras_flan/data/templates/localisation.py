@@ -2,6 +2,7 @@
 
 import dataclasses
 import re
+from typing import Any
 
 from keras_flan.data.templates.families import LOCALISED_FORMATS, TemplateFamily
 from keras_flan.data.templates.library import (
@@ -36,7 +37,7 @@ def localised(family: TemplateFamily, language: str | None) -> TemplateFamily:
     if name not in library_families():
         return family
     own = load_family(name)
-    lists = {
+    lists: dict[str, Any] = {
         format.value: own.templates(of)
         for format, of in LOCALISED_FORMATS.items()
     }

@@ -37,6 +37,7 @@ class Item:
         continuations: The same as they would continue the prompt.
         names: How the prompt names the options, in their order, where the
             target is such a name.
+        language: The code of the language that it is asked in, if known.
     """
 
     task: str
@@ -51,6 +52,7 @@ class Item:
     choices: tuple[str, ...] = ()
     continuations: tuple[str, ...] = ()
     names: tuple[str, ...] = ()
+    language: str | None = None
 
 
 class Asked(NamedTuple):

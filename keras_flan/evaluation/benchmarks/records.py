@@ -99,6 +99,7 @@ class RecordsBenchmark(Benchmark):
                     choices=choices,
                     continuations=choices,
                     names=() if own else names,
+                    language=source.language,
                 )
             )
         return items

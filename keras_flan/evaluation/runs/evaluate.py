@@ -378,6 +378,7 @@ def _prediction(item: Item, outputs: list[str], **scores: Any) -> Prediction:
         stop=item.stop,
         references=item.references or None,
         names=item.names or None,
+        language=item.language,
         outputs=outputs,
         **scores,
     )

@@ -43,6 +43,7 @@ class Judgement(Verdict):
             `abstained` (share without an answer), and where they apply the
             others that `score` lists.
         marked: What metrics see.
+        language: The code of the language, if it is known.
     """
 
     task: str
@@ -50,6 +51,7 @@ class Judgement(Verdict):
     paths_correct: list[bool]
     measures: dict[str, float]
     marked: Marked
+    language: str | None = None
 
     @property
     def own_tokens(self) -> bool:
@@ -201,6 +203,7 @@ def _judge(
         paths_correct=paths_correct,
         measures=measures,
         marked=marked,
+        language=language,
     )
 
 

@@ -88,6 +88,8 @@ def score(
         and `ece`
         (expected calibration error of the share of votes). `calibration` is
         what a calibrator that is fitted on one half does to the other.
+        Where languages are known, `languages` has the figures of each, by its
+        code, over the examples of all tasks.
         `measured` says how the protocol's metrics are to be read: `share` of
         1, or `number`.
         `rouge_l_tokens` says what tokens ROUGE is by: those of the package
@@ -273,6 +275,15 @@ def summarise(
         metrics["ece"] = _ece(results)
         if len(results) >= _CALIBRATED:
             metrics["calibration"] = held_out_calibration(*_votes(results))
+    languages: dict[str, list[Judgement]] = {}
+    for result in results:
+        if result.language:
+            languages.setdefault(result.language, []).append(result)
+    if languages:
+        metrics["languages"] = {
+            name: _summary(found, several, protocol.metrics)
+            for name, found in sorted(languages.items())
+        }
     groups = {
         name: _level(within, tasks, summaries, protocol.metrics)
         for name, members in protocol.groups.items()
