@@ -256,6 +256,46 @@ SAMPLES = [
             "labels": {"0": "negative", "1": "positive"},
         },
     ),
+    (
+        "massive",
+        {
+            "ko-KR.jsonl": lines(
+                {"partition": "train", "utt": "Hi", "intent": "a_b"},
+                {"partition": "train", "utt": "Ho", "intent": "c"},
+            )
+        },
+        {},
+    ),
+    (
+        "xp3",
+        {
+            "x.jsonl": lines(
+                {"inputs": "a", "targets": "b", "language": "ko"},
+                {"inputs": "c", "targets": "d", "language": "sw"},
+            )
+        },
+        {},
+    ),
+    (
+        "aya",
+        {
+            "a.jsonl": lines(
+                {"inputs": "a", "targets": "b", "language_code": "kor"},
+                {"inputs": "c", "targets": "d", "language_code": "kor"},
+            )
+        },
+        {},
+    ),
+    (
+        "parallel",
+        {"p/eng_Latn.dev": "One.\nTwo.\n", "p/kor_Hang.dev": "일.\n이.\n"},
+        {},
+    ),
+    (
+        "parallel",
+        {"p.jsonl": lines({"translation": {"en": "One", "de": "Eins"}})},
+        {},
+    ),
     ("messages", {"m.jsonl": lines(_CHAT, _CHAT)}, {}),
     ("sharegpt", {"s.json": json.dumps([_SHAREGPT, _SHAREGPT])}, {}),
     ("alpaca", {"a.json": json.dumps([_ALPACA, _ALPACA])}, {}),
@@ -483,7 +523,10 @@ def check_text(format, field, value, haystack, options):
         assert set(value.split("\n")) <= set(names)
         return
     parts = [value]
-    if field in ("language", "subject") or (format, field) in (
+    if format == "massive":
+        haystack += "\x01" + haystack.replace("_", " ")
+    names = ("language", "subject", "source_language", "target_language")
+    if field in names or (format, field) in (
         ("esnli", "answer"),
         ("esnli", "question"),
     ):

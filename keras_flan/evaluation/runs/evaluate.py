@@ -250,8 +250,10 @@ def _digest(items: Sequence[Item]) -> str:
     digest = hashlib.sha256()
     for item in items:
         row = dataclasses.asdict(item)
-        if not item.names:  # Of earlier versions no item has any.
-            del row["names"]
+        # Of earlier versions no item has any.
+        for name in ("names", "language"):
+            if not row[name]:
+                del row[name]
         digest.update(json.dumps(row, sort_keys=True).encode())
     return digest.hexdigest()[:16]
 
