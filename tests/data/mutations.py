@@ -478,13 +478,15 @@ _LINE_FORMATS = (
 _JSON_FORMATS = (
     *("gsm8k", "natural-instructions", "t0", "squad", "tydiqa", "qed", "bbh"),
     *("bigbench", "math-problems", "jsonl", "json", "messages", "sharegpt"),
-    *("alpaca", "prompt-completion", "preference"),
+    *("alpaca", "prompt-completion", "preference", "massive", "xp3", "aya"),
 )
 
 
 def _haystack(format, text):
     """Returns what a source says, after the documented unescaping."""
-    if format in _JSON_FORMATS or (format == "mgsm" and text[:1] == "{"):
+    if format in _JSON_FORMATS or (
+        format in ("mgsm", "parallel") and text[:1] == "{"
+    ):
         strings = []
         for part in (text.removeprefix("\ufeff"), *text.split("\n")):
             try:
