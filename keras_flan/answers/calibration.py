@@ -1,6 +1,8 @@
 """Whether the confidence of a vote means what it says."""
 
 import dataclasses
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -67,6 +69,68 @@ def brier_score(confidence: ArrayLike, correct: ArrayLike) -> float:
     """
     confidence, correct = _arrays(confidence, correct)
     return float(((confidence - correct) ** 2).mean())
+
+
+def risk_at_coverage(
+    confidence: ArrayLike,
+    correct: ArrayLike,
+    coverages: Sequence[float] = (1.0, 0.9, 0.8, 0.7, 0.5),
+) -> list[dict[str, float]]:
+    """Returns how many answers are wrong if only the surest are given.
+
+    Args:
+        confidence: float [n], between 0 and 1.
+        correct: bool or float [n].
+        coverages: Shares of the questions that are answered.
+
+    Returns:
+        A dict per coverage: `coverage`, `n` that are answered, `threshold`,
+        the confidence of the last of them, and `risk`, the share of them that
+        is wrong. Of questions with the same confidence as the last one as
+        many count as there is place for, at their mean risk: their order
+        means nothing.
+
+    Example:
+        >>> rows = risk_at_coverage([0.9, 0.8, 0.4, 0.4], [1, 1, 1, 0], [0.75])
+        >>> rows[0]["n"], rows[0]["threshold"], round(rows[0]["risk"], 3)
+        (3, 0.4, 0.167)
+
+    Source: Geifman and El-Yaniv (arXiv:1705.08500), section 2.
+    """
+    confidence, correct = _arrays(confidence, correct)
+    wrong = 1 - correct
+    rows = []
+    for coverage in coverages:
+        number = max(1, round(coverage * len(wrong)))
+        threshold = np.sort(confidence)[-number]
+        above, tied = confidence > threshold, confidence == threshold
+        place = number - above.sum()
+        risk = wrong[above].sum() + place * wrong[tied].mean()
+        rows.append(
+            {
+                "coverage": number / len(wrong),
+                "n": number,
+                "threshold": float(threshold),
+                "risk": float(risk / number),
+            }
+        )
+    return rows
+
+
+def judged_confidence(
+    confidence: ArrayLike, correct: ArrayLike
+) -> dict[str, Any]:
+    """Returns `ece`, `brier` and `risk` (`risk_at_coverage`) as one report.
+
+    Args:
+        confidence: float [n], between 0 and 1.
+        correct: bool or float [n].
+    """
+    return {
+        "ece": expected_calibration_error(confidence, correct),
+        "brier": brier_score(confidence, correct),
+        "risk": risk_at_coverage(confidence, correct),
+    }
 
 
 @dataclasses.dataclass(frozen=True)

@@ -38,7 +38,8 @@ def vote(
 
     Args:
         answers: One canonical answer per path, None where none was found.
-        weights: Weight of each path, see `path_weights`; default 1.
+        weights: Weight of each path, see `path_weights` and `rank_weights`;
+            default 1.
         method: `"majority"` (the default), `"sum"` (of the weights) or
             `"average"` (of the weights).
 
@@ -104,6 +105,31 @@ def path_weights(
         scores = [score / max(length, 1) for score, length in pairs]
     top = max(scores, default=0.0)
     return [math.exp(score - top) for score in scores]
+
+
+def rank_weights(scores: Sequence[float], power: float = 1.0) -> list[float]:
+    """Returns weights by rank: `(n - rank + 1) ** power`, the best being 1st.
+
+    For a vote by `"sum"`, where only the order of the scores can be trusted.
+    Equal scores have the mean of their ranks.
+
+    Args:
+        scores: Of each path, more is better: log-probabilities per token, or
+            what `keras_flan.generation.path_certainties` returns.
+        power: 0 gives all paths the same weight.
+
+    Example:
+        >>> rank_weights([-0.2, -0.9, -0.2])
+        [2.5, 1.0, 2.5]
+
+    Source: Kang et al., self-certainty with Borda votes (arXiv:2502.18581).
+    """
+    better = [sum(other > score for other in scores) for score in scores]
+    equal = [sum(other == score for other in scores) for score in scores]
+    return [
+        (len(scores) - above - (same - 1) / 2) ** power
+        for above, same in zip(better, equal, strict=True)
+    ]
 
 
 def is_decided(answers: Sequence[str | None], samples: int) -> bool:

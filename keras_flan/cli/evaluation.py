@@ -248,6 +248,38 @@ def score(
         printing.print_changes(found, len(rows))
 
 
+@app.command("fit-confidence")
+def fit_confidence(
+    predictions: Annotated[
+        Path, path_argument("A run's folder, or its JSONL: several paths.")
+    ],
+    output: Annotated[Path, path_option("The JSON file to write.")],
+    benchmark: Annotated[
+        str | None, Option(help="[default: what the log says]")
+    ] = None,
+    module: Modules = None,
+    json_: Json = False,
+) -> None:
+    """Learn from scored votes how sure an answer is, for `generate`."""
+    from keras_flan.evaluation.benchmarks.protocols import load_protocol
+    from keras_flan.evaluation.scores import confidence
+    from keras_flan.evaluation.scores.judging import judge
+    from keras_flan.evaluation.scores.predictions import read_predictions
+    from keras_flan.evaluation.scores.scoring import logged_protocol
+    from keras_flan.extensions import using
+
+    with using(*(module or [])):
+        rows, source = read_predictions(predictions), str(predictions)
+        protocol = (
+            load_protocol(benchmark)
+            if benchmark
+            else logged_protocol(rows, predictions)
+        )
+        results = judge(protocol, rows, source=source)
+    found = confidence.fit_confidence(results, output, source)
+    show(found, json_, printing.print_confidence)
+
+
 @app.command()
 def compare(
     first: Annotated[Path, path_argument("The folder of a run.")],

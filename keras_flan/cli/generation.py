@@ -62,6 +62,13 @@ _Adaptive = Annotated[
     float | None,
     Option(help="Draw no more once the leader is this sure: 0.95."),
 ]
+_Confidence = Annotated[
+    Path | None, path_option("What `fit-confidence` wrote: how sure it is.")
+]
+_AbstainBelow = Annotated[
+    float,
+    Option(min=0, max=1, help="Give no answer with less confidence: 0.6."),
+]
 _Output = Annotated[
     Path | None, path_option("Folder for answers.jsonl and trace.html.")
 ]
@@ -93,6 +100,8 @@ def generate(
     kind: _Kind = "text",
     module: Modules = None,
     adaptive: _Adaptive = None,
+    confidence: _Confidence = None,
+    abstain_below: _AbstainBelow = 0.0,
     seed: Seed = 0,
     max_new_tokens: NewTokens = 128,
     output: _Output = None,
@@ -102,6 +111,7 @@ def generate(
 ) -> None:
     """Generate answers, with k sampled paths and a vote."""
     from keras_flan.answers import KINDS
+    from keras_flan.answers.confidence import ConfidenceModel
     from keras_flan.extensions import using
     from keras_flan.generation import trace
     from keras_flan.generation.printing import Printer
@@ -116,6 +126,7 @@ def generate(
         check_output(output, trace.ANSWERS, overwrite)
     if picture:
         trace.check_picture(picture, len(rows))
+    told = ConfidenceModel.load(confidence) if confidence else None
     style, way = _style(cot, exemplars, templates, template, two_passes)
     settings: dict[str, Any] = {
         "samples": samples,
@@ -127,6 +138,7 @@ def generate(
         "seed": seed,
         "max_new_tokens": max_new_tokens,
         "adaptive": adaptive,
+        "abstain_below": abstain_below,
     }
     with using(*(module or [])):
         KINDS.named(kind)  # What is wrong fails before the long load.
@@ -138,6 +150,7 @@ def generate(
             () if chat else [row["prompt"] for row in rows],
             messages=[_messages(row, system) for row in rows] if chat else None,
             style=style,
+            confidence=told,
             on_path=None if json_ else Printer(len(rows)),
             **settings,
         )

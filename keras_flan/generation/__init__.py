@@ -11,6 +11,7 @@ __getattr__, __dir__, __all__ = attach(
         "LanguageModelLike": ".language_model_like",
         "Path": ".outputs",
         "compilations": ".rounds",
+        "path_certainties": ".certainty",
         "PromptStyle": ".styles",
         "Recorded": ".language_model_like",
         "Sampling": ".sampling_settings",
@@ -27,5 +28,7 @@ __getattr__, __dir__, __all__ = attach(
         "run_program": "..answers.programs",
         "Vote": "..answers.voting",
         "vote": "..answers.voting",
+        "rank_weights": "..answers.voting",
+        "ConfidenceModel": "..answers.confidence",
     },
 )

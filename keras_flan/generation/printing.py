@@ -53,9 +53,14 @@ class Printer:
             self._print(f"{name:>12} {bar} {count}", style)
         drawn = len(result.paths)
         few = f", enough of {result.samples}" * (drawn < result.samples)
+        sure = ""
+        if result.model is not None:
+            sure = f"confidence {result.confidence:.0%}; "
+        if result.answer is None and result.vote.winner is not None:
+            sure = "too unsure; " + sure
         self._print(
-            f"answer: {result.vote.winner or 'none'} "
-            f"({result.vote.confidence:.0%} of {drawn} paths{few})\n"
+            f"answer: {result.answer or 'none'} "
+            f"({sure}{result.vote.confidence:.0%} of {drawn} paths{few})\n"
         )
 
     def _print(self, text: str, style: str = "default") -> None:

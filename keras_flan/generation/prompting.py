@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any, TypeAlias
 
 from keras_flan.answers import KINDS, Answer, extract_answer
+from keras_flan.answers.confidence import ConfidenceModel, signals
 from keras_flan.answers.voting import Vote, stopping_point, vote
 from keras_flan.errors import InputError
 from keras_flan.generation.chat import chat_prompts
@@ -39,6 +40,8 @@ class Answered:
         found: The `keras_flan.generation.Answer` of each path, `None` where
             it has none.
         done: Whether no further paths will come.
+        model: Tells how sure the answer is; default: the share of its votes.
+        abstain_below: With less confidence there is no answer.
     """
 
     prompt: str
@@ -47,6 +50,8 @@ class Answered:
     paths: list[Path]
     found: list[Answer | None]
     done: bool
+    model: ConfidenceModel | None = None
+    abstain_below: float = 0.0
 
     @property
     def answers(self) -> list[str | None]:
@@ -58,12 +63,35 @@ class Answered:
         """The outcome."""
         return vote(self.answers)
 
+    @functools.cached_property
+    def confidence(self) -> float:
+        """How sure the elected answer is, from 0 to 1."""
+        if self.model is None or self.vote.winner is None:
+            return self.vote.confidence
+        gains = [path.log_probability for path in self.paths]
+        known = not any(map(math.isnan, gains))
+        return self.model(
+            signals(
+                self.answers,
+                [path.text for path in self.paths],
+                gains if known else None,
+                [len(path.token_ids) for path in self.paths],
+            )
+        )
+
+    @property
+    def answer(self) -> str | None:
+        """The elected answer; `None` if there is none, or it is too unsure."""
+        unsure = self.confidence < self.abstain_below
+        return None if unsure else self.vote.winner
+
     def to_dict(self) -> dict[str, Any]:
         """Returns a JSON-able form."""
         return {
             "prompt": self.prompt,
-            "answer": self.vote.winner,
-            "confidence": self.vote.confidence,
+            "answer": self.answer,
+            "confidence": self.confidence,
+            "share": self.vote.confidence,
             "votes": self.vote.counts,
             "abstained": self.vote.abstained,
             "paths": [
@@ -96,18 +124,27 @@ class Asking:
             decided. Default: all paths are drawn. Paths count in the order
             of their numbers, so the vote depends on nothing else.
         sampling: How to sample.
+        confidence: Tells how sure an answer is; default: the share of votes.
+        abstain_below: An answer with less confidence than this isn't given.
 
     Raises:
         InputError: If there is no such kind of answers, or `adaptive` is out
-            of range or meets two passes.
+            of range or meets two passes, or `abstain_below` is.
     """
 
     style: PromptStyle | None = None
     kind: str = "text"
     adaptive: float | None = None
     sampling: Sampling = dataclasses.field(default_factory=Sampling.for_votes)
+    confidence: ConfidenceModel | None = None
+    abstain_below: float = 0.0
 
     def __post_init__(self) -> None:
+        if not 0 <= self.abstain_below <= 1:
+            raise InputError(
+                "abstain_below: expected a confidence from 0 to 1, found "
+                f"{self.abstain_below}"
+            )
         KINDS.named(self.kind)  # says if there is none
         twice = self.style is not None and self.style.two_passes
         if self.adaptive is not None and (
@@ -129,6 +166,8 @@ def ask(
     kind: str = "text",
     adaptive: float | None = None,
     sampling: Sampling | None = None,
+    confidence: ConfidenceModel | None = None,
+    abstain_below: float = 0.0,
     progress: bool = False,
     on_done: Callable[[Answered], None] | None = None,
     on_path: Callable[[Answered], None] | None = None,
@@ -148,6 +187,8 @@ def ask(
         kind: Kind of the answers, see `keras_flan.generation.extract_answer`.
         adaptive: From 0.5 to 1: draw no more than it takes, see `Asking`.
         sampling: How to sample; default: `Sampling.for_votes()`.
+        confidence: Tells how sure an answer is, see `ConfidenceModel`.
+        abstain_below: Answers with less confidence are not given.
         progress: Whether to show a progress bar on stderr.
         on_done: Called with each `Answered` when it is done.
         on_path: Called with an `Answered` after each of its paths.
@@ -181,7 +222,8 @@ def ask(
         questions = chat_prompts(model, messages)
     style = PromptStyle(cot=True) if cot else style
     sampling = sampling_of(sampling, settings, ask, Sampling.for_votes)
-    asking = Asking(style, kind, adaptive, sampling)
+    how = (style, kind, adaptive, sampling, confidence, abstain_below)
+    asking = Asking(*how)
     results: dict[int, Answered] = {}
     for row, answered in stream_answers(model, questions, asking, progress):
         if on_path is not None:
@@ -238,7 +280,8 @@ def _answered(prompt: str, made: Made, asking: Asking) -> Answered:
             numbers, done = first[:point], True
     paths = [made[number][0] for number in numbers]
     found = [made[number][1] for number in numbers]
-    return Answered(prompt, samples, numbers, paths, found, done)
+    told = (asking.confidence, asking.abstain_below)
+    return Answered(prompt, samples, numbers, paths, found, done, *told)
 
 
 def _second_pass(

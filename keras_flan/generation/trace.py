@@ -93,9 +93,18 @@ def render_answered(result: Answered, title: str) -> str:
     """Returns a result as HTML, complete or not."""
     elected, drawn = result.vote, len(result.paths)
     answer = elected.winner
+    given = result.answer
+    if answer is None:
+        given = "no answer found"
+    elif given is None:
+        given = f"none: {answer} is too unsure"
+    sure = {}
+    if result.model is not None:
+        sure["Fitted confidence"] = f"{result.confidence:.0%}"
     shown = page.facts(
         {
-            "Answer": "no answer found" if answer is None else answer,
+            "Answer": given,
+            **sure,
             "Confidence": f"{elected.confidence:.0%} of {drawn} "
             + ("path" if drawn == 1 else "paths"),
         }

@@ -211,6 +211,24 @@ def test_self_consistency(recorded):
 
 
 @pytest.mark.realdata
+def test_a_fitted_confidence_halves_the_calibration_error(recorded):
+    several = [r for r in recorded if len(r.rows[0].get("outputs", ())) > 2]
+    halved = {}
+    for replay in several:
+        told = score(replay.benchmark, replay.rows)["selective"]
+        if "fitted" not in told:
+            continue  # Of too few wrong answers nothing is fitted.
+        before, after = told["share"], told["fitted"]
+        halved[replay.name] = before["ece"], after["ece"]
+        assert after["ece"] <= before["ece"] / 2, replay.name
+        assert after["brier"] <= before["brier"] + 0.001
+        risks = [row["risk"] for row in after["risk"]]
+        assert risks[-1] < risks[0]
+    print(halved)
+    assert len(halved) >= 3
+
+
+@pytest.mark.realdata
 def test_program_of_thoughts(realdata):
     name = "program_of_thoughts/aqua_gpt4_s0_e-1_03_31_22_24.jsonl.gz"
     items = read_jsonl(realdata / "model_outputs" / name)

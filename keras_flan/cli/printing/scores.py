@@ -60,12 +60,39 @@ def print_metrics(metrics: Mapping[str, Any]) -> None:
             f"adaptive vote: {metrics['adaptive']:.1%} with "
             f"{metrics['drawn']:.0%} of the paths"
         )
+    for line in _risk_lines(metrics.get("selective", {})):
+        console.print(line)
     if "calibration" in metrics:
         console.print(
             "calibration on {n} held-out votes: ECE {ece_before:.3f} -> "
             "{ece_after:.3f}, Brier {brier_before:.3f} -> "
             "{brier_after:.3f}".format(**metrics["calibration"])
         )
+
+
+def print_confidence(found: Mapping[str, Any]) -> None:
+    """Prints what `fit_confidence` returned."""
+    from rich.console import Console
+
+    console = Console(highlight=False, soft_wrap=True)
+    weights = ", ".join(f"{n} {w:+.2f}" for n, w in found["weights"].items())
+    console.print(f"fitted on {found['questions']:,} questions: {weights}")
+    told = {name: found[name] for name in ("share", "fitted")}
+    for line in _risk_lines(told):
+        console.print(line)
+
+
+def _risk_lines(selective: Mapping[str, Any]) -> list[str]:
+    """Returns what is wrong if only the surest answers are given."""
+    lines = []
+    for name, told in selective.items():
+        risks = ", ".join(
+            f"{row['risk']:.1%} of the surest {row['coverage']:.0%}"
+            for row in told["risk"]
+        )
+        what = "votes" if name == "share" else "fitted confidence"
+        lines.append(f"wrong by {what} (ECE {told['ece']:.3f}): {risks}")
+    return lines
 
 
 def _classes_table(task: str, found: Mapping[str, Mapping[str, Any]]) -> Any:

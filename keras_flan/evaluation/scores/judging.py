@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from keras_flan.answers import extract_answer, is_correct, normalise_answer
+from keras_flan.answers.confidence import signals
 from keras_flan.answers.cues import Choices, cut_at_stop, window
 from keras_flan.answers.option_texts import listed_options
 from keras_flan.answers.voting import path_weights, stopping_point, vote
@@ -44,6 +45,8 @@ class Judgement(Verdict):
             others that `score` lists.
         marked: What metrics see.
         language: The code of the language, if it is known.
+        signals: What the paths show of the elected answer, see
+            `keras_flan.answers.confidence.signals`.
     """
 
     task: str
@@ -52,6 +55,7 @@ class Judgement(Verdict):
     measures: dict[str, float]
     marked: Marked
     language: str | None = None
+    signals: dict[str, float] = dataclasses.field(default_factory=dict)
 
     @property
     def own_tokens(self) -> bool:
@@ -204,6 +208,9 @@ def _judge(
         measures=measures,
         marked=marked,
         language=language,
+        signals=signals(
+            answers, outputs, row.log_probabilities, row.token_counts
+        ),
     )
 
 

@@ -1,5 +1,6 @@
 """Scoring what a model wrote; no model needed."""
 
+import contextlib
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
@@ -8,7 +9,9 @@ from keras_flan.answers import EXTRACTOR_VERSION, rule_set
 from keras_flan.answers.calibration import (
     expected_calibration_error,
     held_out_calibration,
+    judged_confidence,
 )
+from keras_flan.answers.confidence import cross_fitted
 from keras_flan.errors import InputError
 from keras_flan.evaluation.benchmarks.protocols import (
     PromptProtocol,
@@ -87,7 +90,11 @@ def score(
         share of the paths that it draws), `abstained` (share of the paths)
         and `ece`
         (expected calibration error of the share of votes). `calibration` is
-        what a calibrator that is fitted on one half does to the other.
+        what a calibrator that is fitted on one half does to the other, and
+        `selective` has `ece`, `brier` and the `risk` at some coverages (see
+        `keras_flan.answers.calibration.risk_at_coverage`) of the `share` of
+        votes and, of 50 questions on, of a `fitted` confidence: each half is
+        told by a `ConfidenceModel` of the other.
         Where languages are known, `languages` has the figures of each, by its
         code, over the examples of all tasks.
         `measured` says how the protocol's metrics are to be read: `share` of
@@ -275,6 +282,7 @@ def summarise(
         metrics["ece"] = _ece(results)
         if len(results) >= _CALIBRATED:
             metrics["calibration"] = held_out_calibration(*_votes(results))
+        metrics["selective"] = _selective(results)
     languages: dict[str, list[Judgement]] = {}
     for result in results:
         if result.language:
@@ -382,6 +390,20 @@ def _refuse_taken(metrics: Iterable[str]) -> None:
 
 def _ece(results: Sequence[Judgement]) -> float:
     return expected_calibration_error(*_votes(results))
+
+
+def _selective(results: Sequence[Judgement]) -> dict[str, Any]:
+    """Returns risk against coverage, by the votes and by a fitted model."""
+    shares, right = _votes(results)
+    found: dict[str, Any] = {"share": judged_confidence(shares, right)}
+    rows = [result.signals for result in results]
+    # Each half needs answers of both sorts.
+    few = min(sum(right), len(right) - sum(right))
+    if len(rows) >= _CALIBRATED and few >= _CALIBRATED // 5:
+        with contextlib.suppress(InputError):
+            fitted = cross_fitted(rows, right)
+            found["fitted"] = judged_confidence(fitted, right)
+    return found
 
 
 def _votes(results: Sequence[Judgement]) -> tuple[list[float], list[bool]]:
