@@ -20,6 +20,8 @@ RECORDS = ("instructions", "options")
 # An answer is one line: a base model goes on with more of them, which are
 # not counted against it.
 _STOP = ("\n",)
+# Paths at a time: enough for two programs side by side.
+_PATHS = 256
 # Scores by metric, task and question.
 Scores: TypeAlias = dict[str, dict[str, dict[str, float]]]
 
@@ -61,6 +63,7 @@ def ask_views(
             limit=view.limit,
             tasks=view.tasks,
             max_new_tokens=view.new_tokens,
+            batch_paths=_PATHS,
             progress=not quiet,
         )
         timing = read_json_object(output / name / TIMING_FILE)

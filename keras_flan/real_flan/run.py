@@ -72,11 +72,14 @@ def run_flan(
 
     Source: arXiv:2210.11416; arXiv:2301.13688.
     """
+    from keras_flan.runtime.products import products_in
+
     data, output = Path(data), local_path(output)
     if not data.is_dir():
         raise InputError(f"{data}: no such folder of public data")
     chosen = load_plan(minutes, plan)
-    with output_folder(output, FLAN, overwrite):
+    products = products_in(chosen.train.get("products", "float32"))
+    with products, output_folder(output, FLAN, overwrite):
         run = _Run(data, output, chosen, minutes, steps, quiet)
         results = run.results()
     return results

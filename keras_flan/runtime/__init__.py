@@ -1,4 +1,4 @@
-"""What is set in the process: memory, XLA's flags, TensorFlow's start.
+"""What is set in the process: memory, XLA's flags and products, TensorFlow.
 
 `prepare_process` sets what speed needs, where the user has set nothing; an
 import sets nothing. Imports no other room.
@@ -6,4 +6,6 @@ import sets nothing. Imports no other room.
 
 from keras_flan.lazy import attach
 
-__getattr__, __dir__, __all__ = attach(__name__, {"prepare_process": ".start"})
+__getattr__, __dir__, __all__ = attach(
+    __name__, {"bfloat16_products": ".products", "prepare_process": ".start"}
+)

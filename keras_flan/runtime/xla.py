@@ -5,7 +5,7 @@ from collections.abc import MutableMapping
 from importlib import metadata
 
 _FLAG = "--xla_cpu_experimental_ynn_fusion_type"
-_VALUE = "dot"
+_VALUE = "individual_dot"
 # An unknown flag ends the process, so only for what it was seen to work with.
 _VERSIONS = ("0.10.",)
 
@@ -24,7 +24,7 @@ def choose_products(environment: MutableMapping[str, str]) -> None:
     Example:
         >>> choose_products(settings := {})
         >>> settings
-        {'XLA_FLAGS': '--xla_cpu_experimental_ynn_fusion_type=dot'}
+        {'XLA_FLAGS': '--xla_cpu_experimental_ynn_fusion_type=individual_dot'}
     """
     flags = environment.get("XLA_FLAGS", "")
     if _FLAG in flags:

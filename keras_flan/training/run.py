@@ -19,6 +19,7 @@ from keras_flan.distribution.start import Setup
 from keras_flan.distribution.table import print_layouts
 from keras_flan.errors import InputError
 from keras_flan.models.language_model import LanguageModel
+from keras_flan.runtime.products import products_in
 from keras_flan.runtime.start import prepare_process
 from keras_flan.runtime.tensorflow import tf
 from keras_flan.training.by_name import (
@@ -165,7 +166,8 @@ class _Run:
         if left > 0 and not over:
             batches = self.telemetry.watch(self.pipeline.dataset(start))
             named = _named_damage(self.mixture, self.pipeline)
-            with named, _ended(batches), self.stop:
+            products = products_in(config.products)
+            with products, named, _ended(batches), self.stop:
                 self.model.fit(
                     batches,
                     steps_per_epoch=left,

@@ -12,7 +12,7 @@ import pytest
 from keras_flan.runtime import xla
 
 NAME = "--xla_cpu_experimental_ynn_fusion_type="
-FLAG = f"{NAME}dot"
+FLAG = f"{NAME}individual_dot"
 
 
 @pytest.fixture

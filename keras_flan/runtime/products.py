@@ -1,0 +1,162 @@
+"""Matrix products of bfloat16 numbers, by the units that CPUs have for them.
+
+XLA's CPU compiler leaves a product of bfloat16 matrices to YNNPACK, which uses
+a CPU's units for it (AMX, AVX512-BF16), only if the product is wanted in
+float32 and the inner dimensions lie as they do in a product of plain matrices;
+all others it does in float32. Here all are asked for so. What is computed is
+what TPUs compute: products of bfloat16 numbers, summed in float32.
+"""
+
+import contextlib
+import functools
+import math
+from collections.abc import Iterator, Sequence
+from typing import Any, Literal
+
+import keras
+
+from keras_flan.errors import InputError
+
+# By JAX's name: what is multiplied is rounded to bfloat16, sums are float32.
+_ROUNDED = "BF16_BF16_F32"
+# Products with shorter sums are few, and some are of positions: these need
+# all their digits.
+_SHORTEST_SUM = 16
+
+
+@contextlib.contextmanager
+def bfloat16_products() -> Iterator[None]:
+    """Rounds what is multiplied to bfloat16; all else stays float32.
+
+    For the whole process, while it is open: what is compiled meanwhile
+    multiplies so, forward and backward. TPUs do that by default. On a CPU
+    with AMX a product takes a third of the time.
+
+    Raises:
+        InputError: If Keras's backend is not JAX.
+
+    Example:
+        >>> with bfloat16_products():
+        ...     model.fit(data)
+    """
+    if keras.backend.backend() != "jax":
+        raise InputError(
+            "products in bfloat16: expected Keras's backend jax, found "
+            f"{keras.backend.backend()}; set KERAS_BACKEND=jax, or take "
+            "precision mixed_bfloat16"
+        )
+    import jax
+
+    use_bfloat16_units()
+    # Not JAX's own context, which is that of one thread.
+    before = jax.config.jax_default_matmul_precision
+    jax.config.update("jax_default_matmul_precision", _ROUNDED)
+    try:
+        yield
+    finally:
+        jax.config.update("jax_default_matmul_precision", before)
+
+
+def products_in(
+    dtype: Literal["float32", "bfloat16"],
+) -> contextlib.AbstractContextManager[None]:
+    """Returns `bfloat16_products()`, or a context that changes nothing."""
+    return (
+        bfloat16_products() if dtype == "bfloat16" else contextlib.nullcontext()
+    )
+
+
+@functools.cache
+def use_bfloat16_units() -> None:
+    """Has JAX ask XLA's CPU compiler for bfloat16 products as it knows them.
+
+    They are the same but for the order of their sums. Without effect on other
+    devices, and where this version of JAX has no place to say so.
+    """
+    from jax import lax
+    from jax.interpreters import mlir
+
+    try:
+        known = mlir._platform_specific_lowerings["cpu"][lax.dot_general_p]
+    except (AttributeError, KeyError):
+        return
+    former = getattr(known, "rule", known)
+    rounded = lax.DotAlgorithmPreset[_ROUNDED]
+
+    def lowered(context: Any, lhs: Any, rhs: Any, **settings: Any) -> Any:
+        left, right = context.avals_in
+        [out] = context.avals_out
+        (inner, _), _ = settings["dimension_numbers"]
+        types = {str(left.dtype), str(right.dtype)}
+        asked = settings["precision"] == rounded
+        if asked and types <= {"bfloat16", "float32"}:
+            settings["precision"] = None
+        else:
+            asked = types == {str(out.dtype)} == {"bfloat16"}
+        short = math.prod(left.shape[d] for d in inner) < _SHORTEST_SUM
+        if not asked or short or settings.get("out_sharding") is not None:
+            return former(context, lhs, rhs, **settings)
+        rhs, right, dimensions = _untransposed(
+            rhs, right, settings["dimension_numbers"]
+        )
+        product = functools.partial(
+            _product, dimensions=dimensions, dtype=out.dtype
+        )
+        lower = mlir.lower_fun(product, multiple_results=False)
+        return lower(context.replace(avals_in=[left, right]), lhs, rhs)
+
+    # Not cacheable: it looks at what the operands are made by.
+    mlir.register_lowering(
+        lax.dot_general_p, lowered, platform="cpu", cacheable=False
+    )
+
+
+def _untransposed(value: Any, aval: Any, dimensions: Any) -> Any:
+    """Takes what a matrix is the transposition of, if it is one.
+
+    An embedding that projects is transposed. Rounded, it would be copied.
+    """
+    (left, right), batches = dimensions
+    made = getattr(value.owner, "operation", value.owner)
+    if len(aval.shape) != 2 or len(right) != 1 or any(batches):
+        return value, aval, dimensions
+    if getattr(made, "name", "") != "stablehlo.transpose":
+        return value, aval, dimensions
+    aval = aval.update(shape=aval.shape[::-1])
+    return made.operands[0], aval, ((left, (1 - right[0],)), batches)
+
+
+def _product(lhs: Any, rhs: Any, *, dimensions: Any, dtype: Any) -> Any:
+    """`lax.dot_general` of bfloat16 numbers, summed in float32."""
+    from jax import lax
+
+    (left, right), (batch, _) = dimensions
+    lhs, rhs = lhs.astype("bfloat16"), rhs.astype("bfloat16")
+    multiply = functools.partial(
+        lax.dot_general,
+        precision=lax.Precision.DEFAULT,
+        preferred_element_type="float32",
+    )
+    if batch or lhs.ndim - 1 in left:
+        return multiply(lhs, rhs, dimensions).astype(dtype)
+    # A gradient of weights: the sum goes over the first dimensions of both.
+    # XLA would fold a transposition into the product, which YNNPACK does not
+    # take then; with a row more it can't.
+    lhs, kept = _flat(lhs, left, last=True)
+    rhs, others = _flat(rhs, right, last=False)
+    lhs = lax.pad(lhs, lhs.dtype.type(0), ((0, 1, 0), (0, 0, 0)))
+    found = multiply(lhs, rhs, (((1,), (0,)), ((), ())))[:-1]
+    return found.reshape(*kept, *others).astype(dtype)
+
+
+def _flat(x: Any, inner: Sequence[int], last: bool) -> tuple[Any, list[int]]:
+    """Makes a matrix of `x`, its inner dimensions last or first.
+
+    Returns:
+        The matrix, and the sizes of the other dimensions.
+    """
+    outer = [d for d in range(x.ndim) if d not in inner]
+    sizes = [x.shape[d] for d in outer]
+    shape = math.prod(sizes), math.prod(x.shape[d] for d in inner)
+    order = (*outer, *inner) if last else (*inner, *outer)
+    return x.transpose(order).reshape(shape if last else shape[::-1]), sizes

@@ -1,0 +1,101 @@
+"""Products in bfloat16: what is rounded, and what stays as it is."""
+
+import re
+
+import jax
+import jax.numpy as jnp
+import keras
+import numpy as np
+import pytest
+
+from keras_flan.errors import InputError
+from keras_flan.runtime import bfloat16_products
+from keras_flan.runtime.products import use_bfloat16_units
+
+# As T5, Gemma and their gradients multiply.
+EQUATIONS = {
+    "bti,io->bto": ((2, 24, 32), (32, 48)),
+    "bto,io->bti": ((2, 24, 48), (32, 48)),
+    "bti,bto->io": ((2, 24, 32), (2, 24, 48)),
+    "bti,btno->ino": ((2, 24, 32), (2, 24, 4, 8)),
+    "btnh,nhd->btd": ((2, 24, 4, 8), (4, 8, 32)),
+    "bnth,bnsh->bnts": ((2, 4, 24, 16), (2, 4, 20, 16)),
+    "bnts,bsnh->btnh": ((2, 4, 24, 20), (2, 20, 4, 16)),
+}
+
+
+def arrays(shapes, dtype="float32"):
+    random = np.random.default_rng(0)
+    return [jnp.asarray(random.normal(size=s), dtype) for s in shapes]
+
+
+@pytest.mark.parametrize("equation", EQUATIONS)
+def test_inputs_are_rounded_and_sums_are_float32(equation):
+    inputs = arrays(EQUATIONS[equation])
+    narrow = [np.asarray(x.astype("bfloat16"), "float64") for x in inputs]
+    with bfloat16_products():
+        found = jax.jit(lambda *x: jnp.einsum(equation, *x))(*inputs)
+    assert found.dtype == "float32"
+    expected = np.einsum(equation, *narrow)
+    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-4)
+    whole = np.einsum(equation, *inputs)
+    assert np.abs(found - whole).max() > 1e-3
+    # Nothing is left of it.
+    after = jax.jit(lambda *x: jnp.einsum(equation, *x))(*inputs)
+    np.testing.assert_allclose(after, whole, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("equation", EQUATIONS)
+def test_bfloat16_numbers_are_summed_in_float32(equation):
+    use_bfloat16_units()
+    inputs = arrays(EQUATIONS[equation], "bfloat16")
+    found = jax.jit(lambda *x: jnp.einsum(equation, *x))(*inputs)
+    assert found.dtype == "bfloat16"
+    expected = np.einsum(equation, *(np.asarray(x, "float64") for x in inputs))
+    np.testing.assert_allclose(
+        np.asarray(found, "float64"), expected, rtol=2**-7, atol=1e-3
+    )
+
+
+def test_positions_keep_their_digits():
+    """Angles of rotary embeddings are products without a sum."""
+    places, frequencies = jnp.arange(257.0), jnp.asarray([1.0, 0.1])
+    with bfloat16_products():
+        found = jax.jit(lambda x, y: jnp.einsum("i,j->ij", x, y))(
+            places, frequencies
+        )
+    assert found[257 - 1, 0] == 256 and found[255, 0] == 255
+
+
+def test_an_embedding_projects_without_a_copy():
+    x, table = arrays([(24, 32), (4096, 32)])
+
+    def project(x, table):
+        return jnp.sum(jnp.sin(jnp.matmul(x, jnp.transpose(table))))
+
+    with bfloat16_products():
+        step = jax.jit(jax.grad(project)).lower(x, table).compile()
+    assert not re.search(r" (transpose|copy)\(", step.as_text())
+    found = step(x, table)
+    whole = jax.grad(project)(x, table)
+    assert np.abs(found - whole).max() < 0.05 * np.abs(whole).max()
+
+
+def test_gradients_are_rounded_too():
+    x, w = arrays([(2, 24, 32), (32, 48)])
+
+    def loss(w):
+        return jnp.sum(jnp.sin(x @ w))
+
+    whole = jax.jit(jax.grad(loss))(w)
+    with bfloat16_products():
+        found = jax.jit(jax.grad(loss))(w)
+    error = np.abs(found - whole).max() / np.abs(whole).max()
+    assert 1e-5 < error < 0.05
+
+
+def test_other_backends_are_refused(monkeypatch):
+    monkeypatch.setattr(keras.backend, "backend", lambda: "torch")
+    expected = pytest.raises(InputError, match="found torch; set KERAS_B")
+    with expected, bfloat16_products():
+        pass
