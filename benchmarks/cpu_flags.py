@@ -1,12 +1,13 @@
-"""Train steps on CPU with and without `keras_flan.runtime.xla`'s flag.
+"""Train steps on CPU: whose products they are, and in which precision.
 
     python benchmarks/cpu_flags.py [--steps 60] [--model nano small]
 
 Two T5s with random weights, on random tokens: `nano` has a million
 parameters, `small` the size of T5 v1.1 Small. XLA's default leaves matrix
 products and other sums to YNNPACK, keras_flan the products alone; the third
-side leaves it nothing. Each side is a process of its own; they take turns
-twice.
+side leaves it nothing. Two more multiply in bfloat16: what `products:
+bfloat16` does, and Keras's `mixed_bfloat16`. Each side is a process of its
+own; they take turns twice.
 """
 
 import argparse
@@ -18,7 +19,13 @@ import time
 
 FLAG = "--xla_cpu_experimental_ynn_fusion_type"
 # What is added to the user's flags; `None` is what keras_flan adds.
-SIDES = {"keras_flan": None, "XLA's default": "", "no YNNPACK": f"{FLAG}="}
+SIDES = {
+    "keras_flan": None,
+    "XLA's default": "",
+    "no YNNPACK": f"{FLAG}=",
+    "bfloat16 products": None,
+    "mixed_bfloat16": None,
+}
 # Vocabulary, layers, heads, width, width inside the feed-forward block; rows
 # of a batch, and the lengths of inputs and targets.
 MODELS = {
@@ -30,13 +37,17 @@ MODELS = {
 def measure(side: str, name: str, steps: int) -> float:
     """Returns the seconds of a step."""
     flags = os.environ.get("XLA_FLAGS", "")
-    import keras_flan  # adds its flag
-
     if SIDES[side] is not None:
         os.environ["XLA_FLAGS"] = f"{flags} {SIDES[side]}".strip()
 
+    import keras
     import numpy as np
 
+    import keras_flan
+    from keras_flan.runtime.products import products_in
+
+    if side == "mixed_bfloat16":
+        keras.config.set_dtype_policy(side)
     (vocabulary, layers, heads, width, inner), (rows, *lengths) = MODELS[name]
     model = keras_flan.models.T5.from_config_values(
         vocabulary_size=vocabulary,
@@ -56,10 +67,11 @@ def measure(side: str, name: str, steps: int) -> float:
         x[f"{part}_token_ids"] = rng.integers(2, 700, (rows, length))
         x[f"{part}_padding_mask"] = np.ones((rows, length), "int32")
     y = x["decoder_token_ids"]
-    for step in range(steps + 3):
-        if step == 3:
-            begin = time.perf_counter()
-        model.train_on_batch(x, y)
+    with products_in("bfloat16" if side.startswith("bf") else "float32"):
+        for step in range(steps + 3):
+            if step == 3:
+                begin = time.perf_counter()
+            model.train_on_batch(x, y)
     return (time.perf_counter() - begin) / steps
 
 

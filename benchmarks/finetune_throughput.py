@@ -1,11 +1,11 @@
 """Real tokens a second of finetuning, beside keras-hub and transformers.
 
     python benchmarks/finetune_throughput.py [--data DIR] [--size small]
-        [--seconds 60] [--sides keras_flan keras-hub transformers]
+        [--seconds 60] [--sides keras_flan keras_flan-bf16 transformers ...]
 
-All three finetune a T5 v1.1 with random weights in float32 on the same
+All finetune a T5 v1.1 with random weights in float32 on the same
 examples of FLAN's chain-of-thought files, each in its own, idiomatic way, in
-a process of its own, one after the other:
+a process of its own, one after the other; "-bf16" multiplies in bfloat16:
 
 - keras_flan: its packed pipeline, `T5`, Adafactor, `fit`; rows of 512 + 208,
   which these examples fill on both sides (`keras-flan mixture --report` says
@@ -13,7 +13,10 @@ a process of its own, one after the other:
 - keras-hub: `T5Seq2SeqLM` with its own preprocessor on batches of text, all
   padded to 512 + 128, AdamW, `fit` on JAX;
 - transformers: `Seq2SeqTrainer` on tokens made before, grouped by length and
-  padded to the longest of a batch, Adafactor, on PyTorch.
+  padded to the longest of a batch, Adafactor, on PyTorch;
+- transformers-bf16: the same with bfloat16 autocast (`bf16=True`);
+- transformers-compile: the same with `torch_compile=True`, on which the first
+  steps of each length of a batch compile.
 
 A token is real if it is not padding. Time counts from the end of the second
 step. The utilisation of keras_flan is that of its `Telemetry`: the matrix
@@ -35,15 +38,22 @@ from pathlib import Path
 
 import numpy as np
 
-SIDES = ("keras_flan", "keras-hub", "transformers")
+SIDES = (
+    "keras_flan",
+    "keras_flan-bf16",
+    "keras-hub",
+    "transformers",
+    "transformers-bf16",
+    "transformers-compile",
+)
 # T5 v1.1: layers, heads, width, width inside the feed-forward block.
 SIZES = {"test": (2, 2, 32, 64), "small": (8, 6, 512, 1024)}
 PIECES, ROWS = 8000, 32128
 LENGTHS = (512, 128)
 PACKED = (512, 208)
-# Peers see as many tokens a step as their memory and padding let them; more
-# rows were not faster.
-BATCH = {"keras_flan": 8, "keras-hub": 8, "transformers": 32}
+# transformers sees as many tokens a step as its padding lets it; more rows
+# were not faster.
+BATCH, TRAINER_BATCH = 8, 32
 EXAMPLES = 16_384
 FORMATS = {"zero_shot_direct": 1, "zero_shot_cot": 1}
 
@@ -113,6 +123,7 @@ def run_keras_flan(args, meter):
     """Packed rows, the package's model, loss and optimizer."""
     from keras_flan.data import Mixture, Vocabulary, build_dataset
     from keras_flan.models import T5
+    from keras_flan.runtime.products import products_in
     from keras_flan.training import Adafactor, TokenCrossentropy
     from keras_flan.training.peak import measure_peak, model_flops
 
@@ -122,7 +133,7 @@ def run_keras_flan(args, meter):
         vocabulary,
         input_length=PACKED[0],
         target_length=PACKED[1],
-        batch_size=BATCH["keras_flan"],
+        batch_size=BATCH,
     )
     model = T5.from_config_values(**sizes(args))
     model.compile(Adafactor(1e-3), TokenCrossentropy(chunk=args.chunk))
@@ -140,7 +151,8 @@ def run_keras_flan(args, meter):
             yield batch
 
     before = measure_peak()
-    fit(model, batches(), meter, lambda batch: tokens[batch])
+    with products_in("bfloat16" if args.side.endswith("bf16") else "float32"):
+        fit(model, batches(), meter, lambda batch: tokens[batch])
     peak = max(before, measure_peak())
     flops = model_flops(model, meter.inputs, meter.targets) / meter.seconds
     return meter.found(peak=peak, utilisation=flops / peak)
@@ -166,7 +178,7 @@ def run_keras_hub(args, meter):
     model = keras_hub.models.T5Seq2SeqLM(backbone, preprocessor=preprocessor)
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
     model.compile(keras.optimizers.AdamW(1e-4), loss)
-    rows = BATCH["keras-hub"]
+    rows = BATCH
     dataset = tf.data.Dataset.from_tensor_slices(texts).batch(rows)
 
     def tokens(batch):
@@ -232,7 +244,7 @@ def run_transformers(args, meter):
         model,
         transformers.Seq2SeqTrainingArguments(
             output_dir=str(args.folder / "trainer"),
-            per_device_train_batch_size=BATCH["transformers"],
+            per_device_train_batch_size=TRAINER_BATCH,
             train_sampling_strategy="group_by_length",
             optim="adafactor",
             learning_rate=1e-3,
@@ -243,6 +255,8 @@ def run_transformers(args, meter):
             disable_tqdm=True,
             remove_unused_columns=False,
             use_cpu=True,
+            bf16=args.side.endswith("bf16"),
+            torch_compile=args.side.endswith("compile"),
         ),
         train_dataset=rows,
         data_collator=collate,
@@ -252,9 +266,11 @@ def run_transformers(args, meter):
     return meter.found()
 
 
-RUN = dict(
-    zip(SIDES, (run_keras_flan, run_keras_hub, run_transformers), strict=True)
-)
+RUN = {
+    "keras_flan": run_keras_flan,
+    "keras-hub": run_keras_hub,
+    "transformers": run_transformers,
+}
 
 
 # === The same examples for all ===
@@ -334,7 +350,8 @@ def main() -> None:
     parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.side:
-        print(json.dumps(RUN[args.side](args, Meter(args.seconds))))
+        library = args.side.removesuffix("-bf16").removesuffix("-compile")
+        print(json.dumps(RUN[library](args, Meter(args.seconds))))
         return
     found = {}
     with tempfile.TemporaryDirectory() as folder:
@@ -359,19 +376,20 @@ def main() -> None:
             )
             found[side] = row = json.loads(made.stdout.splitlines()[-1])
             print(
-                f"{side:14} {row['tokens_per_second']:8.0f} real tokens/s, "
+                f"{side:20} {row['tokens_per_second']:8.0f} real tokens/s, "
                 f"{row['step']:.2f} s a step",
                 flush=True,
             )
-    ours = found.pop("keras_flan", None)
-    if ours:
+    for name in [side for side in found if side.startswith("keras_flan")]:
+        ours = found.pop(name)
         print(
-            f"utilisation {ours['utilisation']:.0%} of "
-            f"{ours['peak'] / 1e9:.0f} GFLOP/s"
+            f"{name}: utilisation {ours['utilisation']:.0%} of "
+            f"{ours['peak'] / 1e9:.0f} GFLOP/s (float32)"
         )
         for side, row in found.items():
-            ratio = ours["tokens_per_second"] / row["tokens_per_second"]
-            print(f"keras_flan / {side}: {ratio:.1f}")
+            if not side.startswith("keras_flan"):
+                ratio = ours["tokens_per_second"] / row["tokens_per_second"]
+                print(f"{name} / {side}: {ratio:.2f}")
 
 
 if __name__ == "__main__":

@@ -6,10 +6,11 @@
         [--patience 1200]
 
 Each side samples k paths for each of 8 prompts of 256 tokens, at temperature
-0.7 from the 40 most probable tokens, in float32, without an end token, so
-that every path has 128 new tokens. `t5_small` has the size of T5 v1.1 Small
-and random weights; `smollm2_135m` is SmolLM2-135M (for transformers, random
-weights of its size: the work is the same).
+0.7 from the 40 most probable tokens, in float32 (`keras_flan_bf16` in
+bfloat16), without an end token, so that every path has 128 new tokens.
+`t5_small` has the size of T5 v1.1 Small and random weights; `smollm2_135m` is
+SmolLM2-135M (for transformers, random weights of its size: the work is the
+same).
 
 Every run is a process of its own, one after the other, in turns. Time counts
 without loading and compiling; transformers gets `num_return_sequences`,
@@ -33,7 +34,9 @@ import time
 
 import numpy as np
 
-SIDES = ("keras_flan", "transformers", "keras_hub")
+SIDES = ("keras_flan", "keras_flan_bf16", "transformers", "keras_hub")
+# The sides that the others are compared with.
+OURS = SIDES[:2]
 MODELS = ("t5_small", "smollm2_135m")
 TEMPERATURE, TOP_K = 0.7, 40
 T5_SMALL = {
@@ -54,12 +57,16 @@ def prompts(plan: dict) -> np.ndarray:
 
 def keras_model(plan: dict):
     """Returns the keras_flan model; its backbone is keras-hub's."""
+    dtype = "bfloat16" if plan["side"].endswith("bf16") else "float32"
     if plan["model"] == "smollm2_135m":
         from keras_flan.models import load
 
-        return load("smollm2_135m")
+        return load("smollm2_135m", dtype=dtype)
+    import keras
+
     from keras_flan.models import T5
 
+    keras.config.set_dtype_policy(dtype)
     return T5.from_config_values(**T5_SMALL, dropout=0.0)
 
 
@@ -95,6 +102,9 @@ def keras_flan_side(plan: dict):
     return lambda: run(plan["new_tokens"]), lambda: {
         "compilations": list(compilations(model).values())
     }
+
+
+keras_flan_bf16_side = keras_flan_side
 
 
 def transformers_side(plan: dict):
@@ -251,17 +261,19 @@ def compare(plan: dict, sides: list[str], repeats: int) -> None:
         for side, made in runs.items():
             if not made or _done(made[-1]):
                 made.append(child({**plan, "side": side}))
-                print(f"  {side:12} {_said(made[-1])}", flush=True)
+                print(f"  {side:15} {_said(made[-1])}", flush=True)
     rates = {
         side: statistics.median(run["rate"] for run in made)
         for side, made in runs.items()
         if isinstance(made[-1], dict)
     }
-    for side in rates.keys() - {SIDES[0]}:
-        if SIDES[0] in rates and _done(runs[SIDES[0]][-1]):
-            ratio = rates[SIDES[0]] / rates[side]
+    for own in OURS:
+        if own not in rates or not _done(runs[own][-1]):
+            continue
+        for side in [side for side in rates if side not in OURS]:
+            ratio = rates[own] / rates[side]
             least = "at least " if "stopped" in runs[side][-1] else ""
-            print(f"  {SIDES[0]} / {side}: {least}{ratio:.2f}", flush=True)
+            print(f"  {own} / {side}: {least}{ratio:.2f}", flush=True)
 
 
 def _done(run: dict | str) -> bool:

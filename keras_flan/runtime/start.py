@@ -8,7 +8,6 @@ from keras_flan.runtime.memory import keep_freed_memory
 from keras_flan.runtime.xla import choose_products
 
 
-@functools.cache
 def prepare_process() -> None:
     """Sets what speed needs in this process, unless JAX has started.
 
@@ -27,8 +26,19 @@ def prepare_process() -> None:
         backbone = keras_hub.models.Qwen3Backbone(...)
         ```
 
-    See `choose_products` and `keep_freed_memory` for what is set.
+    See `choose_products` and `keep_freed_memory` for what is set, and
+    `use_bfloat16_units` for what JAX is told once Keras has it.
     """
+    _set_environment()
+    keras = sys.modules.get("keras")
+    if keras is not None and keras.backend.backend() == "jax":
+        from keras_flan.runtime.products import use_bfloat16_units
+
+        use_bfloat16_units()
+
+
+@functools.cache
+def _set_environment() -> None:
     if not _jax_has_started():
         choose_products(os.environ)
         keep_freed_memory(os.environ)

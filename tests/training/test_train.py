@@ -302,6 +302,21 @@ def test_what_saves_memory_reaches_the_model_and_changes_no_loss(
     assert len(train(lean, model=model, quiet=True)["loss"]) == 2
 
 
+@pytest.mark.skipif(
+    keras.backend.backend() != "jax", reason="products are JAX's"
+)
+def test_products_in_bfloat16_change_the_loss_a_little(files, tmp_path):
+    found = {}
+    for dtype in ("float32", "bfloat16"):
+        config = write(
+            files, tmp_path / dtype, steps=3, log_every=1, products=dtype
+        )
+        found[dtype] = train(TrainConfig.from_yaml(config), quiet=True)["loss"]
+    whole, rounded = found.values()
+    assert whole != rounded
+    np.testing.assert_allclose(rounded, whole, rtol=0.02)
+
+
 def test_it_says_when_many_examples_are_trimmed(files, tmp_path, capsys):
     data = {"input_length": 8, "target_length": 12, "batch_size": 4}
     config = write(files, tmp_path / "run", steps=1, data=data)
