@@ -76,16 +76,23 @@ def test_finetune_squad(run, tmp_path):
     assert "expected: garden" in out
 
 
-@pytest.mark.realdata
-def test_evaluate_smollm2(run, tmp_path, realdata, monkeypatch):
-    """With a callable in place of the model."""
+@pytest.fixture
+def stand_in(tmp_path, monkeypatch):
+    """The name of a callable in place of a model."""
     monkeypatch.setenv("JAX_COMPILATION_CACHE_DIR", str(tmp_path / "compiled"))
     monkeypatch.syspath_prepend(str(tmp_path))
     (tmp_path / "stand_in.py").write_text(
         "def ask(prompts, *, samples, **settings):\n"
-        "    return [['The answer is 7.'] * samples for _ in prompts]\n"
+        "    others = ['The answer is 8.'] * (samples // 2)\n"
+        "    paths = [*others, *['The answer is 7.'] * samples][:samples]\n"
+        "    return [paths for _ in prompts]\n"
     )
-    settings = ("--model", "stand_in:ask", "--limit", 1)
+    return "stand_in:ask"
+
+
+@pytest.mark.realdata
+def test_evaluate_smollm2(run, tmp_path, realdata, stand_in):
+    settings = ("--model", stand_in, "--limit", 1)
     output = tmp_path / "runs"
     out = run("evaluate_smollm2.py", realdata, "--output", output, *settings)
     *scores, report = out.strip().split("\n")
@@ -93,6 +100,21 @@ def test_evaluate_smollm2(run, tmp_path, realdata, monkeypatch):
     assert Path(report).is_file()
     rows = (output / "bbh-cot-vote" / "predictions.jsonl").read_text()
     assert rows.count("\n") == 4
+
+
+@pytest.mark.realdata
+def test_vote_smollm2(run, tmp_path, realdata, stand_in):
+    settings = ("--model", stand_in, "--limit", 3, "--samples", 10)
+    output = tmp_path / "runs"
+    out = run("vote_smollm2.py", realdata, "--output", output, *settings)
+    found = json.loads((output / "votes.json").read_text())
+    assert found.pop("settings")["samples"] == 10
+    assert set(found) == {
+        *("multiarith", "svamp", "coin_flip", "last_letters", "gsm8k")
+    }
+    for row in found.values():
+        assert row["questions"] == 3 and set(row["votes"]) == {"1", "8", "10"}
+    assert Path(out.strip().split("\n")[-1]).is_file()
 
 
 @pytest.mark.slow
