@@ -44,6 +44,14 @@ class Dtype(enum.StrEnum):
     bfloat16 = "bfloat16"
 
 
+class Bits(enum.StrEnum):
+    """How weights are held in few bits."""
+
+    int8 = "int8"
+    int4 = "int4"
+    gptq = "gptq"
+
+
 @app.command()
 def quickstart(
     output: Annotated[
@@ -180,9 +188,18 @@ def convert(
     dtype: Annotated[
         Dtype, typer.Option(help="Of the written weights.")
     ] = Dtype.float32,
+    quantize: Annotated[
+        Bits | None, typer.Option(help="Write the weights in 8 or 4 bits.")
+    ] = None,
+    group: Annotated[
+        int, typer.Option(min=2, help="Weights per scale, in 4 bits.")
+    ] = 64,
+    calibration: Annotated[
+        str | None, typer.Option(help="A mixture, for gptq.")
+    ] = None,
     overwrite: Overwrite = False,
 ) -> None:
-    """Convert a model from the files of Hugging Face, or to them.
+    """Convert a model: from and to the files of Hugging Face, or to few bits.
 
     An adapter is merged into its base for huggingface, and written alone for
     peft.
@@ -191,11 +208,25 @@ def convert(
     from keras_flan.models.adapters.saving import read_settings
     from keras_flan.models.hub import PREFIX
 
-    if (from_ is None) == (to is None):
+    if (from_ is not None) + (to is not None) + (quantize is not None) != 1:
         raise InputError(
-            "give either --from huggingface, --to huggingface or --to peft"
+            "give one of --from huggingface, --to huggingface, --to peft and "
+            "--quantize (which reads files of Hugging Face too)"
         )
-    if to == Target.peft:
+    if (calibration is not None) != (quantize == Bits.gptq):
+        raise InputError(
+            "--calibration: goes with --quantize gptq, which needs it"
+        )
+    if quantize is not None:
+        model = models.load(source, dtype=dtype.value)
+        batches = None
+        if calibration is not None:
+            from keras_flan.models.compression.calibration import packed_batches
+
+            batches = packed_batches(calibration, model)
+        model.quantize(quantize.value, group=group, calibration=batches)
+        models.save(model, output, overwrite=overwrite)
+    elif to == Target.peft:
         base = read_settings(source)["base"] or ""
         name = base.removeprefix(PREFIX) if base.startswith(PREFIX) else None
         models.to_peft(models.load(source), output, name, overwrite=overwrite)

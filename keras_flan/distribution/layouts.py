@@ -268,6 +268,6 @@ def layout_map(
 
 def _is_weight(variable: keras.Variable) -> bool:
     """Whether it is no counter or seed, which are on every device."""
-    return keras.backend.is_float_dtype(variable.dtype) and (
-        len(variable.shape) > 0
-    )
+    numbers = keras.backend.is_float_dtype(variable.dtype)
+    codes = variable.path.endswith("/codes")  # Of a kernel in few bits.
+    return (numbers or codes) and len(variable.shape) > 0

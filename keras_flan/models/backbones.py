@@ -2,7 +2,7 @@
 
 import contextlib
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import keras
@@ -59,11 +59,16 @@ def undrawn(when: bool = True) -> Iterator[None]:
         yield
 
 
-def copy_backbone(backbone: Any, **changes: Any) -> Any:
+def copy_backbone(
+    backbone: Any,
+    prepare: Callable[[Any], None] = lambda _: None,
+    **changes: Any,
+) -> Any:
     """Returns a backbone with weights of its own, which start as the other's.
 
     Args:
         backbone: A backbone of keras-hub, or one like it.
+        prepare: Called with the copy, before it takes the weights.
         **changes: Arguments of its class to use instead.
     """
     config = backbone.get_config()
@@ -71,6 +76,7 @@ def copy_backbone(backbone: Any, **changes: Any) -> Any:
         changes["dropout_rate"] = changes.pop("dropout")
     with quiet_masks(), undrawn():
         copy = type(backbone).from_config({**config, **changes})
+    prepare(copy)
     for new, old in zip(copy.weights, backbone.weights, strict=True):
         new.assign(old)
     return copy

@@ -3,7 +3,6 @@
 import contextlib
 import math
 import os
-import re
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar
@@ -14,14 +13,22 @@ from keras_flan.data.vocabularies.assets import read_vocabulary, save_vocabulary
 from keras_flan.errors import InputError, did_you_mean
 from keras_flan.lazy import borrowed
 from keras_flan.models.accumulation import Parts, weigh_parts
-from keras_flan.models.backbones import copy_backbone
 from keras_flan.models.decoding import Decoding
+from keras_flan.models.fitting import (
+    by_parts,
+    check_devices,
+    check_trained,
+    whole_batches,
+)
 from keras_flan.models.kernels.choice import Chosen, choose
 from keras_flan.tensors import Tensor, Tensors
 
 M = TypeVar("M", bound="LanguageModel")
 # Each adapter joins models, and so needs this module.
 _ADAPTERS = "keras_flan.models.adapters.saving"
+_PLACES = "keras_flan.models.compression.places"
+_PRUNING = "keras_flan.models.compression.pruning"
+_QUANTISING = "keras_flan.models.compression.quantising"
 
 
 class LanguageModel(keras.Model):
@@ -59,6 +66,12 @@ class LanguageModel(keras.Model):
     backbone: Any
     _projects = True
     _parts: Parts | None = None
+
+    def __new__(cls: type[M], *args: Any, **kwargs: Any) -> M:
+        model = super().__new__(cls, *args, **kwargs)
+        # Keras covers it by a check of settings of its own.
+        model.__dict__.pop("quantize", None)
+        return model
 
     @property
     def vocabulary(self) -> Any:
@@ -184,7 +197,52 @@ class LanguageModel(keras.Model):
             for name in ("dropout", "dtype")
             if name in settings
         }
-        return type(self)(copy_backbone(backbone, **of_backbone), **kept)
+        copy = borrowed(_PLACES, "copied")(backbone, **of_backbone)
+        model = type(self)(copy, **kept)
+        if borrowed(_PRUNING, "is_pruned")(self.backbone):
+            borrowed(_PRUNING, "keep_zeros")(model)
+        return model
+
+    def quantize(
+        self,
+        mode: str,
+        *,
+        group: int = 64,
+        calibration: Iterable[Any] | None = None,
+    ) -> None:
+        """Holds the weights in 8 or 4 bits from now on.
+
+        Projections and embeddings become small whole numbers and a scale for
+        each group of them; norms and biases stay. Activations keep their
+        dtype, and all else works as before, generation, saving and adapters,
+        which train on top (QLoRA); the weights themselves no longer train.
+
+        Args:
+            mode: `"int8"`, a scale per output; `"int4"`, groups along the
+                inputs; or `"gptq"`, the same where each weight's error is
+                made up for by the next. Embeddings take 8 bits in all modes,
+                and so does an axis of odd size.
+            group: How many weights share a scale in 4 bits, or the next
+                smaller number that divides an axis.
+            calibration: Batches as `fit` takes them, packed, for `"gptq"`:
+                some hundred rows of what the model is for.
+
+        Raises:
+            InputError: If a setting is wrong, the model has an adapter, or
+                its weights are in few bits already.
+
+        Example:
+
+        ```python
+        model.quantize("gptq", calibration=dataset.take(8))
+        keras_flan.models.save(model, "small")
+        ```
+
+        Source: [Frantar et al., 2022](https://arxiv.org/abs/2210.17323);
+        [Dettmers et al., 2023](https://arxiv.org/abs/2305.14314) (QLoRA).
+        """
+        quantise = borrowed(_QUANTISING, "quantise")
+        quantise(self, mode, group, calibration)
 
     def hub_backbone(self) -> Any:
         """Returns the weights as a backbone of keras-hub's own class."""
@@ -242,8 +300,8 @@ class LanguageModel(keras.Model):
                 keep, or the model was made before
                 `keras_flan.distribution.setup`.
         """
-        _check_devices(self.weights)
-        if _by_parts(loss) and (metrics or weighted_metrics):
+        check_devices(self.weights)
+        if by_parts(loss) and (metrics or weighted_metrics):
             name = "chunk" if loss.chunk else "gather"
             raise InputError(
                 f"compile: found metrics={metrics or weighted_metrics} beside "
@@ -261,18 +319,19 @@ class LanguageModel(keras.Model):
         self._parts = weigh_parts(self.optimizer)
 
     def fit(self, *args: Any, **kwargs: Any) -> keras.callbacks.History:
-        _check_devices(self.weights)
-        with _whole_batches():
+        check_devices(self.weights)
+        check_trained(self)
+        with whole_batches():
             return super().fit(*args, **kwargs)
 
     def evaluate(self, *args: Any, **kwargs: Any) -> Any:
-        _check_devices(self.weights)
-        with _whole_batches():
+        check_devices(self.weights)
+        with whole_batches():
             return super().evaluate(*args, **kwargs)
 
     def predict(self, *args: Any, **kwargs: Any) -> Any:
-        _check_devices(self.weights)
-        with _whole_batches():
+        check_devices(self.weights)
+        with whole_batches():
             return super().predict(*args, **kwargs)
 
     # Each backend's `fit` and `evaluate` go through these two, tracing or
@@ -330,19 +389,24 @@ class LanguageModel(keras.Model):
         # A backbone with stacked layers says so itself.
         names = [name for name in self.own_settings if name != "scan"]
         adapter = next(iter(getattr(self, "adapters", ())), None)
+        held = borrowed(_PLACES, "record_of")(self.backbone)
         return {
             **super().get_config(),
             "backbone": keras.saving.serialize_keras_object(self.backbone),
             **{name: getattr(self, name) for name in names},
             **({"adapter": adapter.get_config()} if adapter else {}),
+            **({"quantised": held} if held else {}),
         }
 
     @classmethod
     def from_config(cls: type[M], config: dict[str, Any]) -> M:
         config = dict(config)
         adapter = config.pop("adapter", None)
+        held = config.pop("quantised", None)
         backbone = keras.saving.deserialize_keras_object(config["backbone"])
         model = cls(**{**config, "backbone": backbone})
+        if held is not None:
+            borrowed(_PLACES, "prepare")(model.backbone, held)
         if adapter is not None:
             borrowed(_ADAPTERS, "KINDS")[adapter["kind"]].add(
                 model, **adapter["settings"]
@@ -351,48 +415,8 @@ class LanguageModel(keras.Model):
 
     @contextlib.contextmanager
     def _leaving_the_projection(self) -> Iterator[None]:
-        self._projects = not _by_parts(self.loss)
+        self._projects = not by_parts(self.loss)
         try:
             yield
         finally:
             self._projects = True
-
-
-def _check_devices(weights: Iterable[Any]) -> None:
-    """Refuses weights that lie on one device of a mesh of many."""
-    distribution = keras.distribution.distribution()
-    if distribution is None or distribution.device_mesh.devices.size < 2:
-        return
-    for weight in weights:
-        sharding = getattr(weight.value, "sharding", None)
-        if len(getattr(sharding, "device_set", "  ")) < 2:
-            raise InputError(
-                f"{weight.path}: lies on one device, and the distribution is "
-                "of many: the model was made before `setup(...)`; make it "
-                "afterwards"
-            )
-
-
-def _by_parts(loss: Any) -> bool:
-    """Whether a loss takes hidden states, and makes logits by parts."""
-    return bool(getattr(loss, "projects", False))
-
-
-@contextlib.contextmanager
-def _whole_batches() -> Iterator[None]:
-    """Says of a batch that the mesh can't share out what to do about it."""
-    try:
-        yield
-    except ValueError as error:
-        # JAX keeps the name to itself.
-        if type(error).__name__ != "IndivisibleError":
-            raise
-        found = re.search(
-            r"partitioned (\d+) times.*? size is (\d+)", str(error)
-        )
-        parts, rows = found.groups() if found else ("its devices", "another")
-        raise InputError(
-            f"a batch of {rows} rows: the mesh shares each batch out over "
-            f"{parts}; leave a short last batch out (drop_remainder=True), or "
-            f"take a batch size of which {parts} is a factor"
-        ) from error

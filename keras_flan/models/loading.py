@@ -13,6 +13,7 @@ from keras_flan.errors import InputError, did_you_mean
 from keras_flan.files import read_json
 from keras_flan.models.adapters.saving import load_adapter, read_settings
 from keras_flan.models.backbones import quiet_masks, undrawn
+from keras_flan.models.compression import notes, places, pruning
 from keras_flan.models.decoder_only import model as decoder_only
 from keras_flan.models.decoder_only.families import FAMILIES
 from keras_flan.models.gguf.packaged import PACKAGED, read_packaged
@@ -47,6 +48,7 @@ _T5GEMMA = "T5GemmaBackbone"
 _PRESET_FILES = {
     *("config.json", "metadata.json", "task.json", "preprocessor.json"),
     *("tokenizer.json", "decoder_only.json", "assets", "model.weights.h5"),
+    *(places.FILE, pruning.FILE),
 }
 # Of a model's class: the backbone and the others by name.
 Arguments = tuple[Any, dict[str, Any]]
@@ -129,8 +131,14 @@ def _from_folder(
             f"{name}.from_preset or load"
         )
     source.model.check_settings(settings)
-    backbone, found = source.read(settings.get("dtype"), weights)
-    return source.model.around(backbone, **{**found, **settings})
+    with notes.as_noted(folder) as held:
+        backbone, found = source.read(settings.get("dtype"), weights)
+    if not weights:
+        places.prepare(backbone, held)
+    model = source.model.around(backbone, **{**found, **settings})
+    if weights and (folder / pruning.FILE).is_file():
+        pruning.keep_zeros(model)
+    return model
 
 
 def save(

@@ -11,6 +11,7 @@ import functools
 import re
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 from keras_flan.errors import InputError, did_you_mean
 from keras_flan.schema import read_yaml
@@ -99,6 +100,9 @@ class Roles:
             InputError: If the path is known, but has another number of axes.
         """
         shape = tuple(shape)
+        head, _, last = path.rpartition("/")
+        if last in ("codes", "scales"):
+            return self._axes_in_few_bits(head, shape, last)
         names = [_NUMBER.sub("", name) for name in path.split("/")]
         if len(names) < 2:
             return None
@@ -120,6 +124,21 @@ class Roles:
         self._kernels[names[-2], shape] = axes
         return axes
 
+    def _axes_in_few_bits(
+        self, path: str, shape: tuple[int, ...], held: str
+    ) -> Axes | None:
+        """The axes of a kernel's codes or scales, which are the kernel's."""
+        axes = self.axes(path, shape)
+        name = _NUMBER.sub("", path.split("/")[-2])
+        if axes is not None:
+            del self._kernels[name, shape]
+        if axes is not None and held == "codes":
+            # What an adapter goes by: a byte may hold two along any axis.
+            for i in range(-1, len(shape)):
+                whole = [n * (1 + (i == j)) for j, n in enumerate(shape)]
+                self._kernels[name, tuple(whole)] = axes
+        return axes
+
     def _adapter_axes(
         self, joined: str, weight: str, shape: tuple[int, ...]
     ) -> Axes | None:
@@ -136,10 +155,14 @@ class Roles:
             rest = [part for part in named if part[0] != "layers"]
             inputs = [part for part in rest if (part[0] == "embed") != ends]
             outputs = [part for part in rest if part not in inputs]
-            full = {
+            known: dict[str, list[Any]] = {
                 "lora_a": [*stack, *inputs, ("rank", None)],
                 "lora_b": [*stack, ("rank", None), *outputs],
-            }.get(weight, [])
+                "magnitude": [*stack, *outputs],
+                "input_scale": [*stack, *inputs],
+                "output_scale": [*stack, *outputs],
+            }
+            full = known.get(weight, [])
             if len(full) == len(shape) and all(
                 wanted in (None, size)
                 for (_, wanted), size in zip(full, shape, strict=True)

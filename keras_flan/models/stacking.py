@@ -9,6 +9,7 @@ from typing import Any
 import keras
 from keras import ops, tree
 
+from keras_flan.models.compression.quantised import Quantised, product
 from keras_flan.tensors import Tensor
 
 _unrolled = contextvars.ContextVar("unrolled", default=False)
@@ -54,14 +55,21 @@ class StackedKernel(keras.layers.Layer):
             name="kernel", shape=self.shape, initializer=normal, autocast=False
         )
 
-    def tensors(self) -> Tensor:
+    def tensors(self) -> Any:
         """Returns what `project` needs, of all layers."""
+        if isinstance(self.kernel, Quantised):
+            return self.kernel.tensors()
         return ops.convert_to_tensor(self.kernel)
 
-    def project(self, x: Tensor, tensors: Tensor) -> Tensor:
+    def project(self, x: Tensor, tensors: Any) -> Tensor:
         """Returns a layer's output for its part of `tensors`."""
-        # Cast one layer at a time: the stack is never held twice.
-        return ops.einsum(self.equation, x, ops.cast(tensors, x.dtype))
+        return product(self.equation, x, self.kernel, tensors)
+
+    def weight(self, tensors: Any) -> Tensor:
+        """Returns a layer's kernel, of its part of `tensors`."""
+        if isinstance(self.kernel, Quantised):
+            return self.kernel.weight(tensors)
+        return tensors
 
 
 def scan_layers(step: Callable, x: Tensor, stacked: Any) -> tuple[Tensor, Any]:

@@ -110,7 +110,7 @@ def _weights(job: PlannedJob) -> Memory:
     held = state = gradients = copies = 0.0
     for weight in job.shape.weights:
         numbers = numbers_per_device(weight, split, mesh)
-        each = FLOAT32 if weight.wide else size
+        each = weight.each or (FLOAT32 if weight.wide else size)
         held += each * numbers
         if each > job.compute_bytes:
             copies += job.compute_bytes * numbers

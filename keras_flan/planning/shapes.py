@@ -3,9 +3,11 @@
 import collections
 import dataclasses
 import functools
+import math
 from typing import TYPE_CHECKING, Any
 
 from keras_flan.errors import InputError
+from keras_flan.models.compression.places import in_few_bits
 from keras_flan.models.sizes import palm_sizes, t5_sizes
 from keras_flan.planning.weights import (
     ROW,
@@ -95,9 +97,16 @@ def shape_of(model: "LanguageModel") -> ModelShape:
             id(v) for v in backbone.variables
         }
     found: collections.Counter[Weight] = collections.Counter()
+    small = in_few_bits(backbone)
     for variable, axes in _axes(model):
         key = _weight(model, variable, axes, id(variable) in wide)
-        found[key] += 1
+        kernel = small.get(id(variable))
+        if kernel is None:
+            found[key] += 1
+        elif variable is kernel.codes:  # Its scales are in the bytes.
+            each = kernel.bytes / math.prod(kernel.shape)
+            key = dataclasses.replace(key, shape=kernel.shape, each=each)
+            found[key] += 1
     weights = tuple(
         Weight(**{**vars(weight), "count": count})
         for weight, count in found.items()
@@ -151,7 +160,8 @@ def _axes(model: Any) -> "list[tuple[keras.Variable, tuple[str, ...]]]":
     roles, found = Roles(), []
     for variable in model.variables:
         shape = tuple(variable.shape)
-        if not shape or not keras.backend.is_float_dtype(variable.dtype):
+        number = keras.backend.is_float_dtype(variable.dtype)
+        if not shape or not (number or variable.path.endswith("/codes")):
             continue  # Counters and seeds.
         axes = roles.axes(variable.path, shape)
         if axes is not None:
@@ -183,6 +193,8 @@ def _weight(
         tokens = ("inputs",) if read else ("targets",)
     if path.endswith("/bias"):
         part, tokens = "bias", ()
+    if wide and part != "adapter":  # A number per feature, as IA3's.
+        part, tokens = "adapter", ()
     return Weight(part, shape, axes, 1, tokens, bool(variable.trainable), wide)
 
 

@@ -26,6 +26,8 @@ class Weight:
             or none.
         trained: Whether it has gradients and an optimizer's state.
         wide: Whether it is float32 whatever the model is.
+        each: Bytes of one number with its part of a scale, if it is in few
+            bits.
     """
 
     part: str
@@ -35,6 +37,7 @@ class Weight:
     tokens: tuple[str, ...] = ()
     trained: bool = True
     wide: bool = False
+    each: float | None = None
 
     @property
     def numbers(self) -> int:

@@ -202,14 +202,14 @@ class AdapterConfig(Strict):
     """An adapter to train instead of the model's weights.
 
     Attributes:
-        kind: `lora` or `houlsby`.
-        rank: LoRA's rank.
-        alpha: LoRA's scale; default: the rank.
+        kind: `lora`, `dora`, `ia3` or `houlsby`.
+        rank: LoRA's and DoRA's rank.
+        alpha: Their scale; default: the rank.
         width: Width of a Houlsby adapter.
         targets: See `keras_flan.models.add_lora`.
     """
 
-    kind: Literal["lora", "houlsby"]
+    kind: Literal["lora", "dora", "ia3", "houlsby"]
     rank: Positive = 8
     alpha: Annotated[float, pydantic.Field(gt=0)] | None = None
     width: Positive = 64

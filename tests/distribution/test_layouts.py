@@ -219,6 +219,22 @@ def test_stacked_t5_lies_as_keras_hubs_does(preset):
     assert all(layout.axes[0] is None for layout in stacks)
 
 
+def test_few_bits_lie_as_the_kernel_that_they_are():
+    """Two to a byte and with groups; an adapter finds them as well."""
+    from keras_flan.models.roles import Roles
+
+    find = Roles("t5").axes
+    path = "transformer_encoder_layer_0/input_projector/kernel"
+    assert find(f"{path}/codes", (16, 64)) == find(path, (32, 64))
+    assert find(f"{path}/scales", (4, 64)) == ("embed", "mlp")
+    find = Roles("t5").axes
+    find(f"{path}/codes", (16, 64))
+    found = find("encoder_0_feedforward_intermediate/lora_a", (32, 2))
+    assert found == ("embed", "rank")
+    found = find("encoder_0_feedforward_intermediate/magnitude", (64,))
+    assert found == ("mlp",)
+
+
 def test_lora_follows_the_weight_that_it_is_for():
     layouts = Layouts("batch=4,model=2", "fsdp+model")
     find = layouts.layout_of

@@ -1,4 +1,4 @@
-"""LoRA and Houlsby adapters: they start as nothing, train, save and merge."""
+"""Adapters of all kinds: they start as nothing, train, save and merge."""
 
 import keras
 import numpy as np
@@ -7,7 +7,9 @@ import pytest
 from keras_flan.errors import InputError
 from keras_flan.models import (
     DecoderOnly,
+    add_dora,
     add_houlsby,
+    add_ia3,
     add_lora,
     load,
     load_adapter,
@@ -17,7 +19,7 @@ from keras_flan.models import (
     save_adapter,
     to_huggingface,
 )
-from keras_flan.models.adapters.base import adapter_of
+from keras_flan.models.adapters.base import adapter_of, merged
 from keras_flan.models.adapters.saving import read_adapter, write_adapter
 from keras_flan.models.adapters.targets import norms, projections
 from keras_flan.training import TokenCrossentropy
@@ -102,9 +104,15 @@ def test_every_projection_is_known(family):
         *(
             pytest.param(family, add, marks=pytest.mark.slow)
             for family, add in (
+                ("palm", add_dora),
                 ("t5", add_lora),
+                ("t5", add_dora),
+                ("t5", add_ia3),
                 ("t5", add_houlsby),
                 ("palm", add_lora),
+                ("palm", add_ia3),
+                ("qwen", add_dora),
+                ("qwen", add_ia3),
                 ("llama", add_lora),
                 ("llama", add_houlsby),
             )
@@ -115,7 +123,7 @@ def test_trains_alone_is_saved_and_reproduces(family, add, tmp_path):
     model = make(family)
     x, y, weight = batch(family)
     base, start = base_of(model), model.predict_on_batch(x)
-    add(model, 4)
+    add(model, *(() if add is add_ia3 else (4,)))
     close(model.predict_on_batch(x), start)
     model.compile(keras.optimizers.Adam(0.02), TokenCrossentropy())
     state = adapter_of(model).state()
@@ -157,6 +165,32 @@ def test_lora_merges_into_every_kernel(family):
     assert difference < 1e-4 * np.abs(tuned).max()
     kernels = [numpy(p.kernel) for p in projections(model.backbone).values()]
     assert not any(np.array_equal(k, b) for k in kernels for b in base)
+
+
+@pytest.mark.parametrize("add", [add_dora, add_ia3])
+@pytest.mark.parametrize(
+    "family",
+    [
+        "qwen",
+        *(pytest.param(f, marks=pytest.mark.slow) for f in ("t5", "palm")),
+    ],
+)
+def test_others_merge_too(family, add):
+    """Biases as well; and each merge can be lent."""
+    model = make(family)
+    for layer in projections(model.backbone).values():
+        if getattr(layer, "bias", None) is not None:
+            layer.bias.assign(layer.bias + 0.3)
+    x, _, _ = batch(family)
+    add(model, targets="all")
+    draw(model)
+    tuned, base = numpy(model(x)), base_of(model)
+    with merged(model):
+        close(numpy(model(x)), tuned)
+    same(base_of(model), base)
+    close(numpy(model(x)), tuned)
+    merge_adapter(model)
+    close(numpy(model(x)), tuned)
 
 
 @pytest.mark.slow

@@ -3,12 +3,16 @@
 import keras_hub
 import numpy as np
 import pytest
+from safetensors.numpy import load_file
 
 from keras_flan.data import HubVocabulary
 from keras_flan.generation import generate
 from keras_flan.models import (
     DecoderOnly,
+    add_dora,
+    add_ia3,
     add_lora,
+    from_peft,
     load,
     to_huggingface,
     to_peft,
@@ -181,6 +185,14 @@ def theirs_config(folder):
     return transformers.GenerationConfig.from_pretrained(folder)
 
 
+def stirred(model, seed=3):
+    """Gives an adapter that changes something."""
+    rng = np.random.default_rng(seed)
+    for variable in adapter_of(model).state().values():
+        noise = rng.normal(scale=0.2, size=variable.shape)
+        variable.assign(numpy(variable) + noise.astype("float32"))
+
+
 @pytest.mark.parametrize("family", ["qwen", "smollm3", "gemma3"])
 @pytest.mark.parametrize("targets", ["default", ["0.feedforward.*", "key"]])
 def test_peft_computes_the_same_with_an_exported_adapter(
@@ -190,12 +202,9 @@ def test_peft_computes_the_same_with_an_exported_adapter(
     ours = DecoderOnly(make_hub(family, seed=2))
     to_huggingface(ours, tmp_path / "base")
     add_lora(ours, rank=3, alpha=5, targets=targets)
-    rng = np.random.default_rng(3)
-    for variable in adapter_of(ours).state().values():
-        noise = rng.normal(scale=0.2, size=variable.shape)
-        variable.assign(numpy(variable) + noise.astype("float32"))
+    stirred(ours)
     to_peft(ours, tmp_path / "adapter", base=str(tmp_path / "base"))
-    x = unpacked(rng)
+    x = unpacked(np.random.default_rng(3))
     base = loaded(tmp_path / "base")
     before = logits_of(base, x)
     theirs = peft.AutoPeftModelForCausalLM.from_pretrained(tmp_path / "adapter")
@@ -204,3 +213,80 @@ def test_peft_computes_the_same_with_an_exported_adapter(
     # And merged.
     to_huggingface(ours, tmp_path / "merged")
     alike(loaded(tmp_path / "merged"), ours, x)
+
+
+@pytest.mark.parametrize("family", ["qwen", "gemma3"])
+@pytest.mark.parametrize(
+    ("add", "settings"),
+    [
+        (add_lora, {"rank": 3, "alpha": 5, "targets": "all"}),
+        (add_dora, {"rank": 3, "alpha": 5, "targets": "all"}),
+        (add_ia3, {}),
+        (add_ia3, {"targets": "all"}),
+    ],
+)
+def test_gradients_are_those_of_peft(family, add, settings, tmp_path):
+    """To 1e-5, and what peft writes is read to the bit."""
+    peft = pytest.importorskip("peft")
+    ours = DecoderOnly(make_hub(family, seed=2))
+    to_huggingface(ours, tmp_path / "base")
+    add(ours, **settings)
+    stirred(ours)
+    to_peft(ours, tmp_path / "adapter", base=str(tmp_path / "base"))
+    theirs = peft.AutoPeftModelForCausalLM.from_pretrained(
+        tmp_path / "adapter", is_trainable=True
+    ).eval()
+    x = unpacked(np.random.default_rng(3))
+    alike(theirs, ours, x)
+    theirs_by_name = gradients_of(theirs, x)
+    # Our gradients take the way of our values through the files.
+    values = [numpy(v) for v in ours.trainable_variables]
+    for variable, value in zip(
+        ours.trainable_variables, our_gradients(ours, x), strict=True
+    ):
+        variable.assign(value)
+    to_peft(ours, tmp_path / "gradients")
+    found = load_file(tmp_path / "gradients" / "adapter_model.safetensors")
+    assert set(found) == set(theirs_by_name)
+    for name, gradient in found.items():
+        wanted = theirs_by_name[name]
+        assert np.abs(wanted).max() > 0
+        np.testing.assert_allclose(
+            gradient, wanted, rtol=1e-4, atol=1e-5 * np.abs(wanted).max()
+        )
+    theirs.save_pretrained(tmp_path / "again")
+    again = DecoderOnly(make_hub(family, seed=2))
+    from_peft(again, tmp_path / "again")
+    for variable, value in zip(again.trainable_variables, values, strict=True):
+        np.testing.assert_array_equal(numpy(variable), value)
+
+
+def gradients_of(theirs, x):
+    """The gradients of a sum of squares in torch, by the names in files."""
+    mask = torch.tensor(x["padding_mask"])
+    logits = theirs(
+        input_ids=torch.tensor(x["token_ids"]), attention_mask=mask
+    ).logits
+    (logits.square() * mask[..., None]).mean().backward()
+    return {
+        name.replace(".default", "").replace(
+            "magnitude_vector.weight", "magnitude_vector"
+        ): p.grad.numpy()
+        for name, p in theirs.named_parameters()
+        if p.grad is not None
+    }
+
+
+def our_gradients(ours, x):
+    import jax
+    from jax import numpy as jnp
+
+    mask = jnp.asarray(x["padding_mask"])[..., None]
+
+    def loss(values):
+        logits, _ = ours.stateless_call(
+            values, [v.value for v in ours.non_trainable_variables], x
+        )
+        return (jnp.square(logits) * mask).mean()
+
+    return jax.grad(loss)([v.value for v in ours.trainable_variables])

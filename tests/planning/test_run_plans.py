@@ -1,6 +1,7 @@
 """Plans of training runs: what is counted, advised and written."""
 
 import json
+import math
 
 import pytest
 from typer.testing import CliRunner
@@ -164,6 +165,33 @@ def test_settings_that_a_family_does_not_have_are_refused():
 def test_attention_is_einsum_where_there_is_no_kernel():
     job = plan(run(model={"init": "palm_8b", "attention": "einsum"})).job
     assert kernel_of(job) is None and kernel_cost(job) == (0, 0)
+
+
+def test_a_plan_counts_few_bits_and_the_adapter_on_them(tmp_path):
+    """As the model has them, which is only looked at."""
+    from keras_flan.models import DecoderOnly, save
+    from keras_flan.planning.shapes import shape_of
+    from keras_flan.training.config import JobConfig
+    from keras_flan.training.start import weightless_model
+    from tests.models.decoders import make_hub, numpy
+
+    model = DecoderOnly(make_hub("palm"))
+    whole = shape_of(model)
+    model.quantize("int4", group=8)
+    held = sum(numpy(w).nbytes for w in model.backbone.weights)
+    save(model, tmp_path / "m")
+    values = {
+        "model": {"init": str(tmp_path / "m")},
+        "adapter": {"kind": "dora"},
+    }
+    looked_at = weightless_model(JobConfig.model_validate(values))
+    found = shape_of(looked_at)
+    base = [w for w in found.weights if w.part != "adapter"]
+    assert sum(w.numbers for w in base) == whole.parameters
+    assert sum(w.numbers * (w.each or 4) for w in base) == held
+    assert not any(w.trained for w in base)
+    trained = sum(math.prod(v.shape) for v in looked_at.trainable_variables)
+    assert found.trained == trained
 
 
 @pytest.mark.slow

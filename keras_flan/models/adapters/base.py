@@ -7,19 +7,47 @@ own files do not change, and an adapter is saved alone.
 
 import contextlib
 from collections.abc import Callable, Iterator
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 import keras
 from keras import ops
 
 from keras_flan.errors import InputError
+from keras_flan.models.adapters.equations import axes_of, equation_of
+from keras_flan.models.compression.quantised import (
+    as_numbers,
+    product,
+    values_of,
+)
 from keras_flan.models.language_model import LanguageModel
 from keras_flan.models.stacking import StackedKernel
 from keras_flan.tensors import Tensor, Tensors
 
 
+class Projection(NamedTuple):
+    """A frozen projection, or one layer's part of a stack of them.
+
+    Args:
+        product: What its kernel makes of an input.
+        kernel: Returns the kernel.
+        bias: What is added, or `None`.
+    """
+
+    product: Callable[[Tensor], Tensor]
+    kernel: Callable[[], Tensor]
+    bias: Tensor | None = None
+
+    def apply(self, x: Tensor) -> Tensor:
+        """Returns its output, before the activation."""
+        return self.biased(self.product(x))
+
+    def biased(self, y: Tensor) -> Tensor:
+        """Adds the bias, if there is one."""
+        return y if self.bias is None else y + self.bias
+
+
 class Adapter(keras.layers.Layer):
-    """What joins one projection; the base of `LoRA` and `Houlsby`.
+    """What joins one projection; the base of `LoRA`, `Houlsby` and so on.
 
     Args:
         layer: The projection.
@@ -48,32 +76,56 @@ class Adapter(keras.layers.Layer):
         """The projection that the adapter joins."""
         return self._of.value
 
+    def sizes(self) -> tuple[tuple[int, ...], dict[str, int]]:
+        """Returns the stack's axis `(num_layers,)`, or `()`; the other axes."""
+        shape = tuple(self.layer.kernel.shape)
+        layers = shape[:1] if self.stacked else ()
+        axes = axes_of(self.equation)[1]
+        return layers, dict(zip(axes, shape[len(layers) :], strict=True))
+
     def tensors(self) -> Tensors:
         """Returns the adapter's tensors, by name; all layers' if stacked."""
         raise NotImplementedError
 
-    def join(self, x: Tensor, y: Tensor, tensors: Tensors) -> Tensor:
+    def join(self, x: Tensor, base: Projection, tensors: Tensors) -> Tensor:
         """Returns the output of both.
 
         Args:
             x: The input of the projection.
-            y: Its output, before the activation.
+            base: The projection.
             tensors: As `tensors` returned them; one layer's if stacked.
         """
         raise NotImplementedError
 
     def delta(self) -> Tensor:
-        """Returns the change of the kernel, float32."""
-        raise InputError(
-            f"a {self.kind} adapter can't be merged into weights; save it by "
-            "save_adapter, or remove it by remove_adapter"
-        )
+        """Returns the change of the kernel, float32, if it is one."""
+        raise NotImplementedError
 
-    def merge(self) -> None:
-        """Adds the change to the kernel of the projection."""
+    def merged(self) -> list[tuple[Any, Tensor]]:
+        """Returns variables of the projection, and what merging makes them."""
         kernel = self.layer.kernel
-        changed = ops.cast(kernel, "float32") + self.delta()
-        kernel.assign(ops.cast(changed, kernel.dtype))
+        return [(kernel, ops.cast(kernel, "float32") + self.delta())]
+
+    def merge(self) -> Callable[[], None]:
+        """Adds the change to the weights of the projection, detached.
+
+        A kernel in few bits becomes one of numbers.
+
+        Returns:
+            What undoes it.
+        """
+        undo = as_numbers(self.layer)
+        kept = []
+        for variable, value in self.merged():
+            kept.append((variable, ops.convert_to_numpy(variable)))
+            variable.assign(ops.cast(value, variable.dtype))
+
+        def unmerge() -> None:
+            for variable, value in kept:
+                variable.assign(value)
+            undo()
+
+        return unmerge
 
     def attach(self) -> None:
         """Makes the projection compute with the adapter.
@@ -87,21 +139,33 @@ class Adapter(keras.layers.Layer):
             tensors, project = layer.tensors, layer.project
             layer.tensors = lambda: (tensors(), self.tensors())
             layer.project = lambda x, parts: self.join(
-                x, project(x, parts[0]), parts[1]
+                x,
+                Projection(
+                    lambda inputs: project(inputs, parts[0]),
+                    lambda: layer.weight(parts[0]),
+                ),
+                parts[1],
             )
         else:
+            base = Projection(
+                lambda inputs: product(self.equation, inputs, layer.kernel),
+                lambda: values_of(layer.kernel),
+                layer.bias,
+            )
 
             def call(inputs: Tensor, training: bool | None = None) -> Tensor:
-                y = _linear(layer, inputs)
-                y = self.join(inputs, y, self.tensors())
+                y = self.join(inputs, base, self.tensors())
                 return y if layer.activation is None else layer.activation(y)
 
+            self._covered = layer.__dict__.get("call")
             layer.call = call
 
     def detach(self) -> None:
         """Undoes `attach`."""
         for name in ("tensors", "project") if self.stacked else ("call",):
             delattr(self.layer, name)
+        if not self.stacked and self._covered is not None:
+            self.layer.call = self._covered
 
 
 class Adapters(keras.layers.Layer):
@@ -194,7 +258,7 @@ def install(model: LanguageModel, adapters: Adapters) -> None:
     for part in adapters.parts.values():
         part.attach()
     model.backbone.save_to_preset = _refuse_to_save
-    _forget_programs(model)
+    forget_programs(model)
 
 
 def _refuse_to_save(*_: Any, **__: Any) -> None:
@@ -211,15 +275,18 @@ def adapter_of(model: LanguageModel) -> Adapters | None:
 
 
 def merge_adapter(model: LanguageModel) -> None:
-    """Adds a LoRA adapter to the weights of its model, and removes it.
+    """Adds an adapter to the weights of its model, and removes it.
 
     Raises:
         InputError: If the model has no adapter, or one that is no change of
             weights (Houlsby).
     """
-    for part in required(model).parts.values():
+    adapter = required(model)
+    _check_mergeable(adapter)
+    for part in adapter.parts.values():
+        part.detach()
         part.merge()
-    remove_adapter(model)
+    _take_out(model, adapter)
 
 
 def remove_adapter(model: LanguageModel) -> None:
@@ -227,10 +294,23 @@ def remove_adapter(model: LanguageModel) -> None:
     adapter = required(model)
     for part in adapter.parts.values():
         part.detach()
+    _take_out(model, adapter)
+
+
+def _check_mergeable(adapter: Adapters) -> None:
+    if not adapter.kind.mergeable:
+        raise InputError(
+            f"a {adapter.kind.kind} adapter can't be merged into weights; save "
+            "it by save_adapter, or remove it by remove_adapter"
+        )
+
+
+def _take_out(model: LanguageModel, adapter: Adapters) -> None:
+    """Forgets adapters that are detached."""
     del model.backbone.save_to_preset
     adapter.thaw()
     model.adapters.clear()
-    _forget_programs(model)
+    forget_programs(model)
 
 
 @contextlib.contextmanager
@@ -246,24 +326,23 @@ def merged(model: LanguageModel) -> Iterator[None]:
     if adapter is None:
         yield
         return
-    kept = {}
+    _check_mergeable(adapter)
+    undo = []
     del model.backbone.save_to_preset
     try:
-        for name, part in adapter.parts.items():
-            value = ops.convert_to_numpy(part.layer.kernel)
-            part.merge()
-            kept[name] = value
+        for part in adapter.parts.values():
             part.detach()
+            # The last ones first.
+            undo.append(part.attach)
+            undo.append(part.merge())
         yield
     finally:
-        for name, value in kept.items():
-            part = adapter.parts[name]
-            part.layer.kernel.assign(value)
-            part.attach()
+        for restore in reversed(undo):
+            restore()
         model.backbone.save_to_preset = _refuse_to_save
 
 
-def _forget_programs(model: LanguageModel) -> None:
+def forget_programs(model: LanguageModel) -> None:
     """Drops what was compiled: the model computes something else now."""
     model.train_function = None
     model.test_function = None
@@ -282,27 +361,6 @@ def required(model: LanguageModel) -> Adapters:
     if adapter is None:
         raise InputError(
             f"{type(model).__name__}: it has no adapter; call add_lora, "
-            "add_houlsby or load_adapter first"
+            "add_dora, add_ia3, add_houlsby or load_adapter first"
         )
     return adapter
-
-
-def equation_of(layer: Any) -> str:
-    """Returns what a projection computes, for `ops.einsum`."""
-    if isinstance(layer, keras.layers.Dense):
-        if layer.quantization_mode is not None:
-            raise InputError(
-                f"{layer.path}: quantised layers take no adapters; load the "
-                "model without quantisation"
-            )
-        return "...i,io->...o"
-    return layer.equation
-
-
-def _linear(layer: Any, x: Tensor) -> Tensor:
-    """A `Dense` or `EinsumDense` without its activation."""
-    if isinstance(layer, keras.layers.Dense):
-        y = ops.matmul(x, layer.kernel)
-    else:
-        y = ops.einsum(layer.equation, x, layer.kernel)
-    return y if layer.bias is None else y + layer.bias

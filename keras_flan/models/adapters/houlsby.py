@@ -8,7 +8,12 @@ import keras
 from keras import ops
 
 from keras_flan.errors import InputError
-from keras_flan.models.adapters.base import Adapter, Adapters, install
+from keras_flan.models.adapters.base import (
+    Adapter,
+    Adapters,
+    Projection,
+    install,
+)
 from keras_flan.models.adapters.targets import choose, norms
 from keras_flan.models.language_model import LanguageModel
 from keras_flan.tensors import Tensor, Tensors
@@ -118,7 +123,8 @@ class Houlsby(Adapter):
             for name in ("down", "down_bias", "up", "up_bias")
         }
 
-    def join(self, x: Tensor, y: Tensor, tensors: Tensors) -> Tensor:
+    def join(self, x: Tensor, base: Projection, tensors: Tensors) -> Tensor:
+        y = base.apply(x)
         t = {name: ops.cast(value, y.dtype) for name, value in tensors.items()}
         hidden = self.activation(ops.matmul(y, t["down"]) + t["down_bias"])
         return y + ops.matmul(hidden, t["up"]) + t["up_bias"]

@@ -9,7 +9,13 @@ import keras
 from keras import ops
 
 from keras_flan.errors import InputError
-from keras_flan.models.adapters.base import Adapter, Adapters, install
+from keras_flan.models.adapters.base import (
+    Adapter,
+    Adapters,
+    Projection,
+    install,
+)
+from keras_flan.models.adapters.equations import axes_of, ends_of
 from keras_flan.models.adapters.targets import choose
 from keras_flan.models.language_model import LanguageModel
 from keras_flan.tensors import Tensor, Tensors
@@ -53,16 +59,27 @@ def add_lora(
 
     Source: [Hu et al., 2021](https://arxiv.org/abs/2106.09685), section 4.
     """
+    add_low_rank(LoRA, model, rank, alpha, targets)
+
+
+def add_low_rank(
+    kind: "type[LoRA]",
+    model: LanguageModel,
+    rank: int,
+    alpha: float | None,
+    targets: str | Iterable[str],
+) -> None:
+    """Adds adapters of `LoRA` or a class of it; see `add_lora`."""
     if rank < 1:
         raise InputError(f"rank: expected at least 1, got {rank}")
-    chosen = choose(model.backbone, targets, LoRA.default_targets)
+    chosen = choose(model.backbone, targets, kind.default_targets)
     alpha = float(rank if alpha is None else alpha)
     parts = {
-        name: LoRA(layer, rank, alpha, name=name.replace(".", "_"))
+        name: kind(layer, rank, alpha, name=name.replace(".", "_"))
         for name, layer in chosen.items()
     }
     settings = {"rank": rank, "alpha": alpha, "targets": list(parts)}
-    install(model, Adapters(LoRA, settings, parts))
+    install(model, Adapters(kind, settings, parts))
 
 
 class LoRA(Adapter):
@@ -88,13 +105,9 @@ class LoRA(Adapter):
         super().__init__(layer, dtype="float32", **kwargs)
         self.scale = alpha / rank
         self._down, self._up, self._product, inputs, outputs = _factor(
-            self.equation, self.stacked
+            self.equation
         )
-        shape = tuple(layer.kernel.shape)
-        layers = shape[:1] if self.stacked else ()
-        sizes = dict(
-            zip(_parts(self.equation)[1], shape[len(layers) :], strict=True)
-        )
+        layers, sizes = self.sizes()
         down = [sizes[axis] for axis in inputs]
         up = [sizes[axis] for axis in outputs]
         self.a = self.add_weight(
@@ -119,43 +132,45 @@ class LoRA(Adapter):
             "b": ops.convert_to_tensor(self.b),
         }
 
-    def join(self, x: Tensor, y: Tensor, tensors: Tensors) -> Tensor:
-        a, b = (ops.cast(tensors[name], y.dtype) for name in "ab")
-        x = ops.cast(x, y.dtype)
+    def join(self, x: Tensor, base: Projection, tensors: Tensors) -> Tensor:
+        y = base.apply(x)
+        return y + self.change(x, y.dtype, tensors)
+
+    def change(self, x: Tensor, dtype: Any, tensors: Tensors) -> Tensor:
+        """Returns what the low rank adds to an output."""
+        a, b = (ops.cast(tensors[name], dtype) for name in "ab")
+        x = ops.cast(x, dtype)
         change = ops.einsum(self._up, ops.einsum(self._down, x, a), b)
-        return y + change * ops.cast(self.scale, y.dtype)
+        return change * ops.cast(self.scale, dtype)
 
     def delta(self) -> Tensor:
-        return ops.einsum(self._product, self.a, self.b) * self.scale
+        return self.product({"a": self.a, "b": self.b})
+
+    def product(self, tensors: Tensors) -> Tensor:
+        """Returns the change of a kernel, or of all of a stack."""
+        change = ops.einsum(self._product, tensors["a"], tensors["b"])
+        return change * self.scale
 
 
-def _parts(equation: str) -> list[str]:
-    """`"btd,dhw->bthw"` to the axes of input, kernel and output."""
-    return equation.replace("->", ",").split(",")
-
-
-def _factor(equation: str, stacked: bool) -> tuple[str, str, str, str, str]:
+def _factor(equation: str) -> tuple[str, str, str, str, str]:
     """Splits an equation by a rank in the middle.
 
     Returns:
-        Equations of x and A, of that and B, and of A and B (with the stack's
-        axis in front), and the kernel's input and output axes.
+        Equations of x and A, of that and B, and of A and B (a stack's axis
+        may stand in front), and the kernel's input and output axes.
 
     Example:
-        >>> _factor("btd,hdw->bthw", False)
-        ("btd,dr->btr", "btr,rhw->bthw", "dr,rhw->hdw", "d", "hw")
+        >>> _factor("btd,hdw->bthw")
+        ("btd,dr->btr", "btr,rhw->bthw", "...dr,...rhw->...hdw", "d", "hw")
     """
-    x, kernel, y = _parts(equation)
-    inputs = "".join(axis for axis in kernel if axis not in y)
-    outputs = "".join(axis for axis in kernel if axis in y)
-    spare = (axis for axis in string.ascii_lowercase if axis not in equation)
-    rank, stack = next(spare), next(spare)
-    stack = stack if stacked else ""
+    x, kernel, y = axes_of(equation)
+    inputs, outputs = ends_of(equation)
+    rank = next(axis for axis in string.ascii_lowercase if axis not in equation)
     kept = "".join(axis for axis in x if axis not in inputs)
     return (
         f"{x},{inputs}{rank}->{kept}{rank}",
         f"{kept}{rank},{rank}{outputs}->{y}",
-        f"{stack}{inputs}{rank},{stack}{rank}{outputs}->{stack}{kernel}",
+        f"...{inputs}{rank},...{rank}{outputs}->...{kernel}",
         inputs,
         outputs,
     )

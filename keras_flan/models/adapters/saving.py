@@ -14,7 +14,9 @@ from keras_flan.errors import InputError
 from keras_flan.files import atomic_write, parse_json
 from keras_flan.models.adapters import targets as adapter_targets
 from keras_flan.models.adapters.base import Adapter, remove_adapter, required
+from keras_flan.models.adapters.dora import DoRA
 from keras_flan.models.adapters.houlsby import Houlsby
+from keras_flan.models.adapters.ia3 import IA3
 from keras_flan.models.adapters.lora import LoRA
 from keras_flan.models.language_model import LanguageModel
 from keras_flan.models.weight_files import Safetensors, opened_safetensors
@@ -23,7 +25,9 @@ from keras_flan.storage import as_path, local_copy
 _FORMAT = "keras_flan.adapter.1"
 _KEYS = {"kind", "family", "base", "targets"}
 # By their names in files and in train.yaml.
-KINDS: dict[str, type[Adapter]] = {kind.kind: kind for kind in (LoRA, Houlsby)}
+KINDS: dict[str, type[Adapter]] = {
+    kind.kind: kind for kind in (LoRA, DoRA, IA3, Houlsby)
+}
 
 
 def save_adapter(

@@ -17,6 +17,7 @@ from keras_flan.files import read_json_object, write_json
 from keras_flan.models.adapters.base import merged
 from keras_flan.models.attention import attend, block_causal, within_window
 from keras_flan.models.backbones import undrawn
+from keras_flan.models.compression.notes import note
 from keras_flan.models.decoder_only.decoding import DecoderOnlyDecoding
 from keras_flan.models.decoder_only.families import Pass, family_of
 from keras_flan.models.decoder_only.palm_causal_lm import PaLMTokenizer
@@ -258,6 +259,7 @@ class DecoderOnly(LanguageModel):
     def _save(self, folder: Path) -> None:
         with merged(self):
             self.backbone.save_to_preset(str(folder))
+            note(self.backbone, folder)
         _note_tied_embeddings(self.backbone, folder / "config.json")
         settings = {name: getattr(self, name) for name in self.own_settings}
         # It is of the devices here; the preset may load on others.

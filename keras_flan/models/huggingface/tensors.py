@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from keras import ops
 
-from keras_flan.models.adapters.base import equation_of
+from keras_flan.models.adapters.equations import equation_of
 
 
 @dataclasses.dataclass(frozen=True)

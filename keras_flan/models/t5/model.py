@@ -12,6 +12,7 @@ from keras_flan.models.activation_layouts import constrain
 from keras_flan.models.adapters.base import merged
 from keras_flan.models.attention import block_causal, same_segment
 from keras_flan.models.backbones import quiet_masks
+from keras_flan.models.compression.notes import note
 from keras_flan.models.dropout import Dropout, layer_keys, seed_generator
 from keras_flan.models.kernels.choice import check_attention
 from keras_flan.models.kernels.cost import flash_blocks
@@ -415,6 +416,7 @@ class T5(LanguageModel):
                 )
             with uploaded(preset_dir, last="config.json") as folder:
                 task.save_to_preset(str(folder))
+                note(task.backbone, folder)
 
 
 def _draw_embeddings(backbone: Any) -> None:

@@ -9,6 +9,13 @@ import keras
 from keras import ops, tree
 
 from keras_flan.models.backbones import undrawn
+from keras_flan.models.compression.places import (
+    prepare,
+    record_of,
+    stacked_record,
+    whole_record,
+)
+from keras_flan.models.compression.quantised import variables_of
 from keras_flan.models.stacking import StackedKernel
 from keras_flan.runtime.keras_hub import keras_hub
 from keras_flan.tensors import Tensor, Tensors
@@ -18,6 +25,9 @@ _SIZES = (
     "intermediate_dim", "key_value_dim", "dropout", "use_gated_activation",
     "layer_norm_epsilon", "tie_embedding_weights",
 )  # fmt: skip
+
+# What a kernel in few bits is.
+_IN_FEW_BITS = ["kernel.codes", "kernel.scales"]
 
 
 @keras.saving.register_keras_serializable(package="keras_flan")
@@ -118,6 +128,7 @@ class StackedT5Backbone(keras.layers.Layer):
             backbone = cls(
                 activation=hub.activation, dtype=hub.dtype_policy, **config
             )
+        prepare(backbone, stacked_record(record_of(hub)))
         for ours, parts in backbone._weights_in(hub):
             if ours.shape == parts[0].shape:
                 ours.assign(parts[0])
@@ -132,6 +143,7 @@ class StackedT5Backbone(keras.layers.Layer):
             hub = keras_hub.models.T5Backbone(
                 activation=self.activation, dtype=self.dtype_policy, **config
             )
+        prepare(hub, whole_record(record_of(self), self.num_layers))
         for ours, parts in self._weights_in(hub):
             for i, part in enumerate(parts):
                 part.assign(ours if ours.shape == part.shape else ours[i])
@@ -139,13 +151,11 @@ class StackedT5Backbone(keras.layers.Layer):
 
     def _weights_in(self, hub: Any) -> Iterator[tuple[Any, list[Any]]]:
         """Yields each weight here, and those of keras-hub that it stacks."""
-        embedding = self.token_embedding
-        yield embedding.embeddings, [hub.token_embedding.embeddings]
-        if not self.tie_embedding_weights:
-            yield (
-                embedding.reverse_embeddings,
-                [hub.token_embedding.reverse_embeddings],
-            )
+        for name, ours in self._tables():
+            theirs = getattr(hub.token_embedding, name)
+            pairs = variables_of(ours), variables_of(theirs)
+            for one, other in zip(*pairs, strict=True):
+                yield one, [other]
         for side in ("encoder", "decoder"):
             layers = getattr(hub, f"{side}_transformer_layers")
             for name, ours in getattr(self, side).weights_by_name():
@@ -154,6 +164,13 @@ class StackedT5Backbone(keras.layers.Layer):
                 yield ours, [attrgetter(name)(layer) for layer in owners]
             norm = f"{side}_layer_norm"
             yield getattr(self, norm).weight, [getattr(hub, norm).weight]
+
+    def _tables(self) -> Iterator[tuple[str, Any]]:
+        """Yields the embedding and the head, if it has one of its own."""
+        yield "embeddings", self.token_embedding.embeddings
+        if not self.tie_embedding_weights:
+            head = self.token_embedding.reverse_embeddings
+            yield "reverse_embeddings", head
 
     def get_config(self) -> dict[str, Any]:
         return {
@@ -326,7 +343,9 @@ class _Kernel(StackedKernel):
         return project
 
     def weights_by_name(self) -> Iterator[tuple[str, Any]]:
-        yield "kernel", self.kernel
+        held = variables_of(self.kernel)
+        names = ["kernel"] if len(held) == 1 else _IN_FEW_BITS
+        yield from zip(names, held, strict=True)
 
 
 class _Norm(keras.layers.Layer):

@@ -16,6 +16,7 @@ from keras_flan.models.activation_layouts import constrain
 from keras_flan.models.adapters.base import merged
 from keras_flan.models.attention import block_causal, same_segment
 from keras_flan.models.backbones import undrawn
+from keras_flan.models.compression.notes import note
 from keras_flan.models.dropout import Dropout, layer_keys, seed_generator
 from keras_flan.models.kernels.choice import check_attention
 from keras_flan.models.language_model import LanguageModel
@@ -252,6 +253,7 @@ class T5Gemma(LanguageModel):
         with uploaded(preset_dir, last="config.json") as folder:
             with merged(self):
                 self.backbone.save_to_preset(str(folder))
+                note(self.backbone, folder)
             if isinstance(self.vocabulary, HubVocabulary):
                 settings["start"] = self.vocabulary.bos_id is not None
                 self.vocabulary.tokenizer.save_to_preset(str(folder))

@@ -1,0 +1,193 @@
+"""Weights that are 0, and stay so: magnitude and Wanda."""
+
+import re
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+from keras import ops
+
+from keras_flan.errors import InputError, did_you_mean
+from keras_flan.files import write_json
+from keras_flan.models.adapters.base import adapter_of, forget_programs
+from keras_flan.models.adapters.equations import axes_of, ends_of, equation_of
+from keras_flan.models.adapters.targets import projections
+from keras_flan.models.compression.calibration import block_inputs, blocks_of
+from keras_flan.models.compression.quantised import Quantised
+from keras_flan.models.language_model import LanguageModel
+from keras_flan.tensors import Tensor
+
+# Beside a model's config.
+FILE = "pruned.json"
+_METHODS = ("magnitude", "wanda")
+
+
+def prune(
+    model: LanguageModel,
+    method: str = "wanda",
+    sparsity: float | str = 0.5,
+    calibration: Iterable[Any] | None = None,
+) -> None:
+    """Sets the least important weights of each projection to 0.
+
+    A weight counts by its size (`"magnitude"`), or by its size times the
+    length of its input over a calibration set (`"wanda"`), beside the others
+    of the same output. Layers are pruned one after another, each by what
+    those before it, already pruned, give it. Embeddings, norms and biases
+    stay. Finetuning keeps every 0, also after `save` and `load`.
+
+    Args:
+        model: Whose weights are whole, without an adapter.
+        method: `"magnitude"` or `"wanda"`.
+        sparsity: The share of each output's weights that become 0; or
+            `"2:4"`, so that of each 4 inputs in a row 2 are.
+        calibration: Batches as `fit` takes them, packed, for `"wanda"`.
+
+    Raises:
+        InputError: If a setting is wrong, a projection's inputs can't be
+            parted so, the model has an adapter, or its weights are in few
+            bits.
+
+    Example:
+
+    ```python
+    keras_flan.models.prune(model, "wanda", "2:4", dataset.take(8))
+    model.compile(keras.optimizers.Adam(1e-4), TokenCrossentropy())
+    model.fit(dataset, steps_per_epoch=1000)
+    ```
+
+    Source: [Sun et al., 2023](https://arxiv.org/abs/2306.11695), section 3.
+    """
+    batches = None if calibration is None else list(calibration)
+    _check(model, method, batches)
+    choose = _chooser(sparsity)
+    layers = projections(model.backbone)
+    for block in blocks_of(model.backbone):
+        seen: dict[str, np.ndarray] = {}
+        if batches is not None:
+            seen = block_inputs(model, batches, block)
+        for name in block.names:
+            variable = layers[name].kernel
+            whole = np.array(ops.convert_to_numpy(variable))
+            part = whole if block.number is None else whole[block.number]
+            order, shape, matrix = _matrix(part, equation_of(layers[name]))
+            score = np.abs(matrix.astype("float64"))
+            if seen:
+                score *= np.sqrt(np.diag(seen[name]))[:, None]
+            matrix = np.where(choose(score), matrix, 0)
+            part[...] = matrix.reshape(shape).transpose(np.argsort(order))
+            variable.assign(whole)
+    keep_zeros(model)
+
+
+def keep_zeros(model: LanguageModel) -> None:
+    """Has training leave the zeros of projections as they are.
+
+    `prune` does it, and `load` of a pruned model that `save` wrote.
+
+    Args:
+        model: Its masks are what is 0 now.
+    """
+    for layer in projections(model.backbone).values():
+        if not isinstance(layer.kernel, Quantised):
+            mask = ops.convert_to_numpy(layer.kernel) != 0
+            layer.kernel.constraint = KeepZeros(mask)
+    forget_programs(model)
+
+
+class KeepZeros(keras.constraints.Constraint):
+    """Makes the weights 0 that a mask leaves out, after each step.
+
+    Args:
+        mask: bool, in the shape of the weights.
+    """
+
+    def __init__(self, mask: np.ndarray):
+        self.mask = mask
+
+    def __call__(self, w: Tensor) -> Tensor:
+        w = ops.convert_to_tensor(w)
+        return ops.where(self.mask, w, ops.zeros_like(w))
+
+
+def is_pruned(backbone: Any) -> bool:
+    """Whether zeros are kept."""
+    try:
+        layers = projections(backbone).values()
+    except InputError:  # A family without a table of projections.
+        return False
+    return any(
+        isinstance(getattr(layer.kernel, "constraint", None), KeepZeros)
+        for layer in layers
+    )
+
+
+def note_pruned(backbone: Any, folder: Path) -> None:
+    """Writes beside a model's config that zeros are kept, if they are."""
+    if is_pruned(backbone):
+        write_json(folder / FILE, {"format": 1, "keep_zeros": True})
+
+
+def _check(model: LanguageModel, method: str, batches: Any) -> None:
+    """Raises `InputError` for what can't be done."""
+    if method not in _METHODS:
+        hint = did_you_mean(method, _METHODS)
+        raise InputError(f"prune: found {method!r}.{hint}")
+    if (batches is not None) != (method == "wanda"):
+        raise InputError(
+            "prune: 'wanda' needs calibration, batches of the model's own kind "
+            "of text, and 'magnitude' takes none"
+        )
+    if adapter_of(model) is not None:
+        raise InputError(
+            f"{type(model).__name__}: it has an adapter; prune the base before "
+            "an adapter is added, or call merge_adapter first"
+        )
+    for name, layer in projections(model.backbone).items():
+        if isinstance(layer.kernel, Quantised):
+            raise InputError(
+                f"{name}: is in few bits; prune first, then quantize"
+            )
+
+
+def _chooser(sparsity: float | str) -> Callable[[np.ndarray], np.ndarray]:
+    """Returns what makes scores `(inputs, outputs)` a mask of what stays."""
+    pattern = re.fullmatch(r"(\d+):(\d+)", str(sparsity))
+    if pattern:
+        gone, of = int(pattern[1]), int(pattern[2])
+        if not 0 < gone < of:
+            raise InputError(f"sparsity: found {sparsity!r}, such as '2:4'")
+        return lambda score: _by_runs(score, gone, of)
+    if isinstance(sparsity, str) or not 0 < sparsity < 1:
+        raise InputError(
+            f"sparsity: found {sparsity!r}, expected a share between 0 and 1, "
+            "or such as '2:4'"
+        )
+    return lambda score: _by_runs(score, int(len(score) * sparsity), len(score))
+
+
+def _by_runs(score: np.ndarray, gone: int, of: int) -> np.ndarray:
+    """Leaves out so many of each run of inputs, the first of equal ones."""
+    if len(score) % of:
+        raise InputError(
+            f"sparsity: a projection of {len(score)} inputs has no runs of {of}"
+        )
+    runs = score.reshape(-1, of, score.shape[-1])
+    order = np.argsort(runs, axis=1, kind="stable")
+    stays = np.ones(runs.shape, bool)
+    np.put_along_axis(stays, order[:, :gone], False, axis=1)
+    return stays.reshape(score.shape)
+
+
+def _matrix(
+    kernel: np.ndarray, equation: str
+) -> tuple[list[int], tuple[int, ...], np.ndarray]:
+    """A kernel's axes, inputs first; its shape so; and it, as a matrix."""
+    axes = axes_of(equation)[1]
+    inputs, outputs = ends_of(equation)
+    order = [axes.index(axis) for axis in inputs + outputs]
+    moved = kernel.transpose(order)
+    rows = int(np.prod(moved.shape[: len(inputs)]))
+    return order, moved.shape, moved.reshape(rows, -1)
