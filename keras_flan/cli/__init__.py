@@ -20,6 +20,7 @@ from keras_flan.cli import (
     miniature,
     planning,
     real_flan,
+    reasoning,
     reference,
     training,
 )
@@ -62,7 +63,7 @@ def _options(
 
 # In the order of the recipe, which is how `--help` lists them.
 for part in (
-    *(training, data, generation, evaluation),
+    *(training, data, generation, evaluation, reasoning),
     *(reference, planning, miniature, real_flan),
 ):
     app.add_typer(part.app)
