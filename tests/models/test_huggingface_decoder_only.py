@@ -8,14 +8,16 @@ import json
 
 import numpy as np
 import pytest
-from safetensors.numpy import load_file
+from safetensors.numpy import load_file, save_file
 
 from keras_flan.errors import InputError
 from keras_flan.models import (
     DecoderOnly,
     add_houlsby,
     add_lora,
+    from_peft,
     load,
+    remove_adapter,
     save,
     save_adapter,
     to_huggingface,
@@ -145,3 +147,21 @@ def test_adapters_of_a_t5_are_written_for_peft(tmp_path):
     np.testing.assert_array_equal(
         tensors[f"base_model.model.{name}"], numpy(part.b)[1].T
     )
+    # And back, into stacked layers.
+    values = [numpy(v) for v in scanned.trainable_variables]
+    remove_adapter(scanned)
+    from_peft(scanned, tmp_path / "scanned")
+    for variable, value in zip(
+        scanned.trainable_variables, values, strict=True
+    ):
+        np.testing.assert_array_equal(numpy(variable), value)
+    remove_adapter(scanned)
+    del tensors[f"base_model.model.{name}"]
+    folder = tmp_path / "scanned/adapter_model.safetensors"
+    save_file(tensors, folder)
+    with pytest.raises(InputError, match="do not fit this model"):
+        from_peft(scanned, tmp_path / "scanned")
+    save_file({**tensors, "lm_head.lora_A.weight": np.ones((2, 2))}, folder)
+    with pytest.raises(InputError, match="which is of no projection"):
+        from_peft(scanned, tmp_path / "scanned")
+    assert adapter_of(scanned) is None

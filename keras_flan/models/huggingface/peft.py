@@ -218,7 +218,7 @@ def from_peft(model: LanguageModel, path: str | os.PathLike) -> None:
     form = _FORMS[kind]
     ours = {key: form.read(arrays) for key, arrays in found.items()}
     _check_inner(path, ours)
-    _install(model, path, kind, _settings(config, ours), ours)
+    _install(model, path, kind, _settings(path, config, ours), ours)
 
 
 def _kind(path: str | os.PathLike, config: dict[str, Any]) -> str:
@@ -234,12 +234,18 @@ def _kind(path: str | os.PathLike, config: dict[str, Any]) -> str:
 
 
 def _settings(
-    config: dict[str, Any], ours: dict[str, Arrays]
+    path: str | os.PathLike, config: dict[str, Any], ours: dict[str, Arrays]
 ) -> dict[str, Any]:
     """Returns the arguments of `add_lora` and so on, but for the targets."""
     if config["peft_type"] == "IA3":
         return {}
-    rank = next(iter(ours.values()))["lora_a"].shape[-1]
+    ranks = {a["lora_a"].shape[-1] for a in ours.values() if "lora_a" in a}
+    if len(ranks) != 1:
+        raise InputError(
+            f"{path}: found the ranks {sorted(ranks)}, expected one for all "
+            "projections"
+        )
+    (rank,) = ranks
     alpha = float(config.get("lora_alpha") or rank)
     if config.get("use_rslora"):
         alpha *= rank**0.5  # It divides by the root of the rank.
