@@ -90,7 +90,8 @@ class Deadline(keras.callbacks.Callback):
 
 # === A frozen model and its adapter ===
 keras.utils.set_random_seed(0)
-model = load(args.model)
+# The rows have an end token between prompt and target, and so do prompts then.
+model = load(args.model, separate=True)
 add_lora(model, rank=args.rank, alpha=2 * args.rank, targets="all")
 model.compile(
     optimizer=keras.optimizers.Adam(args.learning_rate),
@@ -113,7 +114,7 @@ print(f"held-out loss after: {after:.4f} ({after / before - 1:+.1%})")
 # === The adapter alone, on a fresh base ===
 path = os.path.join(args.output, "adapter.safetensors")
 save_adapter(model, path, base=args.model)
-fresh = load(args.model)
+fresh = load(args.model)  # The adapter knows how it was trained.
 load_adapter(fresh, path)
 fresh.compile(loss=TokenCrossentropy())
 print(

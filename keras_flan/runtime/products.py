@@ -137,7 +137,13 @@ def _product(lhs: Any, rhs: Any, *, dimensions: Any, dtype: Any) -> Any:
         precision=lax.Precision.DEFAULT,
         preferred_element_type="float32",
     )
-    if batch or lhs.ndim - 1 in left:
+    if batch:
+        outer = [d for d in range(lhs.ndim) if d not in (*left, *batch)]
+        if outer and max(outer) > min(left):
+            # XLA believes that YNNPACK takes it, and fails when it does not.
+            lhs, rhs = lhs.astype("float32"), rhs.astype("float32")
+        return multiply(lhs, rhs, dimensions).astype(dtype)
+    if lhs.ndim - 1 in left:
         return multiply(lhs, rhs, dimensions).astype(dtype)
     # A gradient of weights: the sum goes over the first dimensions of both.
     # XLA would fold a transposition into the product, which YNNPACK does not

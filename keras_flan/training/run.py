@@ -136,6 +136,9 @@ class _Run:
         self.stopped = agreed(setup.writes and open_run(config, self.mixture))
         self.model = start_model(config) if model is None else model
         self.chat = start_chat(self.model, config)
+        if self.chat is None and hasattr(self.model, "separate"):
+            # As the rows do: a pretrained model goes on with a text.
+            self.model.separate = True
         self.pipeline = self._pipeline(self.mixture)
         compile_model(self.model, config)
         lengths = config.data.input_length, config.data.target_length

@@ -255,6 +255,16 @@ def test_generation_follows_the_adapter():
     assert ask() == after
 
 
+def test_an_adapter_knows_how_prompts_were_framed(tmp_path):
+    hub = make_hub("llama")
+    model = DecoderOnly(hub, separate=True, chat="chatml")
+    add_lora(model, 2)
+    save_adapter(model, tmp_path / "a.safetensors")
+    fresh = DecoderOnly(make_hub("llama"), separate=False)
+    load_adapter(fresh, tmp_path / "a.safetensors")
+    assert (fresh.separate, fresh.chat) == (True, "chatml")
+
+
 def test_load_finds_the_base(tmp_path):
     model = make_t5(num_layers=1)
     model.vocabulary = None

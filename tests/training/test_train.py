@@ -317,6 +317,22 @@ def test_products_in_bfloat16_change_the_loss_a_little(files, tmp_path):
     np.testing.assert_allclose(rounded, whole, rtol=0.02)
 
 
+def test_a_pretrained_decoder_reads_prompts_as_its_rows_do(files, tmp_path):
+    """Prompts of a base model have no end token; those of the rows have."""
+    from keras_flan.data import Vocabulary
+    from keras_flan.models import DecoderOnly, load
+    from tests.models.decoders import make_hub
+
+    vocabulary = Vocabulary(files / "v.model")
+    hub = make_hub("llama", vocabulary_size=vocabulary.size)
+    model = DecoderOnly(hub, vocabulary, separate=False)
+    config = TrainConfig.from_yaml(write(files, tmp_path / "run", steps=1))
+    train(config, model=model, quiet=True)
+    for found in (model, load(tmp_path / "run" / "model")):
+        ids = vocabulary.encode("a b")
+        assert found.decoding.frame(ids, 99)[-1] == vocabulary.eos_id
+
+
 def test_it_says_when_many_examples_are_trimmed(files, tmp_path, capsys):
     data = {"input_length": 8, "target_length": 12, "batch_size": 4}
     config = write(files, tmp_path / "run", steps=1, data=data)

@@ -80,7 +80,9 @@ class PipelineSettings:
             are the same for any number of hosts.
         decoder_only: Put inputs and targets one after the other, for
             decoder-only models, in rows of `input_length + target_length`
-            tokens.
+            tokens, an end token between them. `keras-flan train` sets the
+            model's `separate`, so that `generate` has it too; a script that
+            trains a pretrained model loads it with `separate=True`.
         chat: A chat template, see `load_chat_template`: conversations, and
             the prompts of other tasks as a user's turn, are written with it,
             in rows of `input_length + target_length` tokens; for

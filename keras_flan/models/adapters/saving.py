@@ -10,6 +10,7 @@ import numpy as np
 from keras import ops
 from safetensors.numpy import save
 
+from keras_flan.data.templates.chat import ChatTemplate
 from keras_flan.errors import InputError
 from keras_flan.files import atomic_write, parse_json
 from keras_flan.models.adapters import targets as adapter_targets
@@ -24,6 +25,8 @@ from keras_flan.storage import as_path, local_copy
 
 _FORMAT = "keras_flan.adapter.1"
 _KEYS = {"kind", "family", "base", "targets"}
+# How a model frames what it reads, which a training may have changed.
+_FRAMES = ("separate", "chat")
 # By their names in files and in train.yaml.
 KINDS: dict[str, type[Adapter]] = {
     kind.kind: kind for kind in (LoRA, DoRA, IA3, Houlsby)
@@ -63,6 +66,7 @@ def save_adapter(
         "kind": adapter.kind.kind,
         "family": type(model.backbone).__name__,
         "base": base,
+        "frames": _frames(model),
     }
     state = {
         name: ops.convert_to_numpy(variable)
@@ -70,6 +74,14 @@ def save_adapter(
     }
     check_adapter(path, overwrite)
     write_adapter(path, settings, state)
+
+
+def _frames(model: LanguageModel) -> dict[str, Any]:
+    found = {n: getattr(model, n) for n in _FRAMES if hasattr(model, n)}
+    return {
+        name: value.to_dict() if isinstance(value, ChatTemplate) else value
+        for name, value in found.items()
+    }
 
 
 def check_adapter(path: str | os.PathLike, overwrite: bool = False) -> None:
@@ -108,7 +120,7 @@ def load_adapter(model: LanguageModel, path: str | os.PathLike) -> None:
     arguments = {
         name: value
         for name, value in settings.items()
-        if name not in ("kind", "family", "base")
+        if name not in ("kind", "family", "base", "frames")
     }
     try:
         KINDS[settings["kind"]].add(model, **arguments)
@@ -127,6 +139,10 @@ def load_adapter(model: LanguageModel, path: str | os.PathLike) -> None:
         raise
     for name, variable in variables.items():
         variable.assign(state[name])
+    # Files of earlier versions have no frames.
+    for name, value in settings.get("frames", {}).items():
+        if name in _FRAMES and hasattr(model, name):
+            setattr(model, name, value)
 
 
 def write_adapter(
