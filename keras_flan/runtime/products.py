@@ -16,6 +16,7 @@ from typing import Any, Literal
 import keras
 
 from keras_flan.errors import InputError
+from keras_flan.runtime.xla import has_bfloat16_units
 
 # By JAX's name: what is multiplied is rounded to bfloat16, sums are float32.
 _ROUNDED = "BF16_BF16_F32"
@@ -71,7 +72,9 @@ def use_bfloat16_units() -> None:
     """Has JAX ask XLA's CPU compiler for bfloat16 products as it knows them.
 
     They are the same but for the order of their sums. Without effect on other
-    devices, and where this version of JAX has no place to say so.
+    devices, and where this version of JAX has no place to say so. A CPU that
+    has no such units, or a compiler that is not known to use them, multiplies
+    the rounded numbers in float32.
     """
     from jax import lax
     from jax.interpreters import mlir
@@ -82,6 +85,7 @@ def use_bfloat16_units() -> None:
         return
     former = getattr(known, "rule", known)
     rounded = lax.DotAlgorithmPreset[_ROUNDED]
+    units = has_bfloat16_units()
 
     def lowered(context: Any, lhs: Any, rhs: Any, **settings: Any) -> Any:
         left, right = context.avals_in
@@ -92,7 +96,7 @@ def use_bfloat16_units() -> None:
         if asked and types <= {"bfloat16", "float32"}:
             settings["precision"] = None
         else:
-            asked = types == {str(out.dtype)} == {"bfloat16"}
+            asked = units and types == {str(out.dtype)} == {"bfloat16"}
         short = math.prod(left.shape[d] for d in inner) < _SHORTEST_SUM
         if not asked or short or settings.get("out_sharding") is not None:
             return former(context, lhs, rhs, **settings)
@@ -100,7 +104,7 @@ def use_bfloat16_units() -> None:
             rhs, right, settings["dimension_numbers"]
         )
         product = functools.partial(
-            _product, dimensions=dimensions, dtype=out.dtype
+            _product, dimensions=dimensions, dtype=out.dtype, units=units
         )
         lower = mlir.lower_fun(product, multiple_results=False)
         return lower(context.replace(avals_in=[left, right]), lhs, rhs)
@@ -126,7 +130,9 @@ def _untransposed(value: Any, aval: Any, dimensions: Any) -> Any:
     return made.operands[0], aval, ((left, (1 - right[0],)), batches)
 
 
-def _product(lhs: Any, rhs: Any, *, dimensions: Any, dtype: Any) -> Any:
+def _product(
+    lhs: Any, rhs: Any, *, dimensions: Any, dtype: Any, units: bool
+) -> Any:
     """`lax.dot_general` of bfloat16 numbers, summed in float32."""
     from jax import lax
 
@@ -137,13 +143,14 @@ def _product(lhs: Any, rhs: Any, *, dimensions: Any, dtype: Any) -> Any:
         precision=lax.Precision.DEFAULT,
         preferred_element_type="float32",
     )
-    if batch:
-        outer = [d for d in range(lhs.ndim) if d not in (*left, *batch)]
-        if outer and max(outer) > min(left):
-            # XLA believes that YNNPACK takes it, and fails when it does not.
-            lhs, rhs = lhs.astype("float32"), rhs.astype("float32")
+    outer = [d for d in range(lhs.ndim) if d not in (*left, *batch)]
+    if batch and outer and max(outer) > min(left):
+        # XLA believes that YNNPACK takes it, and fails when it does not.
+        units = False
+    if not units:
+        lhs, rhs = lhs.astype("float32"), rhs.astype("float32")
         return multiply(lhs, rhs, dimensions).astype(dtype)
-    if lhs.ndim - 1 in left:
+    if batch or lhs.ndim - 1 in left:
         return multiply(lhs, rhs, dimensions).astype(dtype)
     # A gradient of weights: the sum goes over the first dimensions of both.
     # XLA would fold a transposition into the product, which YNNPACK does not

@@ -1,13 +1,17 @@
 """XLA: settings of its CPU compiler, and how long it compiles."""
 
 import functools
+import os
 from collections.abc import MutableMapping
 from importlib import metadata
+from pathlib import Path
 
 _FLAG = "--xla_cpu_experimental_ynn_fusion_type"
 _VALUE = "individual_dot"
 # An unknown flag ends the process, so only for what it was seen to work with.
 _VERSIONS = ("0.10.",)
+# Linux's names of what multiplies bfloat16 numbers.
+_UNITS = frozenset({"amx_bf16", "avx512_bf16"})
 
 
 def choose_products(environment: MutableMapping[str, str]) -> None:
@@ -29,12 +33,29 @@ def choose_products(environment: MutableMapping[str, str]) -> None:
     flags = environment.get("XLA_FLAGS", "")
     if _FLAG in flags:
         return
-    try:
-        version = metadata.version("jaxlib")
-    except metadata.PackageNotFoundError:
-        return
-    if version.startswith(_VERSIONS):
+    if _known():
         environment["XLA_FLAGS"] = f"{flags} {_FLAG}={_VALUE}".strip()
+
+
+def has_bfloat16_units(cpu: str | os.PathLike = "/proc/cpuinfo") -> bool:
+    """Whether XLA multiplies bfloat16 matrices by units of this CPU.
+
+    Args:
+        cpu: A file in which Linux says what the CPU has.
+    """
+    try:
+        words = Path(cpu).read_text(encoding="utf-8", errors="replace").split()
+    except OSError:
+        return False
+    return _known() and not _UNITS.isdisjoint(words)
+
+
+def _known() -> bool:
+    """Whether this compiler is one that all this was seen to work with."""
+    try:
+        return metadata.version("jaxlib").startswith(_VERSIONS)
+    except metadata.PackageNotFoundError:
+        return False
 
 
 class CompileSeconds:

@@ -10,7 +10,8 @@ import pytest
 
 from keras_flan.errors import InputError
 from keras_flan.runtime import bfloat16_products
-from keras_flan.runtime.products import use_bfloat16_units
+from keras_flan.runtime.products import _product, use_bfloat16_units
+from keras_flan.runtime.xla import has_bfloat16_units
 
 # As T5, Gemma and their gradients multiply.
 EQUATIONS = {
@@ -94,6 +95,24 @@ def test_gradients_are_rounded_too():
         found = jax.jit(jax.grad(loss))(w)
     error = np.abs(found - whole).max() / np.abs(whole).max()
     assert 1e-5 < error < 0.05
+
+
+def test_without_units_the_rounded_numbers_are_multiplied_in_float32():
+    x, w = arrays([(24, 32), (32, 48)])
+    matrix = ((1,), (0,)), ((), ())
+    found = [
+        _product(x, w, dimensions=matrix, dtype="float32", units=units)
+        for units in (False, True)
+    ]
+    np.testing.assert_allclose(*found, rtol=1e-5, atol=1e-5)
+
+
+def test_units_are_those_that_linux_names(tmp_path):
+    (tmp_path / "cpu").write_text("flags : sse avx512_bf16 vme\n")
+    assert has_bfloat16_units(tmp_path / "cpu")
+    (tmp_path / "cpu").write_text("flags : sse avx2 vme\n")
+    assert not has_bfloat16_units(tmp_path / "cpu")
+    assert not has_bfloat16_units(tmp_path / "other")
 
 
 def test_other_backends_are_refused(monkeypatch):
