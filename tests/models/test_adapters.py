@@ -167,7 +167,9 @@ def test_lora_merges_into_every_kernel(family):
     assert not any(np.array_equal(k, b) for k in kernels for b in base)
 
 
-@pytest.mark.parametrize("add", [add_dora, add_ia3])
+@pytest.mark.parametrize(
+    "add", [pytest.param(add_dora, marks=pytest.mark.slow), add_ia3]
+)
 @pytest.mark.parametrize(
     "family",
     [

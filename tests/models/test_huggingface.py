@@ -348,7 +348,7 @@ def test_the_command_line_converts_both_ways(tmp_path):
     assert tensors(back) == tensors(source)
     name = "spiece.model"
     assert (back / name).read_bytes() == (source / name).read_bytes()
-    assert "give either --from" in str(run(source, back).exception)
+    assert "give one of --from" in str(run(source, back).exception)
 
 
 # === Names ===

@@ -99,6 +99,7 @@ def test_gptq_loses_less_of_what_is_computed():
     assert lost[0] < 0.8 * lost[1]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("family", FAMILIES)
 def test_few_bits_are_saved_and_read(family, tmp_path):
     model = make(family)
