@@ -260,7 +260,7 @@ def _assert_fast_and_sound(call):
 
 
 def test_fuzzed_strings():
-    for seed in range(500):
+    for seed in range(1000):
         # Programs run in a process of their own.
         for call in _read(_fuzzed(seed), programs=seed % 20 == 0):
             _assert_fast_and_sound(call)

@@ -99,8 +99,9 @@ def test_gptq_loses_less_of_what_is_computed():
     assert lost[0] < 0.8 * lost[1]
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize(
+    "family", [pytest.param("palm", marks=pytest.mark.often), *FAMILIES[1:]]
+)
 def test_few_bits_are_saved_and_read(family, tmp_path):
     model = make(family)
     model.vocabulary = None

@@ -19,7 +19,7 @@ from tests.training.test_train import files, write  # noqa: F401
 
 BOTH = pytest.mark.slow, pytest.mark.often
 # How often the command is stopped by each signal.
-TIMES = int(os.environ.get("KERAS_FLAN_STOPS", "1"))
+TIMES = int(os.environ.get("KERAS_FLAN_STOPS", "2"))
 
 
 class Ask(keras.callbacks.Callback):
