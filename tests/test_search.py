@@ -18,7 +18,8 @@ from keras_flan.search.candidates import (
     read_candidates,
     recombined,
 )
-from keras_flan.search.halving import luck_of_the_best, search_prompts
+from keras_flan.search.halving import search_prompts
+from keras_flan.search.luck import luck_of_the_best
 from keras_flan.search.proposing import Reflection
 
 SOLVED = [
@@ -95,6 +96,93 @@ def test_without_anything_better_the_default_stays():
     assert found["gain"]["difference"] == found["luck"] == 0
 
 
+def test_questions_that_a_prompt_shows_are_in_neither_part():
+    """An exemplar among the test questions would give its answer away."""
+    rows = questions(60)
+    solved = [
+        {**row, "question": f" {row['question']} ", "rationale": "Add."}
+        for row in rows[:12]
+    ]
+    candidates = [
+        Candidate("default", PromptStyle(cot=True)),
+        Candidate("shots", PromptStyle(True, solved[:3])),
+        Candidate("near", PromptStyle(True, solved[:1]), similar=solved[3:8],
+                  shots=2),
+        Candidate("own", pattern="Q: 11 + 11?\nA: 22\nQ: {question}\nA:"),
+    ]  # fmt: skip
+    asked = []
+
+    def answer(prompts, **settings):
+        asked.extend(prompts)
+        return [["The answer is 3."] for _ in prompts]
+
+    def propose(best, failures):
+        return [
+            Candidate(
+                f"shows {row['question']}",
+                pattern=row["question"] + "{question}",
+            )
+            for row in rows[12:]
+        ]
+
+    found = search_prompts(answer, rows, candidates, test=20, propose=propose)
+    # Eight exemplars, and the one in the prompt of one's own.
+    assert found["shown"] == 9
+    last = asked[-20:]
+    shown = {row["question"] for row in [*rows[:8], rows[11]]}
+    assert not shown & {prompt.split("\n")[0] for prompt in asked}
+    tested = {prompt.split("\n")[0] for prompt in last}
+    tried = {row["name"] for row in found["trials"]}
+    assert len(tried) > 20
+    assert not tried & {f"shows {question}" for question in tested}
+    rows = {row["name"]: row for row in found["trials"]}
+    assert rows["near"]["prompt"].startswith("(Exemplars: of 5 the 2 most like")
+
+
+def test_options_are_read_as_everywhere():
+    """By their texts too; the kind is that of all answers, not of the first."""
+    rows = [
+        {
+            "question": f"Which? {n} Options: (A) fire (B) an ice cube",
+            "answer": "(B)",
+        }
+        for n in range(30)
+    ]
+    found = search_prompts(
+        lambda prompts, **_: [["The answer is an ice cube."] for _ in prompts],
+        rows, CANDIDATES[:2], test=10,
+    )  # fmt: skip
+    assert found["winner"]["test"] == 1
+    mixed = [{"question": "1?", "answer": "7"}] + [
+        {"question": f"Who is {n}?", "answer": "Ann"} for n in range(20)
+    ]
+    found = search_prompts(
+        lambda prompts, **_: [["The answer is Ann."] for _ in prompts],
+        mixed, CANDIDATES[:2], test=5,
+    )  # fmt: skip
+    assert found["winner"]["dev"] > 0.9
+
+
+def test_luck_is_what_searches_gain_where_nothing_is_better():
+    """Also if most candidates have been asked a few questions only."""
+    gains, lucks = [], []
+    for seed in range(15):
+        rng = random.Random(seed)
+
+        def answer(prompts, rng=rng, **settings):
+            return [[str(int(rng.random() < 0.4))] for _ in prompts]
+
+        found = search_prompts(
+            answer,
+            [{"question": f"q{n}", "answer": "1"} for n in range(100)],
+            [Candidate(f"c{n}", pattern="{question}") for n in range(16)],
+            test=20, first=10,
+        )  # fmt: skip
+        gains.append(found["dev_gain"])
+        lucks.append(found["luck"])
+    assert sum(lucks) / 15 == pytest.approx(sum(gains) / 15, abs=0.03)
+
+
 def test_luck_of_the_best():
     rng = random.Random(0)
     default = [rng.random() < 0.5 for _ in range(100)]
@@ -117,7 +205,7 @@ def test_what_is_proposed_is_tried():
         Speaker(), questions(), CANDIDATES[:2], kind="number", test=30,
         propose=propose,
     )  # fmt: skip
-    assert found["winner"]["name"] == "new"
+    assert found["winner"]["name"] == "new" and found["proposing"] == 0
     assert told["failures"][0].keys() == {"question", "output", "answer"}
     assert [accuracy for _, accuracy in told["best"]] == sorted(
         [accuracy for _, accuracy in told["best"]], reverse=True
@@ -131,7 +219,9 @@ def test_what_is_proposed_is_tried():
         return [['"Slowly now."\nMore', "{x} Slowly", "", '"Slowly now."']]
 
     failures = [{"question": "2 + 2?", "output": "5", "answer": "4"}]
-    made = Reflection(writer)([(CANDIDATES[0], 0.4)], failures)
+    reflection = Reflection(writer)
+    made = reflection([(CANDIDATES[0], 0.4)], failures)
+    assert reflection.tokens == 7
     assert [one.pattern for one in made] == [
         "{question}\nSlowly now.",
         "{question}\nx Slowly",
@@ -173,15 +263,29 @@ def test_candidates_of_the_library():
 def test_bad_candidates_and_questions(tmp_path):
     with pytest.raises(InputError, match=r"expected \{question\}"):
         Candidate("x", pattern="Hello")
-    write_jsonl(tmp_path / "c.jsonl", [{"name": "x"}])
-    with pytest.raises(InputError, match="expected a text with"):
-        read_candidates(tmp_path / "c.jsonl")
+    good = {"name": "x", "prompt": "{question}"}
+    for row in ({"name": "x"}, {**good, "prompt": "Hi"}, {**good, "name": 3}):
+        write_jsonl(tmp_path / "c.jsonl", [good, row])
+        with pytest.raises(InputError, match=r"c\.jsonl:2: expected a text"):
+            read_candidates(tmp_path / "c.jsonl")
     for rows, message in (
         ([{"question": "a"}], "question 1: expected a text under 'answer'"),
-        (questions(5), "6 candidates and 0 development questions"),
+        (questions(5), "6 candidates, 0 development questions and 5 of"),
+        (
+            [*questions(9), {"question": "9 + 9?", "answer": "many"}],
+            "questions:10: expected a right answer of the kind 'number'",
+        ),
     ):
         with pytest.raises(InputError, match=message):
-            search_prompts(Speaker(), rows, CANDIDATES, test=5)
+            search_prompts(Speaker(), rows, CANDIDATES, kind="number", test=5)
+    for settings in ({"first": 0}, {"test": 0}):
+        with pytest.raises(InputError, match="one in the round"):
+            search_prompts(Speaker(), questions(), CANDIDATES, **settings)
+    twice = [CANDIDATES[0], CANDIDATES[1], CANDIDATES[0]]
+    with pytest.raises(InputError, match="several candidates are called 'c0'"):
+        search_prompts(Speaker(), questions(), twice)
+    with pytest.raises(InputError, match="no templates for zero_shot_cot"):
+        library_candidates(families=["topic"])
 
 
 def test_the_command(tmp_path, monkeypatch):

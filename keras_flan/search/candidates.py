@@ -1,6 +1,7 @@
 """Ways to ask that a search chooses from, and sets of exemplars."""
 
 import dataclasses
+import functools
 import math
 import os
 import random
@@ -63,6 +64,38 @@ class Candidate:
             question
         )
 
+    @property
+    def prompt(self) -> str:
+        """What reports show; `{question}` stands for the question."""
+        if not self.similar:
+            return self.render("{question}")
+        return (
+            f"(Exemplars: of {len(self.similar)} the {self.shots} most like "
+            "the question, such as one here.)\n\n"
+        ) + self.style.render("{question}")
+
+    def shows(self, question: str) -> bool:
+        r"""Whether a question stands in the prompts of others, as an exemplar.
+
+        Example:
+            >>> Candidate("x", pattern="2 + 2? 4.\n{question}").shows("2 + 2?")
+            True
+        """
+        question = plain_words(question)
+        if self.pattern is not None:
+            return question in plain_words(self.pattern)
+        return question in self._exemplars
+
+    @functools.cached_property
+    def _exemplars(self) -> frozenset[str]:
+        solved = (*self.style.exemplars, *self.similar)
+        return frozenset(plain_words(one["question"]) for one in solved)
+
+
+def plain_words(text: str) -> str:
+    """Returns a text as questions are compared: lower case, single blanks."""
+    return " ".join(text.lower().split())
+
 
 def library_candidates(
     solved: Sequence[Solved] = (),
@@ -83,13 +116,22 @@ def library_candidates(
         seed: Seeds the sets of exemplars.
 
     Returns:
-        The first is the default: the first template, zero-shot.
+        The first is the default: the first family's first template, zero-shot.
+
+    Raises:
+        InputError: If the first family has none for this way of asking, or
+            there are too few solved questions.
 
     Example:
         >>> [c.name for c in library_candidates()][:2]
         ['generic 0', 'generic 1']
     """
     way = "cot" if cot else "direct"
+    if not load_family(families[0]).templates(f"zero_shot_{way}"):
+        raise InputError(
+            f"the family {families[0]} has no templates for zero_shot_{way}, "
+            "of which the first is the default; give another family first"
+        )
     found = []
     sets = dict(exemplar_sets(solved, shots, seed, cot)) if solved else {}
     for name in families:
@@ -171,7 +213,7 @@ def most_similar(
     scored = [
         (_cosine(own, _words(one["question"])), i)
         for i, one in enumerate(solved)
-        if one["question"] != question
+        if plain_words(one["question"]) != plain_words(question)
     ]
     best = sorted(scored, key=lambda pair: (-pair[0], pair[1]))[:shots]
     return tuple(solved[i] for _, i in reversed(best))
@@ -244,15 +286,20 @@ def read_candidates(path: str | os.PathLike) -> list[Candidate]:
     """Reads candidates from JSON Lines: `name`, and `prompt` with `{question}`.
 
     Raises:
-        InputError: If a line has another form.
+        InputError: If a line has another form; it names the line.
     """
     found = []
     for number, row in enumerate(read_jsonl(path), 1):
-        if not isinstance(row.get("prompt"), str):
+        prompt, name = row.get("prompt"), row.get("name", f"{path}:{number}")
+        if not isinstance(prompt, str) or "{question}" not in prompt:
             raise InputError(
                 f"{path}:{number}: expected a text with {{question}} under "
-                f"'prompt', found the keys {sorted(row)}"
+                f"'prompt', found {prompt!r:.60}; the keys are {sorted(row)}"
             )
-        name = str(row.get("name", f"{path}:{number}"))
-        found.append(Candidate(name, pattern=row["prompt"]))
+        if not isinstance(name, str):
+            raise InputError(
+                f"{path}:{number}: expected a text under 'name', found "
+                f"{name!r:.60}"
+            )
+        found.append(Candidate(name, pattern=prompt))
     return found

@@ -5,25 +5,23 @@ import random
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-import numpy as np
-
-from keras_flan.answers import extract_answer, infer_kind, is_correct
-from keras_flan.answers.kinds import normalise_answer
 from keras_flan.errors import InputError
+from keras_flan.evaluation.benchmarks.protocols import load_protocol
+from keras_flan.evaluation.scores.judging import judge
 from keras_flan.evaluation.scores.statistics import (
     exact_interval,
     mcnemar,
     paired_difference,
 )
 from keras_flan.generation.language_model_like import as_language_model
-from keras_flan.search.candidates import Candidate, recombined
-from keras_flan.search.proposing import Propose
+from keras_flan.search.candidates import Candidate, plain_words, recombined
+from keras_flan.search.luck import better_half, luck_of_the_best, rounds
+from keras_flan.search.proposing import Propose, generated
 
 # A candidate this surely worse than the leader is dropped at once.
 _WORSE = 0.05
 # Survivors whose parts are put together.
 _COMBINED = 3
-_FLIPS = 2000
 
 
 @dataclasses.dataclass
@@ -54,7 +52,7 @@ class Trial:
         """Returns what a report says of it."""
         return {
             "name": self.candidate.name,
-            "prompt": self.candidate.render("{question}"),
+            "prompt": self.candidate.prompt,
             "n": len(self.right),
             "accuracy": self.accuracy,
             "interval": list(exact_interval(sum(self.right), len(self.right))),
@@ -82,18 +80,22 @@ def search_prompts(
     are asked the first few questions, the better half twice as many, and so
     on; one that a paired test finds worse than the leader is dropped at once.
     The first candidate, the default, stays to the end. The winner and the
-    default are asked the test part once, which nothing has looked at.
+    default are asked the test part once, which nothing has looked at: a
+    question that a candidate shows, as an exemplar, belongs to neither part.
 
     Args:
         model: A model with a vocabulary, or what answers in its stead.
-        questions: Dicts of `question` and `answer`; repeated ones are left
-            out, so that no test question is a development question.
+        questions: Dicts of `question` and `answer`, and where `judge` needs
+            them `options` and `language`; repeated ones are left out, so that
+            no test question is a development question.
         candidates: The ways to ask, the default first.
-        kind: Kind of the answers; default: what the answers look like.
+        kind: Kind of the answers; default: what all answers look like.
         test: How many questions are kept for the end.
         first: How many the first round asks.
         propose: Called after the first round for further candidates, such as
-            a `Reflection`; they are asked what the others were.
+            a `Reflection`; they are asked what the others were, unless they
+            show a question of the test part. Its `tokens` count, if it has
+            any.
         max_new_tokens: Longest output.
         seed: Seed of the split.
         on_round: Called with the number and the trials of each round.
@@ -101,32 +103,48 @@ def search_prompts(
     Returns:
         `winner` and `default` (name, prompt, `test` accuracy and interval);
         `gain`, what `paired_difference` says of the test part; `dev_gain`, the
-        difference there; `luck`, what the best of as many candidates gains by
-        chance if none is better than the default; `trials`, of each candidate
-        what it cost and where it was dropped; `tokens` in all.
+        difference there; `luck`, what the search gains there by chance if no
+        candidate is better than the default (see `luck_of_the_best`);
+        `trials`, of each candidate what it cost and where it was dropped;
+        `tokens` that were generated in all, `proposing` of them for
+        proposals; `shown`, how many questions were left out as exemplars.
 
     Raises:
-        InputError: If there are too few questions or candidates.
+        InputError: If there are too few questions or candidates, two have the
+            same name, or an answer is not of the kind; it names the question.
 
     Source: successive halving, Jamieson and Talwalkar (arXiv:1502.07943).
     """
-    dev, held = _split(questions, test, seed)
-    if len(candidates) < 2 or len(dev) < 2:
+    once = _once(questions)
+    left = [
+        one
+        for one in once
+        if not any(c.shows(one["question"]) for c in candidates)
+    ]
+    shown = len(once) - len(left)
+    dev, held = _split(left, test, seed)
+    if len(candidates) < 2 or len(dev) < 2 or len(held) < 2 or first < 1:
         raise InputError(
-            f"search: {len(candidates)} candidates and {len(dev)} development "
-            f"questions beside {len(held)} of the test; give at least two of "
-            "each"
+            f"search: {len(candidates)} candidates, {len(dev)} development "
+            f"questions and {len(held)} of the test ({shown} more stand "
+            f"in prompts, as exemplars), {first} in the first round; give at "
+            "least two of each, and one in the round"
         )
-    kind = kind or infer_kind(questions[0]["answer"])
-    asker = _Asker(model, kind, max_new_tokens)
+    names = [candidate.name for candidate in candidates]
+    if twice := sorted({name for name in names if names.count(name) > 1}):
+        raise InputError(
+            f"search: several candidates are called {twice[0]!r}; give each "
+            "a name of its own"
+        )
+    asker = _Asker(model, questions, kind, max_new_tokens)
     trials = [Trial(candidate) for candidate in candidates]
-    alive, number, reach = list(trials), 0, min(first, len(dev))
-    while True:
-        number += 1
+    alive = list(trials)
+    for number, reach in enumerate(rounds(first, len(dev)), 1):
         for trial in alive:
             asker.ask(trial, dev[len(trial.right) : reach])
         if number == 1 and propose is not None:
-            new = [Trial(c) for c in propose(*_told(alive, dev))]
+            told = propose(*_told(alive, dev))
+            new = [Trial(c) for c in _new(told, trials, held)]
             for trial in new:
                 asker.ask(trial, dev[:reach])
             trials, alive = trials + new, alive + new
@@ -136,23 +154,41 @@ def search_prompts(
             break
         alive = _halved(alive, trials[0], number)
         if len(alive) <= _COMBINED + 1:
-            known = {trial.candidate.name for trial in trials}
             mixed = recombined([trial.candidate for trial in alive])
-            new = [Trial(c) for c in mixed if c.name not in known]
+            new = [Trial(c) for c in _new(mixed, trials, held)]
             trials, alive = trials + new, alive + new
-        reach = min(2 * reach, len(dev))
     for trial in alive:
         asker.ask(trial, dev[len(trial.right) :])
     default = trials[0]
     # Of equals the default, and then the first.
     winner = max(alive, key=lambda t: (t.accuracy, t is default))
-    return _report(asker, trials, winner, default, held)
+    found = _report(asker, trials, winner, default, held, first)
+    proposing = getattr(propose, "tokens", 0)
+    return {
+        **found,
+        "tokens": found["tokens"] + proposing,
+        "proposing": proposing,
+        "shown": shown,
+    }
 
 
-def _split(
-    questions: Sequence[Mapping[str, str]], test: int, seed: int
-) -> tuple[list[Mapping[str, str]], list[Mapping[str, str]]]:
-    """Returns development and test questions; each question once."""
+def _new(
+    candidates: Sequence[Candidate],
+    trials: Sequence[Trial],
+    held: Sequence[Mapping[str, str]],
+) -> list[Candidate]:
+    """Returns those that are not known, and show nothing of the test part."""
+    known = {trial.candidate.name for trial in trials}
+    named = {c.name: c for c in candidates if c.name not in known}
+    return [
+        candidate
+        for candidate in named.values()
+        if not any(candidate.shows(one["question"]) for one in held)
+    ]
+
+
+def _once(questions: Sequence[Mapping[str, str]]) -> list[Mapping[str, str]]:
+    """Returns each question once, the first of those that are the same."""
     once: dict[str, Mapping[str, str]] = {}
     for number, one in enumerate(questions, 1):
         for name in ("question", "answer"):
@@ -161,8 +197,15 @@ def _split(
                     f"question {number}: expected a text under {name!r}, "
                     f"found the keys {sorted(one)}"
                 )
-        once.setdefault(" ".join(one["question"].lower().split()), one)
-    order = list(once.values())
+        once.setdefault(plain_words(one["question"]), one)
+    return list(once.values())
+
+
+def _split(
+    questions: Sequence[Mapping[str, str]], test: int, seed: int
+) -> tuple[list[Mapping[str, str]], list[Mapping[str, str]]]:
+    """Returns development and test questions."""
+    order = list(questions)
     random.Random(f"search/{seed}").shuffle(order)
     return order[test:], order[:test]
 
@@ -170,32 +213,54 @@ def _split(
 class _Asker:
     """Asks questions and judges the answers; counts what that costs."""
 
-    def __init__(self, model: Any, kind: str, max_new_tokens: int):
+    def __init__(
+        self,
+        model: Any,
+        questions: Sequence[Mapping[str, str]],
+        kind: str | None,
+        max_new_tokens: int,
+    ):
         self._asked = as_language_model(model)
-        self._kind = kind
+        self._protocol = load_protocol("records")
+        answers = (one["answer"] for one in questions)
+        self._kind = kind or self._protocol.kind_of("questions", answers)
         self._settings: dict[str, Any] = {
             "samples": 1,
             "temperature": 0.0,
             "max_new_tokens": max_new_tokens,
         }
+        self._judged(questions, [("", "")] * len(questions))
 
     def ask(self, trial: Trial, questions: Sequence[Mapping[str, str]]) -> None:
         """Asks further questions of a trial."""
         if not questions:
             return
         prompts = [trial.candidate.render(q["question"]) for q in questions]
-        made = self._asked.generate(prompts, **self._settings)
-        for one, [path] in zip(questions, made, strict=True):
-            found = extract_answer(path.text, self._kind)
-            target = normalise_answer(one["answer"], self._kind)
-            trial.right.append(
-                found is not None
-                and target is not None
-                and is_correct(found.value, target)
-            )
-            trial.outputs.append(path.text)
-            # Of what stands in for a model only the text is known.
-            trial.tokens += len(path.token_ids) or len(path.text.split())
+        paths = [p for [p] in self._asked.generate(prompts, **self._settings)]
+        texts = [path.text for path in paths]
+        pairs = list(zip(prompts, texts, strict=True))
+        trial.right += self._judged(questions, pairs)
+        trial.outputs += texts
+        trial.tokens += sum(map(generated, paths))
+
+    def _judged(
+        self,
+        questions: Sequence[Mapping[str, str]],
+        pairs: Sequence[tuple[str, str]],
+    ) -> list[bool]:
+        """Returns whether outputs, each with its prompt, are right."""
+        rows = [
+            {
+                **{k: one[k] for k in ("options", "language") if k in one},
+                "target": one["answer"],
+                "prompt": prompt,
+                "output": output,
+                "answer_kind": self._kind,
+            }
+            for one, (prompt, output) in zip(questions, pairs, strict=True)
+        ]
+        results = judge(self._protocol, rows, source="questions")
+        return [result.correct for result in results]
 
 
 def _told(
@@ -214,9 +279,8 @@ def _told(
 
 def _halved(alive: Sequence[Trial], default: Trial, number: int) -> list[Trial]:
     """Returns the better half, without what is surely worse, in order."""
-    order = sorted(range(len(alive)), key=lambda i: (-alive[i].accuracy, i))
-    leader = alive[order[0]]
-    kept = set(order[: max(2, (len(alive) + 1) // 2)])
+    kept = better_half([trial.accuracy for trial in alive])
+    leader = alive[kept[0]]
     left = []
     for i, trial in enumerate(alive):
         together = min(len(trial.right), len(leader.right))
@@ -229,43 +293,13 @@ def _halved(alive: Sequence[Trial], default: Trial, number: int) -> list[Trial]:
     return left
 
 
-def luck_of_the_best(
-    default: Sequence[bool], others: Sequence[Sequence[bool]], seed: int = 0
-) -> float:
-    """Returns what the best of some candidates gains by chance alone.
-
-    If a candidate is as good as the default, it is as often right where that
-    is wrong as the other way round: so the sign of the difference of each
-    question may be turned, in all candidates at once. This is the mean of the
-    largest gain when it is, at least 0, as the default is a choice too.
-
-    Args:
-        default: Whether the default was right, by question.
-        others: The same of each candidate, of as many or fewer questions.
-        seed: Seed of the turns.
-
-    Example:
-        >>> luck_of_the_best([True, False] * 20, [[False, True] * 20])
-        0.06...
-    """
-    if not others:
-        return 0.0
-    rng = np.random.default_rng(seed)
-    signs = rng.choice([-1.0, 1.0], (_FLIPS, len(default)))
-    gains = [np.zeros(_FLIPS)]
-    for right in others:
-        n = len(right)
-        change = np.array(right, float) - np.array(default[:n], float)
-        gains.append(signs[:, :n] @ change / n)
-    return float(np.max(gains, axis=0).mean())
-
-
 def _report(
     asker: _Asker,
     trials: Sequence[Trial],
     winner: Trial,
     default: Trial,
     held: Sequence[Mapping[str, str]],
+    first: int,
 ) -> dict[str, Any]:
     """Asks the test part once, and sums up."""
     ends = {id(t): Trial(t.candidate) for t in (winner, default)}
@@ -276,7 +310,7 @@ def _report(
         end = ends[id(trial)]
         told[name] = {
             "name": trial.candidate.name,
-            "prompt": trial.candidate.render("{question}"),
+            "prompt": trial.candidate.prompt,
             "dev": trial.accuracy,
             "test": end.accuracy,
             "interval": list(exact_interval(sum(end.right), len(end.right))),
@@ -287,7 +321,7 @@ def _report(
         **told,
         "gain": paired_difference(before, after),
         "dev_gain": winner.accuracy - default.accuracy,
-        "luck": luck_of_the_best(default.right, others),
+        "luck": luck_of_the_best(default.right, others, first),
         "trials": [trial.to_dict() for trial in trials],
         "tokens": sum(t.tokens for t in (*trials, *ends.values())),
     }

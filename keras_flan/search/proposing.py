@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeAlias
 
 from keras_flan.generation.language_model_like import as_language_model
+from keras_flan.generation.outputs import Path
 from keras_flan.search.candidates import Candidate
 
 # By the best candidates so far, each with its accuracy, and questions that
@@ -16,6 +17,11 @@ Propose: TypeAlias = Callable[
 _SHOWN = 3
 
 
+def generated(path: Path) -> int:
+    """Returns how many tokens a path has; its words, if only they are known."""
+    return len(path.token_ids) or len(path.text.split())
+
+
 class Reflection:
     """Asks a model for better instructions, showing it scores and failures.
 
@@ -25,6 +31,9 @@ class Reflection:
         number: How many instructions are drawn.
         settings: Further settings of `Sampling`.
 
+    Attributes:
+        tokens: How many tokens it has generated.
+
     Example:
         >>> search_prompts(model, questions, propose=Reflection(larger))
 
@@ -33,6 +42,7 @@ class Reflection:
     """
 
     def __init__(self, model: Any, number: int = 4, **settings: Any):
+        self.tokens = 0
         self._model = as_language_model(model)
         self._settings = {
             "samples": number,
@@ -48,8 +58,7 @@ class Reflection:
     ) -> list[Candidate]:
         """Returns a candidate for each instruction that the model wrote."""
         tried = "\n\n".join(
-            f"Prompt: {candidate.render('<question>')[-400:]}\n"
-            f"Right answers: {accuracy:.0%}"
+            f"Prompt: {candidate.prompt[-400:]}\nRight answers: {accuracy:.0%}"
             for candidate, accuracy in best[:_SHOWN]
         )
         wrong = "\n\n".join(
@@ -62,6 +71,7 @@ class Reflection:
             "instruction that makes the answers right.\nInstruction:"
         )
         [paths] = self._model.generate([asked], **self._settings)
+        self.tokens += sum(map(generated, paths))
         lines = [
             path.text.strip().split("\n")[0].strip(" \"'") for path in paths
         ]

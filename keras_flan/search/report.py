@@ -36,7 +36,9 @@ def write_search(
     """
     lead = (
         f"{len(found['trials'])} ways to ask, {found['tokens']:,} generated "
-        "tokens in all. The test part was asked once, at the end, by the "
+        f"tokens in all, {found['proposing']:,} of them for proposals; "
+        f"{found['shown']} questions are exemplars, and belong to neither "
+        "part. The test part was asked once, at the end, by the "
         "winner and the default only."
     )
     parts = [
@@ -81,8 +83,8 @@ def lines(found: Mapping[str, Any]) -> list[tuple[str, str]]:
         (
             "before the test",
             f"{_points(found['dev_gain'])} points on the development part, "
-            f"where the best of {len(found['trials'])} gains "
-            f"{_points(found['luck'])} by luck",
+            f"where a search of {len(found['trials'])} gains "
+            f"{_points(found['luck'])} by luck if none is better",
         ),
         ("cost", f"{found['tokens']:,} generated tokens"),
     ]
@@ -105,7 +107,7 @@ def _tiles(found: Mapping[str, Any]) -> list[tuple[str, str, str]]:
         (
             "Luck",
             _points(found["luck"]),
-            "points that the best of as many gains if none is better",
+            "points that such a search gains if none is better",
         ),
     ]
 
