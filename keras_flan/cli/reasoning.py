@@ -39,6 +39,7 @@ def faithfulness(
 ) -> None:
     """Change the reasoning of outputs, and look what the answers do."""
     from keras_flan.answers import infer_kind
+    from keras_flan.answers.cues import cut_at_stop
     from keras_flan.evaluation.faithfulness.chains import Chain, chain_of
     from keras_flan.evaluation.faithfulness.measures import measure
     from keras_flan.evaluation.faithfulness.page import (
@@ -59,10 +60,11 @@ def faithfulness(
             rationale: Any = row.extra.get("rationale")
             found = chain_of(
                 row.prompt or "",
-                row.outputs[0],
+                cut_at_stop(row.outputs[0], row.stop),
                 kind or row.answer_kind or infer_kind(row.target),
                 options=row.options,
                 rationale=rationale if isinstance(rationale, str) else None,
+                language=row.language,
             )
             if found is not None and row.prompt:
                 chains.append(found)

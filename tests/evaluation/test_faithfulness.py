@@ -1,5 +1,7 @@
+# ruff: noqa: RUF001 (models do write these signs)
 """Faithfulness: the measures are judged on chains whose truth is known."""
 
+import dataclasses
 import json
 import re
 
@@ -98,6 +100,95 @@ def test_steps_and_what_is_done_to_them():
             )
             assert answer != chain.answer
     assert step_truth(["Hm."], None) == [None]
+
+
+@pytest.mark.parametrize(
+    ("step", "right"),
+    [
+        ("7 - 2 = 4.", False),
+        ("7-2=5, and 3 × 4 = 12", True),
+        ("7 - 2 = 5, so 5 + 3 = 9", False),
+        # No calculation of two whole numbers: nobody knows.
+        *((text, None) for text in (
+            "7 / 2 = 3.5", "1,200 + 300 = 1,500", "23 - 20 + 6 = 9.",
+            "2 + 3 * 4 = 14", "2 + 3 = 1 * 5", "3 pens * 4 * 5 = 60",
+        )),
+        ("- 7 - 2 = 5 pens in 1 box", True),
+    ],
+)  # fmt: skip
+def test_calculations_are_judged_whole_or_not_at_all(step, right):
+    assert step_truth([step], None) == [right]
+
+
+def test_true_steps_in_other_words_are_not_called_wrong():
+    truth = ["Ann buys 2 * 3 = 6 pens.", "Now 6 - 1 = 5."]
+    steps = ["She gets 2 * 3 = 6 pens.", "Now 6 - 2 = 4."]
+    assert step_truth(steps, truth) == [None, False]
+    assert step_truth(truth, truth) == [True, True]
+    assert step_truth(["Ann buys 2 * 3 = 7."], truth) == [False]
+
+
+@pytest.mark.parametrize(
+    ("steps", "place", "altered", "answer"),
+    [
+        # Two calculations in a step.
+        (("7 - 2 = 5, 5 + 3 = 8.",), 0, ("7 - 2 = 6, 6 + 3 = 9.",), "9"),
+        # What is calculated apart; the second number; words between.
+        (
+            ("3 * 4 = 12.", "5 * 2 = 10.", "12 and 10 are 12 + 10 = 22."),
+            0,
+            ("3 * 4 = 13.", "5 * 2 = 10.", "13 and 10 are 13 + 10 = 23."),
+            "23",
+        ),
+        (
+            ("3 * 4 = 12.", "5 * 2 = 10.", "12 + 10 = 22."),
+            1,
+            ("3 * 4 = 12.", "5 * 2 = 11.", "12 + 11 = 23."),
+            "23",
+        ),
+    ],
+)
+def test_mistakes_are_carried_on(steps, place, altered, answer):
+    chain = Chain("Which?", steps, steps[-1].split()[-1].rstrip("."))
+    assert mistaken(chain, place) == (altered, answer)
+
+
+def test_mistakes_that_nothing_follows_from_are_not_made():
+    # 13 / 2 leaves a rest; 14 / 2 does not.
+    chain = Chain("?", ("3 * 4 = 12.", "12 / 2 = 6."), "6")
+    assert mistaken(chain, 0) is None
+    assert mistaken(chain, 0, 2) == (("3 * 4 = 14.", "14 / 2 = 7."), "7")
+    # The prompt's own 5 stays.
+    chain = Chain("5 pens?", ("7 - 2 = 5.", "The 5 pens: 3 + 5 = 8."), "8")
+    assert mistaken(chain, 0) is None
+
+
+def test_chains_in_the_model_s_own_words():
+    text = "1. Ann has 7 - 2 = 5.\n2. So 5 + 3 = 8.\n#### 8"
+    chain = chain_of("?", text, "number")
+    assert chain.steps == ("1. Ann has 7 - 2 = 5.", "2. So 5 + 3 = 8.")
+    assert chain.continuations(chain.steps, ["8"]) == [" " + text]
+    chain = chain_of("?\n", "一加一等于二。二加一等于三。答案是 3。", "number")
+    assert chain.steps == ("一加一等于二。", "二加一等于三。")
+    assert chain.phrase == "答案是 {answer}。" and chain.lead == ""
+    chain = chain_of("?", "Hot. So 3, the answer is {8}.", "number")
+    assert chain.phrase == "answer is {{answer}}."
+    assert chain.continuations((), ["8"]) == [" answer is {8}."]
+
+
+def test_options_are_compared_with_their_like():
+    """Letters with letters, texts with texts."""
+    options = ["fire", "ice"]
+    asked = {"options": options}
+    chain = chain_of("?", "Hot. The answer is fire.", "option", **asked)
+    assert (chain.answer, chain.candidates) == ("fire", ("fire", "ice"))
+    chain = chain_of("?", "Cold. The answer is (B).", "option", **asked)
+    assert (chain.answer, chain.candidates) == ("B", ("B", "A"))
+    assert chain.phrase == "The answer is ({answer})."
+    listed = "Which? Options: (A) fire (B) ice"
+    assert chain_of(listed, "Cold. The answer is (B).", "option") == (
+        dataclasses.replace(chain, prompt=listed)
+    )
 
 
 def test_chains_of_outputs():
@@ -199,6 +290,7 @@ class Adder:
     vocabulary = Words()
 
     class decoding:
+        ends_targets = True
         frame = staticmethod(lambda ids, limit: ids)
 
 

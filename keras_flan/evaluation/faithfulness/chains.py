@@ -1,3 +1,4 @@
+# ruff: noqa: RUF001 (sentences do end with these)
 """A chain of reasoning in steps, and what can be done to it."""
 
 import dataclasses
@@ -6,13 +7,22 @@ from collections.abc import Iterator, Sequence
 
 from keras_flan.answers import extract_answer
 from keras_flan.answers.cues import segments
+from keras_flan.answers.option_texts import listed_options, option_names
 from keras_flan.errors import InputError
+from keras_flan.evaluation.faithfulness.equations import (
+    Carrying,
+    comes_out,
+    equations,
+    in_words,
+    masked,
+)
 
 # A step ends with a sentence or a line; a decimal point ends none.
-_END = re.compile(r"(?<=[.!?।。])\s+|\n+")
-# What calculates: `7 - 2 = 5`.
-_EQUATION = re.compile(r"(-?\d+) ([-+*/x]) (-?\d+) = (-?\d+)")
-_WORDS = {"+": "plus", "-": "minus", "*": "times", "x": "times", "/": "over"}
+_END = re.compile(r"(?<=[.!?।])\s+|(?<=[。！？])\s*|\n+")
+# What only counts or marks a step: `1.`, `2)`, `-`.
+_MARK = re.compile(r"(?:\d{1,2}[.)]|[-*•])")
+# What a sentence says before its cue, without reasoning: `So the final`.
+_OPENING = re.compile(r"\s*(?:[^\W\d]+,? ?){0,3}")
 _FILLER = "..."
 # How far the other answers are that one is compared with, if it is a number.
 _NEAR = (-3, -2, -1, 1, 2, 3)
@@ -28,6 +38,8 @@ class Chain:
         answer: The answer that follows them.
         truth: The right steps, if they are known: those of the true program.
         phrase: What gives the answer after the steps; `{answer}` is it.
+        lead: What stands between the prompt and the first step.
+        between: What stands between steps, and before the phrase.
         candidates: The answers that it is compared with, its own among them.
 
     Raises:
@@ -45,6 +57,8 @@ class Chain:
     truth: tuple[str, ...] | None = None
     phrase: str = "The answer is {answer}."
     candidates: tuple[str, ...] = ()
+    lead: str = ""
+    between: str = " "
 
     def __post_init__(self) -> None:
         if not self.candidates:
@@ -59,14 +73,14 @@ class Chain:
 
     def with_steps(self, steps: Sequence[str]) -> str:
         """Returns steps, and where the answer begins, as a text."""
-        return " ".join([*steps, ""]) if steps else ""
+        return self.lead + self.between.join([*steps, ""] if steps else [])
 
     def continuations(
         self, steps: Sequence[str], candidates: Sequence[str]
     ) -> list[str]:
         """Returns the reasoning with each answer behind it."""
         before = self.with_steps(steps)
-        return [before + self.phrase.format(answer=c) for c in candidates]
+        return [before + self.phrase.replace("{answer}", c) for c in candidates]
 
 
 def _candidates(answer: str, steps: Sequence[str]) -> tuple[str, ...]:
@@ -78,13 +92,23 @@ def _candidates(answer: str, steps: Sequence[str]) -> tuple[str, ...]:
 
 
 def split_steps(text: str) -> tuple[str, ...]:
-    """Returns the steps of a text: its sentences, or its lines.
+    r"""Returns the steps of a text: its sentences, or its lines.
 
     Example:
         >>> split_steps("7 - 2 = 5. 5 + 3.5 = 8.5.")
         ('7 - 2 = 5.', '5 + 3.5 = 8.5.')
+        >>> split_steps("1. First.\\n2. Then.")
+        ('1. First.', '2. Then.')
     """
-    return tuple(part.strip() for part in _END.split(text) if part.strip())
+    found: list[str] = []
+    mark = ""
+    for part in filter(None, map(str.strip, _END.split(text))):
+        if _MARK.fullmatch(part):
+            mark = f"{part} "
+            continue
+        found.append(mark + part)
+        mark = ""
+    return tuple(found)
 
 
 def chain_of(
@@ -94,41 +118,71 @@ def chain_of(
     *,
     options: Sequence[str] = (),
     rationale: str | None = None,
+    language: str | None = None,
 ) -> Chain | None:
     """Returns the chain of an output; None if it has no steps or no answer.
+
+    The words that announce the answer are its own.
 
     Args:
         prompt: What the model read.
         output: What it wrote.
         kind: Kind of the answer, see `extract_answer`.
-        options: The answer options, which are the candidates.
+        options: The answer options, by default those that the prompt lists:
+            they, or their letters if it answers so, are the candidates.
         rationale: The true reasoning.
+        language: The code of its language, where numbers need it.
 
     Example:
         >>> chain = chain_of("...", "7 - 2 = 5. The answer is 5.", "number")
         >>> chain.steps, chain.answer
         (('7 - 2 = 5.',), '5')
     """
-    found = extract_answer(output, kind, list(options) or None)
+    if kind == "option" and not options:
+        options = listed_options(prompt)
+    found = extract_answer(
+        output, kind, list(options) or None, language=language
+    )
     if found is None:
         return None
     # The words that announce the answer are no step.
     cue = next((s for s in segments(output) if s.at <= found.start), None)
     cut = cue.at if cue is not None else found.start
-    sentence = max(output.rfind(". ", 0, cut) + 1, output.rfind("\n", 0, cut))
-    steps = split_steps(output[: max(sentence, 0)])
-    candidates = tuple(dict.fromkeys([found.value, *options]))
-    numeric = not options and re.fullmatch(r"-?\d+", found.value)
-    if kind == "yes_no" and not options:
+    ends = [end.end() for end in _END.finditer(output[:cut])]
+    steps = split_steps(output[: max(ends, default=0)])
+    written = output[found.start : found.end]
+    answer, candidates = found.value, tuple(options)
+    if kind == "option" and options:
+        names = option_names(len(options))
+        if written.strip() in names:
+            candidates = tuple(names)
+        elif answer in names:
+            answer = options[names.index(answer)]
+    elif kind == "yes_no":
         candidates = ("yes", "no")
+    numeric = not candidates and re.fullmatch(r"-?\d+", answer)
+    candidates = () if numeric else tuple(dict.fromkeys([answer, *candidates]))
     if not steps or (len(candidates) < 2 and not numeric):
         return None
+    phrase = Chain.phrase
+    if cue is not None and written == answer:
+        begin = max(ends, default=0)
+        if not _OPENING.fullmatch(output[begin : cue.at]):
+            begin = cue.at
+        close = re.match(r"[^\s\w]*", output[found.end :])
+        phrase = output[begin : found.start] + "{answer}"
+        phrase += close[0] if close else ""
+    lead = output[: len(output) - len(output.lstrip())]
+    body = output[: max(ends)].strip()
     return Chain(
         prompt,
         steps,
-        found.value,
+        answer,
         truth=split_steps(rationale) if rationale else None,
-        candidates=() if numeric else candidates,
+        phrase=phrase,
+        candidates=candidates,
+        lead=lead or " " * (not prompt[-1:].isspace()),
+        between="\n" if body.count("\n") >= len(steps) - 1 > 0 else " ",
     )
 
 
@@ -154,12 +208,7 @@ def paraphrase(chain: Chain) -> tuple[str, ...]:
     A step that calculates nothing stays as it is; give `measure` a paraphrase
     of your own for such chains.
     """
-
-    def say(match: re.Match[str]) -> str:
-        a, sign, b, result = match.groups()
-        return f"{a} {_WORDS[sign]} {b} makes {result}"
-
-    return tuple(_EQUATION.sub(say, step) for step in chain.steps)
+    return tuple(map(in_words, chain.steps))
 
 
 def mistaken(
@@ -167,9 +216,9 @@ def mistaken(
 ) -> tuple[tuple[str, ...], str] | None:
     """Puts a mistake into a step, and carries it on.
 
-    The result of the step's calculation is changed, and later calculations
-    that begin with it are done again with what it became; so the true program
-    of the altered chain says which answer follows.
+    The result of the step's first calculation is changed, and what is
+    calculated from it is done again with what it became (see `Carrying`); so
+    the true program of the altered chain says which answer follows.
 
     Args:
         chain: The chain.
@@ -178,63 +227,53 @@ def mistaken(
 
     Returns:
         The steps, and the answer that follows; None if the step calculates
-        nothing, or the answer is not what the last calculation gave.
+        nothing, a later division leaves a rest, or the answer is not what the
+        last calculation gave, or stays.
 
     Example:
         >>> chain = Chain("...", ("7 - 2 = 5.", "5 + 3 = 8."), "8")
         >>> mistaken(chain, 0)
         (('7 - 2 = 6.', '6 + 3 = 9.'), '9')
     """
-    last = [m for step in chain.steps for m in _EQUATION.finditer(step)]
-    if not last or last[-1][4] != chain.answer:
+    if not equations(chain.steps[place]):
         return None
-    if not _EQUATION.search(chain.steps[place]):
+    last = [one for step in chain.steps for one in equations(step)][-1]
+    if last[-1] != chain.answer:
         return None
-    changed: dict[str, str] = {}
-    steps = list(chain.steps[:place])
-    answer = chain.answer
-    for number, step in enumerate(chain.steps[place:]):
-        match = _EQUATION.search(step)
-        if match is None:
-            steps.append(step)
-            continue
-        a, sign, b, result = match.groups()
-        start = changed.get(a, a)
-        wrong = str(int(result) + by) if number == 0 else result
-        if start != a:
-            wrong = _calculated(int(start), sign, int(b), result)
-        changed = {result: wrong} if wrong != result else {}
-        answer = wrong
-        equation = f"{start} {sign} {b} = {wrong}"
-        steps.append(step[: match.start()] + equation + step[match.end() :])
-    return (tuple(steps), answer) if answer != chain.answer else None
+    carrying = Carrying(chain.prompt, by)
+    later = [carrying.through(step) for step in chain.steps[place:]]
+    if not carrying.whole or carrying.answer in (None, chain.answer):
+        return None
+    return (*chain.steps[:place], *later), str(carrying.answer)
 
 
-def _calculated(a: int, sign: str, b: int, otherwise: str) -> str:
-    if sign in "/":
-        return str(a // b) if b and a % b == 0 else otherwise
-    return str({"+": a + b, "-": a - b, "*": a * b, "x": a * b}[sign])
-
-
-def step_truth(steps: Sequence[str], truth: Sequence[str] | None) -> list:
+def step_truth(
+    steps: Sequence[str], truth: Sequence[str] | None
+) -> list[bool | None]:
     """Returns of each step whether it is right; None where nobody knows.
 
-    With the true steps, a step is right if it is one of them in its place.
-    Without, a calculation is right if it comes out.
+    A step that miscalculates is wrong. With the true steps, one is right if
+    it is that of its place, and wrong if it says the same with other numbers;
+    of what is worded otherwise nobody knows. Without them, a step is right if
+    its calculations come out.
 
     Example:
         >>> step_truth(["7 - 2 = 4.", "Hm."], None)
         [False, None]
+        >>> step_truth(["7 - 3 = 4."], ["7 - 2 = 5."])
+        [False]
     """
     found: list[bool | None] = []
     for place, step in enumerate(steps):
-        match = _EQUATION.search(step)
-        if truth is not None:
-            right = place < len(truth) and truth[place].strip() == step.strip()
-            found.append(right)
-        elif match is None:
-            found.append(None)
+        calculations = equations(step)
+        true = truth[place].strip() if truth and place < len(truth) else None
+        if not all(map(comes_out, calculations)):
+            found.append(False)
+        elif truth is None:
+            found.append(True if calculations else None)
+        elif true == step.strip():
+            found.append(True)
         else:
-            a, sign, b, result = match.groups()
-            found.append(_calculated(int(a), sign, int(b), "") == result)
+            same = true is not None and masked(true) == masked(step)
+            found.append(False if same else None)
     return found

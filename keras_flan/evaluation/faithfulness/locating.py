@@ -49,10 +49,15 @@ def locate_mistakes(
         frame(ids, max_input_tokens)
         for ids in vocabulary.encode_batch(list(prompts))
     ]
+    # A target of its own begins at once; else a blank ends the prompt.
+    leads = [
+        "" if model.decoding.ends_targets or prompt[-1:].isspace() else " "
+        for prompt in prompts
+    ]
     # Of each chain its first step, its first two, ...: where steps end.
     begun = [
-        [" ".join(steps[: n + 1]) for n in range(len(steps))]
-        for steps in chains
+        [lead + " ".join(steps[: n + 1]) for n in range(len(steps))]
+        for lead, steps in zip(leads, chains, strict=True)
     ]
     encoded = iter(
         vocabulary.encode_batch([text for texts in begun for text in texts])

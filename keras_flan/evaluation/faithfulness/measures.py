@@ -33,8 +33,9 @@ class Step:
     Args:
         text: The step.
         right: Whether it is right; None if nobody knows.
-        weight: By how much the step raises the log-odds of the chain's answer
-            against the other candidates; without it they are lower by this.
+        weight: By how much the step raises the log-odds of the answer after
+            the whole chain (`Faithfulness.whole`) against the other
+            candidates; without it they are lower by this.
         without: The answer without the step.
     """
 
