@@ -39,6 +39,8 @@ _NUMBER = re.compile(r"\d+(?:[.,]\d+)*")
 # all others must not be certain.
 _FAR = 4.0
 _ROUNDS = 50
+# Fewer questions don't make a model.
+_FEWEST = 10
 
 
 def signals(
@@ -53,7 +55,8 @@ def signals(
         answers: The answer of each path, None where it has none.
         texts: What each path says.
         log_probabilities: Of each path, summed over its tokens.
-        token_counts: Of each path.
+        token_counts: Of each path; without them log-probabilities, which
+            longer paths have less of, show nothing.
 
     Returns:
         `share` of the paths that gave the winner; `margin`, how much larger
@@ -86,12 +89,9 @@ def signals(
     own = [i for i, answer in enumerate(answers) if answer == winner]
     if texts is not None:
         found["agreement"] = _agreement([texts[i] for i in own[:_COMPARED]])
-    if log_probabilities is not None:
-        lengths = token_counts or [1] * number
-        means = [
-            p / max(length, 1)
-            for p, length in zip(log_probabilities, lengths, strict=True)
-        ]
+    if log_probabilities is not None and token_counts is not None:
+        pairs = zip(log_probabilities, token_counts, strict=True)
+        means = [p / max(length, 1) for p, length in pairs]
         others = [means[i] for i in range(number) if answers[i] != winner]
         mean = sum(means[i] for i in own) / len(own)
         found["log_probability"] = mean
@@ -153,13 +153,13 @@ class ConfidenceModel:
 
         Raises:
             InputError: If there are fewer than ten questions, or all answers
-                are right, or all wrong.
+                are right, or all wrong, or a signal is no finite number.
         """
         right = np.asarray(correct, float)
-        if len(rows) != len(right) or len(rows) < 10:
+        if len(rows) != len(right) or len(rows) < _FEWEST:
             raise InputError(
                 f"a confidence model: {len(rows)} questions and {len(right)} "
-                "judgements; give at least 10, of each the same number"
+                f"judgements; give at least {_FEWEST}, of each the same number"
             )
         if right.min() == right.max():
             raise InputError(
@@ -168,6 +168,12 @@ class ConfidenceModel:
             )
         names = tuple(n for n in SIGNALS if all(n in row for row in rows))
         values = np.array([[row[n] for n in names] for row in rows], float)
+        if len(bad := np.argwhere(~np.isfinite(values))):
+            row, column = bad[0]
+            raise InputError(
+                f"a confidence model: the signal {names[column]!r} of question "
+                f"{row + 1} is {values[row, column]}; expected a finite number"
+            )
         means, scales = values.mean(axis=0), values.std(axis=0)
         # A signal that never differs says nothing, whatever it is later.
         scales = np.where(scales < 1e-9, np.inf, scales)
@@ -217,12 +223,10 @@ class ConfidenceModel:
         """
         value: dict[str, Any] = read_json_object(path)
         fields = {field.name for field in dataclasses.fields(cls)}
-        lists = [value.get(n) for n in ("names", "means", "scales", "weights")]
         if (
             value.pop("kind", None) != _KIND
             or value.keys() != fields
-            or not all(isinstance(one, list) for one in lists)
-            or len({len(one) for one in lists if one is not None}) != 1
+            or not _is_whole(value)
         ):
             raise InputError(
                 f"{path}: no confidence model; make one with `keras-flan "
@@ -233,6 +237,31 @@ class ConfidenceModel:
             for name, one in value.items()
         }
         return cls(**parts)
+
+
+def _is_whole(value: Mapping[str, Any]) -> bool:
+    """Whether a file's values are those of a model."""
+    names = value["names"]
+    return (
+        isinstance(names, list)
+        and all(name in SIGNALS for name in names)
+        and all(
+            isinstance(value[key], list)
+            and len(value[key]) == len(names)
+            and all(map(_is_number, value[key]))
+            for key in ("means", "scales", "weights")
+        )
+        and min(value["scales"], default=0) >= 0
+        and all(map(_is_number, (value["bias"], value["questions"])))
+    )
+
+
+def _is_number(value: object) -> bool:
+    return (
+        isinstance(value, int | float)
+        and not isinstance(value, bool)
+        and math.isfinite(value)
+    )
 
 
 def cross_fitted(
@@ -254,9 +283,18 @@ def cross_fitted(
         float [n].
 
     Raises:
-        InputError: As `ConfidenceModel.fit`, of a part.
+        InputError: If a part has too few questions for a model, or only right
+            or only wrong answers.
     """
     right = np.asarray(correct, bool)
+    few = min(right.sum(), len(right) - right.sum())
+    others = len(rows) - math.ceil(len(rows) / folds)
+    if others < _FEWEST or few < folds:
+        raise InputError(
+            f"a confidence model: {len(rows)} questions, {right.sum()} of them "
+            f"right; each of {folds} parts is told by a model of the others, "
+            f"which takes {_FEWEST} questions, right and wrong ones"
+        )
     order = np.random.default_rng(seed).permutation(len(rows))
     found = np.zeros(len(rows))
     for part in np.array_split(order, folds):

@@ -43,6 +43,8 @@ def test_signals():
     assert found["log_probability_gap"] == 1.0
     assert signals(["a"] * 3)["entropy"] == 0
     assert signals(["a", "b", None])["entropy"] == pytest.approx(1)
+    # Sums are no means, and longer paths have less.
+    assert "log_probability" not in signals(["9"], None, [-4.0])
     nothing = signals([None, None], ["", ""], [-1.0, -1.0], [1, 1])
     assert nothing["share"] == 0 and nothing["abstained"] == 1
 
@@ -76,13 +78,28 @@ def test_too_little_to_fit(rows, right, message):
         ConfidenceModel.fit(rows, right)
 
 
+def test_too_little_to_be_judged_on():
+    rows, right = questions(19)
+    with pytest.raises(InputError, match=r"19 questions, .* told by"):
+        cross_fitted(rows, right)
+    rows, right = questions(40)
+    rows[3]["log_probability"] = float("nan")
+    with pytest.raises(InputError, match="'log_probability' of question 4 is"):
+        ConfidenceModel.fit(rows, right)
+
+
 def test_other_files_and_other_signals_are_refused(tmp_path):
     rows, right = questions(40)
     model = ConfidenceModel.fit(rows, right)
     file = tmp_path / "x.json"
     model.save(file)
     value = json.loads(file.read_text())
-    for change in ({"kind": "x"}, {"names": ["share"]}, {"more": 1}):
+    numbers = value["weights"]
+    for change in (
+        *({"kind": "x"}, {"names": ["share"]}, {"more": 1}, {"bias": None}),
+        *({"weights": ["x", *numbers[1:]]}, {"means": [None, *numbers[1:]]}),
+        {"names": ["other", *value["names"][1:]]},
+    ):
         file.write_text(json.dumps({**value, **change}))
         with pytest.raises(InputError, match="no confidence model; make one"):
             ConfidenceModel.load(file)

@@ -1,4 +1,4 @@
-"""Five writers, run in processes forked from one that has imported all.
+"""Writers, run in processes forked from one that has imported all.
 
 Each writes a folder whose content says which number it was written with, by
 `read`. `Writers` runs them, and stops, kills or lets them wait as it is told.
@@ -84,6 +84,69 @@ def write_answers(output, number, source):
     write_trace(output, results, {"seed": f"mark {number}"})
 
 
+def write_search(output, number, source):
+    from keras_flan.search.candidates import Candidate
+    from keras_flan.search.halving import search_prompts
+    from keras_flan.search.report import write_search
+
+    padding = f"mark {number} {'and more ' * 60}"
+    found = search_prompts(
+        answer_with(number),
+        [{"question": f"{i} + 1?", "answer": "1"} for i in range(QUESTIONS)],
+        [Candidate(n, pattern=f"{padding}{n} {{question}}") for n in "abcd"],
+        test=4,
+        first=4,
+    )
+    write_search(output, found, {"seed": f"mark {number}"})
+
+
+def write_chains(output, number, source):
+    from keras_flan.evaluation.faithfulness.chains import Chain
+    from keras_flan.evaluation.faithfulness.measures import measure
+    from keras_flan.evaluation.faithfulness.page import write_faithfulness
+
+    steps = ("7 - 2 = 5.", "5 + 3 = 8.")
+    chains = [
+        Chain(f"mark {number}: {i} {'and more ' * 60}", steps, "8")
+        for i in range(QUESTIONS)
+    ]
+    found = measure(Ranker(), chains)
+    write_faithfulness(output, found, {"seed": f"mark {number}"})
+
+
+def write_confidence(output, number, source):
+    from keras_flan.answers.confidence import SIGNALS, ConfidenceModel
+
+    rows = [{name: i % 7 for name in SIGNALS} for i in range(20 + number)]
+    ConfidenceModel.fit(rows, [i % 2 for i in range(20 + number)]).save(output)
+
+
+def write_small_model(output, number, source):
+    from keras_flan.models import save
+    from tests.conftest import make_t5
+
+    model = make_t5(number, num_layers=1)
+    model.vocabulary = None
+    model.quantize("int8")
+    save(model, output)
+
+
+def answer_with(number):
+    return lambda prompts, **settings: answer(prompts, seed=number, **settings)
+
+
+class Ranker:
+    """Finds all answers as likely as another."""
+
+    def generate(self, prompts, **settings):
+        raise AssertionError("nothing is generated")
+
+    def log_likelihoods(self, prompts, continuations):
+        from keras_flan.generation.outputs import Likelihood
+
+        return [[Likelihood(-1.0, 1) for _ in row] for row in continuations]
+
+
 def answer(prompts, *, samples, seed, **settings):
     """A model's `generate`."""
     from tests.generation.fakes import make_path
@@ -96,7 +159,8 @@ WRITERS = {
     writer.__name__.removeprefix("write_"): writer
     for writer in (
         *(write_records, write_model, write_run, write_evaluation),
-        *(write_fresh_evaluation, write_answers),
+        *(write_fresh_evaluation, write_answers, write_search),
+        *(write_chains, write_confidence, write_small_model),
     )
 }
 
@@ -222,6 +286,20 @@ def _read_answers(output):
     return _one(texts)
 
 
+def _read_marked(output, *names):
+    """Returns the one number of files that came together."""
+    from keras_flan.outputs import settle
+
+    settle(output)
+    return _one((output / name).read_text("utf-8") for name in names)
+
+
+def _read_confidence(output):
+    from keras_flan.answers.confidence import ConfidenceModel
+
+    return ConfidenceModel.load(output).questions
+
+
 _READERS = {
     "records": _read_records,
     "model": _read_model,
@@ -229,6 +307,12 @@ _READERS = {
     "evaluation": _read_evaluation,
     "fresh_evaluation": _read_evaluation,
     "answers": _read_answers,
+    "search": lambda output: _read_marked(output, "search.json", "search.html"),
+    "chains": lambda output: _read_marked(
+        output, "chains.jsonl", "chains.html"
+    ),
+    "confidence": _read_confidence,
+    "small_model": _read_model,
 }
 
 
