@@ -23,17 +23,19 @@ def pytest_configure(config):
     """What XLA has compiled is shared by all workers and their commands.
 
     A run of the tests begins with an empty cache, so that it proves the same
-    on every machine. The default suite's many small programs run once or
-    twice. The other suites compile as users do.
+    on every machine. The many small programs of the default suite, and of
+    what runs with every change, run once or twice. The other suites compile
+    as users do.
     """
     if "PYTEST_XDIST_WORKER" in os.environ:
         return
-    if config.getoption("markexpr") in config.getini("addopts"):
+    suite = config.getoption("markexpr")
+    if suite in config.getini("addopts") or suite.startswith("often"):
         os.environ.update(QUICK)
     cache = tempfile.TemporaryDirectory(prefix="compiled-")
     config.add_cleanup(cache.cleanup)
     os.environ["JAX_COMPILATION_CACHE_DIR"] = cache.name
-    os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.1"
+    os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.02"
     os.environ["JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES"] = "-1"
 
 
@@ -45,21 +47,6 @@ def pytest_collection_modifyitems(items):
         return not first, item.path.parent != Path(__file__).parent
 
     items.sort(key=later)
-
-
-@pytest.fixture(autouse=True)
-def _compiles_as_quickly_as_the_default_suite(request):
-    """What runs with every change and is not about the programs' speed."""
-    if request.node.get_closest_marker("often") is None:
-        yield
-        return
-    import jax
-
-    option = "jax_disable_most_optimizations"
-    before = jax.config.read(option)
-    jax.config.update(option, True)
-    yield
-    jax.config.update(option, before)
 
 
 @pytest.fixture(scope="session")
