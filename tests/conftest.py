@@ -10,13 +10,17 @@ import pytest
 # Before any test imports keras.
 os.environ.setdefault("KERAS_BACKEND", "jax")
 
-# XLA does without most of its optimizations: for what runs once or twice.
-QUICK = {"JAX_DISABLE_MOST_OPTIMIZATIONS": "1"}
-# Its older code generator takes half the time. A flag that a later compiler
-# does not know would end the process.
-if metadata.version("jaxlib").startswith("0.10."):
-    _FLAGS = os.environ.get("XLA_FLAGS", "")
-    QUICK["XLA_FLAGS"] = f"{_FLAGS} --xla_cpu_use_fusion_emitters=false".strip()
+
+def quick(flags=""):
+    """Returns what has XLA compile quickly: for what runs once or twice.
+
+    It does without most of its optimizations, and its older code generator
+    takes half the time. `flags` are others of XLA's; one that a later
+    compiler does not know would end the process.
+    """
+    if metadata.version("jaxlib").startswith("0.10."):
+        flags += " --xla_cpu_use_fusion_emitters=false"
+    return {"JAX_DISABLE_MOST_OPTIMIZATIONS": "1", "XLA_FLAGS": flags.strip()}
 
 
 def pytest_configure(config):
@@ -31,7 +35,7 @@ def pytest_configure(config):
         return
     suite = config.getoption("markexpr")
     if suite in config.getini("addopts") or suite.startswith("often"):
-        os.environ.update(QUICK)
+        os.environ.update(quick(os.environ.get("XLA_FLAGS", "")))
     cache = tempfile.TemporaryDirectory(prefix="compiled-")
     config.add_cleanup(cache.cleanup)
     os.environ["JAX_COMPILATION_CACHE_DIR"] = cache.name

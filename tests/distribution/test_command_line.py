@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import yaml
 
-from tests.conftest import QUICK
+from tests.conftest import quick
 from tests.odd import write_odd
 
 pytestmark = pytest.mark.slow
@@ -55,8 +55,7 @@ def start(folder, processes, output, *overrides):
         **os.environ,
         "KERAS_BACKEND": "jax",
         "PYTHONPATH": str(Path(__file__).parents[2]),
-        "XLA_FLAGS": devices,
-        **QUICK,
+        **quick(devices),
     }
     if processes > 1:
         environment |= {

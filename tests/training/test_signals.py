@@ -13,7 +13,7 @@ import pytest
 
 from keras_flan.errors import InputError, Interrupted
 from keras_flan.training import StopOnSignal, TrainingCheckpoint
-from tests.conftest import QUICK
+from tests.conftest import quick
 from tests.training.test_checkpoints import Data, Losses, make
 from tests.training.test_train import files, write  # noqa: F401
 
@@ -100,7 +100,7 @@ def _command(config, *overrides):
         text=True,
         env={
             **os.environ,
-            **QUICK,
+            **quick(),
             "PYTHONPATH": str(Path(__file__).parents[2]),
         },
         # A shell has what runs in the background ignore Ctrl-C.
