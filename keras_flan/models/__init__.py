@@ -29,5 +29,6 @@ __getattr__, __dir__, __all__ = attach(
         "smollm2": ".gguf.packaged",
         "to_huggingface": ".huggingface.writing",
         "to_peft": ".huggingface.peft",
+        "upcycle": ".experts.upcycling",
     },
 )

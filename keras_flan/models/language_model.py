@@ -26,7 +26,7 @@ from keras_flan.tensors import Tensor, Tensors
 M = TypeVar("M", bound="LanguageModel")
 # Each adapter joins models, and so needs this module.
 _ADAPTERS = "keras_flan.models.adapters.saving"
-_PLACES = "keras_flan.models.compression.places"
+_NOTES = "keras_flan.models.compression.notes"
 _PRUNING = "keras_flan.models.compression.pruning"
 _QUANTISING = "keras_flan.models.compression.quantising"
 
@@ -197,7 +197,7 @@ class LanguageModel(keras.Model):
             for name in ("dropout", "dtype")
             if name in settings
         }
-        copy = borrowed(_PLACES, "copied")(backbone, **of_backbone)
+        copy = borrowed(_NOTES, "copied")(backbone, **of_backbone)
         model = type(self)(copy, **kept)
         if borrowed(_PRUNING, "is_pruned")(self.backbone):
             borrowed(_PRUNING, "keep_zeros")(model)
@@ -334,6 +334,10 @@ class LanguageModel(keras.Model):
         with whole_batches():
             return super().predict(*args, **kwargs)
 
+    def make_train_function(self, force: bool = False) -> Any:
+        borrowed(_PRUNING, "keep_waiting_zeros")(self)
+        return super().make_train_function(force=force)
+
     # Each backend's `fit` and `evaluate` go through these two, tracing or
     # not, and take the model's output to `compute_loss`.
 
@@ -389,24 +393,28 @@ class LanguageModel(keras.Model):
         # A backbone with stacked layers says so itself.
         names = [name for name in self.own_settings if name != "scan"]
         adapter = next(iter(getattr(self, "adapters", ())), None)
-        held = borrowed(_PLACES, "record_of")(self.backbone)
+        forms = borrowed(_NOTES, "forms_of")(self.backbone)
+        pruned = borrowed(_PRUNING, "is_pruned")(self.backbone)
         return {
             **super().get_config(),
             "backbone": keras.saving.serialize_keras_object(self.backbone),
             **{name: getattr(self, name) for name in names},
             **({"adapter": adapter.get_config()} if adapter else {}),
-            **({"quantised": held} if held else {}),
+            **forms,
+            **({"pruned": True} if pruned else {}),
         }
 
     @classmethod
     def from_config(cls: type[M], config: dict[str, Any]) -> M:
         config = dict(config)
         adapter = config.pop("adapter", None)
-        held = config.pop("quantised", None)
+        forms = borrowed(_NOTES, "taken_forms")(config)
+        pruned = config.pop("pruned", False)
         backbone = keras.saving.deserialize_keras_object(config["backbone"])
         model = cls(**{**config, "backbone": backbone})
-        if held is not None:
-            borrowed(_PLACES, "prepare")(model.backbone, held)
+        borrowed(_NOTES, "prepare")(model.backbone, forms)
+        if pruned:
+            borrowed(_PRUNING, "keep_zeros_of_file")(model)
         if adapter is not None:
             borrowed(_ADAPTERS, "KINDS")[adapter["kind"]].add(
                 model, **adapter["settings"]

@@ -16,6 +16,7 @@ from keras_flan.models.backbones import quiet_masks, undrawn
 from keras_flan.models.compression import notes, places, pruning
 from keras_flan.models.decoder_only import model as decoder_only
 from keras_flan.models.decoder_only.families import FAMILIES
+from keras_flan.models.experts import upcycling
 from keras_flan.models.gguf.packaged import PACKAGED, read_packaged
 from keras_flan.models.gguf.reading import read_gguf
 from keras_flan.models.hub import PREFIX, local_folder
@@ -48,7 +49,7 @@ _T5GEMMA = "T5GemmaBackbone"
 _PRESET_FILES = {
     *("config.json", "metadata.json", "task.json", "preprocessor.json"),
     *("tokenizer.json", "decoder_only.json", "assets", "model.weights.h5"),
-    *(places.FILE, pruning.FILE),
+    *(places.FILE, pruning.FILE, upcycling.FILE),
 }
 # Of a model's class: the backbone and the others by name.
 Arguments = tuple[Any, dict[str, Any]]
@@ -131,10 +132,10 @@ def _from_folder(
             f"{name}.from_preset or load"
         )
     source.model.check_settings(settings)
-    with notes.as_noted(folder) as held:
+    with notes.as_noted(folder) as forms:
         backbone, found = source.read(settings.get("dtype"), weights)
     if not weights:
-        places.prepare(backbone, held)
+        notes.prepare(backbone, forms)
     model = source.model.around(backbone, **{**found, **settings})
     if weights and (folder / pruning.FILE).is_file():
         pruning.keep_zeros(model)

@@ -195,6 +195,21 @@ def test_others_merge_too(family, add):
     close(numpy(model(x)), tuned)
 
 
+def test_dora_takes_columns_of_zeros():
+    """They have no direction."""
+    model = DecoderOnly(make_hub("palm", num_layers=1))
+    for layer in projections(model.backbone).values():
+        kernel = np.array(numpy(layer.kernel))
+        kernel[..., 0] = 0
+        layer.kernel.assign(kernel)
+    x, _, _ = batch("palm")
+    before = numpy(model(x))
+    add_dora(model, 2, targets="all")
+    close(numpy(model(x)), before)
+    merge_adapter(model)
+    close(numpy(model(x)), before)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("family", ["t5", "palm"])
 def test_saving_merges_and_leaves_the_base(family, tmp_path):

@@ -8,7 +8,8 @@ from keras_flan.models import DecoderOnly, add_lora, load, prune, save
 from keras_flan.models.adapters.equations import equation_of
 from keras_flan.models.adapters.targets import projections
 from keras_flan.models.compression.calibration import flat_inputs
-from keras_flan.models.compression.pruning import is_pruned
+from keras_flan.models.compression.pruning import _chooser, is_pruned
+from keras_flan.models.compression.sparsegpt import sparsegpt
 from tests.models.decoders import make_hub, numpy
 from tests.models.test_adapters import batch, make
 
@@ -134,7 +135,7 @@ def test_wanda_prunes_stacked_layers():
     ("call", "message"),
     [
         (lambda m: prune(m, "wand"), "Did you mean 'wanda'"),
-        (lambda m: prune(m, "wanda"), "'wanda' needs calibration"),
+        (lambda m: prune(m, "wanda"), "need calibration.* 'wanda' without"),
         (lambda m: prune(m, "magnitude", 1.5), "a share between 0 and 1"),
         (lambda m: prune(m, "magnitude", "4:4"), "such as '2:4'"),
         (lambda m: prune(m, "magnitude", "3:7"), "has no runs of 7"),
@@ -145,3 +146,58 @@ def test_wanda_prunes_stacked_layers():
 def test_errors(call, message):
     with pytest.raises(InputError, match=message):
         call(DecoderOnly(make_hub("llama", num_layers=1)))
+
+
+def test_a_keras_file_keeps_zeros(tmp_path):
+    """Its weights are read after the model is made."""
+    import keras
+
+    from keras_flan.training import TokenCrossentropy
+
+    model = DecoderOnly(make_hub("palm", num_layers=1))
+    prune(model, "magnitude", 0.5)
+    model.save(tmp_path / "m.keras")
+    again = keras.saving.load_model(tmp_path / "m.keras")
+    assert is_pruned(again.backbone)
+    x, y, weight = batch("palm")
+    again.compile(keras.optimizers.Adam(0.01), TokenCrossentropy())
+    again.train_on_batch(x, y, sample_weight=weight)
+    for name, zeros in zeros_of(model).items():
+        kernel = numpy(projections(again.backbone)[name].kernel)
+        assert (kernel[zeros] == 0).all()
+        assert (kernel[~zeros] != 0).all()
+
+
+def test_wanda_needs_some_batches():
+    model = DecoderOnly(make_hub("llama", num_layers=1))
+    with pytest.raises(InputError, match="found no batches"):
+        prune(model, "wanda", 0.5, [])
+
+
+@pytest.mark.parametrize("sparsity", [0.5, "2:4"])
+def test_sparsegpt_loses_less_than_wanda(sparsity):
+    """Where inputs go together; where they don't, nothing is made up for."""
+    rng = np.random.default_rng(0)
+    weights = rng.normal(size=(256, 16))
+    choose, block = _chooser(sparsity)
+    x = rng.normal(size=(600, 64)) @ rng.normal(size=(64, 256))
+    x += rng.normal(size=x.shape)
+    norms = np.sqrt((x**2).sum(0))[:, None]
+    wanda = np.where(choose(np.abs(weights) * norms), weights, 0)
+    found = sparsegpt(weights, x.T @ x, choose, block)
+    assert (found == 0).mean() == 0.5
+    if sparsity == "2:4":
+        assert ((found.reshape(-1, 4, 16) == 0).sum(1) == 2).all()
+    lost = [np.linalg.norm(x @ (w - weights)) for w in (found, wanda)]
+    assert lost[0] < 0.8 * lost[1]
+    # Nothing to make up with: the smallest go, and the others stay.
+    alone = sparsegpt(weights, np.eye(256), choose, block)
+    np.testing.assert_allclose(alone[alone != 0], weights[alone != 0])
+
+
+@pytest.mark.slow
+def test_sparsegpt_prunes_a_model():
+    model = make("palm")
+    x, _, _ = batch("palm")
+    prune(model, "sparsegpt", 0.5, [(x,)])
+    assert all(0.45 < z.mean() <= 0.5 for z in zeros_of(model).values())

@@ -11,10 +11,12 @@ from keras_flan.models import (
     add_lora,
     load,
     merge_adapter,
+    prune,
     remove_adapter,
     save,
 )
 from keras_flan.models.adapters.base import adapter_of, merged
+from keras_flan.models.adapters.targets import projections
 from keras_flan.models.backbones import copy_backbone
 from keras_flan.models.compression.codes import Form, decode, encode, form_of
 from keras_flan.models.compression.gptq import solve
@@ -283,3 +285,66 @@ def test_few_bits_alone_are_not_trained(tmp_path):
     (tmp_path / "m" / FILE).write_text('{"format": 2, "weights": {}}')
     with pytest.raises(InputError, match="not what this version writes"):
         load(tmp_path / "m")
+
+
+def test_a_small_group_takes_eight_bits():
+    """Scales of runs of two would take more bytes than the codes."""
+    assert form_of(4, 2 * 509, 64, -2) == Form(8, 2 * 509, -2)
+    assert form_of(4, 96, 4, -2) == Form(4, 4, -2)
+
+
+@pytest.mark.parametrize("wrong", [np.nan, np.inf, 1e6])
+def test_weights_beyond_few_bits_are_refused(wrong):
+    model = DecoderOnly(make_hub("llama", num_layers=1))
+    layer = model.backbone.transformer_layers[0]._feedforward_gate_dense
+    kernel = np.array(numpy(layer.kernel))
+    kernel[0, 0] = wrong
+    layer.kernel.assign(kernel)
+    with pytest.raises(InputError, match=r"decoder\.0\.feedforward\.gate: has"):
+        model.quantize("int4", group=8)
+    assert not record_of(model.backbone)  # Nothing is changed.
+
+
+def test_a_calibration_has_an_end():
+    import tensorflow as tf
+
+    model = DecoderOnly(make_hub("llama", num_layers=1))
+    dataset = tf.data.Dataset.from_tensors(batch("llama")[0]).repeat()
+    with pytest.raises(InputError, match=r"dataset\.take"):
+        model.quantize("gptq", calibration=dataset)
+
+
+def test_gptq_keeps_zeros():
+    model = DecoderOnly(make_hub("llama", num_layers=1))
+    prune(model, "magnitude", 0.5)
+    before = {
+        n: numpy(p.kernel) for n, p in projections(model.backbone).items()
+    }
+    model.quantize("gptq", group=8, calibration=[(batch("llama")[0],)])
+    for name, layer in projections(model.backbone).items():
+        assert (np.asarray(layer.kernel)[before[name] == 0] == 0).all()
+
+
+def test_a_folder_forgets_an_earlier_models_bits(tmp_path):
+    """`save_to_preset` writes into a folder as it is."""
+    model = DecoderOnly(make_hub("palm", num_layers=1))
+    small = copy(model)
+    prune(small, "magnitude", 0.5)
+    small.save_to_preset(tmp_path)
+    small.quantize("int8")
+    small.save_to_preset(tmp_path)
+    model.save_to_preset(tmp_path)
+    assert not record_of(load(tmp_path).backbone)
+    assert not {"quantised.json", "pruned.json"} & {
+        path.name for path in tmp_path.iterdir()
+    }
+
+
+@pytest.mark.parametrize("what", ["quantize", "prune"])
+def test_experts_are_not_left_whole(what):
+    model = DecoderOnly(make_hub("qwen3_moe"))
+    with pytest.raises(InputError, match=f"{what}: .* have experts"):
+        if what == "prune":
+            prune(model, "magnitude")
+        else:
+            model.quantize("int8")

@@ -93,7 +93,8 @@ class DoRA(LoRA):
 
     def join(self, x: Tensor, base: Projection, tensors: Tensors) -> Tensor:
         changed = ops.cast(base.kernel(), "float32") + self.product(tensors)
-        length = tensors["magnitude"] / ops.stop_gradient(self.norm(changed))
+        norm = ops.stop_gradient(self.norm(changed))
+        length = _quotient(tensors["magnitude"], norm)
         y = base.product(x)
         y = y + self.change(x, y.dtype, tensors)
         return base.biased(
@@ -107,5 +108,10 @@ class DoRA(LoRA):
     def delta(self) -> Tensor:
         kernel = ops.cast(self.layer.kernel, "float32")
         changed = kernel + super().delta()
-        length = self.magnitude / self.norm(changed)
+        length = _quotient(self.magnitude, self.norm(changed))
         return ops.einsum(self._merge, changed, length) - kernel
+
+
+def _quotient(magnitude: Any, norm: Tensor) -> Tensor:
+    """Returns m / ||V||; of a column of zeros, which has no direction, m."""
+    return magnitude / ops.where(norm > 0, norm, ops.ones_like(norm))

@@ -118,7 +118,10 @@ def _find(backbone: Any, kind: str) -> Iterator[tuple[str, Any]]:
         for number, layer in numbered:
             for name, path in entry[kind].items():
                 found = _follow(layer, path)
-                if found is not None:
+                # What stands in for the projections of a block of experts
+                # has no kernel.
+                known = kind == "norms" or hasattr(found, "kernel")
+                if found is not None and known:
                     parts = (stack, str(number), name)
                     yield ".".join(part for part in parts if part), found
 

@@ -1,7 +1,7 @@
 """What the projections of a model are given, for batches of text."""
 
 import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -14,6 +14,8 @@ from keras_flan.models.stacking import StackedKernel, unrolled
 
 # What is read of a mixture: tokens of a row, rows of a batch, and batches.
 _INPUT, _TARGET, _ROWS, _BATCHES = 512, 128, 4, 8
+# As tf.data says it of a dataset.
+_ENDLESS = -1
 
 
 class Block(NamedTuple):
@@ -69,6 +71,21 @@ def packed_batches(mixture: str, model: Any) -> list[Any]:
         decoder_only=model.decoder_only,
     )
     return list(dataset.take(_BATCHES).as_numpy_iterator())
+
+
+def finite(calibration: Iterable[Any] | None) -> list[Any]:
+    """Returns the batches of a calibration, `None` for none.
+
+    Raises:
+        InputError: If they have no end, as a dataset for `fit` has none.
+    """
+    cardinality = getattr(calibration, "cardinality", None)
+    if cardinality is not None and int(cardinality()) == _ENDLESS:
+        raise InputError(
+            "calibration: found a dataset without an end; take some batches "
+            "of it, as dataset.take(8)"
+        )
+    return list(calibration or ())
 
 
 class _Enough(Exception):

@@ -10,6 +10,7 @@ from typing import NamedTuple
 import numpy as np
 from keras import ops
 
+from keras_flan.errors import InputError
 from keras_flan.tensors import Tensor
 
 # What is tried for the largest weight of a group, of its true size: what is
@@ -40,6 +41,16 @@ class Form(NamedTuple):
         """Of the scales: half, where there are many."""
         return "float32" if self.bits == 8 else "float16"
 
+    def check(self, name: str, kernel: np.ndarray) -> None:
+        """Raises `InputError` for weights that no code and scale can be."""
+        limit = float(np.finfo(self.scale_dtype).max) * self.largest
+        if not np.isfinite(kernel).all() or float(np.abs(kernel).max()) > limit:
+            raise InputError(
+                f"{name}: has weights that are not finite or beyond "
+                f"{limit:.3g}, which {self.bits} bits can't hold; quantise a "
+                "model whose weights are whole and sound"
+            )
+
     def shapes(
         self, shape: tuple[int, ...]
     ) -> tuple[tuple[int, ...], tuple[int, ...]]:
@@ -54,14 +65,18 @@ def form_of(bits: int, size: int, group: int, axis: int) -> Form:
     """Returns a form that fits an axis of a size.
 
     Groups are as large as wanted or the next smaller size that divides the
-    axis; with 8 bits all of it is one. An odd axis has no pairs: it takes 8.
+    axis; with 8 bits all of it is one. An odd axis has no pairs: it takes 8,
+    and so does one whose groups would be so small that their scales took as
+    many bytes again.
     """
     if bits == 8 or size % 2:
         return Form(8, size, axis)
-    group = min(group, size)
-    while size % group or group % 2:
-        group -= 1
-    return Form(bits, group, axis)
+    found = min(group, size)
+    while size % found or found % 2:
+        found -= 1
+    if found <= 4 < min(group, size):
+        return Form(8, size, axis)
+    return Form(bits, found, axis)
 
 
 def scales_of(groups: np.ndarray, form: Form) -> np.ndarray:

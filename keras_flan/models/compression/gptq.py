@@ -10,7 +10,11 @@ _DAMPING, _BLOCK = 0.01, 128
 
 
 def encode_by_gptq(
-    kernel: np.ndarray, equation: str, seen: np.ndarray, form: Form
+    kernel: np.ndarray,
+    equation: str,
+    seen: np.ndarray,
+    form: Form,
+    kept: np.ndarray | None = None,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Returns the codes and scales of a kernel that change its outputs least.
 
@@ -19,6 +23,8 @@ def encode_by_gptq(
         equation: What it computes.
         seen: X^T X of its inputs, see `calibration.block_inputs`.
         form: How it is held.
+        kept: bool, in the shape of the kernel: the weights that may be other
+            than 0, of a pruned one; default: all.
 
     Returns:
         Codes and scales, as of `codes.encode`, and the weights that they
@@ -32,7 +38,9 @@ def encode_by_gptq(
     order = [axes.index(axis) for axis in inputs + outputs]
     moved = kernel.astype("float64").transpose(order)
     rows = int(np.prod(moved.shape[: len(inputs)]))
-    codes, scales = solve(moved.reshape(rows, -1), seen, form)
+    if kept is not None:
+        kept = kept.transpose(order).reshape(rows, -1)
+    codes, scales = solve(moved.reshape(rows, -1), seen, form, kept)
     values = codes * np.repeat(scales.astype("float64"), form.group, 0)
     back = np.argsort(order)
 
@@ -50,7 +58,10 @@ def encode_by_gptq(
 
 
 def solve(
-    weights: np.ndarray, seen: np.ndarray, form: Form
+    weights: np.ndarray,
+    seen: np.ndarray,
+    form: Form,
+    kept: np.ndarray | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Returns the codes of a matrix and the scales of its groups.
 
@@ -58,12 +69,13 @@ def solve(
         weights: `(inputs, outputs)`; groups are runs of its rows.
         seen: `(inputs, inputs)`.
         form: How they are held.
+        kept: bool `(inputs, outputs)`, see `encode_by_gptq`.
 
     Returns:
         float32 `(inputs, outputs)` and `(inputs / group, outputs)`.
     """
     weights = weights.copy()
-    factor = _factor(seen)
+    factor = inverse_factor(seen)
     count = len(weights)
     codes = np.zeros(weights.shape, "float32")
     scales = np.zeros((count // form.group, weights.shape[1]), form.scale_dtype)
@@ -74,9 +86,13 @@ def solve(
         for row in range(start, end):
             if row % form.group == 0:
                 group = weights[row : row + form.group].astype("float32")
+                if kept is not None:
+                    group = group * kept[row : row + form.group]
                 scale = scales_of(group, form)[0]
                 scales[row // form.group] = scale
             codes[row] = rounded(weights[row], scale, form)
+            if kept is not None:
+                codes[row] *= kept[row]
             lost = weights[row] - codes[row] * scale.astype("float64")
             errors[row - start] = lost / factor[row, row]
             weights[row + 1 : end] -= np.outer(
@@ -86,7 +102,7 @@ def solve(
     return codes, scales
 
 
-def _factor(seen: np.ndarray) -> np.ndarray:
+def inverse_factor(seen: np.ndarray) -> np.ndarray:
     """The upper Cholesky factor of the inverse of what was seen."""
     seen = seen.astype("float64")
     dead = np.diag(seen) == 0

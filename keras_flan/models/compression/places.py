@@ -6,7 +6,6 @@ from typing import Any, NamedTuple
 from keras_flan.errors import InputError
 from keras_flan.models.adapters.equations import axes_of, ends_of, equation_of
 from keras_flan.models.adapters.targets import projections
-from keras_flan.models.backbones import copy_backbone
 from keras_flan.models.compression.codes import Form
 from keras_flan.models.compression.quantised import (
     Quantised,
@@ -102,6 +101,36 @@ def _quantised(backbone: Any) -> dict[str, Quantised]:
     }
 
 
+def refuse_experts(backbone: Any, what: str) -> None:
+    """Refuses a model for what knows nothing of experts.
+
+    They are most of its weights, and would be left as they are.
+
+    Args:
+        backbone: Any backbone.
+        what: The function that is asked, for the message.
+
+    Raises:
+        InputError: If there are experts.
+    """
+    if any("expert" in variable.path for variable in backbone.variables):
+        raise InputError(
+            f"{what}: the layers of this {type(backbone).__name__} have "
+            f"experts, which {what} can't take; take a model without experts"
+        )
+
+
+def parse(values: Any) -> dict[str, tuple[int, int]]:
+    """Returns a record of what its JSON holds; `ValueError` if it is none."""
+    record = {
+        str(name): (int(bits), int(group))
+        for name, (bits, group) in values.items()
+    }
+    if any(group < 1 for _, group in record.values()):
+        raise ValueError("groups of none")
+    return record
+
+
 def prepare(backbone: Any, record: Record) -> None:
     """Makes a backbone's weights take few bits, which are read next.
 
@@ -123,12 +152,6 @@ def prepare(backbone: Any, record: Record) -> None:
                 "model again"
             )
         put(place, Form(bits, group, place.axis))
-
-
-def copied(backbone: Any, **changes: Any) -> Any:
-    """As `copy_backbone`, in the same bits."""
-    held = record_of(backbone)
-    return copy_backbone(backbone, lambda copy: prepare(copy, held), **changes)
 
 
 def stacked_record(record: Record) -> dict[str, tuple[int, int]]:

@@ -1,4 +1,4 @@
-"""Weights that are 0, and stay so: magnitude and Wanda."""
+"""Weights that are 0, and stay so: magnitude, Wanda and SparseGPT."""
 
 import re
 from collections.abc import Callable, Iterable
@@ -14,14 +14,24 @@ from keras_flan.files import write_json
 from keras_flan.models.adapters.base import adapter_of, forget_programs
 from keras_flan.models.adapters.equations import axes_of, ends_of, equation_of
 from keras_flan.models.adapters.targets import projections
-from keras_flan.models.compression.calibration import block_inputs, blocks_of
+from keras_flan.models.compression.calibration import (
+    block_inputs,
+    blocks_of,
+    finite,
+)
+from keras_flan.models.compression.places import refuse_experts
 from keras_flan.models.compression.quantised import Quantised
+from keras_flan.models.compression.sparsegpt import sparsegpt
 from keras_flan.models.language_model import LanguageModel
 from keras_flan.tensors import Tensor
 
 # Beside a model's config.
 FILE = "pruned.json"
-_METHODS = ("magnitude", "wanda")
+_METHODS = ("magnitude", "wanda", "sparsegpt")
+# Inputs that SparseGPT chooses among at a time, as in the paper.
+_BLOCK = 128
+# An attribute of a backbone whose zeros are not looked up yet.
+_WAITING = "keeps_zeros"
 
 
 def prune(
@@ -34,16 +44,19 @@ def prune(
 
     A weight counts by its size (`"magnitude"`), or by its size times the
     length of its input over a calibration set (`"wanda"`), beside the others
-    of the same output. Layers are pruned one after another, each by what
-    those before it, already pruned, give it. Embeddings, norms and biases
-    stay. Finetuning keeps every 0, also after `save` and `load`.
+    of the same output. `"sparsegpt"` chooses by how well its loss can be made
+    up for, and changes the weights that stay to do so. Layers are pruned one
+    after another, each by what those before it, already pruned, give it.
+    Embeddings, norms and biases stay. Finetuning keeps every 0, also after
+    `save` and `load`.
 
     Args:
         model: Whose weights are whole, without an adapter.
-        method: `"magnitude"` or `"wanda"`.
+        method: `"magnitude"`, `"wanda"` or `"sparsegpt"`.
         sparsity: The share of each output's weights that become 0; or
             `"2:4"`, so that of each 4 inputs in a row 2 are.
-        calibration: Batches as `fit` takes them, packed, for `"wanda"`.
+        calibration: Batches as `fit` takes them, packed; not for
+            `"magnitude"`.
 
     Raises:
         InputError: If a setting is wrong, a projection's inputs can't be
@@ -58,25 +71,29 @@ def prune(
     model.fit(dataset, steps_per_epoch=1000)
     ```
 
-    Source: [Sun et al., 2023](https://arxiv.org/abs/2306.11695), section 3.
+    Source: [Sun et al., 2023](https://arxiv.org/abs/2306.11695), section 3;
+    [Frantar and Alistarh, 2023](https://arxiv.org/abs/2301.00774).
     """
-    batches = None if calibration is None else list(calibration)
-    _check(model, method, batches)
-    choose = _chooser(sparsity)
+    _check(model, method, calibration)
+    batches = finite(calibration)
+    choose, block_size = _chooser(sparsity)
     layers = projections(model.backbone)
     for block in blocks_of(model.backbone):
         seen: dict[str, np.ndarray] = {}
-        if batches is not None:
+        if method != "magnitude":
             seen = block_inputs(model, batches, block)
         for name in block.names:
             variable = layers[name].kernel
             whole = np.array(ops.convert_to_numpy(variable))
             part = whole if block.number is None else whole[block.number]
             order, shape, matrix = _matrix(part, equation_of(layers[name]))
-            score = np.abs(matrix.astype("float64"))
-            if seen:
-                score *= np.sqrt(np.diag(seen[name]))[:, None]
-            matrix = np.where(choose(score), matrix, 0)
+            if method == "sparsegpt":
+                matrix = sparsegpt(matrix, seen[name], choose, block_size)
+            else:
+                score = np.abs(matrix.astype("float64"))
+                if seen:
+                    score *= np.sqrt(np.diag(seen[name]))[:, None]
+                matrix = np.where(choose(score), matrix, 0)
             part[...] = matrix.reshape(shape).transpose(np.argsort(order))
             variable.assign(whole)
     keep_zeros(model)
@@ -97,6 +114,18 @@ def keep_zeros(model: LanguageModel) -> None:
     forget_programs(model)
 
 
+def keep_zeros_of_file(model: LanguageModel) -> None:
+    """Has the next training do `keep_zeros`: its weights are read next."""
+    setattr(model.backbone, _WAITING, True)
+
+
+def keep_waiting_zeros(model: LanguageModel) -> None:
+    """Does what `keep_zeros_of_file` said, if it did."""
+    if getattr(model.backbone, _WAITING, False):
+        setattr(model.backbone, _WAITING, False)
+        keep_zeros(model)
+
+
 class KeepZeros(keras.constraints.Constraint):
     """Makes the weights 0 that a mask leaves out, after each step.
 
@@ -113,7 +142,9 @@ class KeepZeros(keras.constraints.Constraint):
 
 
 def is_pruned(backbone: Any) -> bool:
-    """Whether zeros are kept."""
+    """Whether zeros are kept, or will be as soon as it is trained."""
+    if getattr(backbone, _WAITING, False):
+        return True
     try:
         layers = projections(backbone).values()
     except InputError:  # A family without a table of projections.
@@ -128,6 +159,8 @@ def note_pruned(backbone: Any, folder: Path) -> None:
     """Writes beside a model's config that zeros are kept, if they are."""
     if is_pruned(backbone):
         write_json(folder / FILE, {"format": 1, "keep_zeros": True})
+    else:
+        (folder / FILE).unlink(missing_ok=True)
 
 
 def _check(model: LanguageModel, method: str, batches: Any) -> None:
@@ -135,11 +168,13 @@ def _check(model: LanguageModel, method: str, batches: Any) -> None:
     if method not in _METHODS:
         hint = did_you_mean(method, _METHODS)
         raise InputError(f"prune: found {method!r}.{hint}")
-    if (batches is not None) != (method == "wanda"):
+    if (batches is None) != (method == "magnitude"):
         raise InputError(
-            "prune: 'wanda' needs calibration, batches of the model's own kind "
-            "of text, and 'magnitude' takes none"
+            "prune: 'wanda' and 'sparsegpt' need calibration, batches of the "
+            "model's own kind of text, and 'magnitude' takes none; found "
+            f"{method!r} {'without' if batches is None else 'with'} it"
         )
+    refuse_experts(model.backbone, "prune")
     if adapter_of(model) is not None:
         raise InputError(
             f"{type(model).__name__}: it has an adapter; prune the base before "
@@ -152,20 +187,29 @@ def _check(model: LanguageModel, method: str, batches: Any) -> None:
             )
 
 
-def _chooser(sparsity: float | str) -> Callable[[np.ndarray], np.ndarray]:
-    """Returns what makes scores `(inputs, outputs)` a mask of what stays."""
+def _chooser(
+    sparsity: float | str,
+) -> tuple[Callable[[np.ndarray], np.ndarray], int]:
+    """Returns what makes scores `(inputs, outputs)` a mask of what stays.
+
+    And the inputs that it is to be given at a time where not all are.
+    """
     pattern = re.fullmatch(r"(\d+):(\d+)", str(sparsity))
     if pattern:
         gone, of = int(pattern[1]), int(pattern[2])
         if not 0 < gone < of:
             raise InputError(f"sparsity: found {sparsity!r}, such as '2:4'")
-        return lambda score: _by_runs(score, gone, of)
+        return lambda score: _by_runs(score, gone, of), of
     if isinstance(sparsity, str) or not 0 < sparsity < 1:
         raise InputError(
             f"sparsity: found {sparsity!r}, expected a share between 0 and 1, "
             "or such as '2:4'"
         )
-    return lambda score: _by_runs(score, int(len(score) * sparsity), len(score))
+    share = float(sparsity)
+    return (
+        lambda score: _by_runs(score, int(len(score) * share), len(score)),
+        _BLOCK,
+    )
 
 
 def _by_runs(score: np.ndarray, gone: int, of: int) -> np.ndarray:

@@ -133,12 +133,13 @@ def attribute_of(layer: Any) -> str:
 def made_like(variable: Any, form: Form) -> Quantised:
     """Returns room for a variable in few bits, below its own path."""
     *scopes, name = variable.path.split("/")
-    with _within(scopes):
+    with within(scopes):
         return Quantised(form, tuple(variable.shape), name=name)
 
 
 @contextlib.contextmanager
-def _within(scopes: list[str]) -> Iterator[None]:
+def within(scopes: list[str]) -> Iterator[None]:
+    """Has variables made within have the names of their owners in front."""
     with contextlib.ExitStack() as stack:
         for scope in scopes:
             stack.enter_context(keras.name_scope(scope))
@@ -160,7 +161,7 @@ def as_numbers(layer: Any) -> Callable[[], None]:
         return lambda: None
     *scopes, name, _ = kernel.codes.path.split("/")
     value = values_of(kernel)
-    with _within(scopes):
+    with within(scopes):
         new = keras.Variable(
             value, dtype=layer.variable_dtype, name=name, autocast=False
         )

@@ -9,10 +9,20 @@ from keras import ops
 from keras_flan.errors import InputError, did_you_mean
 from keras_flan.models.adapters.base import adapter_of, forget_programs
 from keras_flan.models.adapters.equations import equation_of
-from keras_flan.models.compression.calibration import block_inputs, blocks_of
+from keras_flan.models.compression.calibration import (
+    block_inputs,
+    blocks_of,
+    finite,
+)
 from keras_flan.models.compression.codes import Form, form_of
 from keras_flan.models.compression.gptq import encode_by_gptq
-from keras_flan.models.compression.places import places, put, record_of
+from keras_flan.models.compression.places import (
+    places,
+    put,
+    record_of,
+    refuse_experts,
+)
+from keras_flan.models.compression.pruning import KeepZeros
 from keras_flan.models.compression.quantised import Quantised, variables_of
 
 _BITS = {"int8": 8, "int4": 4, "gptq": 4}
@@ -26,6 +36,7 @@ def quantise(
 ) -> None:
     """Does what `LanguageModel.quantize` says."""
     _check(model, mode, group, calibration)
+    batches = finite(calibration)
     found = places(model.backbone)
     forms = {
         name: form_of(
@@ -36,8 +47,16 @@ def quantise(
         )
         for name, place in found.items()
     }
+    if any(place.value._value is None for place in found.values()):
+        # A model that is only looked at.
+        for name, place in found.items():
+            put(place, forms[name])
+        return
+    # Before anything is changed.
+    for name, place in found.items():
+        forms[name].check(name, ops.convert_to_numpy(place.value))
     if mode == "gptq":
-        _walk(model, list(calibration or ()), forms)
+        _walk(model, batches, forms)
     for name, place in found.items():
         if not isinstance(place.value, Quantised):
             kernel = ops.convert_to_numpy(place.value)
@@ -59,6 +78,7 @@ def _check(model: Any, mode: str, group: int, calibration: Any) -> None:
             "kind of text, and the others take none; found mode "
             f"{mode!r} {'with' if calibration is not None else 'without'} it"
         )
+    refuse_experts(model.backbone, "quantize")
     if adapter_of(model) is not None:
         raise InputError(
             f"{type(model).__name__}: it has an adapter; quantise the base "
@@ -82,8 +102,13 @@ def _walk(model: Any, batches: list[Any], forms: dict[str, Form]) -> None:
             kernel = ops.convert_to_numpy(place.value)
             if block.number is not None:
                 kernel = kernel[block.number]
-            equation = equation_of(place.layer)
-            made = encode_by_gptq(kernel, equation, seen[name], forms[name])
+            zeros, kept = getattr(place.value, "constraint", None), None
+            if isinstance(zeros, KeepZeros):
+                kept = zeros.mask
+                kept = kept if block.number is None else kept[block.number]
+            made = encode_by_gptq(
+                kernel, equation_of(place.layer), seen[name], forms[name], kept
+            )
             if block.number is None:
                 _assign(put(place, forms[name]), made[:2])
                 continue

@@ -11,6 +11,7 @@ from keras import ops
 from keras_flan.models.activation_layouts import constrain
 from keras_flan.models.attention import attend_by_chunks
 from keras_flan.models.dropout import Dropout
+from keras_flan.models.experts.layer import Experts
 from keras_flan.tensors import Tensor
 
 _BUCKETS, _FARTHEST = 32, 128
@@ -32,6 +33,7 @@ class Seen(NamedTuple):
         drop: A `Dropout`.
         chunk: Queries that attend at a time; `None` for all.
         form: `pallas`, or `einsum`, which alone reads `mask` and `chunk`.
+        training: Whether experts have no more places than in training.
     """
 
     segments: tuple[Tensor, Tensor]
@@ -41,6 +43,7 @@ class Seen(NamedTuple):
     drop: Dropout = _KEEP
     chunk: int | None = None
     form: str = "einsum"
+    training: bool = False
 
 
 def encoder_layer(layer: Any, x: Tensor, own: Seen) -> Tensor:
@@ -55,7 +58,7 @@ def encoder_layer(layer: Any, x: Tensor, own: Seen) -> Tensor:
         `(batch, length, hidden_dim)`.
     """
     x = x + _self_attention(layer, x, own)
-    x = x + feed_forward(layer, x, own.drop)
+    x = x + feed_forward(layer, x, own)
     return constrain(x, "residual")
 
 
@@ -85,7 +88,7 @@ def decoder_layer(
         _CROSS_WEIGHTS,
     )
     x = x + drop(attended, _CROSS)
-    x = x + feed_forward(layer, x, drop)
+    x = x + feed_forward(layer, x, own)
     return constrain(x, "residual")
 
 
@@ -130,15 +133,21 @@ def _attention(
     return attention.output_projector(merge_heads(output))
 
 
-def feed_forward(layer: Any, x: Tensor, drop: Dropout = _KEEP) -> Tensor:
+def feed_forward(layer: Any, x: Tensor, own: Seen | None = None) -> Tensor:
     """The (gated) feed-forward block of a layer.
 
     Args:
         layer: See the module.
         x: `(batch, length, hidden_dim)`.
-        drop: A `Dropout`.
+        own: Of its side; `None` in decoding.
     """
+    drop = _KEEP if own is None else own.drop
     x = constrain(rms_norm(layer.layer_norm, x), "block_input")
+    experts = layer.input_projector
+    if own is not None and own.training and isinstance(experts, Experts):
+        real = own.segments[0] > 0
+        y = experts.routed(x, real, lambda inner: drop(inner, _INNER))
+        return drop(y, _OUTER)
     hidden = layer.input_projector(x)
     if layer.use_gated_activation:
         hidden = hidden * layer.gate_projector(x)

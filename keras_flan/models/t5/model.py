@@ -204,10 +204,10 @@ class T5(LanguageModel):
         keys = self._keys(training)
         segments = segments_of(inputs, "decoder")
         token_ids = inputs["encoder_token_ids"]
-        encoded = self.encode(token_ids, encoder_segments, keys=keys)
+        encoded = self.encode(token_ids, encoder_segments, training, keys)
         token_ids = inputs["decoder_token_ids"]
         return self.decode(
-            token_ids, segments, encoded, encoder_segments, keys=keys
+            token_ids, segments, encoded, encoder_segments, training, keys
         )
 
     def encode(
@@ -226,7 +226,7 @@ class T5(LanguageModel):
             keys: Of dropout, if they are drawn already.
         """
         keys = self._keys(training) if keys is None else keys
-        own = self._seen(segment_ids, segment_ids)
+        own = self._seen(segment_ids, segment_ids)._replace(training=training)
 
         def block(layer: Any, x: Tensor, drop: Dropout, bias: Tensor) -> Tensor:
             return encoder_layer(layer, x, own._replace(bias=bias, drop=drop))
@@ -264,7 +264,7 @@ class T5(LanguageModel):
             return decoder_layer(
                 layer,
                 x,
-                own._replace(bias=bias, drop=drop),
+                own._replace(bias=bias, drop=drop, training=training),
                 encoded,
                 other._replace(drop=drop),
             )

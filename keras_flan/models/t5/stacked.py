@@ -12,6 +12,7 @@ from keras_flan.models.backbones import undrawn
 from keras_flan.models.compression.places import (
     prepare,
     record_of,
+    refuse_experts,
     stacked_record,
     whole_record,
 )
@@ -123,6 +124,7 @@ class StackedT5Backbone(keras.layers.Layer):
     @classmethod
     def from_hub(cls, hub: Any) -> "StackedT5Backbone":
         """Returns a copy of a `keras_hub.models.T5Backbone`."""
+        refuse_experts(hub, "scan")
         config = {name: getattr(hub, name) for name in _SIZES}
         with undrawn():
             backbone = cls(

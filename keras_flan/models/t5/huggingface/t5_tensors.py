@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from typing import Any
 
+from keras_flan.models.compression.places import refuse_experts
 from keras_flan.models.huggingface.tensors import Tensor, kernel_tensor
 
 EMBEDDING = "shared.weight"
@@ -24,7 +25,11 @@ def t5_tensors(backbone: Any) -> Iterator[Tensor]:
 
     The variables are found through the layers: their paths in keras-hub are
     not unique (both stacks have a relative bias of the same path).
+
+    Raises:
+        InputError: If its layers have experts, which transformers' T5 has not.
     """
+    refuse_experts(backbone, "to_huggingface")
     yield Tensor(EMBEDDING, backbone.token_embedding.embeddings)
     for side in ("encoder", "decoder"):
         layers = getattr(backbone, f"{side}_transformer_layers")

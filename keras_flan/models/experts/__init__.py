@@ -1,0 +1,4 @@
+"""Feed-forward blocks of many experts, of which each token takes a few.
+
+Imports what all models share.
+"""
