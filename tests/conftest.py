@@ -23,18 +23,24 @@ def quick(flags=""):
     return {"JAX_DISABLE_MOST_OPTIMIZATIONS": "1", "XLA_FLAGS": flags.strip()}
 
 
+def pytest_addoption(parser):
+    text = "whether XLA compiles quickly, or as for users"
+    parser.addoption("--compile", choices=["quick", "full"], help=text)
+
+
 def pytest_configure(config):
     """What XLA has compiled is shared by all workers and their commands.
 
     A run of the tests begins with an empty cache, so that it proves the same
-    on every machine. The many small programs of the default suite, and of
-    what runs with every change, run once or twice. The other suites compile
-    as users do.
+    on every machine. The default suite's many small programs run once or
+    twice, so they are compiled quickly; those of other suites as for users,
+    if nothing else is asked for.
     """
     if "PYTEST_XDIST_WORKER" in os.environ:
         return
-    suite = config.getoption("markexpr")
-    if suite in config.getini("addopts") or suite.startswith("often"):
+    default = config.getoption("markexpr") in config.getini("addopts")
+    how = config.getoption("--compile") or ("quick" if default else "full")
+    if how == "quick":
         os.environ.update(quick(os.environ.get("XLA_FLAGS", "")))
     cache = tempfile.TemporaryDirectory(prefix="compiled-")
     config.add_cleanup(cache.cleanup)
