@@ -12,6 +12,7 @@ import zipfile
 from pathlib import Path
 
 import pytest
+import yaml
 
 ROOT = Path(__file__).parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
@@ -42,6 +43,24 @@ def imported(place):
     found = {name.partition(".")[0] for name in found}
     # Python's own, from 3.12 on.
     return found - own - {"_pylong"} - set(sys.stdlib_module_names)
+
+
+def test_workflows_run_what_was_looked_at_with_few_rights():
+    files = sorted((ROOT / ".github" / "workflows").glob("*.yml"))
+    assert len(files) == 3
+    for path in files:
+        text = path.read_text()
+        uses = re.findall(r"uses: (.*)", text)
+        assert uses
+        for action in uses:
+            assert re.fullmatch(r"[\w./-]+@[0-9a-f]{40} # v[\d.]+", action)
+        assert yaml.safe_load(text)["permissions"] == {"contents": "read"}
+
+
+def test_the_citation_is_of_this_version():
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text())
+    assert citation["version"] == PROJECT["version"]
+    assert citation["license"] == PROJECT["license"]
 
 
 def test_what_is_imported_is_declared():
