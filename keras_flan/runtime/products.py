@@ -1,10 +1,10 @@
 """Matrix products of bfloat16 numbers, by the units that CPUs have for them.
 
 XLA's CPU compiler leaves a product of bfloat16 matrices to YNNPACK, which uses
-a CPU's units for it (AMX, AVX512-BF16), only if the product is wanted in
-float32 and the inner dimensions lie as they do in a product of plain matrices;
-all others it does in float32. Here all are asked for so. What is computed is
-what TPUs compute: products of bfloat16 numbers, summed in float32.
+a CPU's units for it (AMX), only if the product is wanted in float32 and the
+inner dimensions lie as they do in a product of plain matrices; all others it
+does in float32. Here all are asked for so. What is computed is what TPUs
+compute: products of bfloat16 numbers, summed in float32.
 """
 
 import contextlib
