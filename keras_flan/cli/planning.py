@@ -32,7 +32,7 @@ Mesh = Annotated[
 ]
 Side = Annotated[str, typer.Option(help="train or decode.")]
 Layout = Annotated[
-    str | None, typer.Option(help="data, fsdp, model or fsdp+model.")
+    str | None, typer.Option(help="data, fsdp, model, fsdp+model or experts.")
 ]
 Batch = Annotated[int | None, typer.Option(min=1, help="Rows per step.")]
 Steps = Annotated[int | None, typer.Option(min=1, help="Steps of the run.")]

@@ -16,7 +16,8 @@ from keras_flan.models.roles import Roles
 # `(batch, length, heads, head)`, and those that all share one key head, whose
 # attention is split by length; what is in front of the last projection, by
 # heads or, if they can't be divided, by the width of each; the inside of a
-# feed-forward block; logits `(batch, length, vocab)`; and, in decoding, the
+# feed-forward block; tokens at their experts `(batch, experts, places, embed)`;
+# logits `(batch, length, vocab)`; and, in decoding, the
 # keys and values of prompts `(slots, heads, ...)` and of generated tokens
 # `(slots, lanes, heads, ...)`.
 _ACTIVATIONS = {
@@ -26,6 +27,7 @@ _ACTIVATIONS = {
     "heads": (None, "heads", None),
     "head": (None, None, "heads"),
     "hidden": (None, "mlp"),
+    "dispatched": ("experts", None, None),
     "one_key_queries": (None, None, None),
     "logits": (None, "vocab"),
     "memory": ("heads", None, None),
@@ -225,6 +227,11 @@ def layout_map(
     | `fsdp` | their width over `batch` | the same | it doesn't, alone |
     | `model` | heads, feed-forward, vocabulary over `model` | the same | |
     | `fsdp+model` | both | the same | the largest |
+    | `experts` | experts over `model`, the rest on every device | the same | \
+experts alone are too many |
+
+    `model` and `fsdp+model` split experts over `model` too: a device has some
+    whole experts, and the tokens of its part of the batch go to all.
 
     The batch is split over `batch` in all of them. An axis that can't be
     divided is not split, which the table says (`print_layouts`). Weights of

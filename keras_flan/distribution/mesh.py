@@ -25,6 +25,7 @@ PRESETS: dict[str, dict[str, str]] = {
     ),
 }
 PRESETS["fsdp+model"] = {**PRESETS["fsdp"], **PRESETS["model"]}
+PRESETS["experts"] = {"experts": MODEL}
 
 _AXIS = re.compile(r"\s*([a-z][a-z_]*)\s*=\s*(-?\d+)\s*")
 

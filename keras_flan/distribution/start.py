@@ -115,9 +115,9 @@ def setup(
     Args:
         mesh: Over the devices of all hosts, as in `"batch=64,model=8"`; see
             `Mesh`. The default splits the batch over all of them.
-        preset: Where weights lie: `"data"`, `"fsdp"`, `"model"` or
-            `"fsdp+model"`; see `layout_map`. Default: `"fsdp+model"` if the
-            mesh has an axis `model`, else `"data"`.
+        preset: Where weights lie: `"data"`, `"fsdp"`, `"model"`,
+            `"fsdp+model"` or `"experts"`; see `layout_map`. Default:
+            `"fsdp+model"` if the mesh has an axis `model`, else `"data"`.
         sequence: See `layout_map`.
         multi_host: Whether this is one of many processes. Default: if
             `addresses` or the environment say so. On a TPU slice with

@@ -80,7 +80,8 @@ def _flops(
         crossing = sum(tokens[name] for name in weight.tokens)
         if weight.part in _PARTS and crossing:
             passes = (2 + weight.trained) if train else 1
-            found[_PARTS[weight.part]] += 2 * passes * crossing * weight.numbers
+            done = 2 * passes * crossing * weight.numbers * weight.share
+            found[_PARTS[weight.part]] += done
     pairs = (inputs + targets) ** 2
     if not shape.decoder_only:
         pairs = inputs**2 + targets**2 + targets * inputs

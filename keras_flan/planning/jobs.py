@@ -127,6 +127,17 @@ class PlannedJob(JobConfig):
             functools.reduce(operator.getitem, parents, values)[last] = value
         return PlannedJob.model_validate(values)
 
+    def of_adapter(self) -> list[str]:
+        """Returns what is trained instead of all, as overrides of `train`."""
+        if self.adapter is None:
+            return []
+        values = self.adapter.model_dump(exclude_defaults=True)
+        values = {f"adapter.{key}": value for key, value in values.items()}
+        if self.model.quantize:
+            values["model.quantize"] = self.model.quantize
+        values["optimizer.name"] = self.optimizer.name
+        return [override(key, value) for key, value in values.items()]
+
     def overrides(self, known: Mapping[str, Any]) -> list[str]:
         """Returns the job as overrides of `keras-flan train`.
 
@@ -137,6 +148,9 @@ class PlannedJob(JobConfig):
         found = []
         if known["precision"] != self.precision:
             found.append(override("precision", self.precision))
+        if self.adapter is not None and not known.get("adapter"):
+            its = self.adapter.model_dump(exclude_defaults=True)
+            found += [override(f"adapter.{k}", v) for k, v in its.items()]
         for section in _SECTIONS:
             before = known[section] or {}
             if not before and self.slice.devices == 1:

@@ -62,7 +62,7 @@ def kernel_cost(job: PlannedJob) -> tuple[float, float]:
     if kind is None:
         return flops, moved
     shape = job.shape
-    parts = 1 if "model" not in job.split.values() else job.axes.size("model")
+    parts = 1 if "heads" not in job.split else job.axes.size("model")
     calls = [True] + ([False] if job.model.remat else [])
     for its in attentions(job):
         for training in calls:

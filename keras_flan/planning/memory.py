@@ -37,7 +37,7 @@ class Memory:
         kept: The inputs of all layers, for the backward pass.
         layer: What one layer holds in its backward pass.
         gathered: Weights of one layer, brought together from other devices,
-            and a gradient before it is spread.
+            and a gradient before it is spread; or made of few bits.
         loss: Logits of the positions that are projected at a time, with
             their gradient; the output projection brought together, and its
             gradient.
@@ -101,7 +101,13 @@ def job_memory(job: PlannedJob) -> Memory:
 
 def model_parts(job: PlannedJob) -> int:
     """Returns in how many parts heads and feed-forward blocks are split."""
-    return job.axes.size(MODEL) if MODEL in job.split.values() else 1
+    return job.axes.size(MODEL) if "mlp" in job.split else 1
+
+
+def expert_parts(job: PlannedJob) -> int:
+    """Returns in how many parts the experts of a block are split."""
+    parts = job.axes.size(job.split.get("experts", ""))
+    return parts if job.shape.experts % parts == 0 else 1
 
 
 def _weights(job: PlannedJob) -> Memory:
@@ -180,7 +186,15 @@ def _layer(
     shape = job.shape
     rows = job.rows if rows is None else rows
     tokens = rows * length
-    inner = shape.intermediate_dim / parts
+    block = 5 * tokens * shape.intermediate_dim / parts
+    if shape.crowding:
+        # Places at all experts, filled or not: as wide as a block, and in
+        # front of it and behind it; and each token's place, twice, made in
+        # float32.
+        inner, share = shape.intermediate_dim, shape.crowding
+        wide = (5 * inner + 4 * shape.hidden_dim) / expert_parts(job)
+        maps = 2 * length * (1 + FLOAT32 / job.compute_bytes)
+        block = max(block, tokens * share * (wide + maps / expert_parts(job)))
     # Queries and output, keys and values, and the gradients of all.
     wide = 4 * shape.attention_dim / parts
     if shape.num_key_value_heads > 1:
@@ -195,18 +209,25 @@ def _layer(
         statistics = tokens * shape.num_heads / parts
         attention += _LANES * statistics * FLOAT32 / job.compute_bytes
     return job.compute_bytes * (
-        2 * tokens * shape.hidden_dim + max(5 * tokens * inner, attention)
+        2 * tokens * shape.hidden_dim + max(block, attention)
     )
 
 
 def _gathered(job: PlannedJob, parts: int) -> float:
     """Returns the bytes of a layer's kernels, brought together.
 
-    Two at a time, while the next is on its way, and a gradient.
+    Two at a time, while the next is on its way, and a gradient. Of weights in
+    few bits the numbers of a kernel are made, in float32 and as they are
+    multiplied.
     """
+    kernel = job.shape.hidden_dim * job.shape.intermediate_dim / parts
+    if any(weight.each is not None for weight in job.shape.weights):
+        return (FLOAT32 + job.compute_bytes) * kernel
     if "embed" not in job.split or job.axes.size(BATCH) == 1:
         return 0.0
-    kernel = job.shape.hidden_dim * job.shape.intermediate_dim / parts
+    if job.shape.experts:
+        its = kernel * parts * job.shape.experts / expert_parts(job)
+        kernel = max(kernel, its)
     return 3 * job.compute_bytes * kernel
 
 

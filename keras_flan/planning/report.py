@@ -4,13 +4,15 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from keras_flan.planning.flops import GROWTH
+from keras_flan.planning.jobs import PlannedJob
 from keras_flan.planning.kernels import kernel_of
 from keras_flan.planning.planner import JobPlan
 
 _SUGGESTED = (
-    "slice", "mesh", "remat", "GiB per device", "per step", "hours",
+    "slice", "mesh", "trains", "remat", "GiB per device", "per step", "hours",
     "chip-hours",
 )  # fmt: skip
+_QLORA = "QLoRA"
 
 
 def plan_text(plan: JobPlan, run: str = "") -> str:
@@ -31,6 +33,7 @@ def suggestions_text(plans: Sequence[JobPlan], max_chips: int) -> str:
         (
             str(plan.job.slice),
             str(plan.job.axes),
+            _trains(plan.job),
             "yes" if plan.job.model.remat else "no",
             f"{plan.memory.total / 2**30:.2f}",
             _seconds(plan.step_seconds),
@@ -40,15 +43,28 @@ def suggestions_text(plans: Sequence[JobPlan], max_chips: int) -> str:
         for plan in plans
     ]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return "\n".join(
+    lines = [
         "  ".join(
-            cell.ljust(width) if number < 2 else cell.rjust(width)
+            cell.ljust(width) if number < 3 else cell.rjust(width)
             for number, (cell, width) in enumerate(
                 zip(row, widths, strict=True)
             )
         ).rstrip()
         for row in rows
-    )
+    ]
+    if last := [plan for plan in plans if _trains(plan.job) == _QLORA]:
+        given = " ".join(last[0].job.of_adapter())
+        lines.append(
+            f"{_QLORA}: the weights in 4 bits, and an adapter of "
+            f"{last[0].trained:,} numbers that is trained: {given}"
+        )
+    return "\n".join(lines)
+
+
+def _trains(job: PlannedJob) -> str:
+    if job.adapter is None:
+        return "all"
+    return _QLORA if job.model.quantize else job.adapter.kind
 
 
 def _lines(plan: JobPlan, run: str) -> Iterator[str]:

@@ -30,6 +30,12 @@ OPTIONS = {
     "optimizer.accumulate": "--accumulate",
 }
 Change = dict[str, object]
+# Weights in 4 bits, and an adapter on them, which alone is trained.
+QLORA: Change = {
+    "model.quantize": "int4",
+    "adapter": {"kind": "lora", "targets": "all"},
+    "optimizer.name": "adam",
+}
 # What saves memory, the cheapest first.
 _SAVING: tuple[tuple[str, str, object], ...] = (
     ("compute in bfloat16", "precision", "mixed_bfloat16"),
@@ -108,19 +114,35 @@ def suggest(job: PlannedJob, max_chips: int = MAX_CHIPS) -> list[PlannedJob]:
         max_chips: The largest slice to look at.
 
     Returns:
-        The fastest that fits of each slice, the least chip-hours first.
+        The fastest that fits of each slice, the least chip-hours first; and
+        behind them QLoRA on the smallest slice that it fits, if training all
+        weights does not fit there.
     """
-    found = []
-    for slice in slices(job.slice.name, max_chips):
-        candidates = [
-            other.changed({"model.remat": remat})
-            for remat in _remats(job)
-            for other in meshes(job.changed({"topology": str(slice)}))
-        ]
-        fitting = [other for other in candidates if fits(other)]
-        if fitting:
-            found.append(min(fitting, key=_seconds))
-    return sorted(found, key=lambda o: _seconds(o) * o.slice.chips)
+    every = list(slices(job.slice.name, max_chips))
+    best = {slice.chips: _fastest(job, str(slice)) for slice in every}
+    found = [other for other in best.values() if other is not None]
+    found.sort(key=lambda o: _seconds(o) * o.slice.chips)
+    plain = job.adapter is None and job.model.experts is None
+    if job.side == "train" and plain and job.model.trainable == "all":
+        few = job.changed(QLORA)
+        for slice in every:
+            if best[slice.chips] is not None:
+                break
+            if (other := _fastest(few, str(slice))) is not None:
+                found.append(other)
+                break
+    return found
+
+
+def _fastest(job: PlannedJob, topology: str) -> PlannedJob | None:
+    """Returns the fastest on a slice that fits; `None` if none does."""
+    candidates = [
+        other.changed({"model.remat": remat})
+        for remat in _remats(job)
+        for other in meshes(job.changed({"topology": topology}))
+    ]
+    fitting = [other for other in candidates if fits(other)]
+    return min(fitting, key=_seconds) if fitting else None
 
 
 def _remats(job: PlannedJob) -> tuple[object, ...]:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from keras_flan.errors import InputError
 from keras_flan.models.compression.places import in_few_bits
+from keras_flan.models.experts import upcycling
 from keras_flan.models.sizes import palm_sizes, t5_sizes
 from keras_flan.planning.weights import (
     ROW,
@@ -32,6 +33,7 @@ _PARTS = {
     "buckets": "bias",
     "norm": "norm",
     "mlp": "feedforward",
+    "experts": "feedforward",
     "heads": "attention",
     "kv_heads": "attention",
     "head": "attention",
@@ -62,7 +64,8 @@ def model_shape(job: JobConfig) -> ModelShape:
 
 def _by_name(job: JobConfig) -> ModelShape | None:
     init, dropout = job.model.init, job.model.dropout
-    if init is None or job.adapter is not None:
+    plain = job.adapter is None and job.model.experts is None
+    if init is None or not plain:
         return None
     if init in palm_sizes():
         shape = palm_shape(palm_sizes()[init], dropout)
@@ -97,9 +100,12 @@ def shape_of(model: "LanguageModel") -> ModelShape:
             id(v) for v in backbone.variables
         }
     found: collections.Counter[Weight] = collections.Counter()
-    small = in_few_bits(backbone)
+    small, routing = in_few_bits(backbone), upcycling.record_of(backbone)
+    crowding = routing.get("capacity", 0.0) * routing.get("top_k", 0)
     for variable, axes in _axes(model):
         key = _weight(model, variable, axes, id(variable) in wide)
+        if routing and "expert_mlp" in axes:
+            key = dataclasses.replace(key, share=crowding / routing["experts"])
         kernel = small.get(id(variable))
         if kernel is None:
             found[key] += 1
@@ -115,7 +121,7 @@ def shape_of(model: "LanguageModel") -> ModelShape:
     for weight in weights:
         for axis, length in zip(weight.axes, weight.shape, strict=True):
             sizes[axis] = max(length, sizes.get(axis, 0))
-    if "experts" in sizes:
+    if "experts" in sizes and not routing:
         raise InputError(
             f"{type(backbone).__name__}: its layers have experts, which a plan "
             "can't count with"
@@ -139,7 +145,7 @@ def shape_of(model: "LanguageModel") -> ModelShape:
         ),
         head_dim=sizes.get("head") or backbone.key_value_dim,
         hidden_dim=sizes["embed"],
-        intermediate_dim=sizes["mlp"],
+        intermediate_dim=sizes.get("mlp") or sizes["expert_mlp"],
         vocabulary_size=sizes["vocab"],
         weights=weights,
         dropout=getattr(backbone, "dropout", 0.0),
@@ -148,6 +154,8 @@ def shape_of(model: "LanguageModel") -> ModelShape:
             for kernel in model.kernels
             if not model.kernel_obstacle(kernel, None, training=True)
         ),
+        experts=routing.get("experts", 0),
+        crowding=crowding,
     )
 
 

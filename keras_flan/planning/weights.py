@@ -28,6 +28,7 @@ class Weight:
         wide: Whether it is float32 whatever the model is.
         each: Bytes of one number with its part of a scale, if it is in few
             bits.
+        share: Of it a token passes: experts have places for few.
     """
 
     part: str
@@ -38,6 +39,7 @@ class Weight:
     trained: bool = True
     wide: bool = False
     each: float | None = None
+    share: float = 1.0
 
     @property
     def numbers(self) -> int:
@@ -63,6 +65,8 @@ class ModelShape:
         dropout: The rate that the model is trained with.
         kernels: The forms of attention that it can train with, beside
             `einsum`.
+        experts: Of a feed-forward block; 0 if there are none.
+        crowding: Places at all experts of a block for each token.
     """
 
     family: str
@@ -77,6 +81,8 @@ class ModelShape:
     weights: tuple[Weight, ...]
     dropout: float = 0.0
     kernels: tuple[str, ...] = ()
+    experts: int = 0
+    crowding: float = 0.0
 
     @property
     def attention_dim(self) -> int:

@@ -72,6 +72,17 @@ class JobConfig(Strict):
                 f"model.trainable: found {self.model.trainable!r} beside an "
                 "adapter, which is all that is trained then; leave out one"
             )
+        if self.model.quantize and self.adapter is None:
+            raise ValueError(
+                f"model.quantize: found {self.model.quantize!r} without an "
+                "adapter; weights in few bits can't be trained, so give one, "
+                "such as adapter.kind=lora"
+            )
+        if self.model.quantize and self.model.experts:
+            raise ValueError(
+                "model.quantize: found it beside model.experts, which can't "
+                "be in few bits; leave out one"
+            )
         return self
 
     @property

@@ -10,6 +10,8 @@ import numpy as np
 from keras import ops
 
 from keras_flan.distribution.chips import chips
+from keras_flan.models.compression.places import in_few_bits
+from keras_flan.models.experts import upcycling
 from keras_flan.models.language_model import LanguageModel
 
 _SIDE = 1536
@@ -40,8 +42,13 @@ def _weights(model: LanguageModel) -> tuple[list[float], list[float]]:
     """Operations per token of each kernel, of encoder and decoder."""
     encoder: list[float] = []
     decoder: list[float] = []
+    small = in_few_bits(model.backbone)
+    routing = upcycling.record_of(model.backbone)
     for variable in model.variables:
         shape = tuple(variable.shape)
+        if (kernel := small.get(id(variable))) is not None:
+            # Codes stand for the kernel, two to a byte; scales are no kernel.
+            shape = kernel.shape if variable is kernel.codes else ()
         if len(shape) < 2 or variable.path.endswith(_NO_KERNELS):
             continue
         is_embedding = "embedding" in variable.path
@@ -53,7 +60,10 @@ def _weights(model: LanguageModel) -> tuple[list[float], list[float]]:
         )
         if is_embedding and not is_head:
             continue
-        cost = math.prod(shape) * (6 if variable.trainable else 4)
+        cost = math.prod(shape) * (6.0 if variable.trainable else 4.0)
+        if routing and "/experts/" in variable.path and len(shape) == 3:
+            # Places that are filled: a token passes a few.
+            cost *= routing["top_k"] / routing["experts"]
         # The name of the layers, one by one or stacked.
         inside = "encoder_layer" in variable.path
         (encoder if inside else decoder).append(cost)

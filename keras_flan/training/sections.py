@@ -17,6 +17,27 @@ EVERY = 2000
 Fraction = Annotated[float, pydantic.Field(ge=0, lt=1)]
 
 
+class ExpertsConfig(Strict):
+    """Experts made of a dense T5's feed-forward blocks before it is trained.
+
+    Attributes:
+        experts: How many of a block, each a copy at first.
+        top_k: 1 or 2, of which a token takes.
+        capacity: Places of an expert in training, of those that an even share
+            of a row's tokens needs.
+        balance: Weight of the loss of uneven experts.
+        z_loss: Weight of the loss of large logits of the router.
+        every: Which blocks: the last of each so many, 2 for every other.
+    """
+
+    experts: Annotated[int, pydantic.Field(ge=2)] = 8
+    top_k: Literal[1, 2] = 2
+    capacity: Annotated[float, pydantic.Field(gt=0)] = 1.25
+    balance: Annotated[float, pydantic.Field(ge=0)] = 0.01
+    z_loss: Annotated[float, pydantic.Field(ge=0)] = 0.001
+    every: Positive = 2
+
+
 class ModelSettings(Strict):
     """Which model to start from, and how it is run.
 
@@ -42,6 +63,11 @@ class ModelSettings(Strict):
             stays as it is (of a Gemma 3 270M, 168 of 268 million weights), and
             the projection to logits with it where that is the same layer.
             Not together with `adapter`.
+        experts: See `ExpertsConfig` and `keras_flan.models.upcycle`; `None`
+            leaves the model as it is. A T5, without `scan`.
+        quantize: `int8` or `int4` holds the weights so, beneath an `adapter`,
+            which alone is trained and saved: QLoRA. `null` leaves them as
+            they are; a `model.init` that is in few bits already stays so.
     """
 
     init: str | None = None
@@ -51,11 +77,15 @@ class ModelSettings(Strict):
     query_chunk: Positive | None = None
     attention: Attention = "auto"
     trainable: Literal["all", "all_but_embedding"] = "all"
+    experts: ExpertsConfig | None = None
+    quantize: Literal["int8", "int4"] | None = None
 
     def settings(self) -> dict[str, Any]:
         """Returns what `keras_flan.models.load` takes beside a name."""
         values = self.model_dump(include=set(ModelSettings.model_fields))
-        del values["init"], values["trainable"]
+        # What is done to a model that is loaded.
+        for name in ("init", "trainable", "experts", "quantize"):
+            del values[name]
         return {k: value for k, value in values.items() if value is not None}
 
 
@@ -279,7 +309,7 @@ class DistributionConfig(Strict):
 
     Attributes:
         mesh: Such as `batch=4,model=2`; default: the batch over all devices.
-        preset: `data`, `fsdp`, `model` or `fsdp+model`.
+        preset: `data`, `fsdp`, `model`, `fsdp+model` or `experts`.
         sequence: Whether activations are split along the length too.
         multi_host: Whether this is one of many processes; default: if the
             environment says so.
@@ -288,7 +318,9 @@ class DistributionConfig(Strict):
     """
 
     mesh: str = "batch=-1"
-    preset: Literal["data", "fsdp", "model", "fsdp+model"] | None = None
+    preset: Literal["data", "fsdp", "model", "fsdp+model", "experts"] | None = (
+        None
+    )
     sequence: bool = False
     multi_host: bool | None = None
     cache: str | None = None

@@ -13,9 +13,10 @@ from keras_flan.data.vocabularies.sentencepiece import Vocabulary
 from keras_flan.distribution.abstract import build_abstract
 from keras_flan.distribution.start import Setup, setup
 from keras_flan.errors import InputError
-from keras_flan.models import T5, DecoderOnly, PaLMBackbone
+from keras_flan.models import T5, DecoderOnly, PaLMBackbone, upcycle
 from keras_flan.models.adapters.saving import KINDS
 from keras_flan.models.backbones import quiet_masks
+from keras_flan.models.compression.notes import forms_of, prepare_fewer
 from keras_flan.models.language_model import LanguageModel
 from keras_flan.models.loading import load_as
 from keras_flan.models.sizes import t5_sizes
@@ -153,6 +154,11 @@ def _precision(config: JobConfig) -> Iterator[None]:
 def _adapted(model: LanguageModel, config: JobConfig) -> LanguageModel:
     if isinstance(model, DecoderOnly):
         model.family.check_remat(model.remat)
+    its = config.model
+    if its.experts is not None:
+        upcycle(model, **its.experts.model_dump())
+    if its.quantize is not None:
+        model.quantize(its.quantize)
     if config.adapter is not None:
         add = KINDS[config.adapter.kind].add
         known = set(inspect.signature(add).parameters)
@@ -216,7 +222,9 @@ def _of_layers(model: LanguageModel, layers: int) -> LanguageModel:
     for name in ("num_layers", "encoder_num_layers", "decoder_num_layers"):
         if name in values:
             values[name] = layers
+    forms = forms_of(backbone)
     with quiet_masks():
         backbone = type(backbone).from_config(values)
+    prepare_fewer(backbone, forms)
     kept = {name: getattr(model, name) for name in model.own_settings}
     return type(model)(backbone, **kept)

@@ -21,7 +21,7 @@ from keras_flan.distribution import Layouts, ModelParallel, device_mesh
 from keras_flan.errors import InputError
 from keras_flan.generation.decoding import decode
 from keras_flan.generation.sampling_settings import Sampling
-from keras_flan.models import T5, DecoderOnly, PaLMBackbone, add_lora
+from keras_flan.models import T5, DecoderOnly, PaLMBackbone, add_lora, upcycle
 from keras_flan.models.adapters.base import adapter_of
 from keras_flan.models.kernels.choice import interpreted
 from keras_flan.training import (
@@ -66,7 +66,13 @@ def llama(**settings):
     return DecoderOnly(backbone, **settings)
 
 
-FAMILIES = {"t5": t5, "palm": palm, "llama": llama}
+def experts(**settings):
+    model = t5(**settings)
+    upcycle(model, 4, every=1)
+    return model
+
+
+FAMILIES = {"t5": t5, "palm": palm, "llama": llama, "experts": experts}
 
 
 def batches(family):
@@ -76,7 +82,7 @@ def batches(family):
     for _ in range(STEPS):
         segments = np.sort(rng.integers(1, 3, shape), axis=1).astype("int32")
         ids = rng.integers(2, VOCABULARY, (3, *shape)).astype("int32")
-        if family == "t5":
+        if family in ("t5", "experts"):
             x = {
                 "encoder_token_ids": ids[0],
                 "encoder_segment_ids": segments,
@@ -263,9 +269,20 @@ def short(family):
     return said
 
 
+EXPERTS = [*PRESETS, ("experts", "batch=2,model=4", "experts", {})]
+
+
 def main():
     """Prints a line of JSON for each case, as it is done."""
     for family in sys.argv[1:]:
+        if family == "experts":
+            for name, run in (
+                (family, lambda f: cases(f, False, EXPERTS)),
+                (f"{family} checkpoints", checkpoints),
+                (f"{family} paths", paths),
+            ):
+                print(json.dumps([name, run(family)]), flush=True)
+            continue
         for name, run in (
             (family, lambda f: cases(f, False, PRESETS)),
             (f"{family} lora", lambda f: cases(f, True, PRESETS)),

@@ -15,7 +15,10 @@ FAMILIES = ("palm", "llama", "t5")
 def found():
     """What `eight_devices.py` gave, by case."""
     done = subprocess.run(
-        [sys.executable, "-m", "tests.distribution.eight_devices", *FAMILIES],
+        [
+            *(sys.executable, "-m", "tests.distribution.eight_devices"),
+            *(*FAMILIES, "experts"),
+        ],
         env={**os.environ, "PYTHONPATH": os.getcwd(), "JAX_PLATFORMS": "cpu"},
         capture_output=True,
         text=True,
@@ -111,3 +114,21 @@ def test_a_batch_that_cannot_be_shared_out_is_named(found, family):
         assert said.startswith("a batch of 5 rows: the mesh shares")
         assert "over 8;" in said
     assert len(found[f"{family} short"]) == 2
+
+
+def test_experts_on_eight_devices_are_those_of_one(found):
+    """Losses, places of weights, checkpoints and paths."""
+    one = found["experts"].pop("one")["losses"]
+    for preset, run in found["experts"].items():
+        assert near(run["losses"], one), preset
+    for preset in ("model", "fsdp+model", "experts"):
+        held = found["experts"][preset]["held"]
+        mesh = {"model": 2, "fsdp+model": 8, "experts": 4}[preset]
+        parts = [s for path, s in held.items() if path.endswith("experts/into")]
+        assert parts
+        assert all(whole == mesh * part for whole, part in parts)
+    expected = found["experts"]["fsdp+model"]["losses"][3:]
+    for mesh in ("one", "4x2"):
+        assert near(found["experts checkpoints"][mesh], expected), mesh
+    one, many = found["experts paths"].values()
+    assert [path[:3] for path in many] == [path[:3] for path in one]

@@ -9,7 +9,9 @@ from typer.testing import CliRunner
 from keras_flan.cli import app
 from keras_flan.distribution import plan
 from keras_flan.errors import InputError
+from keras_flan.planning.flops import train_flops
 from keras_flan.planning.kernels import kernel_cost, kernel_of
+from keras_flan.planning.shapes import model_shape
 from keras_flan.planning.writing import write_fitting
 from keras_flan.training import TrainConfig
 
@@ -209,3 +211,36 @@ def test_layers_with_experts_are_refused():
     )
     with pytest.raises(InputError, match="have experts, which a plan can't"):
         shape_of(model)
+
+
+def test_a_plan_counts_experts():
+    """Weights, and the operations of the places that tokens may fill."""
+    experts = {"experts": 4, "top_k": 2, "capacity": 1.5}
+    dense, found = (
+        model_shape(run(model={"init": "flan_nano", **more}))
+        for more in ({}, {"experts": experts})
+    )
+    width, inner = dense.hidden_dim, dense.intermediate_dim
+    blocks = 2 * (dense.num_layers // 2)
+    more = blocks * (3 * 3 * width * inner + 4 * width)
+    assert found.parameters == dense.parameters + more
+    assert (found.experts, found.crowding) == (4, 3.0)
+    kernels = [w for w in found.weights if "expert_mlp" in w.axes]
+    assert {w.share for w in kernels} == {0.75}
+    before, after = (
+        train_flops(shape, 100, 50)["feedforward"] for shape in (dense, found)
+    )
+    block = 6 * 3 * width * inner * (blocks // 2) * (100 + 50)
+    router = 6 * 4 * width * (blocks // 2) * (100 + 50)
+    assert after - before == pytest.approx(2 * block + router)
+
+
+@pytest.mark.slow
+def test_qlora_is_suggested_where_all_weights_do_not_fit(tmp_path):
+    """The adapter's optimizer is small, and the base an eighth."""
+    said = command("--preset", "flan_palm_8b", "--suggest", "--max-chips", 4)
+    *rows, last = said.splitlines()
+    assert "QLoRA" in rows[-1]
+    assert last.startswith("QLoRA: the weights in 4 bits, and an adapter of")
+    given = last.split("trained: ")[1].split()
+    assert "adapter.kind=lora" in given and "model.quantize=int4" in given

@@ -66,5 +66,14 @@ def test_all_but_the_embedding_may_be_trained():
     assert "trainable" not in config.model.settings()
     with pytest.raises(ValueError, match=r"model\.trainable: .* an adapter"):
         TrainConfig(**base, **once, adapter={"kind": "lora"})
+    few = {"init": "flan_nano", "quantize": "int4"}
+    with pytest.raises(ValueError, match=r"model\.quantize: .* an adapter"):
+        TrainConfig(**base, model=few)
+    assert (
+        "quantize"
+        not in TrainConfig(
+            **base, model=few, adapter={"kind": "lora"}
+        ).model.settings()
+    )
     with pytest.raises(ValueError, match="loss_gather: found 8 beside"):
         TrainConfig(**base, optimizer={"loss_chunk": 8, "loss_gather": 8})

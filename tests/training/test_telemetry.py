@@ -114,3 +114,25 @@ def test_held_out_loss_counts_tokens_and_keeps_the_metrics():
 )
 def test_what_waits_for_other_devices(operation, counts):
     assert bool(_COLLECTIVE.match(operation)) == counts
+
+
+def test_operations_in_few_bits_and_of_experts():
+    """Codes count as their kernel; of experts those that a token passes."""
+    from keras_flan.models import add_lora, upcycle
+    from tests.conftest import make_t5
+
+    model = make_t5()
+    dense = model_flops(model, 10, 7)
+    upcycle(model, 4, 2, every=1)
+    backbone = model.backbone
+    width, inner = backbone.hidden_dim, backbone.intermediate_dim
+    # One expert more than the block; the router.
+    more = 6 * 2 * (3 * width * inner + 4 * width) * (10 + 7)
+    assert model_flops(model, 10, 7) == dense + more
+    model = make_t5()
+    add_lora(model, 2)
+    frozen = model_flops(model, 10, 7)
+    model = make_t5()
+    model.quantize("int4", group=8)
+    add_lora(model, 2)
+    assert model_flops(model, 10, 7) == frozen

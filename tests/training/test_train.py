@@ -366,3 +366,26 @@ def test_a_text_that_is_too_long_is_an_error_if_that_is_asked(files, tmp_path):
     config = write(files, tmp_path / "run", steps=1, data=data)
     with pytest.raises(InputError, match=r"its target has \d+ tokens, target_"):
         train(TrainConfig.from_yaml(config), quiet=True)
+
+
+@pytest.mark.slow
+def test_experts_and_few_bits_in_a_run(files, tmp_path):
+    from keras_flan.models import load
+    from keras_flan.models.compression.notes import forms_of
+
+    experts = {"experts": 4, "top_k": 1}
+    run(write(files, tmp_path / "base", model={"experts": experts}), "steps=4")
+    model = load(tmp_path / "base" / "model")
+    assert forms_of(model.backbone)["experts"]["experts"] == 4
+    run(write(files, tmp_path / "dense"), "steps=2")
+    config = write(
+        files,
+        tmp_path / "small",
+        model={"init": str(tmp_path / "dense" / "model"), "quantize": "int8"},
+        adapter={"kind": "lora", "rank": 2, "targets": "query"},
+        vocabulary=None,
+    )
+    run(config)
+    # What is adapted is whole again; the rest keeps its bits.
+    held = forms_of(load(tmp_path / "small" / "model").backbone)["quantised"]
+    assert held and not any(name.endswith("query") for name in held)
