@@ -1,17 +1,31 @@
-"""Bytes and answers of a tuned model in few bits.
+"""What few bits cost in answers, and what QLoRA saves of memory.
 
-    keras-flan quickstart
     python benchmarks/compression.py runs/quickstart [--each 40] [--group 32]
+    python benchmarks/compression.py smollm2_135m --data DATA [--each 18]
+    python benchmarks/compression.py smollm2_135m --data DATA --qlora
 
-The quickstart's model answers new examples of the tasks that it was trained on
-(direct, greedy), as it is and with its weights in few bits. The calibration of
-`gptq` are eight packed batches of the run's mixture. Printed is a table of the
-share of right answers, of the bytes of all weights, and of the questions that
-are answered as by the whole model.
+The first asks a quickstart's model (`keras-flan quickstart`) new examples of
+the tasks that it was trained on, direct and greedy. The second asks any model
+that `load` takes the multiple-choice questions of MMLU by likelihood, without
+exemplars: 18 of each of 57 subjects are 1,026. Both ask it as it is and with
+its weights in few bits, and print the share of right answers, the bytes of all
+weights, and the questions that are answered as by the whole model. The
+calibration of `gptq` are eight packed batches: of the run's mixture, or of
+GSM8K's training questions, which are not asked.
+
+The third trains LoRA, and LoRA on weights in 4 bits (QLoRA), on GSM8K with
+several seeds, each in a process of its own, and prints the loss of held-out
+questions and the largest memory of the process.
+
+DATA has the folders `mmlu` and `gsm8k` as they were published.
 """
 
 import argparse
 import json
+import resource
+import statistics
+import subprocess
+import sys
 import tempfile
 from pathlib import Path
 
@@ -20,28 +34,45 @@ BATCHES = 8
 
 
 def main() -> None:
-    """Prints the table."""
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("run", type=Path, help="what `quickstart` wrote")
-    parser.add_argument("--each", type=int, default=40, help="per task")
+    """Prints a table."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
+    parser.add_argument("model", help="what `quickstart` wrote, or a model")
+    parser.add_argument("--data", type=Path, help="for a model")
+    parser.add_argument("--each", type=int, help="per task; 40, or 18 of MMLU")
     parser.add_argument("--group", type=int, default=32)
     parser.add_argument("--ways", nargs="+", choices=WAYS, default=WAYS)
+    parser.add_argument("--qlora", action="store_true", help="train instead")
+    parser.add_argument("--steps", type=int, default=200)
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--one", nargs=3, help=argparse.SUPPRESS)
     args = parser.parse_args()
+    is_run = (Path(args.model) / "mixture.yaml").is_file()
+    if args.data is None and not is_run:
+        parser.error(f"{args.model}: no quickstart's run, so give --data")
 
-    from keras_flan.miniature.universe import CORE, ensure_records
     from keras_flan.runtime import prepare_process
 
     prepare_process()
-    tasks = [task.name for task in CORE.values() if not task.held_out]
+    if args.one:
+        train_one(args, *args.one)
+    elif args.qlora:
+        compare_training(args)
+    else:
+        compare_answers(args, is_run)
+
+
+def compare_answers(args: argparse.Namespace, is_run: bool) -> None:
+    """Prints the table of answers and bytes."""
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
-        ensure_records(
-            folder / "records",
-            tasks=tasks,
-            sizes={"test": args.each},
-            splits=["test"],
-        )
-        rows = {way: measure(args, way, folder, tasks) for way in args.ways}
+        make = quickstart_questions if is_run else mmlu_questions
+        source, mixture, questions = make(args, folder)
+        rows = {
+            way: measure(args, way, source, mixture, folder / way, questions)
+            for way in args.ways
+        }
     first = next(iter(rows.values()))
     print("| weights | right | bytes | of float32 | same answers |")
     print("|---|---|---|---|---|")
@@ -55,39 +86,85 @@ def main() -> None:
         )
 
 
-def measure(args, way: str, folder: Path, tasks: list[str]) -> dict:
+def quickstart_questions(args: argparse.Namespace, folder: Path) -> tuple:
+    """Returns model, mixture and settings of `evaluate` for a run."""
+    from keras_flan.miniature.universe import CORE, ensure_records
+
+    each = args.each or 40
+    tasks = [task.name for task in CORE.values() if not task.held_out]
+    ensure_records(
+        folder / "records", tasks=tasks, sizes={"test": each}, splits=["test"]
+    )
+    questions = {
+        "benchmark": "records",
+        "data": folder / "records",
+        "mode": "direct",
+        "limit": each,
+        "tasks": tasks,
+        "max_new_tokens": 16,
+    }
+    run = Path(args.model)
+    return run / "model", run / "mixture.yaml", questions
+
+
+def mmlu_questions(args: argparse.Namespace, folder: Path) -> tuple:
+    """The same for a model that reads real questions."""
+    questions = {
+        "benchmark": "mmlu",
+        "data": args.data / "mmlu",
+        "mode": "rank",
+        "shots": 0,
+        "limit": args.each or 18,
+    }
+    return args.model, gsm8k_mixture(args.data, folder), questions
+
+
+def gsm8k_mixture(data: Path, folder: Path) -> Path:
+    """Writes records and a mixture of GSM8K's training questions."""
+    from keras_flan.data.importers.importing import import_file
+
+    found = sorted((data / "gsm8k").glob("train.jsonl*"))
+    import_file("gsm8k", found[0], folder / "records" / "gsm8k")
+    path = folder / "mixture.yaml"
+    path.write_text(
+        "name: gsm8k\nrecords: records\ngroups:\n  cot:\n    proportion: 1.0\n"
+        "    formats: {zero_shot_cot: 1}\n    tasks: [gsm8k]\n"
+    )
+    return path
+
+
+def measure(
+    args: argparse.Namespace,
+    way: str,
+    source: str | Path,
+    mixture: Path,
+    output: Path,
+    questions: dict,
+) -> dict:
     """Returns accuracy, answers and bytes of one way."""
     import keras_flan
     from keras_flan.data import Mixture, Pipeline
     from keras_flan.evaluation import evaluate
 
-    model = keras_flan.models.load(args.run / "model")
+    model = keras_flan.models.load(source)
     if way == "gptq":
         pipeline = Pipeline(
-            Mixture.from_yaml(args.run / "mixture.yaml"),
+            Mixture.from_yaml(mixture),
             model.vocabulary,
             input_length=128,
-            target_length=64,
+            target_length=64 if not model.decoder_only else 256,
             batch_size=4,
+            decoder_only=model.decoder_only,
         )
         batches = pipeline.dataset().take(BATCHES).as_numpy_iterator()
         model.quantize(way, group=args.group, calibration=batches)
     elif way != "float32":
         model.quantize(way, group=args.group)
-    metrics = evaluate(
-        model,
-        "records",
-        folder / "records",
-        output=folder / way,
-        mode="direct",
-        limit=args.each,
-        tasks=tasks,
-        max_new_tokens=16,
-    )
-    lines = (folder / way / "predictions.jsonl").read_text().splitlines()
+    metrics = evaluate(model, output=output, progress=True, **questions)
+    lines = (output / "predictions.jsonl").read_text().splitlines()
     found = {
         "accuracy": metrics["accuracy"],
-        "answers": [json.loads(line)["outputs"] for line in lines],
+        "answers": [json.loads(line)["answer"] for line in lines],
         "bytes": sum(
             weight.value.dtype.itemsize * weight.value.size
             for weight in model.backbone.weights
@@ -95,6 +172,81 @@ def measure(args, way: str, folder: Path, tasks: list[str]) -> dict:
     }
     print(way, found["accuracy"], found["bytes"], flush=True)
     return found
+
+
+def compare_training(args: argparse.Namespace) -> None:
+    """Prints held-out losses and memory of LoRA and QLoRA."""
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary)
+        gsm8k_mixture(args.data, folder)
+        small = folder / "small"
+        run("keras_flan", "convert", args.model, small, "--quantize", "int4")
+        rows: dict[str, list[dict]] = {"LoRA": [], "QLoRA": []}
+        for seed in range(args.seeds):
+            for kind, source in (("LoRA", args.model), ("QLoRA", small)):
+                said = run(
+                    __file__,
+                    *(source, "--data", args.data, "--steps", args.steps),
+                    *("--one", folder / "mixture.yaml", folder, seed),
+                )
+                rows[kind].append(json.loads(said.splitlines()[-1]))
+                print(kind, seed, rows[kind][-1], flush=True)
+    print("| adapter | held-out loss, per seed | mean | largest memory |")
+    print("|---|---|---|---|")
+    for kind, found in rows.items():
+        losses = [row["loss"] for row in found]
+        each = ", ".join(f"{loss:.4f}" for loss in losses)
+        memory = max(row["memory"] for row in found) / 2**20
+        print(
+            f"| {kind} | {each} | {statistics.mean(losses):.4f} | "
+            f"{memory:,.0f} MiB |"
+        )
+
+
+def run(*command: object) -> str:
+    """Runs a Python program; returns what it printed."""
+    first = [] if str(command[0]).endswith(".py") else ["-m"]
+    done = subprocess.run(
+        [sys.executable, *first, *map(str, command)],
+        check=True,
+        text=True,
+        stdout=subprocess.PIPE,
+    )
+    return done.stdout
+
+
+def train_one(
+    args: argparse.Namespace, mixture: str, folder: str, seed: str
+) -> None:
+    """Trains an adapter; prints its held-out loss and the memory."""
+    from keras_flan.training import TrainConfig, train
+
+    result = train(
+        TrainConfig.model_validate(
+            {
+                "output": Path(folder) / f"{Path(args.model).name}-{seed}",
+                "mixture": mixture,
+                "seed": int(seed),
+                "steps": args.steps,
+                "validation": 0.05,
+                "held_out": {"every": args.steps, "batches": 20},
+                "checkpoint_every": 0,
+                "model": {"init": str(args.model), "dropout": 0.0},
+                "data": {
+                    "input_length": 128,
+                    "target_length": 128,
+                    "batch_size": 4,
+                },
+                "optimizer": {"name": "adam", "learning_rate": 5e-4},
+                "adapter": {"kind": "lora", "rank": 8, "targets": "all"},
+            }
+        ),
+        quiet=True,
+    )
+    # Kilobytes on Linux.
+    memory = 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    loss = result["held_out"]["loss"][-1]
+    print(json.dumps({"loss": loss, "memory": memory}))
 
 
 if __name__ == "__main__":
