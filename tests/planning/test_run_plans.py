@@ -238,7 +238,10 @@ def test_a_plan_counts_experts():
 @pytest.mark.slow
 def test_qlora_is_suggested_where_all_weights_do_not_fit(tmp_path):
     """The adapter's optimizer is small, and the base an eighth."""
-    said = command("--preset", "flan_palm_8b", "--suggest", "--max-chips", 4)
+    said = command(
+        *("--preset", "flan_palm_8b", "--topology", "v5e"),
+        *("--suggest", "--max-chips", 4),
+    )
     *rows, last = said.splitlines()
     assert "QLoRA" in rows[-1]
     assert last.startswith("QLoRA: the weights in 4 bits, and an adapter of")
