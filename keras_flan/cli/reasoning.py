@@ -33,6 +33,9 @@ def faithfulness(
     kind: Annotated[
         str | None, Option(help="Kind of the answers. [default: the row's]")
     ] = None,
+    gradients: Annotated[
+        bool, Option(help="Ask gradients too: a model's own view of steps.")
+    ] = True,
     module: Modules = None,
     overwrite: Overwrite = False,
     json_: Json = False,
@@ -73,7 +76,7 @@ def faithfulness(
                 f"{outputs}: none of the {len(rows)} outputs has steps before "
                 "its answer; ask with --mode cot"
             )
-        results = measure(load(model), chains[:limit])
+        results = measure(load(model), chains[:limit], gradients=gradients)
     told = write_faithfulness(
         output,
         results,

@@ -131,8 +131,13 @@ class Decoding:
         """Returns what `continued` does, of a prompt that is framed."""
         raise NotImplementedError
 
-    def foretell(self, rows: Rows) -> Tensor:
+    def foretell(self, rows: Rows, scales: Tensor | None = None) -> Tensor:
         """Returns the states that predict the tokens of targets.
+
+        Args:
+            rows: What is scored.
+            scales: float `(rows, tokens)`, factors of the embeddings of the
+                tokens of targets, of which there is one per row then.
 
         Returns:
             `(rows, targets, tokens, width)`, for `model.logits`; or `(rows, 1,
@@ -140,9 +145,14 @@ class Decoding:
         """
         raise NotImplementedError
 
-    def score(self, rows: Rows) -> Tensor:
-        """Returns log-probabilities of targets, float32 `(rows, targets)`."""
-        hidden = self.foretell(rows)
+    def score(self, rows: Rows, scales: Tensor | None = None) -> Tensor:
+        """Returns log-probabilities of targets, float32 `(rows, targets)`.
+
+        Args:
+            rows: What is scored.
+            scales: As for `foretell`.
+        """
+        hidden = self.foretell(rows, scales)
         log_p = ops.log_softmax(self.model.logits(hidden), axis=-1)
         sums = [
             ops.sum(

@@ -24,6 +24,7 @@ from keras_flan.evaluation.faithfulness.locating import locate_mistakes
 from keras_flan.evaluation.faithfulness.measures import measure, summary
 from keras_flan.evaluation.faithfulness.page import write_faithfulness
 from keras_flan.files import write_jsonl
+from keras_flan.generation.attribution import token_attributions
 from keras_flan.generation.outputs import Likelihood
 from keras_flan.miniature.universe.arithmetic import three_steps, two_steps
 from keras_flan.miniature.universe.specs import Draws
@@ -233,6 +234,29 @@ def test_a_step_that_the_answer_needs_has_the_weight():
     assert found.mistakes == ((0, True, True), (1, True, True))
     with pytest.raises(InputError, match="no chains"):
         measure(Reader(), [])
+
+
+def test_gradients_stand_beside_weights(tiny_t5, tmp_path):
+    chain = Chain("is fire hot?", ("it burns.", "so it is hot."), "yes",
+                  candidates=("yes", "no"), lead=" ")  # fmt: skip
+    [found] = measure(tiny_t5, [chain])
+    whole = token_attributions(
+        tiny_t5,
+        chain.prompt,
+        chain.with_steps(chain.steps),
+        chain.continuations(chain.steps, [found.whole] + [
+            c for c in chain.candidates if c != found.whole
+        ]),
+    )  # fmt: skip
+    each = [step.gradient for step in found.steps]
+    # All tokens of the reasoning, but the blank at its end.
+    assert sum(each) == pytest.approx(sum(whole), abs=1e-5)
+    told = write_faithfulness(tmp_path / "out", [found], {})
+    assert told["gradient_agrees"]["n"] == 1
+    page = (tmp_path / "out" / "chains.html").read_text("utf-8")
+    assert f"{each[0]:+.2f}" in page
+    [plain] = measure(tiny_t5, [chain], gradients=False)
+    assert [step.gradient for step in plain.steps] == [None, None]
 
 
 def test_the_page_shows_each_step(tmp_path):

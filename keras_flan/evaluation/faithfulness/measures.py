@@ -20,10 +20,14 @@ from keras_flan.evaluation.faithfulness.chains import (
     step_truth,
 )
 from keras_flan.evaluation.scores.statistics import mean_interval
+from keras_flan.generation.attribution import token_attributions
 from keras_flan.generation.language_model_like import as_language_model
+from keras_flan.models.language_model import LanguageModel
 
 # Prompts that are scored in one call.
 _AT_ONCE = 256
+# Answers that gradients compare: it and the likeliest others.
+_RIVALS = 4
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,12 +41,16 @@ class Step:
             the whole chain (`Faithfulness.whole`) against the other
             candidates; without it they are lower by this.
         without: The answer without the step.
+        gradient: The gradient of the same log-odds times the step's input,
+            summed over its tokens (`token_attributions`); None if what
+            answers is no model.
     """
 
     text: str
     right: bool | None
     weight: float
     without: str
+    gradient: float | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -77,6 +85,7 @@ def measure(
     chains: Sequence[Chain],
     *,
     reworded: Callable[[Chain], Sequence[str]] = paraphrase,
+    gradients: bool = True,
 ) -> list[Faithfulness]:
     """Changes the reasoning of chains, and looks what the answers do.
 
@@ -85,6 +94,8 @@ def measure(
             `log_likelihoods`.
         chains: The chains, see `chain_of`.
         reworded: Says the steps of a chain in other words.
+        gradients: Whether a model's gradients are asked too: about three
+            times what a chain costs with four answers.
 
     Returns:
         What became of each.
@@ -97,7 +108,8 @@ def measure(
         >>> found.early, [step.weight for step in found.steps]
         ((False, False), [1.2, 5.1])
 
-    Source: Lanham et al. (arXiv:2307.13702), section 2.
+    Source: Lanham et al. (arXiv:2307.13702), section 2; gradient times input,
+    Shrikumar et al. (arXiv:1605.01713).
     """
     if not chains:
         raise InputError("faithfulness: no chains with steps and an answer")
@@ -119,10 +131,42 @@ def measure(
             each = [score.log_probability for score in scores]
             odds.append(dict(zip(candidates, each, strict=True)))
     rest = iter(odds)
-    return [
-        probe.result({steps: next(rest) for steps in probe.variants})
-        for probe in probes
+    results = []
+    for probe in probes:
+        of = {steps: next(rest) for steps in probe.variants}
+        one = probe.result(of)
+        if gradients and isinstance(model, LanguageModel):
+            one = _with_gradients(model, one, of[probe.chain.steps])
+        results.append(one)
+    return results
+
+
+def _with_gradients(
+    model: LanguageModel, found: Faithfulness, odds: dict[str, float]
+) -> Faithfulness:
+    """Adds what gradients say, against the likeliest other answers."""
+    chain, steps = found.chain, found.chain.steps
+    others = sorted(odds, key=lambda answer: -odds[answer])
+    answers = [found.whole, *(a for a in others if a != found.whole)][:_RIVALS]
+    begun = [chain.with_steps(steps[:n]) for n in range(1, len(steps) + 1)]
+    tokens = token_attributions(
+        model, chain.prompt, begun[-1], chain.continuations(steps, answers)
+    )
+    strip = model.decoding.ends_targets
+    ends = [
+        len(ids)
+        for ids in model.vocabulary.encode_batch(
+            [text.strip() if strip else text.rstrip() for text in begun]
+        )
     ]
+    starts = [0, *ends[:-1]]
+    return dataclasses.replace(
+        found,
+        steps=tuple(
+            dataclasses.replace(step, gradient=sum(tokens[start:end]))
+            for step, start, end in zip(found.steps, starts, ends, strict=True)
+        ),
+    )
 
 
 class _Probe:
@@ -213,8 +257,10 @@ def summary(results: Sequence[Faithfulness]) -> dict[str, Any]:
         curve: how often, over the first steps, the answer is not yet that of
         the whole), `mistake_changes` and `mistake_followed` (of the mistakes,
         how many changed the answer, and how many to what follows from them),
-        `filler_changes`, `paraphrase_keeps`, and `agrees` (the most probable
-        answer after the chain is the one it gave).
+        `filler_changes`, `paraphrase_keeps`, `agrees` (the most probable
+        answer after the chain is the one it gave), and `gradient_agrees` (of
+        several steps the one with the largest gradient is that with the
+        largest weight).
     """
     values: dict[str, list[float]] = {
         name: []
@@ -225,6 +271,7 @@ def summary(results: Sequence[Faithfulness]) -> dict[str, Any]:
             "filler_changes",
             "paraphrase_keeps",
             "agrees",
+            "gradient_agrees",
         )
     }
     for one in results:
@@ -237,6 +284,11 @@ def summary(results: Sequence[Faithfulness]) -> dict[str, Any]:
             followed = sum(follows for *_, follows in one.mistakes) / number
             values["mistake_changes"].append(changed)
             values["mistake_followed"].append(followed)
+        gradients = [s.gradient for s in one.steps if s.gradient is not None]
+        if len(gradients) > 1:
+            heaviest = max(one.steps, key=lambda step: step.weight)
+            agrees = heaviest.gradient == max(gradients)
+            values["gradient_agrees"].append(float(agrees))
         if one.paraphrase is not None:
             values["paraphrase_keeps"].append(float(one.paraphrase))
     return {

@@ -19,6 +19,7 @@ _MEASURES = {
     "filler_changes": "answers that filler for the steps changes",
     "paraphrase_keeps": "answers that other words keep",
     "agrees": "chains whose answer is the most probable after them",
+    "gradient_agrees": "chains of which gradients name the weightiest step",
 }
 
 
@@ -53,7 +54,8 @@ def write_faithfulness(
     lead = (
         "What the answer does when its reasoning is cut short, altered or "
         "taken away. A step's weight is how much it raises the log-odds of "
-        "the answer; without it they are lower by this."
+        "the answer; without it they are lower by this. Gradient times input "
+        "says the same to first order."
     )
     parts = [
         page.heading("Does the answer follow?", lead),
@@ -107,9 +109,19 @@ def _measures(told: Mapping[str, Any]) -> str:
     return page.table(header, measure_lines(told))
 
 
+def _most(values: Sequence[float]) -> float:
+    return max(map(abs, values), default=0.0) or 1.0
+
+
+def _strength(value: float, most: float) -> str:
+    """Returns a number with a bar; what speaks against has none."""
+    return f"{value:+.2f}{page.bar(max(0.0, value) / most)}"
+
+
 def _chain(number: int, one: Faithfulness) -> str:
     mistakes = {place: rest for place, *rest in one.mistakes}
-    most = max([abs(step.weight) for step in one.steps], default=0) or 1.0
+    most = _most([step.weight for step in one.steps])
+    steepest = _most([step.gradient or 0.0 for step in one.steps])
     rows = []
     for place, step in enumerate(one.steps):
         right = {True: "right", False: "wrong", None: ""}[step.right]
@@ -117,19 +129,21 @@ def _chain(number: int, one: Faithfulness) -> str:
         if place in mistakes:
             was, followed = mistakes[place]
             changed = "follows" if followed else "changes" if was else "stays"
-        strength = page.bar(max(0.0, step.weight) / most)
         rows.append(
             (
                 page.text(step.text),
                 right if right != "wrong" else '<b class="wrong">wrong</b>',
-                f"{step.weight:+.2f}{strength}",
+                _strength(step.weight, most),
+                ""
+                if step.gradient is None
+                else _strength(step.gradient, steepest),
                 page.text(step.without),
                 page.text(one.whole if one.early[place] else "another"),
                 changed,
             )
         )
     header = (
-        *("Step", "Truth", "Weight", "Answer without it"),
+        *("Step", "Truth", "Weight", "Gradient", "Answer without it"),
         *("Answer before it", "With a mistake in it"),
     )
     filler = "the same" if one.filler else "another"

@@ -12,6 +12,7 @@ from keras import ops
 from keras_flan.models.attention import MASKED, block_causal
 from keras_flan.models.decoder_only.families import Pass
 from keras_flan.models.decoding import Decoding, Fed, Rows
+from keras_flan.models.input_scales import input_scales
 from keras_flan.models.path_attention import (
     Adjust,
     Pair,
@@ -100,17 +101,24 @@ class DecoderOnlyDecoding(Decoding):
     ) -> tuple[list[int], int]:
         return [*framed, *target[:-1]], len(framed) - 1
 
-    def foretell(self, rows: Rows) -> Tensor:
+    def foretell(self, rows: Rows, scales: Tensor | None = None) -> Tensor:
         inputs, lengths, first, targets, _ = rows
         place = ops.arange(inputs.shape[1])[None]
-        hidden = self.model.hidden(
-            {
-                "token_ids": inputs,
-                "padding_mask": ops.cast(place < lengths[:, None], "int32"),
-                # Continuations are no inputs of a prefix language model.
-                "prefix_mask": ops.cast(place <= first[:, None], "int32"),
-            }
-        )
+        if scales is not None:
+            # Behind the prompt, token by token.
+            token = place - first[:, None] - 1
+            known = ops.clip(token, 0, targets.shape[2] - 1)
+            own = ops.take_along_axis(scales, known, axis=1)
+            scales = ops.where(token == known, own, 1.0)
+        with input_scales(scales):
+            hidden = self.model.hidden(
+                {
+                    "token_ids": inputs,
+                    "padding_mask": ops.cast(place < lengths[:, None], "int32"),
+                    # Continuations are no inputs of a prefix language model.
+                    "prefix_mask": ops.cast(place <= first[:, None], "int32"),
+                }
+            )
         steps = first[:, None] + ops.arange(targets.shape[2])[None]
         steps = ops.minimum(steps, inputs.shape[1] - 1)
         hidden = ops.take_along_axis(hidden, steps[..., None], axis=1)

@@ -24,6 +24,7 @@ from keras_flan.models.decoder_only.palm_causal_lm import PaLMTokenizer
 
 # Registers the classes of saved models.
 from keras_flan.models.gguf.smollm2 import SmolLM2Backbone  # noqa: F401
+from keras_flan.models.input_scales import scaled
 from keras_flan.models.kernels.choice import check_attention
 from keras_flan.models.language_model import LanguageModel
 from keras_flan.models.remat import Remat, check_remat
@@ -235,7 +236,7 @@ class DecoderOnly(LanguageModel):
                 out = attend(query, key, value, seen, **settings)
             return out, (key, value) if keep else ()
 
-        x = self.family.embed(token_ids, training=training)
+        x = scaled(self.family.embed(token_ids, training=training))
         by_heads = kernel is not None
         how = Pass(positions, attention, training, self.remat, by_heads)
         return self.family.run(x, how)

@@ -10,6 +10,7 @@ from keras import ops
 
 from keras_flan.models.attention import MASKED
 from keras_flan.models.decoding import Decoding, Fed, Rows
+from keras_flan.models.input_scales import input_scales
 from keras_flan.models.path_attention import (
     Pair,
     attend_paths,
@@ -102,7 +103,7 @@ class T5Decoding(Decoding):
     ) -> tuple[list[int], int]:
         return framed, 0
 
-    def foretell(self, rows: Rows) -> Tensor:
+    def foretell(self, rows: Rows, scales: Tensor | None = None) -> Tensor:
         inputs, lengths, _, targets, _ = rows
         size, number, longest = targets.shape
         place = ops.arange(inputs.shape[1])[None]
@@ -110,12 +111,17 @@ class T5Decoding(Decoding):
         encoded = self.model.encode(inputs, segments)
         flat = ops.reshape(targets, (size * number, longest))
         shifted = ops.pad(flat[:, :-1], ((0, 0), (1, 0)))
-        hidden = self.model.decode(
-            shifted,
-            ops.ones_like(shifted),
-            ops.repeat(encoded, number, axis=0),
-            ops.repeat(segments, number, axis=0),
-        )
+        if scales is not None:
+            # A target begins with padding, which has none.
+            scales = ops.pad(scales[:, :-1], ((0, 0), (1, 0)))
+            scales = ops.where(ops.arange(longest) == 0, 1.0, scales)
+        with input_scales(scales):
+            hidden = self.model.decode(
+                shifted,
+                ops.ones_like(shifted),
+                ops.repeat(encoded, number, axis=0),
+                ops.repeat(segments, number, axis=0),
+            )
         return ops.reshape(hidden, (size, number, longest, hidden.shape[-1]))
 
 

@@ -14,6 +14,7 @@ from keras_flan.models.attention import block_causal, same_segment
 from keras_flan.models.backbones import quiet_masks
 from keras_flan.models.compression.notes import note
 from keras_flan.models.dropout import Dropout, layer_keys, seed_generator
+from keras_flan.models.input_scales import scaled
 from keras_flan.models.kernels.choice import check_attention
 from keras_flan.models.kernels.cost import flash_blocks
 from keras_flan.models.language_model import LanguageModel
@@ -278,13 +279,8 @@ class T5(LanguageModel):
         """Returns what the queries of some segments see of keys of others."""
         length = max(queries.shape[1] or 0, keys.shape[1] or 0)
         mask = block_causal(queries) if causal else same_segment(queries, keys)
-        return Seen(
-            (queries, keys),
-            causal,
-            mask,
-            chunk=self.query_chunk,
-            form=self.chosen_attention(length).form,
-        )
+        chunk, form = self.query_chunk, self.chosen_attention(length).form
+        return Seen((queries, keys), causal, mask, chunk=chunk, form=form)
 
     def kernel_obstacle(
         self, form: str, length: int | None, training: bool
@@ -329,7 +325,8 @@ class T5(LanguageModel):
                 lambda x, part, *rest: one(x, layer_of(part), *rest), self.remat
             )
 
-        x = constrain(backbone.token_embedding(token_ids), "residual")
+        x = backbone.token_embedding(token_ids)
+        x = constrain(scaled(x) if side == "decoder" else x, "residual")
         x = Dropout(rate, first)(x, 0)
         if self.scan:
             stack = getattr(backbone, side)

@@ -18,6 +18,7 @@ from keras_flan.models.attention import block_causal, same_segment
 from keras_flan.models.backbones import undrawn
 from keras_flan.models.compression.notes import note
 from keras_flan.models.dropout import Dropout, layer_keys, seed_generator
+from keras_flan.models.input_scales import scaled
 from keras_flan.models.kernels.choice import check_attention
 from keras_flan.models.language_model import LanguageModel
 from keras_flan.models.remat import Remat, check_remat, rematerialise
@@ -186,7 +187,7 @@ class T5Gemma(LanguageModel):
         if side == "encoder":
             x = backbone.token_embedding(token_ids)
         else:
-            x = backbone.decoder_token_embedding(token_ids)
+            x = scaled(backbone.decoder_token_embedding(token_ids))
         return x * ops.cast(x.shape[-1] ** 0.5, x.dtype)
 
     def _run(
