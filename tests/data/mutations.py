@@ -296,6 +296,15 @@ SAMPLES = [
         {"p.jsonl": lines({"translation": {"en": "One", "de": "Eins"}})},
         {},
     ),
+    ("code_synthesis", {"c.jsonl": lines({"nl": "Add.", "code": "a + b"})}, {}),
+    ("code_repair", {"c.jsonl": lines({"buggy": "a - b", "fixed": "a"})}, {}),
+    (
+        "code_repair",
+        {"r/train.b-f.buggy": "a - b\nc\n", "r/train.b-f.fixed": "a\nd\n"},
+        {},
+    ),
+    ("code_translation", {"c.jsonl": lines({"java": "a;", "cs": "b;"})}, {}),
+    ("code_defects", {"c.jsonl": lines({"func": "f()", "target": 1})}, {}),
     ("messages", {"m.jsonl": lines(_CHAT, _CHAT)}, {}),
     ("sharegpt", {"s.json": json.dumps([_SHAREGPT, _SHAREGPT])}, {}),
     ("alpaca", {"a.json": json.dumps([_ALPACA, _ALPACA])}, {}),
@@ -479,13 +488,14 @@ _JSON_FORMATS = (
     *("gsm8k", "natural-instructions", "t0", "squad", "tydiqa", "qed", "bbh"),
     *("bigbench", "math-problems", "jsonl", "json", "messages", "sharegpt"),
     *("alpaca", "prompt-completion", "preference", "massive", "xp3", "aya"),
+    *("code_synthesis", "code_translation", "code_defects"),
 )
 
 
 def _haystack(format, text):
     """Returns what a source says, after the documented unescaping."""
     if format in _JSON_FORMATS or (
-        format in ("mgsm", "parallel") and text[:1] == "{"
+        format in ("mgsm", "parallel", "code_repair") and text[:1] == "{"
     ):
         strings = []
         for part in (text.removeprefix("\ufeff"), *text.split("\n")):
@@ -531,6 +541,7 @@ def check_text(format, field, value, haystack, options):
     if field in names or (format, field) in (
         ("esnli", "answer"),
         ("esnli", "question"),
+        ("code_defects", "answer"),
     ):
         return  # From the file's name, or made of the other fields.
     if field == "question" and format in ("messages", "sharegpt", "alpaca"):

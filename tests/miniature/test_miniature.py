@@ -46,6 +46,7 @@ def test_the_plan_of_the_package_has_every_experiment(quick):
         assert len({cell.base for cell in cells}) == 3
     assert {cell.method for cell in cells} == {"full", "lora", "houlsby"}
     assert len({cell.stages for cell in cells}) == 3
+    assert len({cell.debugging for cell in cells}) == 4
     assert plan.views["vote"].samples == (16 if quick else 40)
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from keras_flan.data.importers import (
     bbh,
     bigbench,
+    codexglue,
     conversations,
     esnli,
     flan2022,
@@ -44,6 +45,7 @@ IMPORTERS: dict[str, Importer] = {
         *(word_problems.MATH_PROBLEMS, word_problems.ASDIV),
         *(tagging.CONLL, tagging.SLOTS),
         *(xp3.XP3, xp3.AYA),
+        *codexglue.IMPORTERS,
         *(tables.CSV, tables.TSV, tables.JSONL, tables.JSON),
         tables.LABELLED_LINES,
         *(conversations.MESSAGES, conversations.SHAREGPT),

@@ -27,6 +27,8 @@ from keras_flan.miniature.experiments.scores import (
 )
 from keras_flan.miniature.pretraining.pretrain import pretrain
 from keras_flan.miniature.universe import (
+    ALL,
+    DEBUGGING,
     HELD_OUT_FAMILIES,
     TASKS,
     Draws,
@@ -42,6 +44,8 @@ CellScores: TypeAlias = dict[str, dict]
 # Raise it when a cell would give other numbers for the same settings.
 CELL_VERSION = 2
 _NEW_TOKENS = {"direct": 24, "cot": 64}
+# Where programs are written.
+_PROGRAM_TOKENS = {"direct": 48, "cot": 112}
 # Examples that exemplars come from, beside those that are asked.
 _EXEMPLARS = 20
 
@@ -77,10 +81,13 @@ class Bench:
         from keras_flan.models.presets import digest, shipped
 
         base = self._bases[cell.base]
+        settings = cell.model_dump(mode="json")
+        if cell.debugging == "none":
+            del settings["debugging"]  # As before there were such tasks.
         return content_hash(
             CELL_VERSION,
             GENERATOR_VERSION,
-            cell,
+            settings,
             view,
             digest(base.preset) if base.preset in shipped() else base,
             self._evaluation,
@@ -113,11 +120,19 @@ class Bench:
             Scores by view: `tasks` (accuracy by task), `n` (examples of
             each), and after a vote `by_paths` and `calibration`.
         """
-        start = self._start(cell.base, cell.method)
-        model = start.again()
+        model = self.trained(cell)
+        programs = cell.debugging != "none"
+        return {
+            name: self._ask(model, view, programs)
+            for name, view in views.items()
+        }
+
+    def trained(self, cell: Cell) -> "T5":
+        """Returns the model of a cell; the next cell changes its weights."""
+        model = self._start(cell.base, cell.method).again()
         if cell.steps:
             self._train(model, cell)
-        return {name: self._ask(model, view) for name, view in views.items()}
+        return model
 
     def prepare(self, cells: Sequence[Cell]) -> None:
         """Makes what several cells use: pretrained bases and records."""
@@ -174,6 +189,9 @@ class Bench:
     def _mixture(self, cell: Cell) -> dict:
         own = cell.templates
         names = drawn_tasks(cell.tasks, cell.seed)
+        before = list(names)
+        if cell.debugging in ("joint", "last"):
+            names += [s.name for s in DEBUGGING.values() if not s.held_out]
         records = self._train_records(names, cell.train_examples, own)
         family = None if own is None else self._few_templates(own)
 
@@ -193,6 +211,8 @@ class Bench:
             "fewer_first": (names[: max(1, len(names) // 4)], formats),
             "direct_first": (names, _direct(formats)),
         }[cell.stages]
+        if cell.debugging == "last":
+            first = first or (before, formats)
         if first is None:
             return {**mixture, "groups": groups(names, formats)}
         stages = [
@@ -211,7 +231,9 @@ class Bench:
             templates,
         )
 
-    def _asked_records(self, mode: str) -> tuple[Path, list[str]]:
+    def _asked_records(
+        self, mode: str, programs: bool = False
+    ) -> tuple[Path, list[str]]:
         """Returns the folder, and the names of the tasks for a mode."""
         names = [
             name
@@ -219,6 +241,8 @@ class Bench:
             for name in group
             if mode == "direct" or TASKS[name].reasoning
         ]
+        if programs:
+            names += held_out_bugs()
         number = self._evaluation.examples
         sizes = {"train": _EXEMPLARS, "test": number}
         return self._records(f"asked-{number}", names, sizes), names
@@ -247,12 +271,13 @@ class Bench:
             yaml.safe_dump(cut, f, sort_keys=False)
         return str(path.absolute())
 
-    def _ask(self, model: "T5", view: View) -> dict:
+    def _ask(self, model: "T5", view: View, programs: bool) -> dict:
         from keras_flan.evaluation.runs.evaluate import evaluate
         from keras_flan.evaluation.scores.predictions import read_predictions
 
         number = self._evaluation.examples
-        records, names = self._asked_records(view.mode)
+        records, names = self._asked_records(view.mode, programs)
+        longest = _PROGRAM_TOKENS if programs else _NEW_TOKENS
         with tempfile.TemporaryDirectory() as folder:
             metrics = evaluate(
                 model,
@@ -264,7 +289,7 @@ class Bench:
                 samples=view.samples,
                 tasks=names,
                 limit=number,
-                max_new_tokens=_NEW_TOKENS[view.mode],
+                max_new_tokens=longest[view.mode],
             )
             rows = read_predictions(folder)
         result = {
@@ -353,6 +378,11 @@ def asked_tasks(evaluation: Evaluation) -> dict[str, list[str]]:
     }
 
 
+def held_out_bugs() -> list[str]:
+    """Returns the tasks of kinds of bugs that no training shows."""
+    return [spec.name for spec in DEBUGGING.values() if spec.held_out]
+
+
 def _in_turn(specs: Sequence[TaskSpec]) -> list[str]:
     """Orders tasks so that families take turns."""
     seen: dict[str, int] = {}
@@ -381,7 +411,7 @@ def _groups(
     """
     groups: dict[str, dict] = {}
     for name in names:
-        spec = TASKS[name]
+        spec = ALL[name]
         own = formats if spec.reasoning else _plain(formats)
         key = spec.family if balance else "all"
         if not spec.reasoning:

@@ -40,21 +40,25 @@ def tables(experiment: Mapping) -> str:
     Args:
         experiment: A value of `results["experiments"]`.
     """
+    columns = {"trained": "trained", "held_out": "held out"}
+    if any(
+        "debugging" in view["groups"]
+        for one in experiment["arms"].values()
+        for view in one["views"].values()
+    ):
+        columns["debugging"] = "new kinds of bugs"
     scores = [
         (
             arm,
             view,
-            *(
-                spread_text(groups[group]["normalised"])
-                for group in ("trained", "held_out")
-            ),
+            *(spread_text(groups[group]["normalised"]) for group in columns),
         )
         for arm, found in experiment["arms"].items()
         for view, groups in (
             (view, one["groups"]) for view, one in found["views"].items()
         )
     ]
-    header = ("arm", "asked", "trained", "held out")
+    header = ("arm", "asked", *columns.values())
     number = len(experiment["seeds"])
     parts = [f"{number} seeds.\n", markdown(header, scores)]
     for arm, found in experiment["arms"].items():

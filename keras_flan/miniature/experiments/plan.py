@@ -93,6 +93,10 @@ class Cell(Strict):
         method: What is trained: all weights, `lora` or `houlsby` adapters.
         stages: `joint`; `fewer_first`, half of the steps on a quarter of the
             tasks; or `direct_first`, half of them without rationales.
+        debugging: Of the tasks of programs with bugs: `none`; `asked`, after
+            training without them; `joint`, trained from the first step on; or
+            `last`, in the second half, when the mixture grows by them. Kinds
+            of bugs that are held out are asked.
         steps: Optimizer steps; 0 leaves the model as it is.
         learning_rate: Adafactor's.
         batch_size: Packed rows per step.
@@ -114,6 +118,7 @@ class Cell(Strict):
     balance: bool = True
     method: Literal["full", "lora", "houlsby"] = "full"
     stages: Literal["joint", "fewer_first", "direct_first"] = "joint"
+    debugging: Literal["none", "asked", "joint", "last"] = "none"
     steps: pydantic.NonNegativeInt = 400
     learning_rate: pydantic.PositiveFloat = 0.005
     batch_size: Positive = 4
@@ -145,7 +150,12 @@ class Check(Strict):
     less_view: str | None = None
     one_path: bool = False
     group: Literal[
-        "trained", "held_out_tasks", "held_out_families", "held_out", "all"
+        "trained",
+        "held_out_tasks",
+        "held_out_families",
+        "held_out",
+        "debugging",
+        "all",
     ]
     margin: float = 0.0
 
@@ -260,7 +270,7 @@ def load_plan(
 
     Example:
         >>> len(load_plan().experiments)
-        11
+        12
     """
     data = read_yaml(path)
     if quick and isinstance(data, dict):

@@ -25,6 +25,8 @@ _GROUPS = {
     "held_out_tasks": "held-out tasks",
     "held_out_families": "held-out families",
     "held_out": "all held out",
+    # Where an experiment asks them.
+    "debugging": "new kinds of bugs",
 }
 _MARKS = {"agrees": "✓", "disagrees": "✗", "undecided": "?"}
 
@@ -83,6 +85,13 @@ def _views(one: Mapping) -> list[str]:
 
 def _table(arms: Mapping[str, dict]) -> str:
     """A row per arm and view, a column per group of tasks."""
+    views = [view for arm in arms.values() for view in arm["views"].values()]
+    shown = {
+        group: name
+        for group, name in _GROUPS.items()
+        if group != "debugging"
+        or any(group in view["groups"] for view in views)
+    }
     rows = []
     for arm, found in arms.items():
         for view, scores in found["views"].items():
@@ -94,11 +103,11 @@ def _table(arms: Mapping[str, dict]) -> str:
                         spread_text(groups[group]["normalised"])
                         if group in groups
                         else ""
-                        for group in _GROUPS
+                        for group in shown
                     ),
                 )
             )
-    return page.wide(page.table(["arm, asked", *_GROUPS.values()], rows))
+    return page.wide(page.table(["arm, asked", *shown.values()], rows))
 
 
 def _checks(checks: Iterable[Mapping]) -> str:

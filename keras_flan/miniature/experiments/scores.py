@@ -7,7 +7,7 @@ import numpy as np
 from keras_flan.answers.voting import vote
 from keras_flan.evaluation.scores.paper import normalise
 from keras_flan.evaluation.scores.predictions import Prediction, Verdict
-from keras_flan.miniature.universe import TASKS
+from keras_flan.miniature.universe import ALL, DEBUGGING
 
 # Draws of k of the sampled paths, over whose votes the mean is taken.
 _VOTE_DRAWS = 20
@@ -73,8 +73,9 @@ def group_scores(
         asked: Tasks by group; those without a score are left out.
 
     Returns:
-        `exact` and `normalised` in percent, by group and for `held_out`, the
-        two kinds of held-out tasks together.
+        `exact` and `normalised` in percent, by group; for `held_out`, the
+        two kinds of held-out tasks together; and for `debugging`, the kinds
+        of bugs that no training shows.
 
     Source: the normalised preferred metric of arXiv:2210.11416, section 3.
     """
@@ -83,6 +84,7 @@ def group_scores(
         *asked["held_out_tasks"],
         *asked["held_out_families"],
     ]
+    members["debugging"] = [s.name for s in DEBUGGING.values() if s.held_out]
     result = {}
     for group, names in members.items():
         scored = [name for name in names if name in tasks]
@@ -90,7 +92,7 @@ def group_scores(
             continue
         exact = [100 * tasks[name] for name in scored]
         normalised = [
-            normalise(100 * tasks[name], 100 * TASKS[name].random_baseline)
+            normalise(100 * tasks[name], 100 * ALL[name].random_baseline)
             for name in scored
         ]
         result[group] = {

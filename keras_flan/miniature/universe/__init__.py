@@ -7,7 +7,9 @@ so that what finetuning does to tasks it never saw can be measured.
 A further task is a `make` function and a `TaskSpec` in the `TASKS` of one of
 the modules; a further module is added to `catalogue.py`.
 
-Imports `data/records`.
+Programs with bugs (`DEBUGGING`) are tasks beside them, for who names them.
+
+Imports `data/records` and `answers/programs`.
 """
 
 from keras_flan.lazy import attach
@@ -16,6 +18,8 @@ __getattr__, __dir__, __all__ = attach(
     __name__,
     {
         "TASKS": ".catalogue",
+        "ALL": ".catalogue",
+        "DEBUGGING": ".catalogue",
         "CORE": ".catalogue",
         "HELD_OUT_FAMILIES": ".catalogue",
         "TaskSpec": ".specs",

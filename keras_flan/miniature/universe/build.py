@@ -11,7 +11,7 @@ from keras_flan.data.records.info import RecordInfo, read_info
 from keras_flan.data.records.shards import verify_records
 from keras_flan.data.records.writing import write_records
 from keras_flan.errors import InputError, did_you_mean
-from keras_flan.miniature.universe.catalogue import CORE, TASKS
+from keras_flan.miniature.universe.catalogue import ALL, CORE
 from keras_flan.miniature.universe.specs import Draws, TaskSpec
 from keras_flan.progress import track
 from keras_flan.storage import as_path
@@ -189,10 +189,13 @@ class _Set:
 
     def write(self) -> RecordInfo:
         spec = self.spec
+        examples = generate(
+            spec, self.split, self.number, self.templates, self.other_ways
+        )
+        if spec.check is not None:
+            spec.check(examples)
         return write_records(
-            generate(
-                spec, self.split, self.number, self.templates, self.other_ways
-            ),
+            examples,
             self.directory,
             name=spec.name,
             split=self.split,
@@ -231,14 +234,14 @@ def _sets(
     names = list(CORE if tasks is None else tasks)
     splits = None if splits is None else list(splits)
     for name in names:
-        if name not in TASKS:
+        if name not in ALL:
             raise InputError(
                 f"{name}: no such task of the universe."
-                + did_you_mean(name, TASKS)
+                + did_you_mean(name, ALL)
             )
     return [
         _Set(
-            TASKS[name],
+            ALL[name],
             split,
             sizes[split],
             templates,
@@ -246,7 +249,7 @@ def _sets(
             output / name / split,
         )
         for name in names
-        for split in splits or TASKS[name].splits
+        for split in splits or ALL[name].splits
     ]
 
 

@@ -4,6 +4,7 @@ from keras_flan.miniature.universe import (
     arithmetic,
     comparison,
     composition,
+    debugging,
     kinds,
     language,
     lists,
@@ -42,6 +43,11 @@ _SPECS = (
 TASKS = {spec.name: spec for spec in _SPECS}
 if len(TASKS) < len(_SPECS):
     raise AssertionError("two tasks of the universe have one name")
+
+# Beside them, in no plan that does not name them: what pretraining practises
+# and the published experiments draw from stays as it was.
+DEBUGGING = {spec.name: spec for spec in debugging.TASKS}
+ALL = {**TASKS, **DEBUGGING}
 
 # Families of which no task is trained on.
 HELD_OUT_FAMILIES = frozenset(spec.family for spec in _SPECS) - frozenset(

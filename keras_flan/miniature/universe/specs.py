@@ -7,6 +7,8 @@ import random
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
+from keras_flan.data.records.example import Example
+
 T = TypeVar("T")
 
 _BASELINE_DRAWS = 500
@@ -88,6 +90,9 @@ class TaskSpec:
             test split only.
         templates: The task's ways of asking, as format strings; empty if
             `make` words the question itself.
+        kept: What `make` draws for templates and records keep too.
+        check: Raises AssertionError for a wrong example, where that takes
+            more than looking; called when records are made.
     """
 
     name: str
@@ -99,6 +104,8 @@ class TaskSpec:
     reasoning: bool = True
     held_out: bool = False
     templates: tuple[str, ...] = ()
+    kept: tuple[str, ...] = ()
+    check: Callable[[Sequence[Example]], None] | None = None
 
     @property
     def splits(self) -> tuple[str, ...]:
@@ -150,4 +157,4 @@ class TaskSpec:
         }
         if self.reasoning:
             fields["rationale"] = made["rationale"]
-        return fields
+        return fields | {name: made[name] for name in self.kept}
