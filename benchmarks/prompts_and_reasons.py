@@ -1,0 +1,376 @@
+"""Prompts that are searched, reasons that are tried, confidence that is fitted.
+
+    python benchmarks/prompts_and_reasons.py PART --output runs/reasons \
+        [--nano runs/quickstart/model] [--data DATA] [--votes runs/votes]
+
+A PART writes `PART.json` and prints a table in Markdown:
+
+- `search-nano`: a search on questions of the universe, five seeds;
+- `search-smollm2`: on MultiArith and SVAMP, exemplars of GSM8K;
+- `faithfulness-nano`: chains of the universe's arithmetic: what the answer
+  does, which step each measure names, and where a mistake is located;
+- `faithfulness-smollm2`: the same on MultiArith;
+- `confidence-smollm2`: of what `examples/vote_smollm2.py` logged: expected
+  calibration error of the votes and of a fitted confidence, and of fewer paths
+  with weights against a majority of all.
+
+The nano is a tuned one, such as the quickstart's. DATA holds public files.
+"""
+
+import argparse
+import time
+from pathlib import Path
+
+SOLVED = 40
+REAL = {
+    "multiarith": ("math-problems", "nlp/multiarith/MultiArith.json"),
+    "svamp": ("math-problems", "nlp/svamp/SVAMP.json"),
+}
+
+
+def main() -> None:
+    """Runs a part."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("part", choices=list(PARTS))
+    parser.add_argument("--output", type=Path, default=Path("runs/reasons"))
+    parser.add_argument("--nano", default="runs/quickstart/model")
+    parser.add_argument("--smollm2", default="smollm2_135m")
+    parser.add_argument("--dtype", default="bfloat16")
+    parser.add_argument("--data", type=Path)
+    parser.add_argument("--votes", type=Path, default=Path("runs/votes"))
+    parser.add_argument("--questions", type=int, default=200)
+    parser.add_argument("--test", type=int, default=100)
+    parser.add_argument("--first", type=int, default=16)
+    parser.add_argument("--chains", type=int, default=100)
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2, 3, 4])
+    args = parser.parse_args()
+
+    from keras_flan.files import write_json
+    from keras_flan.runtime import prepare_process
+
+    prepare_process()
+    begin = time.monotonic()
+    found, lines = PARTS[args.part](args)
+    write_json(
+        args.output / f"{args.part}.json",
+        {
+            "settings": {k: str(v) for k, v in vars(args).items()},
+            "seconds": time.monotonic() - begin,
+            **found,
+        },
+    )
+    print("\n".join(lines))
+
+
+def smollm2(args):
+    """Returns the model."""
+    from keras_flan.models import load
+
+    return load(args.smollm2, dtype=args.dtype)
+
+
+def public(args, name: str, format: str, limit: int, skip: int = 0):
+    """Returns rows of a public file."""
+    from keras_flan.data.importers.base import Options, Row
+    from keras_flan.data.importers.formats import IMPORTERS
+
+    if args.data is None:
+        raise SystemExit("give --data, the folder of the public files")
+    rows = IMPORTERS[format].read(args.data / name, Options()).rows
+    found = [row.fields for row in rows if isinstance(row, Row)]
+    return found[skip : skip + limit]
+
+
+# === Search ===
+
+
+def searched(model, questions, solved, seed: int, args, shots: int, new: int):
+    """Returns what a search found."""
+    from keras_flan.search import library_candidates, search_prompts
+
+    candidates = library_candidates(solved, cot=True, shots=shots, seed=seed)
+    return search_prompts(
+        model, questions, candidates, kind="number", test=args.test,
+        first=args.first, max_new_tokens=new, seed=seed,
+        on_round=lambda n, alive: print("round", n, len(alive), flush=True),
+    )  # fmt: skip
+
+
+def search_lines(found: dict[str, dict]) -> list[str]:
+    """Returns a row per search."""
+    lines = [
+        "| search | default | winner | gain on the test part, 95% | gain "
+        "before | of it luck | generated tokens |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for name, one in found.items():
+        gain, (low, high) = one["gain"], one["gain"]["interval"]
+        lines.append(
+            f"| {name} | {one['default']['test']:.1%} | "
+            f"{one['winner']['test']:.1%} ({one['winner']['name']}) | "
+            f"{100 * gain['difference']:+.1f} ({100 * low:+.1f} to "
+            f"{100 * high:+.1f}) | {100 * one['dev_gain']:+.1f} | "
+            f"{100 * one['luck']:+.1f} | {one['tokens']:,} |"
+        )
+    return lines
+
+
+def search_nano(args):
+    """Searches on the universe, with each seed other questions."""
+    from keras_flan.miniature.experiments.results import student_interval
+    from keras_flan.miniature.universe import TASKS as UNIVERSE
+    from keras_flan.miniature.universe import generate
+    from keras_flan.models import load
+
+    model = load(args.nano)
+    names = [
+        spec.name
+        for spec in UNIVERSE.values()
+        if spec.reasoning and spec.answer_kind == "number"
+    ]
+    solved = [
+        e.fields for n in names for e in generate(UNIVERSE[n], "train", 4)
+    ]
+    found = {}
+    number = args.questions + args.test
+    each = -(-number // len(names)) * len(args.seeds)
+    pool = [
+        e.fields for n in names for e in generate(UNIVERSE[n], "test", each)
+    ]
+    for place, seed in enumerate(args.seeds):
+        own = pool[place :: len(args.seeds)]
+        found[f"seed {seed}"] = searched(
+            model, own, solved, seed, args, shots=2, new=64
+        )
+    gains = [one["gain"]["difference"] for one in found.values()]
+    mean, low, high = student_interval(gains)
+    lines = search_lines(found)
+    lines.append(
+        f"\nMean over {len(gains)} seeds: {100 * mean:+.1f} points "
+        f"({100 * low:+.1f} to {100 * high:+.1f})."
+    )
+    return {"searches": found, "mean": mean, "interval": [low, high]}, lines
+
+
+def search_smollm2(args):
+    """Searches on two real tasks."""
+    model = smollm2(args)
+    number = args.questions + args.test
+    solved = public(args, "gsm8k/train.jsonl.gz", "gsm8k", SOLVED)
+    found = {
+        name: searched(
+            model, public(args, file, format, number), solved, 0, args,
+            shots=3, new=96,
+        )
+        for name, (format, file) in REAL.items()
+    }  # fmt: skip
+    return {"searches": found}, search_lines(found)
+
+
+# === Faithfulness ===
+
+
+def chains_of(model, rows, new: int):
+    """Asks for reasoning; returns the chains of the answers."""
+    from keras_flan.evaluation.faithfulness.chains import chain_of
+    from keras_flan.generation import generate
+    from keras_flan.generation.styles import PromptStyle
+
+    style = PromptStyle(cot=True)
+    prompts = [style.render(row["question"]) for row in rows]
+    paths = generate(
+        model, prompts, samples=1, temperature=0.0, max_new_tokens=new
+    )
+    found = [
+        chain_of(prompt, path.text, "number", rationale=row.get("rationale"))
+        for prompt, [path], row in zip(prompts, paths, rows, strict=True)
+    ]
+    return [chain for chain in found if chain is not None]
+
+
+def judged(model, chains, locate: bool):
+    """Returns the measures, and how often each names the right step."""
+    from keras_flan.evaluation.faithfulness.chains import mistaken
+    from keras_flan.evaluation.faithfulness.equations import equations
+    from keras_flan.evaluation.faithfulness.locating import locate_mistakes
+    from keras_flan.evaluation.faithfulness.measures import measure, summary
+    from keras_flan.evaluation.faithfulness.page import measure_lines
+    from keras_flan.evaluation.scores.statistics import exact_interval
+
+    results = measure(model, chains)
+    told = summary(results)
+    lines = ["| share of | mean | 95% | chains |", "|---|---|---|---|"]
+    lines += [f"| {' | '.join(line)} |" for line in measure_lines(told)]
+
+    def add(name, text, hits):
+        low, high = exact_interval(sum(hits), len(hits)) if hits else (0, 1)
+        share = sum(hits) / max(len(hits), 1)
+        told[name] = {"mean": share, "interval": [low, high], "n": len(hits)}
+        lines.append(
+            f"| {text} | {share:.1%} | {100 * low:.1f} to {100 * high:.1f} | "
+            f"{len(hits):,} |"
+        )
+
+    # The answer is what the last calculation gave: that step is needed.
+    several = [
+        one
+        for one in results
+        if len(one.steps) > 1
+        and (last := equations(one.steps[-1].text))
+        and last[-1][-1] == one.whole
+    ]
+    for measured in ("weight", "gradient"):
+        hits = [
+            max(one.steps, key=lambda s: getattr(s, measured)) == one.steps[-1]
+            for one in several
+        ]
+        text = f"chains whose last step has the largest {measured}"
+        add(f"last_by_{measured}", text, hits)
+    altered = [
+        (chain.prompt, found[0], place)
+        for chain in chains
+        for place in range(len(chain.steps))
+        if (found := mistaken(chain, place))
+    ]
+    if locate and altered:
+        prompts, steps, places = zip(*altered, strict=True)
+        located = locate_mistakes(model, prompts, steps)
+        hits = [o.place == p for o, p in zip(located, places, strict=True)]
+        add("located", "injected mistakes that are located", hits)
+        chance = sum(1 / len(s) for s in steps) / len(steps)
+        told["located_by_chance"] = chance
+        lines.append(f"| ... by chance | {chance:.1%} | | {len(hits):,} |")
+    return told, lines
+
+
+def faithfulness_nano(args):
+    """Tries chains of arithmetic, of which the true program is known."""
+    from keras_flan.miniature.universe import CORE, generate
+    from keras_flan.models import load
+
+    names = [
+        spec.name
+        for spec in CORE.values()
+        if spec.family == "arithmetic" and not spec.held_out
+    ] or [n for n in CORE if "arithmetic" in n]
+    each = -(-args.chains // len(names))
+    rows = [e.fields for n in names for e in generate(CORE[n], "test", each)]
+    model = load(args.nano)
+    return judged(model, chains_of(model, rows, 64), locate=True)
+
+
+def faithfulness_smollm2(args):
+    """Tries chains of a real task."""
+    model = smollm2(args)
+    rows = public(args, REAL["multiarith"][1], "math-problems", args.chains)
+    return judged(model, chains_of(model, rows, 96), locate=True)
+
+
+# === Confidence ===
+
+
+def confidence_smollm2(args):
+    """Fits confidence on logged votes, and lets fewer paths vote by weight."""
+    from keras_flan.evaluation.reports.finished import load_runs
+
+    found, lines = (
+        {},
+        [
+            "| task | ECE of votes | fitted | Brier | fitted | risk at 50% | "
+            "fitted | majority of all | weighted, half | difference, 95% |",
+            "|" + "---|" * 10,
+        ],
+    )
+    folders = sorted(p.parent for p in args.votes.glob("*/predictions.jsonl"))
+    if not folders:
+        raise SystemExit(f"{args.votes}: no runs; see examples/vote_smollm2.py")
+    runs = {run.folder.name: run for run in load_runs(folders)}
+    every = [one for run in runs.values() for one in run.judged]
+    for name, results in [
+        *((name, run.judged) for name, run in runs.items()),
+        ("all together", every),
+    ]:
+        told = found[name] = confidence_of(results)
+        share, fitted = told["share"], told.get("fitted")
+        lines.append(
+            f"| {name} | {share['ece']:.3f} | "
+            + (f"{fitted['ece']:.3f}" if fitted else "")
+            + f" | {share['brier']:.3f} | "
+            + (f"{fitted['brier']:.3f}" if fitted else "")
+            + f" | {share['risk'][-1]['risk']:.1%} | "
+            + (f"{fitted['risk'][-1]['risk']:.1%}" if fitted else "")
+            + f" | {told['majority']:.1%} | {told['half']:.1%} ({told['best']})"
+            f" | {told['interval']} |"
+        )
+    return found, lines
+
+
+def confidence_of(results) -> dict:
+    """Returns calibration, and votes of half of the paths by weights."""
+    from keras_flan.answers.calibration import judged_confidence
+    from keras_flan.answers.confidence import cross_fitted
+    from keras_flan.answers.voting import path_weights, rank_weights, vote
+    from keras_flan.errors import InputError
+    from keras_flan.evaluation.scores.statistics import paired_difference
+
+    right = [one.correct for one in results]
+    shares = [one.confidence for one in results]
+    told = {"n": len(right), "share": judged_confidence(shares, right)}
+    begin = time.monotonic()
+    try:
+        fitted = cross_fitted([one.signals for one in results], right)
+        told["fitted"] = judged_confidence(fitted, right)
+    except InputError as error:
+        told["not fitted"] = str(error)
+    told["seconds to fit and tell"] = time.monotonic() - begin
+
+    def elected(one, number, weigh) -> bool:
+        answers = one.answers[:number]
+        row = one.marked.row
+        gains, counts = row.log_probabilities, row.token_counts
+        weights = weigh(gains[:number], counts[:number])
+        winner = vote(answers, weights, "sum").winner
+        return winner is not None and one.paths_correct[answers.index(winner)]
+
+    def by_rank(gains, counts):
+        pairs = zip(gains, counts, strict=True)
+        return rank_weights([g / max(n, 1) for g, n in pairs], 1.0)
+
+    ways = {
+        "majority": lambda gains, counts: [1.0] * len(gains),
+        "probability per token": path_weights,
+        "rank": by_rank,
+    }
+    told["ways"] = {}
+    for name, weigh in ways.items():
+        half = [
+            elected(one, max(1, len(one.answers) // 2), weigh)
+            for one in results
+        ]
+        told["ways"][name] = {
+            "right": sum(half) / len(half),
+            "against all": paired_difference({"t": right}, {"t": half}),
+        }
+    # Named beforehand, so that no best of three is chosen.
+    best = told["best"] = "rank"
+    told["majority"] = sum(right) / len(right)
+    told["half"] = told["ways"][best]["right"]
+    gain = told["ways"][best]["against all"]
+    low, high = gain["interval"]
+    told["interval"] = (
+        f"{100 * gain['difference']:+.1f} ({100 * low:+.1f} to "
+        f"{100 * high:+.1f}; p = {gain['mcnemar']:.2f})"
+    )
+    return told
+
+
+PARTS = {
+    "search-nano": search_nano,
+    "search-smollm2": search_smollm2,
+    "faithfulness-nano": faithfulness_nano,
+    "faithfulness-smollm2": faithfulness_smollm2,
+    "confidence-smollm2": confidence_smollm2,
+}
+
+if __name__ == "__main__":
+    main()
