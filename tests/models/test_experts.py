@@ -144,6 +144,7 @@ def test_the_first_step_is_that_of_the_dense_model(top_k):
     assert count == 2 * (3 * 3 * kernel + 4 * dense.backbone.hidden_dim)
 
 
+@pytest.mark.often
 def test_experts_differ_are_saved_and_read(tmp_path):
     model = draw(make(dropout=0.0))
     x, _, _ = batch("t5")
