@@ -121,8 +121,10 @@ def keep_zeros_of_file(model: LanguageModel) -> None:
 
 def keep_waiting_zeros(model: LanguageModel) -> None:
     """Does what `keep_zeros_of_file` said, if it did."""
-    if getattr(model.backbone, _WAITING, False):
-        setattr(model.backbone, _WAITING, False)
+    # A model of one's own may have no backbone.
+    backbone = getattr(model, "backbone", None)
+    if getattr(backbone, _WAITING, False):
+        setattr(backbone, _WAITING, False)
         keep_zeros(model)
 
 
