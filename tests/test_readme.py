@@ -42,6 +42,7 @@ def write_inputs():
     Path("test.jsonl").write_text(text)
 
 
+@pytest.mark.often
 @pytest.mark.filterwarnings("ignore::UserWarning")
 def test_blocks_run_in_order(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
