@@ -95,6 +95,16 @@ def models(tmp_path_factory):
     return folder
 
 
+# A chat and a table run with every change.
+FORMATS = [
+    pytest.param(
+        format,
+        marks=[pytest.mark.often] if format in ("messages", "csv") else [],
+    )
+    for format in ROWS
+]
+
+
 def learnt_texts(chat):
     """What has weight of each example that the run's mixture makes."""
     from keras_flan.data import Mixture, Pipeline, Vocabulary
@@ -125,8 +135,7 @@ def learnt_texts(chat):
 
 
 @pytest.mark.slow
-@pytest.mark.often
-@pytest.mark.parametrize("format", ROWS)
+@pytest.mark.parametrize("format", FORMATS)
 def test_a_file_becomes_a_model_and_a_score(
     format, models, tmp_path, monkeypatch
 ):
