@@ -515,7 +515,7 @@ few_shot_direct:
 def test_what_does_not_fit_is_counted(tasks, vocabulary):
     sizes = {**SIZES, "input_length": 60, "target_length": 16}
 
-    def made(passes=1, **settings):
+    def made(**settings):
         pipeline = Pipeline(
             _mixture(tasks, {**ZERO_SHOT, **FEW_SHOT}),
             vocabulary,
@@ -523,7 +523,7 @@ def test_what_does_not_fit_is_counted(tasks, vocabulary):
             **{**sizes, **settings},
         )
         assert set(pipeline.cuts().values()) == {0}
-        for _ in range(passes):
+        for _ in range(2):
             found = list(_examples(pipeline.dataset(), vocabulary))
             cuts = pipeline.cuts()
             assert cuts["examples"] == 100
@@ -545,7 +545,7 @@ def test_what_does_not_fit_is_counted(tasks, vocabulary):
     assert cut == {**whole, "targets": len(long)}
     assert len(set(trimmed) & set(long)) == 0
     # By default no target is cut.
-    left, kept, pipeline = made(passes=2)
+    left, kept, pipeline = made()
     assert left["left_out"] == whole["left_out"] + len(long)
     assert Counter(kept) == Counter(targets) - Counter(long)
     exemplar, target, *_ = pipeline.advice("data.")
