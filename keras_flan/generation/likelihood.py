@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 import numpy as np
 from keras import ops
@@ -10,14 +11,16 @@ from keras import ops
 from keras_flan.errors import InputError
 from keras_flan.generation.compiling import compiled, power_of_four
 from keras_flan.generation.outputs import Likelihood, TokenScores
+from keras_flan.generation.prefix_tree import TreeRow, tree_rows
 from keras_flan.generation.texts import as_texts
-from keras_flan.models.decoding import Rows
+from keras_flan.models.decoding import Rows, Tree
 from keras_flan.models.language_model import LanguageModel
-from keras_flan.progress import track
+from keras_flan.progress import Progress
 
 # Lengths are padded to a power of two from here on, so that few programs are
 # compiled.
 _SHORTEST = 32
+_SHORTEST_TREE = 256
 # Prompt tokens of a batch; longer buckets have fewer rows.
 _BATCH_TOKENS = 4096
 
@@ -32,10 +35,12 @@ def log_likelihoods(
 ) -> list[list[Likelihood]]:
     r"""Scores the continuations of each prompt.
 
-    A prompt is read once for all continuations that differ in their last
-    token only, such as letters. The end token counts where the model was
-    trained to end its targets with it: for a T5, and for a `DecoderOnly`
-    that separates inputs from targets.
+    What texts begin with alike is read once: by a causal `DecoderOnly` the
+    exemplars of all questions of a subject, and the question for all its
+    continuations; by others a prompt, for all continuations that differ in
+    their last token only, such as letters. The end token counts where the
+    model was trained to end its targets with it: for a T5, and for a
+    `DecoderOnly` that separates inputs from targets.
 
     Args:
         model: A `keras_flan.models.T5` or `keras_flan.models.DecoderOnly`
@@ -66,22 +71,17 @@ def log_likelihoods(
     for number, texts in enumerate(continuations):
         as_texts(texts, f"continuations[{number}]")
     rows = _rows(model, prompts, continuations, max_input_tokens)
-    program = _program(model)
+    score = _by_tree if model.decoding.causal else _by_row
     found: dict[tuple[int, int], Likelihood] = {}
-    for batch in track(
-        list(_batches(rows)),
-        "ranking",
-        unit="rows",
-        size=len,
-        total=len(rows),
-        enabled=progress,
-    ):
-        # Rows and targets that only fill the batch come last.
-        arrays = _arrays(batch, _batch_size(batch[0].bucket))
-        for row, scores in zip(batch, program(arrays), strict=False):
-            targets = zip(row.places, row.targets, scores, strict=False)
-            for place, target, score in targets:
-                found[place] = Likelihood(float(score), len(target))
+    with Progress(
+        "ranking", unit="rows", total=len(rows), enabled=progress
+    ) as shown:
+        for row, scores in score(model, rows):
+            for place, target, total in zip(
+                row.places, row.targets, scores, strict=False
+            ):
+                found[place] = Likelihood(float(total), len(target))
+            shown.advance()
     return [
         [found[prompt, number] for number in range(len(texts))]
         for prompt, texts in enumerate(continuations)
@@ -243,13 +243,78 @@ def _arrays(batch: Sequence[_Row], size: int) -> Rows:
     return Rows(inputs, lengths, first, targets, mask)
 
 
-def _program(model: LanguageModel) -> Callable[[Rows], np.ndarray]:
-    """Returns the compiled scoring function of a model; it is kept with it."""
-    if not hasattr(model, "_scoring_program"):
-        run, _ = compiled(model, model.decoding.score)
+def _by_row(
+    model: LanguageModel, rows: Sequence[_Row]
+) -> Iterator[tuple[_Row, Sequence[float]]]:
+    """Yields rows, each read by itself, and the scores of their targets."""
+    program = _program(model, "score")
+    for batch in _batches(rows):
+        # Rows and targets that only fill the batch come last.
+        arrays = _arrays(batch, _batch_size(batch[0].bucket))
+        yield from zip(batch, program(arrays), strict=False)
+
+
+def _by_tree(
+    model: LanguageModel, rows: Sequence[_Row]
+) -> Iterator[tuple[_Row, Sequence[float]]]:
+    """Yields rows, and their scores; what they begin with is read once."""
+    program = _program(model, "score_tree")
+    # Room for a few texts behind a beginning that takes most of each.
+    longest = max((len(row.read) for row in rows), default=1)
+    length = _power(max(2 * longest, _SHORTEST_TREE))
+    trees = tree_rows([row.read for row in rows], length)
+    size = max(1, _BATCH_TOKENS // length)
+    for start in range(0, len(trees), size):
+        batch = trees[start : start + size]
+        scored = [
+            [
+                (tree.places[number][row.first + i], token, number, target)
+                for number in tree.places
+                for row in [rows[number]]
+                for target, tokens in enumerate(row.targets)
+                for i, token in enumerate(tokens)
+            ]
+            for tree in batch
+        ]
+        found = program(_tree_arrays(batch, scored, length, size))
+        for tree, tokens, scores in zip(batch, scored, found, strict=False):
+            totals = {n: [0.0] * len(rows[n].targets) for n in tree.places}
+            for (_, _, number, target), one in zip(
+                tokens, scores.tolist(), strict=False
+            ):
+                totals[number][target] += one
+            yield from ((rows[n], total) for n, total in totals.items())
+
+
+def _tree_arrays(
+    batch: Sequence[TreeRow],
+    scored: Sequence[Sequence[tuple[int, int, int, int]]],
+    length: int,
+    size: int,
+) -> Tree:
+    """Returns trees, and the places and tokens that begin each of `scored`."""
+    number = power_of_four(max(map(len, scored)))
+    ids, positions = np.zeros((2, size, length), "int32")
+    ends = np.tile(np.arange(1, length + 1, dtype="int32"), (size, 1))
+    at, targets = np.zeros((2, size, number), "int32")
+    for i, (tree, tokens) in enumerate(zip(batch, scored, strict=True)):
+        used = len(tree.token_ids)
+        ids[i, :used], ends[i, :used] = tree.token_ids, tree.ends
+        positions[i, :used] = tree.positions
+        pairs = np.array([token[:2] for token in tokens])
+        at[i, : len(tokens)], targets[i, : len(tokens)] = pairs.T
+    return Tree(ids, positions, ends, at, targets)
+
+
+def _program(model: LanguageModel, name: str) -> Callable[[Any], np.ndarray]:
+    """Returns a compiled method of a model's decoding; it is kept with it."""
+    if not hasattr(model, "_scoring_programs"):
         # Not an attribute that Keras should track.
-        object.__setattr__(model, "_scoring_program", run)
-    return lambda rows: ops.convert_to_numpy(model._scoring_program(rows))
+        object.__setattr__(model, "_scoring_programs", {})
+    kept = model._scoring_programs
+    if name not in kept:
+        kept[name], _ = compiled(model, getattr(model.decoding, name))
+    return lambda given: ops.convert_to_numpy(kept[name](given))
 
 
 def _token_program(

@@ -2,7 +2,7 @@
 
 import contextlib
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import keras
@@ -10,19 +10,34 @@ import keras
 from keras_flan.errors import InputError
 
 
-def check_devices(weights: Iterable[Any]) -> None:
-    """Refuses weights that lie on one device of a mesh of many."""
+def check_devices(model: keras.Model, compiled: bool = True) -> None:
+    """Refuses what lies on one device of a mesh of many.
+
+    Args:
+        model: Whose weights are looked at.
+        compiled: Whether what `compile` made is looked at too.
+
+    Raises:
+        InputError: If one of them does so.
+    """
     distribution = keras.distribution.distribution()
     if distribution is None or distribution.device_mesh.devices.size < 2:
         return
-    for weight in weights:
-        sharding = getattr(weight.value, "sharding", None)
-        if len(getattr(sharding, "device_set", "  ")) < 2:
-            raise InputError(
-                f"{weight.path}: lies on one device, and the distribution is "
-                "of many: the model was made before `setup(...)`; make it "
-                "afterwards"
-            )
+    state = []
+    if compiled and model.compiled:
+        state = [*model.optimizer.variables, *model.metrics_variables]
+    for variables, done, again in (
+        (model.weights, "made", "make it afterwards"),
+        (state, "compiled", "compile it afterwards, with a new optimizer"),
+    ):
+        for variable in variables:
+            sharding = getattr(variable.value, "sharding", None)
+            if len(getattr(sharding, "device_set", "  ")) < 2:
+                raise InputError(
+                    f"{variable.path}: lies on one device, and the "
+                    f"distribution is of many: the model was {done} before "
+                    f"`setup(...)`; {again}"
+                )
 
 
 def check_trained(model: keras.Model) -> None:
@@ -43,8 +58,14 @@ def by_parts(loss: Any) -> bool:
 
 
 @contextlib.contextmanager
-def whole_batches() -> Iterator[None]:
-    """Says of a batch that the mesh can't share out what to do about it."""
+def on_the_mesh(model: keras.Model) -> Iterator[None]:
+    """Says what to do where JAX would speak of shardings.
+
+    Raises:
+        InputError: If the model lies on one device of many, or the mesh
+            can't share out a batch.
+    """
+    check_devices(model)
     try:
         yield
     except ValueError as error:

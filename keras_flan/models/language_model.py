@@ -18,7 +18,7 @@ from keras_flan.models.fitting import (
     by_parts,
     check_devices,
     check_trained,
-    whole_batches,
+    on_the_mesh,
 )
 from keras_flan.models.kernels.choice import Chosen, choose
 from keras_flan.tensors import Tensor, Tensors
@@ -300,7 +300,7 @@ class LanguageModel(keras.Model):
                 keep, or the model was made before
                 `keras_flan.distribution.setup`.
         """
-        check_devices(self.weights)
+        check_devices(self, compiled=False)
         if by_parts(loss) and (metrics or weighted_metrics):
             name = "chunk" if loss.chunk else "gather"
             raise InputError(
@@ -319,20 +319,30 @@ class LanguageModel(keras.Model):
         self._parts = weigh_parts(self.optimizer)
 
     def fit(self, *args: Any, **kwargs: Any) -> keras.callbacks.History:
-        check_devices(self.weights)
         check_trained(self)
-        with whole_batches():
+        with on_the_mesh(self):
             return super().fit(*args, **kwargs)
 
     def evaluate(self, *args: Any, **kwargs: Any) -> Any:
-        check_devices(self.weights)
-        with whole_batches():
+        with on_the_mesh(self):
             return super().evaluate(*args, **kwargs)
 
     def predict(self, *args: Any, **kwargs: Any) -> Any:
-        check_devices(self.weights)
-        with whole_batches():
+        with on_the_mesh(self):
             return super().predict(*args, **kwargs)
+
+    def train_on_batch(self, *args: Any, **kwargs: Any) -> Any:
+        check_trained(self)
+        with on_the_mesh(self):
+            return super().train_on_batch(*args, **kwargs)
+
+    def test_on_batch(self, *args: Any, **kwargs: Any) -> Any:
+        with on_the_mesh(self):
+            return super().test_on_batch(*args, **kwargs)
+
+    def predict_on_batch(self, *args: Any, **kwargs: Any) -> Any:
+        with on_the_mesh(self):
+            return super().predict_on_batch(*args, **kwargs)
 
     def make_train_function(self, force: bool = False) -> Any:
         borrowed(_PRUNING, "keep_waiting_zeros")(self)

@@ -140,17 +140,23 @@ def test_a_vocabulary_has_no_more_tokens_than_the_embedding_has_rows(tiny_t5):
 
 
 def test_a_model_made_before_the_distribution_is_refused(monkeypatch):
-    model, compiled = make("t5"), make("t5")
-    compiled.compile("sgd", TokenCrossentropy())
+    model, compiled, unbuilt = make("t5"), make("t5"), make("bigram")
+    for one in (compiled, unbuilt):
+        one.compile("sgd", TokenCrossentropy())
     many = types.SimpleNamespace(
         device_mesh=types.SimpleNamespace(devices=np.arange(8))
     )
     monkeypatch.setattr(keras.distribution, "distribution", lambda: many)
+    uses = ["fit", "evaluate", "predict"]
+    uses += ["train_on_batch", "test_on_batch", "predict_on_batch"]
     for use in (
         lambda: model.compile("sgd", TokenCrossentropy()),
-        lambda: compiled.fit(None),
-        lambda: compiled.evaluate(None),
-        lambda: compiled.predict(None),
+        *(functools.partial(getattr(compiled, use), None) for use in uses),
     ):
         with pytest.raises(InputError, match=r"made before `setup\(\.\.\.\)`"):
             use()
+    # Of a model that is built by its first batch there is the optimizer.
+    for use in uses:
+        with pytest.raises(InputError, match=r"iteration: .* was compiled bef"):
+            getattr(unbuilt, use)(None)
+    unbuilt.compile("sgd", TokenCrossentropy())

@@ -347,7 +347,7 @@ def forget_programs(model: LanguageModel) -> None:
     model.train_function = None
     model.test_function = None
     model.predict_function = None
-    for name in ("_decoding_programs", "_scoring_program", "_token_programs"):
+    for name in ("_decoding_programs", "_scoring_programs", "_token_programs"):
         model.__dict__.pop(name, None)
 
 

@@ -11,7 +11,7 @@ from keras import ops
 
 from keras_flan.models.attention import MASKED, block_causal
 from keras_flan.models.decoder_only.families import Pass
-from keras_flan.models.decoding import Decoding, Fed, Rows
+from keras_flan.models.decoding import Decoding, Fed, Rows, Tree
 from keras_flan.models.input_scales import input_scales
 from keras_flan.models.path_attention import (
     Adjust,
@@ -30,6 +30,7 @@ class DecoderOnlyDecoding(Decoding):
     def __init__(self, model: Any):
         super().__init__(model)
         self.ends_targets = model.separate
+        self.causal = not model.bidirectional_prefix
 
     def frame(self, token_ids: list[int], limit: int) -> list[int]:
         vocabulary = self.model.vocabulary
@@ -123,6 +124,17 @@ class DecoderOnlyDecoding(Decoding):
         steps = ops.minimum(steps, inputs.shape[1] - 1)
         hidden = ops.take_along_axis(hidden, steps[..., None], axis=1)
         return hidden[:, None]
+
+    def read_tree(self, tree: Tree) -> Tensor:
+        place = ops.arange(tree.token_ids.shape[1])
+        behind = place[:, None] >= place
+        within = place[:, None] < tree.ends[:, None]
+        x, _ = self.model.run_packed(
+            tree.token_ids,
+            ops.logical_and(behind, within),
+            positions=tree.positions,
+        )
+        return self.model.family.normalise(x)
 
 
 def _adjustment(
