@@ -36,6 +36,7 @@ _STEPS = 8
 # The fewest paths at a time that a program of its own is worth: with fewer
 # the same weights are read more often than the second core gains.
 _CREW_PATHS = 64
+_NOTHING = -1  # No token's id.
 
 # By the tokens of a path and the number of them that it was asked about
 # before: after which number of tokens the path ends, or `None`.
@@ -315,6 +316,8 @@ class Run:
         self._ends = frozenset(ends)
         self._slots: list[_Slot | None] = [None] * bucket.slots
         self._grid = Grid.empty(bucket, sampling, ends)
+        # The prompts whose keys and values are in the slots' memory.
+        self._held = np.full_like(self._grid.prompts, _NOTHING)
         self._state: State | None = None
 
     @property
@@ -383,11 +386,7 @@ class Run:
         for place in fresh:
             self._slots[place] = slot = self._next_slot()
             if slot is not None:
-                ids = slot.wanted.prompt
-                grid.prompts[grid.load, : len(ids)] = ids
-                grid.targets[grid.load] = place
-                grid.lengths[place] = len(ids)
-                grid.load = np.int32(grid.load + 1)
+                self._load(place, slot.wanted.prompt)
         for slot in filter(None, self._slots):
             for number in range(self.bucket.lanes):
                 if slot.numbers and number not in slot.lanes:
@@ -410,6 +409,20 @@ class Run:
             min(_STEPS, grid.left.max(), block - grid.clock % block)
         )
         return bool(grid.steps)
+
+    def _load(self, place: int, ids: list[int]) -> None:
+        """Has a prompt read into a slot, from where no slot holds it."""
+        grid, number = self._grid, self._grid.load
+        grid.prompts[number, : len(ids)] = ids
+        grid.targets[number] = place
+        grid.lengths[place] = len(ids)
+        same = self._held[:, : len(ids)] == grid.prompts[number, : len(ids)]
+        known = np.where(same.all(1), len(ids), same.argmin(1))
+        grid.sources[number] = known.argmax()
+        grid.known[number] = known.max()
+        self._held[place] = _NOTHING
+        self._held[place, : len(ids)] = ids
+        grid.load = np.int32(number + 1)
 
     def _next_slot(self) -> _Slot | None:
         wanted = self._source()

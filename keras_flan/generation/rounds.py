@@ -34,6 +34,9 @@ from keras_flan.tensors import Tensor
 State: TypeAlias = dict[str, Any]
 # Places for the tokens that end a path, of which few tokenizers have two.
 _ENDS = 8
+# Tokens of a prompt that are read at a time: few leave little to read in
+# vain, many fill an accelerator. Powers of two, as the places of a prompt.
+_BLOCK, _DEVICE_BLOCK = 64, 512
 
 
 @dataclasses.dataclass(frozen=True)
@@ -60,6 +63,9 @@ class Grid:
     Args:
         prompts: int32 `(slots, input_length)`; the first `load` rows are new.
         targets: int32 `(slots)`, the slot that each new prompt goes to.
+        sources: int32 `(slots)`, the slot that holds what it begins with, when
+            the new prompts before it are in their slots.
+        known: int32 `(slots)`, how many of its tokens these are.
         load: int32.
         lengths: int32 `(slots)`, tokens of the prompt in each slot.
         tokens: int32 `(slots, lanes)`, what each path is fed first.
@@ -76,6 +82,8 @@ class Grid:
 
     prompts: np.ndarray
     targets: np.ndarray
+    sources: np.ndarray
+    known: np.ndarray
     load: np.int32
     lengths: np.ndarray
     tokens: np.ndarray
@@ -98,6 +106,8 @@ class Grid:
         return cls(
             prompts=np.zeros((bucket.slots, bucket.input_length), "int32"),
             targets=np.zeros(bucket.slots, "int32"),
+            sources=np.zeros(bucket.slots, "int32"),
+            known=np.zeros(bucket.slots, "int32"),
             load=np.int32(0),
             lengths=np.zeros(bucket.slots, "int32"),
             tokens=np.zeros(grid, "int32"),
@@ -344,19 +354,62 @@ def _read(
 ) -> Any:
     """Reads one prompt into its slot.
 
-    One at a time: what is done is what there is to read.
+    One at a time: what is done is what there is to read. Of a causal model
+    that is what no slot holds.
     """
     prompt = ops.take(grid["prompts"], number, axis=0)[None]
     slot = ops.take(grid["targets"], number, axis=0)
-    length = ops.take(grid["lengths"], slot, axis=0)[None]
+    length = ops.take(grid["lengths"], slot, axis=0)
 
     def put(held: Tensor, new: Tensor) -> Tensor:
         where = [0] * len(held.shape)
         where[-4] = slot
         return ops.slice_update(held, where, new)
 
-    return each_layer(
-        lambda held, new: tuple(map(put, held, new)),
-        memory,
-        decoding.read(prompt, length),
+    if decoding.causal:
+        source = ops.take(grid["sources"], number, axis=0)
+        known = ops.take(grid["known"], number, axis=0)
+        new = _read_on(decoding, memory, prompt, length, source, known)
+    else:
+        new = decoding.read(prompt, length[None])
+    return each_layer(lambda held, new: tuple(map(put, held, new)), memory, new)
+
+
+def _read_on(
+    decoding: Decoding,
+    memory: Any,
+    prompt: Tensor,
+    length: Tensor,
+    source: Tensor,
+    known: Tensor,
+) -> Any:
+    """Reads a prompt from where a slot's begins to be another one.
+
+    Block by block, which begin at the same places in all prompts: so a
+    prompt's keys and values are the same whatever slot they come from.
+    """
+    places = prompt.shape[1]
+    block = min(places, _read_block())
+
+    def taken(held: Tensor) -> Tensor:
+        where, shape = [0] * len(held.shape), list(held.shape)
+        where[-4], shape[-4] = source, 1
+        return ops.slice(held, where, shape)
+
+    return ops.fori_loop(
+        known // block,
+        (length + block - 1) // block,
+        lambda i, held: decoding.read_block(
+            held, ops.slice(prompt, (0, i * block), (1, block)), i * block
+        ),
+        each_layer(lambda pair: tuple(map(taken, pair)), memory),
     )
+
+
+def _read_block() -> int:
+    """Returns how many tokens of a prompt are read at a time."""
+    if keras.backend.backend() != "jax":
+        return _BLOCK
+    import jax
+
+    return _BLOCK if jax.default_backend() == "cpu" else _DEVICE_BLOCK

@@ -112,6 +112,20 @@ class Decoding:
         """
         raise NotImplementedError
 
+    def read_block(self, held: Any, token_ids: Tensor, begin: Tensor) -> Any:
+        """Reads the next tokens of one prompt, if it is `causal`.
+
+        Args:
+            held: What `read` returns of one prompt, so far as it was read.
+            token_ids: int `(1, tokens)`; what is behind the prompt's end is
+                seen by nobody.
+            begin: int scalar, the place of the first of them.
+
+        Returns:
+            As `held`, with the keys and values of the tokens.
+        """
+        raise NotImplementedError
+
     def prepare(self, length: int) -> Any:
         """Returns what all steps of up to `length` tokens share."""
         return None

@@ -99,6 +99,24 @@ def prompt_memory(key: Tensor, value: Tensor) -> Pair:
     )
 
 
+def put_places(held: Pair, new: Pair, begin: Tensor) -> Pair:
+    """Writes places of the memory of prompts (of one layer).
+
+    Args:
+        held: Keys and values, as `prompt_memory` returns them.
+        new: Those of some places, as it takes them.
+        begin: int scalar tensor, the first of these places.
+
+    Returns:
+        The new keys and values.
+    """
+    keys, values = prompt_memory(*new)
+    return (
+        ops.slice_update(held[0], [0, 0, 0, begin], keys),
+        ops.slice_update(held[1], [0, 0, begin, 0], values),
+    )
+
+
 def write_past(block: Pair, new: Pair, clock: Tensor) -> Pair:
     """Writes one place of a block (of one layer, or stacked).
 

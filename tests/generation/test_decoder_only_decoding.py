@@ -98,6 +98,38 @@ def test_paths_share_the_prompt_and_nothing_else(family):
         assert tuple(array.shape[-5:-3]) == (2, 3)
 
 
+@pytest.mark.parametrize("family", ["mistral", *slow("gemma3", "palm")])
+def test_what_prompts_begin_with_is_read_once(family, monkeypatch):
+    """And they are read as if each was alone, to the last bit."""
+    model = DecoderOnly(make_hub(family, seed=3), LetterVocabulary())
+    exemplars = "a beginning of more than a block of sixty four tokens " * 2
+    ends = ("is it so?", "is it not so?", "what is it?", "a", "why is it so?")
+    prompts = ["one that begins in another way " * 3]
+    prompts += [exemplars + end for end in ends]
+    read, run = [], DecodingProgram.__call__
+
+    def counted(program, state, grid):
+        for number in range(grid.load):
+            length = grid.lengths[grid.targets[number]]
+            read.append(int(length - grid.known[number]))
+        return run(program, state, grid)
+
+    monkeypatch.setattr(DecodingProgram, "__call__", counted)
+    settings = {"temperature": 1.0, "samples": 2, "max_new_tokens": NEW}
+    # Fewer slots than prompts: some begin as what is no longer asked.
+    together = generate(model, prompts, batch_paths=4, **settings)
+    assert read[:2] == [len(prompts[0]) + 1, len(prompts[1]) + 1]
+    assert len(read) >= len(prompts)
+    assert max(read[2:]) <= max(map(len, ends)) + 1
+    for prompt, paths in zip(prompts, together, strict=True):
+        read.clear()
+        [alone] = generate(model, [prompt], batch_paths=4, **settings)
+        assert read[0] == len(prompt) + 1
+        assert [(p.token_ids, p.log_probability) for p in alone] == [
+            (p.token_ids, p.log_probability) for p in paths
+        ]
+
+
 def test_a_pretrained_model_goes_on_with_a_text():
     """Going on with one's own words is going on where one stopped."""
 

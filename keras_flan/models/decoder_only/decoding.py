@@ -9,7 +9,12 @@ from typing import Any
 
 from keras import ops
 
-from keras_flan.models.attention import MASKED, block_causal
+from keras_flan.models.attention import (
+    MASKED,
+    attend,
+    block_causal,
+    within_window,
+)
 from keras_flan.models.decoder_only.families import Pass
 from keras_flan.models.decoding import Decoding, Fed, Rows, Tree
 from keras_flan.models.input_scales import input_scales
@@ -19,6 +24,7 @@ from keras_flan.models.path_attention import (
     attend_paths,
     each_layer,
     prompt_memory,
+    put_places,
     write_past,
 )
 from keras_flan.tensors import Tensor, Tensors
@@ -51,6 +57,39 @@ class DecoderOnlyDecoding(Decoding):
         mask = block_causal(segments, prefix)
         _, prompt = self.model.run_packed(token_ids, mask, keep=True)
         return each_layer(lambda pair: prompt_memory(*pair), prompt)
+
+    def read_block(self, held: Any, token_ids: Tensor, begin: Tensor) -> Any:
+        positions = begin + ops.arange(token_ids.shape[1])[None]
+
+        def attention(
+            query: Tensor,
+            key: Tensor,
+            value: Tensor,
+            caches: tuple[Pair],
+            window: int | None = None,
+            dropout: object = None,
+            **settings: Any,
+        ) -> tuple[Tensor, Pair]:
+            keys, values = put_places(caches[0], (key, value), begin)
+            places = ops.arange(values.shape[2])[None]
+            seen = places[:, None] <= positions[..., None]
+            seen = within_window(seen, positions, places, window)
+            out = attend(
+                query,
+                ops.transpose(keys, (0, 3, 1, 2)),
+                ops.transpose(values, (0, 2, 1, 3)),
+                seen,
+                **settings,
+            )
+            return out, (keys, values)
+
+        family = self.model.family
+        _, held = family.run(
+            family.embed(token_ids),
+            Pass(positions, attention),
+            family.join(held),
+        )
+        return held
 
     def step(
         self, state: Tensors, prepared: None, fed: Fed
