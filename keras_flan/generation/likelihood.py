@@ -3,24 +3,22 @@
 import dataclasses
 import functools
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
 
 import numpy as np
 from keras import ops
 
 from keras_flan.errors import InputError
+from keras_flan.generation.beginnings import beginnings
 from keras_flan.generation.compiling import compiled, power_of_four
 from keras_flan.generation.outputs import Likelihood, TokenScores
-from keras_flan.generation.prefix_tree import TreeRow, tree_rows
 from keras_flan.generation.texts import as_texts
-from keras_flan.models.decoding import Rows, Tree
+from keras_flan.models.decoding import Rows
 from keras_flan.models.language_model import LanguageModel
 from keras_flan.progress import Progress
 
 # Lengths are padded to a power of two from here on, so that few programs are
 # compiled.
 _SHORTEST = 32
-_SHORTEST_TREE = 256
 # Prompt tokens of a batch; longer buckets have fewer rows.
 _BATCH_TOKENS = 4096
 
@@ -71,7 +69,7 @@ def log_likelihoods(
     for number, texts in enumerate(continuations):
         as_texts(texts, f"continuations[{number}]")
     rows = _rows(model, prompts, continuations, max_input_tokens)
-    score = _by_tree if model.decoding.causal else _by_row
+    score = _by_group if model.decoding.causal else _by_row
     found: dict[tuple[int, int], Likelihood] = {}
     with Progress(
         "ranking", unit="rows", total=len(rows), enabled=progress
@@ -153,6 +151,12 @@ class _Row:
     first: int
     targets: list[list[int]]
     places: list[tuple[int, int]]
+
+    def behind(self, same: int) -> "_Row":
+        """Returns it without a beginning of so many tokens."""
+        return dataclasses.replace(
+            self, read=self.read[same:], first=self.first - same
+        )
 
     @property
     def bucket(self) -> tuple[int, int, int]:
@@ -251,62 +255,36 @@ def _by_row(
     for batch in _batches(rows):
         # Rows and targets that only fill the batch come last.
         arrays = _arrays(batch, _batch_size(batch[0].bucket))
-        yield from zip(batch, program(arrays), strict=False)
+        found = ops.convert_to_numpy(program(arrays))
+        yield from zip(batch, found, strict=False)
 
 
-def _by_tree(
+def _by_group(
     model: LanguageModel, rows: Sequence[_Row]
 ) -> Iterator[tuple[_Row, Sequence[float]]]:
     """Yields rows, and their scores; what they begin with is read once."""
-    program = _program(model, "score_tree")
-    # Room for a few texts behind a beginning that takes most of each.
-    longest = max((len(row.read) for row in rows), default=1)
-    length = _power(max(2 * longest, _SHORTEST_TREE))
-    trees = tree_rows([row.read for row in rows], length)
-    size = max(1, _BATCH_TOKENS // length)
-    for start in range(0, len(trees), size):
-        batch = trees[start : start + size]
-        scored = [
-            [
-                (tree.places[number][row.first + i], token, number, target)
-                for number in tree.places
-                for row in [rows[number]]
-                for target, tokens in enumerate(row.targets)
-                for i, token in enumerate(tokens)
-            ]
-            for tree in batch
-        ]
-        found = program(_tree_arrays(batch, scored, length, size))
-        for tree, tokens, scores in zip(batch, scored, found, strict=False):
-            totals = {n: [0.0] * len(rows[n].targets) for n in tree.places}
-            for (_, _, number, target), one in zip(
-                tokens, scores.tolist(), strict=False
-            ):
-                totals[number][target] += one
-            yield from ((rows[n], total) for n, total in totals.items())
+    read = _program(model, "read")
+    score = _program(model, "score_behind")
+    groups = beginnings([row.read for row in rows], [row.first for row in rows])
+    for group in groups:
+        members = [rows[number] for number in group.numbers]
+        if not group.same:
+            yield from _by_row(model, members)
+            continue
+        begun = np.zeros((1, _power(group.same)), "int32")
+        begun[0, : group.same] = members[0].read[: group.same]
+        held = read(begun, np.array([group.same], "int32"))
+        behind = [row.behind(group.same) for row in members]
+        whole = {id(one): row for one, row in zip(behind, members, strict=True)}
+        for batch in _batches(behind):
+            size = min(_batch_size(batch[0].bucket), power_of_four(len(batch)))
+            scores = score(held, np.int32(group.same), _arrays(batch, size))
+            found = ops.convert_to_numpy(scores)
+            for row, totals in zip(batch, found, strict=False):
+                yield whole[id(row)], totals
 
 
-def _tree_arrays(
-    batch: Sequence[TreeRow],
-    scored: Sequence[Sequence[tuple[int, int, int, int]]],
-    length: int,
-    size: int,
-) -> Tree:
-    """Returns trees, and the places and tokens that begin each of `scored`."""
-    number = power_of_four(max(map(len, scored)))
-    ids, positions = np.zeros((2, size, length), "int32")
-    ends = np.tile(np.arange(1, length + 1, dtype="int32"), (size, 1))
-    at, targets = np.zeros((2, size, number), "int32")
-    for i, (tree, tokens) in enumerate(zip(batch, scored, strict=True)):
-        used = len(tree.token_ids)
-        ids[i, :used], ends[i, :used] = tree.token_ids, tree.ends
-        positions[i, :used] = tree.positions
-        pairs = np.array([token[:2] for token in tokens])
-        at[i, : len(tokens)], targets[i, : len(tokens)] = pairs.T
-    return Tree(ids, positions, ends, at, targets)
-
-
-def _program(model: LanguageModel, name: str) -> Callable[[Any], np.ndarray]:
+def _program(model: LanguageModel, name: str) -> Callable:
     """Returns a compiled method of a model's decoding; it is kept with it."""
     if not hasattr(model, "_scoring_programs"):
         # Not an attribute that Keras should track.
@@ -314,7 +292,7 @@ def _program(model: LanguageModel, name: str) -> Callable[[Any], np.ndarray]:
     kept = model._scoring_programs
     if name not in kept:
         kept[name], _ = compiled(model, getattr(model.decoding, name))
-    return lambda given: ops.convert_to_numpy(kept[name](given))
+    return kept[name]
 
 
 def _token_program(

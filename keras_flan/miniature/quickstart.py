@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 _Sizes = Mapping[str, int]
 # The model to start from; it was pretrained on generated text.
 MODEL = "flan_nano"
-STEPS = 1600
+STEPS = 1400
 # Examples of each task, and the parts of the mixture: tasks that are asked too,
 # few and broad ones; sums, for what stories are made of; and many others.
 TRAIN_EXAMPLES = {"asked": 800, "sums": 3000, "more": 150}

@@ -1,6 +1,5 @@
 """What generating and ranking need of a model, whatever its family."""
 
-from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from keras import ops
@@ -40,25 +39,6 @@ class Rows(NamedTuple):
     first: Tensor
     targets: Tensor
     mask: Tensor
-
-
-class Tree(NamedTuple):
-    """Texts that begin alike, and what is scored of them.
-
-    Args:
-        token_ids: int `(rows, length)`, of
-            `keras_flan.generation.prefix_tree.TreeRow`.
-        positions: int, likewise.
-        ends: int, likewise; padding sees itself alone.
-        at: int `(rows, tokens)`, the places that predict what is scored.
-        targets: int `(rows, tokens)`, which token each of them is scored for.
-    """
-
-    token_ids: Tensor
-    positions: Tensor
-    ends: Tensor
-    at: Tensor
-    targets: Tensor
 
 
 class Decoding:
@@ -189,7 +169,23 @@ class Decoding:
             rows: What is scored.
             scales: As for `foretell`.
         """
-        hidden = self.foretell(rows, scales)
+        return self._scores(self.foretell(rows, scales), rows)
+
+    def foretell_behind(self, held: Any, known: Tensor, rows: Rows) -> Tensor:
+        """As `foretell`, of texts behind a beginning, if it is `causal`.
+
+        Args:
+            held: What `read` returned of the beginning.
+            known: int scalar, its tokens.
+            rows: What is scored, without the beginning.
+        """
+        raise NotImplementedError
+
+    def score_behind(self, held: Any, known: Tensor, rows: Rows) -> Tensor:
+        """As `score`, of texts behind a beginning; see `foretell_behind`."""
+        return self._scores(self.foretell_behind(held, known, rows), rows)
+
+    def _scores(self, hidden: Tensor, rows: Rows) -> Tensor:
         log_p = ops.log_softmax(self.model.logits(hidden), axis=-1)
         sums = [
             ops.sum(
@@ -216,68 +212,25 @@ class Decoding:
             float32 `(rows, tokens, top)`, the highest first, and int32 ids.
         """
         hidden, targets = self.foretell(rows)[:, 0], rows.targets[:, 0]
+        size, length, width = hidden.shape
+        # A vocabulary for each place of a long text would be gigabytes.
+        block = min(length, _BLOCK)
 
         def scored(part: tuple[Tensor, Tensor]) -> tuple[Tensor, ...]:
             states, ids = part
             log_p = ops.log_softmax(self.model.logits(states), axis=-1)
             return picked(log_p, ids), *ops.top_k(log_p, top)
 
-        found, best, ids = _by_blocks(scored, hidden, targets)
+        parts = ops.map(
+            scored,
+            (
+                ops.reshape(hidden, (-1, block, width)),
+                ops.reshape(targets, (-1, block)),
+            ),
+        )
+        shapes = ((size, length), (size, length, top), (size, length, top))
+        found, best, ids = map(ops.reshape, parts, shapes)
         return found, best, ops.cast(ids, "int32")
-
-    def read_tree(self, tree: Tree) -> Tensor:
-        """Returns the states of the tokens of trees, if it is `causal`.
-
-        Args:
-            tree: The texts.
-
-        Returns:
-            `(rows, length, width)`, for `model.logits`.
-        """
-        raise NotImplementedError
-
-    def score_tree(self, tree: Tree) -> Tensor:
-        """Returns log-probabilities of tokens, float32 `(rows, tokens)`.
-
-        Args:
-            tree: The texts, and the tokens.
-        """
-        hidden = self.read_tree(tree)
-        states = ops.take_along_axis(hidden, tree.at[..., None], axis=1)
-
-        def scored(part: tuple[Tensor, Tensor]) -> tuple[Tensor, ...]:
-            states, ids = part
-            log_p = ops.log_softmax(self.model.logits(states), axis=-1)
-            return (picked(log_p, ids),)
-
-        return _by_blocks(scored, states, tree.targets)[0]
-
-
-def _by_blocks(
-    function: Callable[[tuple[Tensor, Tensor]], tuple[Tensor, ...]],
-    states: Tensor,
-    ids: Tensor,
-) -> list[Tensor]:
-    """Maps places block by block: all logits at once would be gigabytes.
-
-    Args:
-        function: Of states `(places, width)` and ids `(places)`.
-        states: `(rows, length, width)`; the length is a power of two.
-        ids: `(rows, length)`.
-
-    Returns:
-        What it returned, `(rows, length, ...)`.
-    """
-    size, length, width = states.shape
-    block = min(length, _BLOCK)
-    parts = ops.map(
-        function,
-        (
-            ops.reshape(states, (-1, block, width)),
-            ops.reshape(ids, (-1, block)),
-        ),
-    )
-    return [ops.reshape(x, (size, length, *x.shape[2:])) for x in parts]
 
 
 # Places that are scored at a time. Lengths are powers of two.

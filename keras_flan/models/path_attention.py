@@ -99,6 +99,14 @@ def prompt_memory(key: Tensor, value: Tensor) -> Pair:
     )
 
 
+def memory_places(key: Tensor, value: Tensor) -> Pair:
+    """Memory of one layer as `prompt_memory` takes it."""
+    return (
+        ops.transpose(key, (0, 3, 1, 2)),
+        ops.transpose(value, (0, 2, 1, 3)),
+    )
+
+
 def put_places(held: Pair, new: Pair, begin: Tensor) -> Pair:
     """Writes places of the memory of prompts (of one layer).
 

@@ -183,7 +183,8 @@ def evaluate_run(
         else:
             journal = Journal(run.output / JOURNAL_FILE, identity, resume)
             before = len(journal.rows)
-            _fill(journal, run, items, predict, source.name, progress)
+            by_task = getattr(getattr(asked, "decoding", None), "causal", False)
+            _fill(journal, run, items, predict, source.name, progress, by_task)
             rows = [journal.rows[index] for index in range(len(items))]
         results = judge(protocol, rows)
         metrics = {**summarise(protocol, results), "run": told}
@@ -280,12 +281,17 @@ def _fill(
     predict: Callable[[list[Item]], list[Prediction]],
     name: str = "",
     progress: bool = False,
+    by_task: bool = False,
 ) -> None:
-    """Generates what the journal lacks."""
+    """Generates what the journal lacks.
+
+    Prompts of a task are asked together `by_task`, if they are of about the
+    same length: they begin alike, and a causal model reads that once.
+    """
     # Prompts of like length are asked together: little padding, and the
     # longest batch, which needs the most memory, comes first. A batch that
     # was cut short is made again as it was, so that its rows are the same.
-    order = sorted(range(len(items)), key=lambda i: -len(items[i].prompt))
+    order = sorted(range(len(items)), key=_by_length(items, by_task))
     size = max(1, (run.batch_paths or _PATHS_PER_CALL) // run.sampling.samples)
     batches = (order[i : i + size] for i in range(0, len(order), size))
     left = [b for b in batches if not journal.rows.keys() >= set(b)]
@@ -299,6 +305,20 @@ def _fill(
     ):
         rows = predict([items[i] for i in batch])
         journal.add(dict(zip(batch, rows, strict=True)))
+
+
+def _by_length(
+    items: Sequence[Item], by_task: bool
+) -> Callable[[int], tuple[int, str, int]]:
+    """Returns what to sort the numbers of items by, the longest first."""
+
+    def key(i: int) -> tuple[int, str, int]:
+        length = len(items[i].prompt)
+        if by_task:
+            return -length.bit_length(), items[i].task or "", -length
+        return -length, "", 0
+
+    return key
 
 
 # === Asking the model ===

@@ -16,13 +16,14 @@ from keras_flan.models.attention import (
     within_window,
 )
 from keras_flan.models.decoder_only.families import Pass
-from keras_flan.models.decoding import Decoding, Fed, Rows, Tree
+from keras_flan.models.decoding import Decoding, Fed, Rows
 from keras_flan.models.input_scales import input_scales
 from keras_flan.models.path_attention import (
     Adjust,
     Pair,
     attend_paths,
     each_layer,
+    memory_places,
     prompt_memory,
     put_places,
     write_past,
@@ -74,14 +75,8 @@ class DecoderOnlyDecoding(Decoding):
             places = ops.arange(values.shape[2])[None]
             seen = places[:, None] <= positions[..., None]
             seen = within_window(seen, positions, places, window)
-            out = attend(
-                query,
-                ops.transpose(keys, (0, 3, 1, 2)),
-                ops.transpose(values, (0, 2, 1, 3)),
-                seen,
-                **settings,
-            )
-            return out, (keys, values)
+            places_of = memory_places(keys, values)
+            return attend(query, *places_of, seen, **settings), (keys, values)
 
         family = self.model.family
         _, held = family.run(
@@ -159,21 +154,51 @@ class DecoderOnlyDecoding(Decoding):
                     "prefix_mask": ops.cast(place <= first[:, None], "int32"),
                 }
             )
-        steps = first[:, None] + ops.arange(targets.shape[2])[None]
-        steps = ops.minimum(steps, inputs.shape[1] - 1)
-        hidden = ops.take_along_axis(hidden, steps[..., None], axis=1)
-        return hidden[:, None]
+        return _predicting(hidden, rows)
 
-    def read_tree(self, tree: Tree) -> Tensor:
-        place = ops.arange(tree.token_ids.shape[1])
-        behind = place[:, None] >= place
-        within = place[:, None] < tree.ends[:, None]
-        x, _ = self.model.run_packed(
-            tree.token_ids,
-            ops.logical_and(behind, within),
-            positions=tree.positions,
+    def foretell_behind(self, held: Any, known: Tensor, rows: Rows) -> Tensor:
+        size, length = rows.inputs.shape
+        positions = known + ops.arange(length)[None]
+
+        def attention(
+            query: Tensor,
+            key: Tensor,
+            value: Tensor,
+            caches: tuple[Pair],
+            window: int | None = None,
+            dropout: object = None,
+            **settings: Any,
+        ) -> tuple[Tensor, tuple]:
+            pairs = [*zip(memory_places(*caches[0]), (key, value), strict=True)]
+            before = pairs[0][0].shape[1]
+            places = ops.arange(before)
+            # What only fills the memory is behind everything.
+            places = ops.where(places < known, places, known + length)[None]
+            places = ops.concatenate([places, positions], axis=1)
+            seen = places[:, None] <= positions[..., None]
+            seen = within_window(seen, positions, places, window)
+            key, value = (
+                ops.concatenate(
+                    [ops.broadcast_to(old, (size, *old.shape[1:])), new], axis=1
+                )
+                for old, new in pairs
+            )
+            return attend(query, key, value, seen, **settings), ()
+
+        family = self.model.family
+        x, _ = family.run(
+            family.embed(rows.inputs),
+            Pass(positions, attention),
+            family.join(held),
         )
-        return self.model.family.normalise(x)
+        return _predicting(family.normalise(x), rows)
+
+
+def _predicting(hidden: Tensor, rows: Rows) -> Tensor:
+    """Returns the states that predict the tokens of targets, of all states."""
+    steps = rows.first[:, None] + ops.arange(rows.targets.shape[2])[None]
+    steps = ops.minimum(steps, hidden.shape[1] - 1)
+    return ops.take_along_axis(hidden, steps[..., None], axis=1)[:, None]
 
 
 def _adjustment(

@@ -204,8 +204,7 @@ class DecoderOnly(LanguageModel):
         Args:
             token_ids: int `(batch, length)`.
             mask: bool `(batch, length, length)`, which keys a query sees.
-            positions: int `(batch, length)`; default 0, 1, 2, ... A window
-                is of positions.
+            positions: int `(batch, length)`; default 0, 1, 2, ...
             training: Whether dropout is on.
             keep: Whether to return keys and values too.
             kernel: What attends instead of `attend`, and knows the mask:
@@ -216,8 +215,9 @@ class DecoderOnly(LanguageModel):
             The output of the last layer `(batch, length, hidden_dim)`, and
             the keys and values of the layers, if kept.
         """
+        place = ops.arange(ops.shape(token_ids)[1])
         if positions is None:
-            positions = ops.arange(ops.shape(token_ids)[1])[None]
+            positions = place[None]
 
         def attention(
             query: Tensor,
@@ -231,7 +231,7 @@ class DecoderOnly(LanguageModel):
             if kernel is not None:
                 out = kernel(query, key, value, window=window, **settings)
             else:
-                seen = within_window(mask, positions, positions, window)
+                seen = within_window(mask, place, place, window)
                 settings["dropout"] = dropout
                 out = attend(query, key, value, seen, **settings)
             return out, (key, value) if keep else ()
