@@ -2,23 +2,26 @@
 
 import dataclasses
 import functools
+import itertools
 from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 from keras import ops
 
 from keras_flan.errors import InputError
-from keras_flan.generation.beginnings import beginnings
+from keras_flan.generation.beginnings import beginnings, packed
 from keras_flan.generation.compiling import compiled, power_of_four
 from keras_flan.generation.outputs import Likelihood, TokenScores
 from keras_flan.generation.texts import as_texts
-from keras_flan.models.decoding import Rows
+from keras_flan.models.decoding import Behind, Rows
 from keras_flan.models.language_model import LanguageModel
 from keras_flan.progress import Progress
 
 # Lengths are padded to a power of two from here on, so that few programs are
 # compiled.
 _SHORTEST = 32
+# Tokens of a row of texts behind a beginning.
+_PACKED = 512
 # Prompt tokens of a batch; longer buckets have fewer rows.
 _BATCH_TOKENS = 4096
 
@@ -152,12 +155,6 @@ class _Row:
     targets: list[list[int]]
     places: list[tuple[int, int]]
 
-    def behind(self, same: int) -> "_Row":
-        """Returns it without a beginning of so many tokens."""
-        return dataclasses.replace(
-            self, read=self.read[same:], first=self.first - same
-        )
-
     @property
     def bucket(self) -> tuple[int, int, int]:
         """Padded sizes: length, continuations, tokens of each."""
@@ -268,20 +265,58 @@ def _by_group(
     groups = beginnings([row.read for row in rows], [row.first for row in rows])
     for group in groups:
         members = [rows[number] for number in group.numbers]
-        if not group.same:
-            yield from _by_row(model, members)
-            continue
-        begun = np.zeros((1, _power(group.same)), "int32")
+        begun = np.zeros((1, _power(max(group.same, _SHORTEST))), "int32")
         begun[0, : group.same] = members[0].read[: group.same]
         held = read(begun, np.array([group.same], "int32"))
-        behind = [row.behind(group.same) for row in members]
-        whole = {id(one): row for one, row in zip(behind, members, strict=True)}
-        for batch in _batches(behind):
-            size = min(_batch_size(batch[0].bucket), power_of_four(len(batch)))
-            scores = score(held, np.int32(group.same), _arrays(batch, size))
-            found = ops.convert_to_numpy(scores)
-            for row, totals in zip(batch, found, strict=False):
-                yield whole[id(row)], totals
+        lengths = [len(row.read) - group.same for row in members]
+        length = _power(max(min(sum(lengths), _PACKED), *lengths, _SHORTEST))
+        lines = packed(lengths, length)
+        size = max(1, _BATCH_TOKENS // length)
+        for start in range(0, len(lines), size):
+            batch = [
+                [members[number] for number in line]
+                for line in lines[start : start + size]
+            ]
+            size = min(size, _power(len(batch)))
+            texts = _behind(batch, group.same, length, size)
+            found = ops.convert_to_numpy(
+                score(held, np.int32(group.same), texts)
+            )
+            for line, scores in zip(batch, found, strict=False):
+                tokens = iter(scores.tolist())
+                for row in line:
+                    yield (
+                        row,
+                        [
+                            sum(itertools.islice(tokens, len(target)))
+                            for target in row.targets
+                        ],
+                    )
+
+
+def _behind(
+    batch: Sequence[Sequence[_Row]], same: int, length: int, size: int
+) -> Behind:
+    """Returns packed rows without what they begin with, `same` tokens."""
+    scored = [
+        sum(len(t) for row in line for t in row.targets) for line in batch
+    ]
+    ids, segments, positions = np.zeros((3, size, length), "int32")
+    at, targets = np.zeros((2, size, power_of_four(max(scored))), "int32")
+    for i, line in enumerate(batch):
+        begin = token = 0
+        for segment, row in enumerate(line, 1):
+            end = begin + len(row.read) - same
+            ids[i, begin:end] = row.read[same:]
+            segments[i, begin:end] = segment
+            positions[i, begin:end] = np.arange(end - begin)
+            for target in row.targets:
+                own = slice(token, token + len(target))
+                at[i, own] = np.arange(len(target)) + begin + row.first - same
+                targets[i, own] = target
+                token += len(target)
+            begin = end
+    return Behind(ids, segments, positions, at, targets)
 
 
 def _program(model: LanguageModel, name: str) -> Callable:

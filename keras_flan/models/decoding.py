@@ -1,5 +1,6 @@
 """What generating and ranking need of a model, whatever its family."""
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from keras import ops
@@ -39,6 +40,25 @@ class Rows(NamedTuple):
     first: Tensor
     targets: Tensor
     mask: Tensor
+
+
+class Behind(NamedTuple):
+    """Texts behind a beginning that they share, packed, and what is scored.
+
+    Args:
+        token_ids: int `(rows, length)`.
+        segment_ids: int, likewise: counts the texts of a row from 1; 0 is
+            padding.
+        positions: int, likewise, within the texts behind the beginning.
+        at: int `(rows, tokens)`, the places that predict what is scored.
+        targets: int `(rows, tokens)`, which token each of them is scored for.
+    """
+
+    token_ids: Tensor
+    segment_ids: Tensor
+    positions: Tensor
+    at: Tensor
+    targets: Tensor
 
 
 class Decoding:
@@ -169,23 +189,7 @@ class Decoding:
             rows: What is scored.
             scales: As for `foretell`.
         """
-        return self._scores(self.foretell(rows, scales), rows)
-
-    def foretell_behind(self, held: Any, known: Tensor, rows: Rows) -> Tensor:
-        """As `foretell`, of texts behind a beginning, if it is `causal`.
-
-        Args:
-            held: What `read` returned of the beginning.
-            known: int scalar, its tokens.
-            rows: What is scored, without the beginning.
-        """
-        raise NotImplementedError
-
-    def score_behind(self, held: Any, known: Tensor, rows: Rows) -> Tensor:
-        """As `score`, of texts behind a beginning; see `foretell_behind`."""
-        return self._scores(self.foretell_behind(held, known, rows), rows)
-
-    def _scores(self, hidden: Tensor, rows: Rows) -> Tensor:
+        hidden = self.foretell(rows, scales)
         log_p = ops.log_softmax(self.model.logits(hidden), axis=-1)
         sums = [
             ops.sum(
@@ -212,25 +216,72 @@ class Decoding:
             float32 `(rows, tokens, top)`, the highest first, and int32 ids.
         """
         hidden, targets = self.foretell(rows)[:, 0], rows.targets[:, 0]
-        size, length, width = hidden.shape
-        # A vocabulary for each place of a long text would be gigabytes.
-        block = min(length, _BLOCK)
 
         def scored(part: tuple[Tensor, Tensor]) -> tuple[Tensor, ...]:
             states, ids = part
             log_p = ops.log_softmax(self.model.logits(states), axis=-1)
             return picked(log_p, ids), *ops.top_k(log_p, top)
 
-        parts = ops.map(
-            scored,
-            (
-                ops.reshape(hidden, (-1, block, width)),
-                ops.reshape(targets, (-1, block)),
-            ),
-        )
-        shapes = ((size, length), (size, length, top), (size, length, top))
-        found, best, ids = map(ops.reshape, parts, shapes)
+        found, best, ids = _by_blocks(scored, hidden, targets)
         return found, best, ops.cast(ids, "int32")
+
+    def read_behind(self, held: Any, known: Tensor, texts: Behind) -> Tensor:
+        """Reads texts behind a beginning, if it is `causal`.
+
+        Args:
+            held: What `read` returned of the beginning.
+            known: int scalar, its tokens.
+            texts: The texts, without the beginning.
+
+        Returns:
+            `(rows, length, width)`, for `model.logits`.
+        """
+        raise NotImplementedError
+
+    def score_behind(self, held: Any, known: Tensor, texts: Behind) -> Tensor:
+        """Returns log-probabilities of tokens, float32 `(rows, tokens)`.
+
+        Args:
+            held: As for `read_behind`.
+            known: Likewise.
+            texts: The texts, and the tokens.
+        """
+        hidden = self.read_behind(held, known, texts)
+        states = ops.take_along_axis(hidden, texts.at[..., None], axis=1)
+
+        def scored(part: tuple[Tensor, Tensor]) -> tuple[Tensor, ...]:
+            states, ids = part
+            log_p = ops.log_softmax(self.model.logits(states), axis=-1)
+            return (picked(log_p, ids),)
+
+        return _by_blocks(scored, states, texts.targets)[0]
+
+
+def _by_blocks(
+    function: Callable[[tuple[Tensor, Tensor]], tuple[Tensor, ...]],
+    states: Tensor,
+    ids: Tensor,
+) -> list[Tensor]:
+    """Maps places block by block: all logits at once would be gigabytes.
+
+    Args:
+        function: Of states `(places, width)` and ids `(places)`.
+        states: `(rows, length, width)`; the length is a power of two.
+        ids: `(rows, length)`.
+
+    Returns:
+        What it returned, `(rows, length, ...)`.
+    """
+    size, length, width = states.shape
+    block = min(length, _BLOCK)
+    parts = ops.map(
+        function,
+        (
+            ops.reshape(states, (-1, block, width)),
+            ops.reshape(ids, (-1, block)),
+        ),
+    )
+    return [ops.reshape(x, (size, length, *x.shape[2:])) for x in parts]
 
 
 # Places that are scored at a time. Lengths are powers of two.

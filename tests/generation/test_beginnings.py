@@ -3,31 +3,44 @@
 import itertools
 
 import keras
+import numpy as np
 import pytest
 
 from keras_flan.generation import likelihood
-from keras_flan.generation.beginnings import Group, beginnings
+from keras_flan.generation.beginnings import Group, beginnings, packed
 from tests.conftest import LetterVocabulary
 from tests.models.decoders import make_hub
 
 
-def test_texts_that_begin_alike_are_grouped():
+def test_texts_that_begin_alike_are_grouped(monkeypatch):
     some, other = list(range(100)), list(range(1, 60))
     texts = [[*some, 5], [7], [*other, 5], [*some, 5, 6], [*other, 8], [7]]
     texts.append([*some[:40], 9])  # Shares too little with those of its kind.
-    groups = beginnings(texts, [len(text) - 1 for text in texts])
-    assert groups == [
+    limits = [len(text) - 1 for text in texts]
+    assert beginnings(texts, limits) == [Group(0, list(range(7)))]
+    monkeypatch.setattr("keras_flan.generation.beginnings._WORTH", 50)
+    assert beginnings(texts, limits) == [
         Group(100, [0, 3]),
         Group(59, [2, 4]),
         Group(0, [1, 5, 6]),
     ]
-    # A limit counts, and where all of them are short, there is one group.
-    assert beginnings(texts[:1] * 3, [70, 90, 80]) == [Group(70, [0, 1, 2])]
+    # A limit counts.
+    assert beginnings(texts[:1] * 9, [70, 60, *[80] * 7]) == [
+        Group(60, list(range(9)))
+    ]
     assert beginnings([[1, 2]] * 2, [1, 1]) == [Group(0, [0, 1])]
     assert beginnings([], []) == []
     # A further question is worth losing the end of the one before.
     questions = [[*some, q, q, c] for q in (1, 2, 3) for c in (4, 5)]
     assert beginnings(questions, [102] * 6) == [Group(100, list(range(6)))]
+
+
+def test_packed_rows_have_room():
+    lengths = np.random.default_rng(0).integers(1, 65, 500).tolist()
+    rows = packed(lengths, 64)
+    assert sorted(n for row in rows for n in row) == list(range(500))
+    assert max(sum(lengths[n] for n in row) for row in rows) <= 64
+    assert sum(lengths) > 0.9 * 64 * len(rows)
 
 
 @pytest.mark.parametrize(
@@ -49,6 +62,7 @@ def test_scores_are_those_of_texts_by_themselves(name, monkeypatch):
     exemplars = "longer than the window is this beginning of all. "
     prompts = [f"{exemplars}is it {x}?" for x in ("so", "not so", "so")]
     choices = [[" yes", " no"], [" a", " b", " neither of them"], [" so so"]]
+    monkeypatch.setattr("keras_flan.generation.beginnings._WORTH", 50)
     read = []
     run = model.family.embed
     monkeypatch.setattr(
@@ -58,8 +72,7 @@ def test_scores_are_those_of_texts_by_themselves(name, monkeypatch):
     )
     shared = likelihood.log_likelihoods(model, prompts, choices)
     # The beginning once, and what is behind it.
-    assert read[0] == (1, 64)
-    assert {length for _, length in read[1:]} == {32}
+    assert read == [(1, 64), (1, 64)]
     monkeypatch.setattr(likelihood, "_by_group", likelihood._by_row)
     alone = likelihood.log_likelihoods(model, prompts, choices)
     for one, other in zip(

@@ -16,7 +16,7 @@ from keras_flan.models.attention import (
     within_window,
 )
 from keras_flan.models.decoder_only.families import Pass
-from keras_flan.models.decoding import Decoding, Fed, Rows
+from keras_flan.models.decoding import Behind, Decoding, Fed, Rows
 from keras_flan.models.input_scales import input_scales
 from keras_flan.models.path_attention import (
     Adjust,
@@ -154,11 +154,15 @@ class DecoderOnlyDecoding(Decoding):
                     "prefix_mask": ops.cast(place <= first[:, None], "int32"),
                 }
             )
-        return _predicting(hidden, rows)
+        steps = first[:, None] + ops.arange(targets.shape[2])[None]
+        steps = ops.minimum(steps, inputs.shape[1] - 1)
+        hidden = ops.take_along_axis(hidden, steps[..., None], axis=1)
+        return hidden[:, None]
 
-    def foretell_behind(self, held: Any, known: Tensor, rows: Rows) -> Tensor:
-        size, length = rows.inputs.shape
-        positions = known + ops.arange(length)[None]
+    def read_behind(self, held: Any, known: Tensor, texts: Behind) -> Tensor:
+        size = texts.token_ids.shape[0]
+        positions = known + texts.positions
+        own = block_causal(texts.segment_ids)
 
         def attention(
             query: Tensor,
@@ -169,36 +173,32 @@ class DecoderOnlyDecoding(Decoding):
             dropout: object = None,
             **settings: Any,
         ) -> tuple[Tensor, tuple]:
-            pairs = [*zip(memory_places(*caches[0]), (key, value), strict=True)]
-            before = pairs[0][0].shape[1]
-            places = ops.arange(before)
-            # What only fills the memory is behind everything.
-            places = ops.where(places < known, places, known + length)[None]
-            places = ops.concatenate([places, positions], axis=1)
-            seen = places[:, None] <= positions[..., None]
-            seen = within_window(seen, positions, places, window)
-            key, value = (
+            keys, values = memory_places(*caches[0])
+            places = ops.arange(keys.shape[1])[None]
+            before = ops.broadcast_to(
+                places < known, (*own.shape[:2], keys.shape[1])
+            )
+            seen = within_window(
+                ops.concatenate([before, own], axis=-1),
+                positions,
                 ops.concatenate(
-                    [ops.broadcast_to(old, (size, *old.shape[1:])), new], axis=1
-                )
-                for old, new in pairs
+                    [ops.repeat(places, size, axis=0), positions], axis=1
+                ),
+                window,
+            )
+            key, value = (
+                ops.concatenate([ops.repeat(old, size, axis=0), new], axis=1)
+                for old, new in ((keys, key), (values, value))
             )
             return attend(query, key, value, seen, **settings), ()
 
         family = self.model.family
         x, _ = family.run(
-            family.embed(rows.inputs),
+            family.embed(texts.token_ids),
             Pass(positions, attention),
             family.join(held),
         )
-        return _predicting(family.normalise(x), rows)
-
-
-def _predicting(hidden: Tensor, rows: Rows) -> Tensor:
-    """Returns the states that predict the tokens of targets, of all states."""
-    steps = rows.first[:, None] + ops.arange(rows.targets.shape[2])[None]
-    steps = ops.minimum(steps, hidden.shape[1] - 1)
-    return ops.take_along_axis(hidden, steps[..., None], axis=1)[:, None]
+        return family.normalise(x)
 
 
 def _adjustment(
