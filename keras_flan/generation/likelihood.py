@@ -20,8 +20,9 @@ from keras_flan.progress import Progress
 # Lengths are padded to a power of two from here on, so that few programs are
 # compiled.
 _SHORTEST = 32
-# Tokens of a row of texts behind a beginning.
-_PACKED = 512
+# Tokens of a row of texts behind a beginning; that itself is padded to a
+# multiple of it, or less: each token looks at all of its places.
+_PACKED = 256
 # Prompt tokens of a batch; longer buckets have fewer rows.
 _BATCH_TOKENS = 4096
 
@@ -170,6 +171,13 @@ def _power(number: int) -> int:
     return 1 << (number - 1).bit_length()
 
 
+def _places(number: int) -> int:
+    """Returns the places for a beginning of so many tokens."""
+    if number > _PACKED:
+        return -(-number // _PACKED) * _PACKED
+    return _power(max(number, _SHORTEST))
+
+
 def _rows(
     model: LanguageModel,
     prompts: Sequence[str],
@@ -265,7 +273,7 @@ def _by_group(
     groups = beginnings([row.read for row in rows], [row.first for row in rows])
     for group in groups:
         members = [rows[number] for number in group.numbers]
-        begun = np.zeros((1, _power(max(group.same, _SHORTEST))), "int32")
+        begun = np.zeros((1, _places(group.same)), "int32")
         begun[0, : group.same] = members[0].read[: group.same]
         held = read(begun, np.array([group.same], "int32"))
         lengths = [len(row.read) - group.same for row in members]
