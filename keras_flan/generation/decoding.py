@@ -9,7 +9,6 @@ several of it run at a time, each with its own prompts.
 import collections
 import dataclasses
 import functools
-import itertools
 import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -18,19 +17,19 @@ from typing import Any, NamedTuple, TypeAlias
 import keras
 import numpy as np
 
+from keras_flan.generation.buckets import (
+    compiled_bucket,
+    groups,
+    lanes_for,
+    path_places,
+)
 from keras_flan.generation.compiling import power_of_four
-from keras_flan.generation.rounds import Bucket, Grid, State, program, programs
+from keras_flan.generation.rounds import Bucket, Grid, State, program
 from keras_flan.generation.sampling_settings import Sampling
 from keras_flan.models.language_model import LanguageModel
 from keras_flan.models.path_attention import block_length
 from keras_flan.runtime.memory import release_memory
 
-# Prompts and paths have one of these lengths, or the next power of two: so
-# there are few programs.
-_SHORTEST = 32
-_SHORTEST_INPUT = 64
-# Paths of a prompt at a time; at most a fifth of the places is spare.
-_LANES = (1, 2, 3, 4, 5, 6, 8, 10, 12, 16, 20, 24, 32, 40, 48, 64)
 # Steps between two looks at the generated tokens.
 _STEPS = 8
 # The fewest paths at a time that a program of its own is worth: with fewer
@@ -148,7 +147,7 @@ def decode(
         )
         return functools.partial(next, wanted, None)
 
-    for input_length, group in _groups(prompts, most):
+    for input_length, group in groups(prompts, most):
         several = max(1, min(crews, len(group) * lanes // _CREW_PATHS))
         slots = min(most, power_of_four(-(-len(group) // several)))
         bucket = Bucket(
@@ -207,63 +206,6 @@ def _by_turns(runs: "list[Run]") -> "Iterator[tuple[Run, Made]]":
                 yield run, made
             if run.admit():
                 under_way.append((run, threads.submit(run.compute)))
-
-
-def compiled_bucket(model: LanguageModel, bucket: Bucket, most: int) -> Bucket:
-    """Returns the bucket, or a compiled one with room for it.
-
-    That is cheaper than to compile the bucket itself, if it has at most four
-    times the slots, never more than `most`, and twice the places for prompts.
-    """
-    found = (
-        other
-        for other in programs(model)
-        if (other.lanes, other.length) == (bucket.lanes, bucket.length)
-        and bucket.slots <= other.slots <= min(most, 4 * bucket.slots)
-        and 1 <= other.input_length / bucket.input_length <= 2
-    )
-    return min(found, key=lambda b: (b.input_length, b.slots), default=bucket)
-
-
-def lanes_for(paths: int) -> int:
-    """Returns the lanes of a program that decodes so many at a time."""
-    return next((lanes for lanes in _LANES if lanes >= paths), paths)
-
-
-def prompt_places(tokens: int) -> int:
-    """Returns the places that a program has for a prompt of so many."""
-    return _power(tokens, _SHORTEST_INPUT)
-
-
-def path_places(tokens: int) -> int:
-    """Returns the places that a program has for a path of so many."""
-    return _power(tokens)
-
-
-def _groups(
-    prompts: Sequence[list[int]], most: int
-) -> Iterator[tuple[int, list[int]]]:
-    """Yields lengths to read, and the prompts that are read at each.
-
-    Prompts too few to fill the `most` slots go with the next longer ones, up
-    to four times as long: a program costs seconds to compile.
-    """
-    rows = collections.defaultdict(list)
-    for row, ids in enumerate(prompts):
-        rows[prompt_places(len(ids))].append(row)
-    few: list[int] = []
-    shortest, lengths = 0, sorted(rows)
-    for length, longer in itertools.zip_longest(lengths, lengths[1:]):
-        shortest = shortest if few else length
-        few += rows[length]
-        if len(few) >= most or longer is None or longer > 4 * shortest:
-            yield length, few
-            few = []
-
-
-def _power(number: int, least: int = _SHORTEST) -> int:
-    """The next power of two."""
-    return max(least, 1 << (number - 1).bit_length())
 
 
 @dataclasses.dataclass

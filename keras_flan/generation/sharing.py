@@ -13,15 +13,9 @@ import functools
 from collections.abc import Callable, Iterable
 from typing import Any, TypeAlias
 
+from keras_flan.generation.buckets import lanes_for, path_places, prompt_places
 from keras_flan.generation.compiling import power_of_four
-from keras_flan.generation.decoding import (
-    Made,
-    Run,
-    Wanted,
-    lanes_for,
-    path_places,
-    prompt_places,
-)
+from keras_flan.generation.decoding import Made, Run, Wanted
 from keras_flan.generation.likelihood import score_tokens
 from keras_flan.generation.outputs import TokenScores
 from keras_flan.generation.rounds import Bucket

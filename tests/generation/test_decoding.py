@@ -4,8 +4,14 @@ import jax
 import keras
 import pytest
 
-from keras_flan.generation import compilations, decoding, generate, rounds
-from keras_flan.generation.decoding import _groups
+from keras_flan.generation import (
+    buckets,
+    compilations,
+    decoding,
+    generate,
+    rounds,
+)
+from keras_flan.generation.buckets import groups
 from keras_flan.generation.engine import stream
 from keras_flan.generation.rounds import _zeros
 from tests.conftest import make_t5
@@ -27,7 +33,7 @@ from tests.conftest import make_t5
 )
 def test_short_prompts_join_longer_ones(lengths, most, expected):
     prompts = [[1] * length for length in lengths]
-    assert list(_groups(prompts, most)) == expected
+    assert list(groups(prompts, most)) == expected
 
 
 def test_a_full_program_serves_what_is_left():
@@ -99,10 +105,10 @@ def test_programs_side_by_side_make_what_one_makes(monkeypatch):
 def test_a_program_with_room_is_used_before_one_is_compiled(monkeypatch):
     def found(slots, places, most=64):
         wanted = rounds.Bucket(slots, 8, places, 32)
-        return decoding.compiled_bucket(None, wanted, most)
+        return buckets.compiled_bucket(None, wanted, most)
 
     large = rounds.Bucket(16, 8, 128, 32)
-    monkeypatch.setattr(decoding, "programs", lambda _: {large: None})
+    monkeypatch.setattr(buckets, "programs", lambda _: {large: None})
     assert found(4, 64) == found(16, 128) == large
     for slots, places, most in [(1, 128, 64), (4, 32, 64), (4, 256, 64)]:
         assert found(slots, places, most) != large
