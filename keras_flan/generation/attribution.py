@@ -10,6 +10,7 @@ from keras import ops
 from keras_flan.generation.compiling import compiled, power_of_four
 from keras_flan.models.decoding import Rows
 from keras_flan.models.language_model import LanguageModel
+from keras_flan.models.programs import programs_of
 from keras_flan.tensors import Tensor
 
 # Lengths are padded to a power of two from here on, so that few programs are
@@ -88,7 +89,8 @@ def _rows(
 
 def _program(model: LanguageModel) -> Callable[..., Tensor]:
     """Returns the compiled gradient of a model; it is kept with it."""
-    if not hasattr(model, "_attribution_program"):
+    kept = programs_of(model, "attribution")
+    if not kept:
 
         def attributed(rows: Rows, number: Tensor) -> Tensor:
             def log_odds(scales: Tensor) -> Tensor:
@@ -100,10 +102,8 @@ def _program(model: LanguageModel) -> Callable[..., Tensor]:
 
             return gradient(log_odds, ops.ones((1, rows.mask.shape[-1])))[0]
 
-        run, _ = compiled(model, attributed)
-        # Not an attribute that Keras should track.
-        object.__setattr__(model, "_attribution_program", run)
-    return model._attribution_program
+        kept[()], _ = compiled(model, attributed)
+    return kept[()]
 
 
 def gradient(function: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:

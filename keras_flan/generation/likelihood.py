@@ -15,6 +15,7 @@ from keras_flan.generation.outputs import Likelihood, TokenScores
 from keras_flan.generation.texts import as_texts
 from keras_flan.models.decoding import Behind, Rows
 from keras_flan.models.language_model import LanguageModel
+from keras_flan.models.programs import programs_of
 from keras_flan.progress import Progress
 
 # Lengths are padded to a power of two from here on, so that few programs are
@@ -329,10 +330,7 @@ def _behind(
 
 def _program(model: LanguageModel, name: str) -> Callable:
     """Returns a compiled method of a model's decoding; it is kept with it."""
-    if not hasattr(model, "_scoring_programs"):
-        # Not an attribute that Keras should track.
-        object.__setattr__(model, "_scoring_programs", {})
-    kept = model._scoring_programs
+    kept = programs_of(model, "scoring")
     if name not in kept:
         kept[name], _ = compiled(model, getattr(model.decoding, name))
     return kept[name]
@@ -342,9 +340,7 @@ def _token_program(
     model: LanguageModel, top: int
 ) -> Callable[[Rows], list[np.ndarray]]:
     """Returns the compiled `score_tokens` of a model, kept with it."""
-    if not hasattr(model, "_token_programs"):
-        object.__setattr__(model, "_token_programs", {})
-    kept = model._token_programs
+    kept = programs_of(model, "scoring tokens")
     if top not in kept:
         score = functools.partial(model.decoding.score_tokens, top=top)
         kept[top], _ = compiled(model, score)

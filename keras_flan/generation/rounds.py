@@ -26,6 +26,7 @@ from keras_flan.models.path_attention import (
     each_layer,
     turn,
 )
+from keras_flan.models.programs import programs_of
 from keras_flan.progress import left_out
 from keras_flan.runtime.memory import release_memory
 from keras_flan.tensors import Tensor
@@ -248,10 +249,7 @@ class DecodingProgram:
 
 def programs(model: LanguageModel) -> dict[Bucket, DecodingProgram]:
     """Returns the programs of a model so far; they are kept with it."""
-    if not hasattr(model, "_decoding_programs"):
-        # Not an attribute that Keras should track.
-        object.__setattr__(model, "_decoding_programs", {})
-    return model._decoding_programs
+    return programs_of(model, "decoding")
 
 
 def program(model: LanguageModel, bucket: Bucket) -> DecodingProgram:

@@ -14,6 +14,7 @@ from keras_flan.generation import (
 from keras_flan.generation.buckets import groups
 from keras_flan.generation.engine import stream
 from keras_flan.generation.rounds import _zeros
+from keras_flan.models.programs import forget_programs
 from tests.conftest import make_t5
 
 
@@ -87,7 +88,7 @@ def test_programs_side_by_side_make_what_one_makes(monkeypatch):
     alone = generate(model, prompts, **settings)
     monkeypatch.setattr(decoding, "_CREW_PATHS", 6)
     monkeypatch.setattr(decoding.os, "cpu_count", lambda: 2)
-    monkeypatch.setattr(model, "_decoding_programs", {})
+    forget_programs(model)
     orders = []
     for _ in range(2):
         found = list(stream(model, prompts, **settings))

@@ -22,6 +22,7 @@ from keras_flan.models import (
 from keras_flan.models.adapters.base import adapter_of, merged
 from keras_flan.models.adapters.saving import read_adapter, write_adapter
 from keras_flan.models.adapters.targets import norms, projections
+from keras_flan.models.programs import programs_of
 from keras_flan.training import TokenCrossentropy
 from tests.conftest import make_t5
 from tests.models.decoders import FAMILIES, make_hub, numpy, packed, unpacked
@@ -287,7 +288,10 @@ def test_load_finds_the_base(tmp_path):
     model.vocabulary = None
     x, _, _ = batch("t5")
     save(model, tmp_path / "base")
+    programs_of(model, "attribution")["stale"] = True
     add_lora(model, 2)
+    # Whatever was compiled before computes something else.
+    assert programs_of(model, "attribution") == {}
     draw(model)
     save_adapter(model, tmp_path / "a.safetensors", base="base")
     again = load(tmp_path / "a.safetensors")

@@ -20,6 +20,7 @@ from keras_flan.models.compression.quantised import (
     values_of,
 )
 from keras_flan.models.language_model import LanguageModel
+from keras_flan.models.programs import forget_programs
 from keras_flan.models.stacking import StackedKernel
 from keras_flan.tensors import Tensor, Tensors
 
@@ -340,15 +341,6 @@ def merged(model: LanguageModel) -> Iterator[None]:
         for restore in reversed(undo):
             restore()
         model.backbone.save_to_preset = _refuse_to_save
-
-
-def forget_programs(model: LanguageModel) -> None:
-    """Drops what was compiled: the model computes something else now."""
-    model.train_function = None
-    model.test_function = None
-    model.predict_function = None
-    for name in ("_decoding_programs", "_scoring_programs", "_token_programs"):
-        model.__dict__.pop(name, None)
 
 
 def required(model: LanguageModel) -> Adapters:

@@ -11,7 +11,7 @@ from keras import ops
 
 from keras_flan.errors import InputError, did_you_mean
 from keras_flan.files import write_json
-from keras_flan.models.adapters.base import adapter_of, forget_programs
+from keras_flan.models.adapters.base import adapter_of
 from keras_flan.models.adapters.equations import axes_of, ends_of, equation_of
 from keras_flan.models.adapters.targets import projections
 from keras_flan.models.compression.calibration import (
@@ -23,6 +23,7 @@ from keras_flan.models.compression.places import refuse_experts
 from keras_flan.models.compression.quantised import Quantised
 from keras_flan.models.compression.sparsegpt import sparsegpt
 from keras_flan.models.language_model import LanguageModel
+from keras_flan.models.programs import forget_programs
 from keras_flan.tensors import Tensor
 
 # Beside a model's config.

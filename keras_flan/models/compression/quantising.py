@@ -7,7 +7,7 @@ import numpy as np
 from keras import ops
 
 from keras_flan.errors import InputError, did_you_mean
-from keras_flan.models.adapters.base import adapter_of, forget_programs
+from keras_flan.models.adapters.base import adapter_of
 from keras_flan.models.adapters.equations import equation_of
 from keras_flan.models.compression.calibration import (
     block_inputs,
@@ -24,6 +24,7 @@ from keras_flan.models.compression.places import (
 )
 from keras_flan.models.compression.pruning import KeepZeros
 from keras_flan.models.compression.quantised import Quantised, variables_of
+from keras_flan.models.programs import forget_programs
 
 _BITS = {"int8": 8, "int4": 4, "gptq": 4}
 

@@ -6,12 +6,13 @@ from typing import Any
 from keras import ops
 
 from keras_flan.errors import InputError
-from keras_flan.models.adapters.base import adapter_of, forget_programs
+from keras_flan.models.adapters.base import adapter_of
 from keras_flan.models.compression.pruning import is_pruned
 from keras_flan.models.compression.quantised import Quantised, within
 from keras_flan.models.experts.layer import Experts, Ones, Same
 from keras_flan.models.experts.routing import Routing
 from keras_flan.models.language_model import LanguageModel
+from keras_flan.models.programs import forget_programs
 
 # Beside a model's config.
 FILE = "experts.json"
