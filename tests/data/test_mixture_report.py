@@ -235,6 +235,7 @@ def test_the_command_writes_the_page(mixture, tmp_path, few_draws):
     assert "sums #3" in text and leak in text
 
 
+@pytest.mark.often
 def test_the_command_says_at_once_which_setting_to_change(
     mixture, vocabulary, tmp_path, few_draws
 ):

@@ -395,6 +395,7 @@ cli.main()
 """
 
 
+@pytest.mark.often
 def test_ctrl_c_during_a_generation_ends_with_130():
     command = [sys.executable, "-c", _SERVE, "serve", "--model", "m"]
     with subprocess.Popen(

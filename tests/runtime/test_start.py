@@ -80,6 +80,7 @@ def test_the_backend_stays_where_it_was_chosen(code, environment):
     assert changed == {}
 
 
+@pytest.mark.often
 def test_a_model_sets_what_speed_needs():
     changed, gone, tuned, stderr = run(MODEL)
     assert "ynn" in changed["XLA_FLAGS"]
