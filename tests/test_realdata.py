@@ -80,7 +80,8 @@ def model(records, tmp_path_factory):
     (folder / "train.yaml").write_text(
         f"output: {folder / 'run'}\nmixture: cot.yaml\n"
         "vocabulary: vocabulary.model\nsteps: 30\nlog_every: 5\n"
-        "model: {hidden_dim: 64, intermediate_dim: 128}\n"
+        "model: {num_layers: 2, num_heads: 2, hidden_dim: 64, "
+        "intermediate_dim: 128}\n"
         "data: {input_length: 512, target_length: 128, batch_size: 4}\n"
         "optimizer: {learning_rate: 0.02}\n"
     )
