@@ -56,7 +56,7 @@ class Progress:
         self._pauses, self._paused = 0, 0.0  # How many, and since when.
 
     def __enter__(self) -> "Progress":
-        self._begin = self._last = time.monotonic()
+        self._begin = self._last = self._came = time.monotonic()
         if self._enabled and sys.stderr.isatty():
             self._bar, self._task = _rich_bar(self._description, self._total)
             self._bar.start()
@@ -75,19 +75,24 @@ class Progress:
         """Counts finished units; `note` is shown behind them.
 
         The rate and the time left leave out what was waited for, and the
-        units that came with it.
+        units that came with it; and a unit alone, which may be the first of
+        many that were made together.
         """
+        known, until = self._done, self._came
         self._done += units
-        now = time.monotonic()
+        now = self._came = time.monotonic()
+        if units > 1:
+            known, until = self._done, now
         if self._waiting is not None:
             self._end_wait()
             self._begin, self._before = now, self._done
+            known = self._done
             if self._bar is not None:
                 self._bar.reset(self._task, completed=self._done)
         if not self._enabled:
             return
-        timed = self._done - self._before
-        rate = timed / max(now - self._begin, 1e-9)
+        timed = known - self._before
+        rate = timed / max(until - self._begin, 1e-9) if timed > 0 else 0.0
         if self._bar is not None:
             said = f"{rate:,.1f} {self._unit}/s" if timed else ""
             self._bar.update(
@@ -122,7 +127,9 @@ class Progress:
         if self._pauses:
             return
         self._end_wait()
-        self._begin += time.monotonic() - self._paused
+        paused = time.monotonic() - self._paused
+        self._begin += paused
+        self._came += paused
         if self._bar is not None:
             self._bar.reset(self._task, completed=self._done)
 

@@ -64,3 +64,23 @@ def test_what_is_compiled_on_the_way_is_left_out(monkeypatch, capsys):
         now[0] += 5.0
     last = capsys.readouterr().err.splitlines()[-1]
     assert last == "generating: 20/100 paths, 16 s left, 5.0/s"
+
+
+def test_of_units_that_come_together_the_first_says_nothing(
+    monkeypatch, capsys
+):
+    monkeypatch.setattr(progress, "_SECONDS_BETWEEN_LINES", 1.0)
+    now = [0.0]
+    monkeypatch.setattr(progress.time, "monotonic", lambda: now[0])
+    with Progress("generating", total=400, unit="paths") as shown:
+        for _ in range(3):
+            now[0] += 2.0
+            for _ in range(100):
+                shown.advance()
+            with progress.left_out("compiling"):
+                now[0] += 50.0
+    assert capsys.readouterr().err.splitlines() == [
+        "generating: 1/400 paths",
+        "generating: 101/400 paths, 6 s left, 50.0/s",
+        "generating: 201/400 paths, 4 s left, 50.0/s",
+    ]
