@@ -58,8 +58,8 @@ def log_likelihoods(
         For each prompt the `Likelihood` of each continuation, in order.
 
     Raises:
-        InputError: If the model has no vocabulary, or a continuation has no
-            tokens.
+        InputError: If the model has no vocabulary, a continuation has no
+            tokens, or there are not as many lists of them as prompts.
 
     Example:
         >>> [[yes, no]] = log_likelihoods(
@@ -71,8 +71,15 @@ def log_likelihoods(
     if getattr(model, "vocabulary", None) is None:
         raise InputError("Expected a model with a vocabulary. Received: None")
     prompts = as_texts(prompts, "prompts")
-    for number, texts in enumerate(continuations):
+    if isinstance(continuations, str) or len(continuations) != len(prompts):
+        raise InputError(
+            f"continuations: expected a list of texts for each of "
+            f"{len(prompts):,} prompts, found {continuations!r:.60}"
+        )
+    continuations = [
         as_texts(texts, f"continuations[{number}]")
+        for number, texts in enumerate(continuations)
+    ]
     rows = _rows(model, prompts, continuations, max_input_tokens)
     score = _by_group if model.decoding.causal else _by_row
     found: dict[tuple[int, int], Likelihood] = {}

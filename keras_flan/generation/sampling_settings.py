@@ -3,14 +3,20 @@
 import dataclasses
 import inspect
 import math
+import numbers
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from keras_flan.errors import InputError, did_you_mean
+from keras_flan.generation.texts import as_texts
 
 # The self-consistency setting of the paper's largest model (arXiv:2203.11171,
 # section 3.1), used wherever several paths are to vote.
 VOTING_TEMPERATURE, VOTING_TOP_K = 0.7, 40
+
+
+_WHOLE = ("samples", "top_k", "seed", "max_new_tokens")
+_REAL = ("temperature", "top_p")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,6 +55,16 @@ class Sampling:
     max_new_tokens: int = 128
 
     def __post_init__(self) -> None:
+        for names, kind, what in (
+            (_WHOLE, numbers.Integral, "a whole number"),
+            (_REAL, numbers.Real, "a number"),
+        ):
+            for name in names:
+                value = getattr(self, name)
+                if not isinstance(value, kind) or isinstance(value, bool):
+                    raise InputError(
+                        f"{name}: expected {what}, found {value!r}"
+                    )
         # Below the least, float32 has no digits left to divide by.
         some = self.samples >= 1 and self.max_new_tokens >= 1
         if not some or not (
@@ -69,7 +85,7 @@ class Sampling:
                 "Expected a list of stop strings, none empty. "
                 f"Received: {self.stop!r}"
             )
-        object.__setattr__(self, "stop", tuple(self.stop))
+        object.__setattr__(self, "stop", tuple(as_texts(self.stop, "stop")))
 
     @classmethod
     def for_votes(

@@ -1,6 +1,6 @@
 """What callers give as texts."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from keras_flan.errors import InputError
 
@@ -13,14 +13,20 @@ def as_texts(texts: str | Sequence[str], name: str) -> list[str]:
         name: The argument, for messages.
 
     Raises:
-        InputError: If one of them is no text, or holds a lone surrogate,
-            which no tokenizer takes.
+        InputError: If it is neither, or one of them is no text, or holds a
+            lone surrogate, which no tokenizer takes.
 
     Example:
         >>> as_texts("What is 2 + 2?", "prompts")
         ['What is 2 + 2?']
     """
-    texts = [texts] if isinstance(texts, str) else list(texts)
+    if isinstance(texts, str):
+        texts = [texts]
+    elif isinstance(texts, Mapping | bytes) or not isinstance(texts, Iterable):
+        raise InputError(
+            f"{name}: found {texts!r:.60}, expected a text or a list of texts"
+        )
+    texts = list(texts)
     for number, text in enumerate(texts):
         if not isinstance(text, str):
             raise InputError(

@@ -6,6 +6,7 @@ import keras
 import numpy as np
 import pytest
 
+from keras_flan.errors import InputError
 from keras_flan.generation import likelihood
 from keras_flan.generation.beginnings import Group, beginnings, packed
 from tests.conftest import LetterVocabulary
@@ -82,3 +83,20 @@ def test_scores_are_those_of_texts_by_themselves(name, monkeypatch):
         assert one.log_probability == pytest.approx(
             other.log_probability, abs=1e-4
         )
+
+
+@pytest.mark.parametrize(
+    ("prompts", "continuations", "message"),
+    [
+        (["a", "b"], [["x", "y"]], "continuations: expected a list of texts"),
+        (["a"], "xy", "for each of 1 prompts, found 'xy'"),
+        (None, [], "prompts: found None, expected a text or a list"),
+        ({"a": 1}, [["x"]], "prompts: found {'a': 1}, expected"),
+        (b"a", [["x"]], "prompts: found b'a', expected"),
+    ],
+)
+def test_nothing_that_was_asked_is_left_out(
+    tiny_t5, prompts, continuations, message
+):
+    with pytest.raises(InputError, match=message):
+        likelihood.log_likelihoods(tiny_t5, prompts, continuations)

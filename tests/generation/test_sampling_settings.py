@@ -38,6 +38,13 @@ def test_idle_settings_are_not_told():
         ({"top_p": 0}, "top_p=0"),
         ({"stop": "Q:"}, "list of stop strings, none empty. Received: 'Q:'"),
         ({"stop": [""]}, "list of stop strings"),
+        ({"stop": ["\ud800"]}, r"stop\[0\]: holds a lone surrogate"),
+        ({"temperature": None}, "temperature: expected a number, found None"),
+        ({"temperature": "0.7"}, "temperature: expected a number, found '0.7'"),
+        ({"samples": 1.5}, "samples: expected a whole number, found 1.5"),
+        ({"max_new_tokens": None}, "max_new_tokens: expected a whole number"),
+        ({"top_k": True}, "top_k: expected a whole number, found True"),
+        ({"seed": float("nan")}, "seed: expected a whole number, found nan"),
     ],
 )
 def test_what_is_out_of_range_is_named(settings, message):
