@@ -194,54 +194,6 @@ def attend_paths(
     return ops.reshape(_join(parts), (slots, lanes, heads, width))
 
 
-def attend_behind(
-    query: Tensor,
-    own: Pair,
-    mask: Tensor,
-    positions: Tensor,
-    *,
-    adjust: Adjust,
-    prompt: tuple[Tensor, Tensor, Tensor],
-) -> Tensor:
-    """Grouped-query attention of whole texts behind one beginning.
-
-    Args:
-        query: `(rows, length, heads, width)`.
-        own: Keys and values of the texts `(rows, length, key_heads, width)`.
-        mask: bool `(rows, length, length)`, which of them a query sees.
-        positions: int `(rows, length)`, tokens of its text before each.
-        adjust: As for `attend_paths`.
-        prompt: Likewise, of one prompt, which all queries see.
-
-    Returns:
-        `(rows, length, heads, width)`.
-    """
-    rows, length, heads, width = query.shape
-    keys, values = own
-    key_heads = keys.shape[2]
-    grid = (rows, length, key_heads, heads // key_heads)
-    query = ops.reshape(query, (*grid, width))
-    scores = ops.einsum("rqkgw,rtkw->rqkgt", query, keys)
-    distance = positions[:, :, None] - positions[:, None]
-    scores = adjust(ops.cast(scores, "float32"), distance[:, :, None, None])
-    scores = ops.where(mask[:, :, None, None], scores, MASKED)
-    near = _summary(
-        scores,
-        lambda w: ops.einsum("rqkgt,rtkw->rqkgw", w, values),
-        query.dtype,
-    )
-    # All tokens of all texts are as paths of the prompt.
-    far = _prompt_part(
-        ops.reshape(query, (1, -1, *query.shape[2:])),
-        *prompt,
-        ops.reshape(positions, (1, -1)),
-        adjust,
-    )
-    top, total, weighted = (ops.reshape(x, (*grid, -1)) for x in far)
-    out = _join([near, (top, total, weighted)])
-    return ops.reshape(out, (rows, length, heads, width))
-
-
 def _past_part(
     query: Tensor,
     past: list[Pair],

@@ -21,7 +21,6 @@ from keras_flan.models.input_scales import input_scales
 from keras_flan.models.path_attention import (
     Adjust,
     Pair,
-    attend_behind,
     attend_paths,
     each_layer,
     memory_places,
@@ -161,30 +160,42 @@ class DecoderOnlyDecoding(Decoding):
         return hidden[:, None]
 
     def read_behind(self, held: Any, known: Tensor, texts: Behind) -> Tensor:
-        mask = block_causal(texts.segment_ids)
+        size = texts.token_ids.shape[0]
+        positions = known + texts.positions
+        own = block_causal(texts.segment_ids)
 
         def attention(
             query: Tensor,
             key: Tensor,
             value: Tensor,
             caches: tuple[Pair],
-            scale: float,
+            window: int | None = None,
+            dropout: object = None,
             **settings: Any,
         ) -> tuple[Tensor, tuple]:
-            out = attend_behind(
-                query,
-                (key, value),
-                mask,
-                texts.positions,
-                adjust=_adjustment(scale, **settings),
-                prompt=(*caches[0], known[None]),
+            keys, values = memory_places(*caches[0])
+            places = ops.arange(keys.shape[1])[None]
+            before = ops.broadcast_to(
+                places < known, (*own.shape[:2], keys.shape[1])
             )
-            return out, ()
+            seen = within_window(
+                ops.concatenate([before, own], axis=-1),
+                positions,
+                ops.concatenate(
+                    [ops.repeat(places, size, axis=0), positions], axis=1
+                ),
+                window,
+            )
+            key, value = (
+                ops.concatenate([ops.repeat(old, size, axis=0), new], axis=1)
+                for old, new in ((keys, key), (values, value))
+            )
+            return attend(query, key, value, seen, **settings), ()
 
         family = self.model.family
         x, _ = family.run(
             family.embed(texts.token_ids),
-            Pass(known + texts.positions, attention),
+            Pass(positions, attention),
             family.join(held),
         )
         return family.normalise(x)
