@@ -13,6 +13,7 @@ import jax
 import keras
 import numpy as np
 from jax.experimental import multihost_utils
+from jax.sharding import NamedSharding, PartitionSpec
 
 from keras_flan.errors import InputError, Interrupted
 from keras_flan.models.backbones import undrawn
@@ -25,6 +26,8 @@ _PROCESSES = "KERAS_DISTRIBUTION_NUM_PROCESSES"
 _PROCESS = "KERAS_DISTRIBUTION_PROCESS_ID"
 # Seconds that one process may need longer than another, to write a model.
 _WRITING = 6 * 3600
+# Bytes of weights that are gathered by one program.
+_TOGETHER = 1 << 28
 _BARRIERS = itertools.count()
 # What JAX's messages say when another process has gone: collectives over TCP
 # and the service that all processes report to.
@@ -229,6 +232,17 @@ def agreed(value: bool) -> bool:
     return bool(from_all(value)[0, 0])
 
 
+def _groups(arrays: Iterator[jax.Array]) -> Iterator[list[jax.Array]]:
+    """Yields arrays in groups of about `_TOGETHER` bytes, in their order."""
+    group: list[jax.Array] = []
+    for array in arrays:
+        if group and sum(a.nbytes for a in group) + array.nbytes > _TOGETHER:
+            yield group
+            group = []
+        group.append(array)
+    yield group
+
+
 def gathered(model: LanguageModel) -> LanguageModel | None:
     """Returns a copy of a model in the memory of process 0, to be saved.
 
@@ -245,10 +259,13 @@ def gathered(model: LanguageModel) -> LanguageModel | None:
     if jax.process_count() == 1:
         return model
     values = []
-    for variable in model.variables:
-        value = multihost_utils.process_allgather(variable.value, tiled=True)
+    for group in _groups(variable.value for variable in model.variables):
+        # Not through JAX's own `process_allgather`: it starts a program for
+        # every array, and all processes wait for one another each time.
+        whole = [NamedSharding(v.sharding.mesh, PartitionSpec()) for v in group]
+        found = jax.jit(lambda group: group, out_shardings=whole)(group)
         if jax.process_index() == 0:
-            values.append(value)
+            values += [np.asarray(v.addressable_data(0)) for v in found]
     # Who ends sooner takes its connections with it.
     wait_for_all()
     if jax.process_index() != 0:

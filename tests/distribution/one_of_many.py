@@ -15,7 +15,7 @@ import numpy as np
 
 from keras_flan.data import Mixture, Pipeline, Task, Vocabulary
 from keras_flan.data.mixtures.mixture import MixtureGroup
-from keras_flan.distribution import ending_together, gathered, setup
+from keras_flan.distribution import ending_together, gathered, hosts, setup
 from keras_flan.models import DecoderOnly, PaLMBackbone, save
 from keras_flan.training import Adafactor, TokenCrossentropy, TrainingCheckpoint
 
@@ -122,6 +122,7 @@ with ending_together(run.process, run.processes):
         callbacks=[*callbacks, Say()],
         verbose=0,
     )
+    hosts._TOGETHER = 4096  # So that there are several groups.
     whole = gathered(model)
     if run.writes:
         save(whole, f"{args.folder}/model-{args.processes}")
