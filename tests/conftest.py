@@ -33,9 +33,10 @@ def pytest_configure(config):
     """What XLA has compiled is shared by all workers and their commands.
 
     A run of the tests begins with an empty cache, so that it proves the same
-    on every machine. The default suite's many small programs run once or
-    twice, so they are compiled quickly; those of other suites as for users,
-    if nothing else is asked for.
+    on every machine; runs that follow one another may share a folder, which
+    KERAS_FLAN_COMPILED names. The default suite's many small programs run
+    once or twice, so they are compiled quickly; those of other suites as for
+    users, if nothing else is asked for.
     """
     # What JAX and Keras keep is walked through for a seventh of the time, if
     # Python looks for garbage as often as it does by itself.
@@ -46,9 +47,11 @@ def pytest_configure(config):
     how = config.getoption("--compile") or ("quick" if default else "full")
     if how == "quick":
         os.environ.update(quick(os.environ.get("XLA_FLAGS", "")))
-    cache = tempfile.TemporaryDirectory(prefix="compiled-")
-    config.add_cleanup(cache.cleanup)
-    os.environ["JAX_COMPILATION_CACHE_DIR"] = cache.name
+    if not (folder := os.environ.get("KERAS_FLAN_COMPILED")):
+        cache = tempfile.TemporaryDirectory(prefix="compiled-")
+        config.add_cleanup(cache.cleanup)
+        folder = cache.name
+    os.environ["JAX_COMPILATION_CACHE_DIR"] = folder
     os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.02"
     os.environ["JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES"] = "-1"
 
