@@ -2,7 +2,6 @@
 
 import dataclasses
 import functools
-import itertools
 from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
@@ -21,9 +20,11 @@ from keras_flan.progress import Progress
 # Lengths are padded to a power of two from here on, so that few programs are
 # compiled.
 _SHORTEST = 32
-# Tokens of a row of texts behind a beginning; that itself is padded to a
-# multiple of it, or less: each token looks at all of its places.
-_PACKED = 256
+# Tokens of a row of texts behind a beginning, and of a batch of such rows:
+# what a layer makes of more of them does not stay in a CPU's caches.
+_PACKED, _PACKED_BATCH = 256, 2048
+# What a beginning is padded to a multiple of: each token looks at all places.
+_STEP = 128
 # Prompt tokens of a batch; longer buckets have fewer rows.
 _BATCH_TOKENS = 4096
 
@@ -181,8 +182,8 @@ def _power(number: int) -> int:
 
 def _places(number: int) -> int:
     """Returns the places for a beginning of so many tokens."""
-    if number > _PACKED:
-        return -(-number // _PACKED) * _PACKED
+    if number > _STEP:
+        return -(-number // _STEP) * _STEP
     return _power(max(number, _SHORTEST))
 
 
@@ -287,7 +288,7 @@ def _by_group(
         lengths = [len(row.read) - group.same for row in members]
         length = _power(max(min(sum(lengths), _PACKED), *lengths, _SHORTEST))
         lines = packed(lengths, length)
-        size = max(1, _BATCH_TOKENS // length)
+        size = max(1, _PACKED_BATCH // length)
         for start in range(0, len(lines), size):
             batch = [
                 [members[number] for number in line]
@@ -299,38 +300,34 @@ def _by_group(
                 score(held, np.int32(group.same), texts)
             )
             for line, scores in zip(batch, found, strict=False):
-                tokens = iter(scores.tolist())
+                place = 0
                 for row in line:
-                    yield (
-                        row,
-                        [
-                            sum(itertools.islice(tokens, len(target)))
-                            for target in row.targets
-                        ],
-                    )
+                    # Targets of a row differ in their last token only.
+                    begin, place = place, place + len(row.targets[0])
+                    totals = scores[begin:place].sum(axis=0)
+                    yield row, totals[: len(row.targets)].tolist()
 
 
 def _behind(
     batch: Sequence[Sequence[_Row]], same: int, length: int, size: int
 ) -> Behind:
     """Returns packed rows without what they begin with, `same` tokens."""
-    scored = [
-        sum(len(t) for row in line for t in row.targets) for line in batch
-    ]
+    places = [sum(len(row.targets[0]) for row in line) for line in batch]
+    most = max(len(row.targets) for line in batch for row in line)
+    shape = size, power_of_four(max(places)), power_of_four(most)
     ids, segments, positions = np.zeros((3, size, length), "int32")
-    at, targets = np.zeros((2, size, power_of_four(max(scored))), "int32")
+    at, targets = np.zeros(shape[:2], "int32"), np.zeros(shape, "int32")
     for i, line in enumerate(batch):
-        begin = token = 0
+        begin = place = 0
         for segment, row in enumerate(line, 1):
             end = begin + len(row.read) - same
             ids[i, begin:end] = row.read[same:]
             segments[i, begin:end] = segment
             positions[i, begin:end] = np.arange(end - begin)
-            for target in row.targets:
-                own = slice(token, token + len(target))
-                at[i, own] = np.arange(len(target)) + begin + row.first - same
-                targets[i, own] = target
-                token += len(target)
+            own = slice(place, place + len(row.targets[0]))
+            at[i, own] = np.arange(begin, end)[row.first - same :]
+            targets[i, own, : len(row.targets)] = np.transpose(row.targets)
+            place = own.stop
             begin = end
     return Behind(ids, segments, positions, at, targets)
 

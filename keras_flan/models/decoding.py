@@ -50,8 +50,8 @@ class Behind(NamedTuple):
         segment_ids: int, likewise: counts the texts of a row from 1; 0 is
             padding.
         positions: int, likewise, within the texts behind the beginning.
-        at: int `(rows, tokens)`, the places that predict what is scored.
-        targets: int `(rows, tokens)`, which token each of them is scored for.
+        at: int `(rows, places)`, the places that predict what is scored.
+        targets: int `(rows, places, n)`, tokens each of them is scored for.
     """
 
     token_ids: Tensor
@@ -239,7 +239,7 @@ class Decoding:
         raise NotImplementedError
 
     def score_behind(self, held: Any, known: Tensor, texts: Behind) -> Tensor:
-        """Returns log-probabilities of tokens, float32 `(rows, tokens)`.
+        """Returns log-probabilities of tokens, float32 `(rows, places, n)`.
 
         Args:
             held: As for `read_behind`.
@@ -252,7 +252,7 @@ class Decoding:
         def scored(part: tuple[Tensor, Tensor]) -> tuple[Tensor, ...]:
             states, ids = part
             log_p = ops.log_softmax(self.model.logits(states), axis=-1)
-            return (picked(log_p, ids),)
+            return (ops.take_along_axis(log_p, ids, axis=-1),)
 
         return _by_blocks(scored, states, texts.targets)[0]
 
@@ -265,9 +265,9 @@ def _by_blocks(
     """Maps places block by block: all logits at once would be gigabytes.
 
     Args:
-        function: Of states `(places, width)` and ids `(places)`.
+        function: Of states `(places, width)` and ids `(places, ...)`.
         states: `(rows, length, width)`; the length is a power of two.
-        ids: `(rows, length)`.
+        ids: `(rows, length, ...)`.
 
     Returns:
         What it returned, `(rows, length, ...)`.
@@ -278,7 +278,7 @@ def _by_blocks(
         function,
         (
             ops.reshape(states, (-1, block, width)),
-            ops.reshape(ids, (-1, block)),
+            ops.reshape(ids, (-1, block, *ids.shape[2:])),
         ),
     )
     return [ops.reshape(x, (size, length, *x.shape[2:])) for x in parts]
