@@ -135,7 +135,7 @@ def test_the_command_ends_within_two_seconds_and_goes_on(
         files,
         tmp_path / "run",
         steps=100_000,
-        checkpoint_every=20,
+        checkpoint_every=50,
         distribution={"cache": str(tmp_path / "cache")},
     )
     folder = tmp_path / "run"
