@@ -127,6 +127,9 @@ class Pipeline:
         self._start = start
         options = data.Options()
         options.deterministic = True
+        # The thread that tunes sleeps for up to a minute, and an iterator
+        # that is closed waits for it.
+        options.autotune.enabled = False
         number, done = self._find_stage(start.batch)
         batches = self._stages[number].batches(start, done)
         for stage in self._stages[number + 1 :]:

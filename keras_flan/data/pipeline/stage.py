@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import os
 
 import numpy as np
 
@@ -31,6 +32,10 @@ _BEGIN = Position()
 # Without packing a row holds one example, so large chunks would only cost
 # memory.
 _UNPACKED_CHUNK = 1024
+
+# Chunks made side by side: no training waits for as many, and each that is
+# made ahead takes memory.
+_PARALLEL = min(os.cpu_count() or 1, 16)
 # How many examples are tried at first, to see whether any can be used.
 _PROBE = 128
 
@@ -130,7 +135,7 @@ class Stage:
 
         batches = (
             self.draws.chunks(start.chunk)
-            .map(make_rows, num_parallel_calls=tf_.data.AUTOTUNE)
+            .map(make_rows, num_parallel_calls=_PARALLEL)
             .rebatch(settings.rows)
             .map(own_rows)
         )
