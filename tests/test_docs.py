@@ -1,4 +1,4 @@
-"""The numbers in README and docs are those of the results beside them."""
+"""The numbers in README and docs are those of results; what they show ends."""
 
 import json
 import re
@@ -68,3 +68,20 @@ def test_the_walk_of_an_example_names_what_there_is():
         text = (ROOT / "keras_flan" / path).read_text()
         for name in re.findall(r"`(\w+)`", names):
             assert re.search(rf"^(def|class) {name}\b", text, re.M), name
+
+
+def test_examples_that_fit_a_dataset_say_how_long():
+    # It has no end, so without that neither has `fit`.
+    fit = re.compile(r"\.fit\(((?:[^()]|\((?:[^()]|\([^()]*\))*\))*)\)")
+    files = [ROOT / "README.md", *(ROOT / "docs").rglob("*.md")]
+    for folder in ("examples", "keras_flan"):
+        files += (ROOT / folder).rglob("*.py")
+    calls = [
+        (path.name, call)
+        for path in files
+        for call in fit.findall(path.read_text("utf-8"))
+        if re.search(r"\bdata(set)?\b", call)
+    ]
+    assert len(calls) > 15
+    for name, call in calls:
+        assert "steps_per_epoch" in call, (name, call)

@@ -38,7 +38,7 @@ def bfloat16_products() -> Iterator[None]:
 
     Example:
         >>> with bfloat16_products():
-        ...     model.fit(data)
+        ...     model.fit(dataset, steps_per_epoch=1000)
     """
     if keras.backend.backend() != "jax":
         raise InputError(
