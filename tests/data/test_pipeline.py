@@ -226,6 +226,15 @@ def test_the_last_batch_is_filled_up_with_padding(tasks, vocabulary):
         assert not array[36:].any()
 
 
+def test_a_dataset_knows_whether_it_ends(tasks, vocabulary):
+    for repeat in (True, False):
+        dataset = build_dataset(
+            _mixture(tasks, ZERO_SHOT), vocabulary, repeat=repeat, **SIZES
+        )
+        endless = tf().data.INFINITE_CARDINALITY
+        assert (int(dataset.cardinality()) == endless) == repeat
+
+
 def test_exemplars_are_others_of_the_same_task(tasks, vocabulary):
     dataset = build_dataset(
         _mixture(tasks, FEW_SHOT), vocabulary, **{**SIZES, "input_length": 256}
