@@ -155,6 +155,8 @@ def test_steps_are_the_optimizers(tmp_path):
         )
         kept = TrainingCheckpoint(tmp_path, data, every=4)
     assert kept.restore(make()) == int(model.optimizer.iterations) == 16
+    # The second `fit` read the data anew.
+    assert kept.position == Position(batch=8)
     uncompiled = make()
     uncompiled.compiled, uncompiled.optimizer = False, None
     with pytest.raises(InputError, match="the model is not compiled"):
