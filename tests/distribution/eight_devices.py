@@ -269,6 +269,31 @@ def short(family):
     return said
 
 
+def parts(family):
+    """How far an update of two parts is from that of the whole batch."""
+    x, y, weight = next(iter(batches(family)))
+    weight[: BATCH // 2, 2:] = 0  # The first has few target tokens.
+    changes = []
+    with parallel("batch=2,model=4", "fsdp+model").scope():
+        for count in (None, 2):
+            model = start(family)
+            before = model.get_weights()
+            sgd = keras.optimizers.SGD(1.0, gradient_accumulation_steps=count)
+            model.compile(sgd, TokenCrossentropy())
+            model.fit(
+                x,
+                y,
+                sample_weight=weight,
+                batch_size=BATCH // (count or 1),
+                shuffle=False,
+                verbose=0,
+            )
+            pairs = zip(model.get_weights(), before, strict=True)
+            changes.append(np.concatenate([(a - b).ravel() for a, b in pairs]))
+    whole, both = changes
+    return float(np.linalg.norm(both - whole) / np.linalg.norm(whole))
+
+
 EXPERTS = [*PRESETS, ("experts", "batch=2,model=4", "experts", {})]
 
 
@@ -290,6 +315,7 @@ def main():
             (f"{family} checkpoints", checkpoints),
             (f"{family} paths", paths),
             (f"{family} short", short),
+            (f"{family} parts", parts),
         ):
             print(json.dumps([name, run(family)]), flush=True)
 

@@ -116,6 +116,11 @@ def test_a_batch_that_cannot_be_shared_out_is_named(found, family):
     assert len(found[f"{family} short"]) == 2
 
 
+@pytest.mark.parametrize("family", FAMILIES)
+def test_target_tokens_of_all_parts_weigh_the_same(found, family):
+    assert found[f"{family} parts"] < 1e-6
+
+
 def test_experts_on_eight_devices_are_those_of_one(found):
     """Losses, places of weights, checkpoints and paths."""
     one = found["experts"].pop("one")["losses"]
