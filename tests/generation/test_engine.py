@@ -215,10 +215,13 @@ def test_greedy_samples_are_one_path(model):
 
 
 def test_a_prompt_may_stand_alone_and_others_are_named(model):
-    assert generate(model, "a", max_new_tokens=4) == (
-        generate(model, ["a"], max_new_tokens=4)
+    assert generate(model, PROMPTS[0], max_new_tokens=4) == (
+        generate(model, PROMPTS[:1], max_new_tokens=4)
     )
-    assert len(ask(model, "a", max_new_tokens=4)) == 1
+    assert len(ask(model, PROMPTS[0], max_new_tokens=4)) == 1
+    for wrong in (None, float("nan"), b"a", {"a": "b"}):
+        with pytest.raises(InputError, match=r"prompts: .* or a list of"):
+            generate(model, wrong)
     for wrong, message in (
         (None, "found None, expected a text"),
         (float("nan"), "found nan, expected a text"),
