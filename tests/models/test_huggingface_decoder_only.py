@@ -55,6 +55,15 @@ def test_what_is_written_is_read_to_the_bit(tmp_path):
         to_huggingface(model, tmp_path / "other")
 
 
+def test_tensors_of_something_else_are_not_dropped(tmp_path):
+    to_huggingface(DecoderOnly(make_hub("mistral")), tmp_path / "out")
+    path = tmp_path / "out" / "model.safetensors"
+    odd = {"model.layers.0.lora_A.weight": np.ones(3, "float32")}
+    save_file({**load_file(path), **odd}, path)
+    with pytest.raises(InputError, match=r"'model\.layers\.0\.lora_A"):
+        load(tmp_path / "out")
+
+
 @pytest.mark.parametrize(
     ("family", "changes", "message"),
     [
