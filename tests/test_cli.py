@@ -199,6 +199,16 @@ def test_bad_generate_arguments(run, tmp_path):
     )
 
 
+def test_other_machines_reach_what_is_served_only_if_that_is_said(
+    run, tmp_path
+):
+    command = ["serve", "--model", tmp_path, "--host", "0.0.0.0", "--port", 0]
+    bad(run(*command), "0.0.0.0", "--allow-remote")
+    # Then it is for want of a model that it ends.
+    _, _, err = run(*command, "--allow-remote")
+    assert "WARNING: 0.0.0.0 is open" in err and f"{tmp_path}: " in err
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [

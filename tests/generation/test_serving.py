@@ -325,26 +325,38 @@ def test_a_full_line_refuses_and_who_leaves_makes_room(monkeypatch):
             assert json.loads(last.read().splitlines()[-1])["drawn"] == 1
 
 
+def much(prompts, *, samples, **settings):
+    """More than all buffers take."""
+    for number in range(samples):
+        yield 0, number, make_path("x" * 500_000)
+
+
+def until(holds):
+    """Waits for what the server does by itself."""
+    end = time.monotonic() + 15
+    while not holds():
+        assert time.monotonic() < end
+        time.sleep(0.01)
+
+
+def test_who_was_answered_and_does_not_read_has_left_the_line():
+    with serving(Streamed(much)) as server, asking(server, samples=8):
+        until(lambda: not server._line)  # Long before it is cut off.
+
+
 def test_a_client_that_does_not_read_holds_up_nobody(monkeypatch):
     monkeypatch.setattr(listening, "PATIENCE", 0.5)
     monkeypatch.setattr(module, "_MAX_WAITING", 2)
-
-    def much(prompts, *, samples, **settings):
-        for number in range(samples):
-            yield 0, number, make_path("x" * 500_000)
-
     with serving(Streamed(much)) as server, contextlib.ExitStack() as stack:
-        # More than all buffers take, from each of more than may wait.
+        # From each of more than may wait.
         for _ in range(3):
             answer = stack.enter_context(asking(server, samples=8))
-            while server._line:
-                time.sleep(0.01)
+            until(lambda: not server._line)
         [_, *events] = post(server, {"question": "y"})[1]
         assert [event["state"] for event in events] == ["done"]
         # And they are cut off, where the system can do that.
         if hasattr(socket, "TCP_USER_TIMEOUT"):
-            while server._http.server_state.tasks:
-                time.sleep(0.05)
+            until(lambda: not server._http.server_state.tasks)
             with pytest.raises((http.client.IncompleteRead, ConnectionError)):
                 answer.read()
 
