@@ -13,6 +13,7 @@ from keras_flan.files import (
     read_jsonl,
     read_text,
     write_json,
+    write_jsonl,
 )
 
 
@@ -59,6 +60,12 @@ def test_numbers_that_python_writes_and_json_has_not(tmp_path):
     assert read_jsonl(path, allow_nan=True)[0]["low"] == -math.inf
     with pytest.raises(InputError, match="NaN is not a JSON number"):
         read_jsonl(path)
+
+
+def test_rows_are_strict_json(tmp_path):
+    path = tmp_path / "rows.jsonl"
+    write_jsonl(path, [{"loss": math.inf}, {"loss": math.nan, "é": [1.5]}])
+    assert read_jsonl(path) == [{"loss": None}, {"loss": None, "é": [1.5]}]
 
 
 def test_other_values_than_objects(tmp_path):

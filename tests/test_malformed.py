@@ -1,6 +1,7 @@
 """Malformed files of others: refused with a line that names them."""
 
 import gzip
+import json
 import os
 import random
 import shutil
@@ -22,6 +23,7 @@ from keras_flan.models.weight_files import (
     check_claims,
     check_h5,
     files_of_weights,
+    opened_safetensors,
     read_npz,
 )
 from tests.malformed import KINDS, Reader, fault, make_sources, mutate
@@ -98,6 +100,7 @@ def test_weights_are_held_against_the_file(tmp_path):
     check_h5(tmp_path / "model.weights.h5")
     for change, message in (
         (lambda f: f.create_dataset("b", (10**9,), chunks=(9,)), "claims"),
+        (lambda f: f.create_dataset("b", (3,), external="x.h5"), "claims"),
         (lambda f: f.update({"b": h5py.ExternalLink("x.h5", "/")}), "a link"),
     ):
         with h5py.File(tmp_path / "model.weights.h5", "w") as file:
@@ -111,23 +114,52 @@ def test_weights_are_held_against_the_file(tmp_path):
     for shape in ((2, 2), (10**6, 10**6)):
         with pytest.raises(InputError, match=r"weights\.npz: 'a' has"):
             list(read_npz(path, {"a": shape}))
+    for kind in ("int64", "bool", "complex64"):
+        np.savez(path, a=np.ones((2, 3), kind))
+        with pytest.raises(InputError, match=rf"'a' has .* of {kind}, expect"):
+            list(read_npz(path, {"a": (2, 3)}))
     path.write_bytes(path.read_bytes()[:200])
     with pytest.raises(InputError, match=r"weights\.npz: not the weights"):
         list(read_npz(path, {"a": (2, 3)}))
 
 
+def test_what_numpy_cannot_read_of_safetensors_is_named(tmp_path):
+    path = tmp_path / "a.safetensors"
+    tensor = {"dtype": "F8_E4M3", "shape": [2], "data_offsets": [0, 2]}
+    header = json.dumps({"a": tensor}).encode()
+    path.write_bytes(struct.pack("<Q", len(header)) + header + b"12")
+    with (
+        opened_safetensors(path) as file,
+        pytest.raises(InputError, match=r"a\.safetensors: tensor 'a' cannot"),
+    ):
+        file.read("a")
+
+
 @pytest.mark.parametrize(
-    "header",
+    ("header", "words"),
     [
-        b"GGML",
-        struct.pack("<4sIQQ", b"GGUF", 3, 2**40, 0),
-        struct.pack("<4sIQQQ", b"GGUF", 3, 0, 1, 2**63),
-        struct.pack("<4sIQQQ1sIIQ", b"GGUF", 3, 0, 1, 1, b"a", 9, 8, 2**40),
+        (struct.pack("<4sIQQ", b"GGML", 3, 0, 0), "does not begin with GGUF"),
+        (struct.pack("<4sIQQ", b"GGUF", 9, 0, 0), "version 9, expected 2 or 3"),
+        (struct.pack("<4sIQQ", b"GGUF", 3, 2**40, 0), "claims 1,099,511"),
+        (struct.pack("<4sIQQ", b"GGUF", 3, 0, 2**40), "claims 1,099,511"),
+        (struct.pack("<4sIQQQ", b"GGUF", 3, 0, 1, 2**63), "claims 9,223,"),
+        (
+            struct.pack("<4sIQQQ1sIIQ", b"GGUF", 3, 0, 1, 1, b"a", 9, 8, 2**40),
+            "claims 1,099,511",
+        ),
+        (
+            struct.pack("<4sIQQQ1sIIQ", b"GGUF", 3, 0, 1, 1, b"a", 9, 4, 2**40),
+            "claims 1,099,511",
+        ),
+        (
+            struct.pack("<4sIQQQ1sIQQ", b"GGUF", 3, 1, 0, 1, b"a", 2, 9, 2**40),
+            "claim 9,895,604,649,984 weights in a file",
+        ),
     ],
 )
-def test_headers_of_gguf_are_walked(tmp_path, header):
+def test_headers_of_gguf_are_walked(tmp_path, header, words):
     pytest.importorskip("gguf")
     path = tmp_path / "a.gguf"
     path.write_bytes(header + bytes(60))
-    with pytest.raises(InputError, match=r"a\.gguf: not a GGUF file"):
+    with pytest.raises(InputError, match=rf"a\.gguf: not a GGUF.*{words}"):
         GgufFile(path)

@@ -16,6 +16,7 @@ from keras_flan.data.importers import (
     import_source,
     task_name,
 )
+from keras_flan.data.records.info import read_info
 from keras_flan.data.records.shards import read_records
 from keras_flan.errors import InputError
 
@@ -455,6 +456,22 @@ def test_command(files, tmp_path):
     info = json.loads(run.stdout)
     assert (info["num_examples"], info["num_rejected"]) == (1, 1)
     assert info["fields"] == ["answer", "question"]
+
+
+def test_the_command_replaces_a_split_if_it_is_asked_to(files, tmp_path):
+    path, output = files("x.jsonl", '{"q": "1"}\n'), tmp_path / "out"
+    arguments = ["import", "jsonl", str(path), "--output", str(output)]
+    other = [*arguments, "--split", "test"]
+    found = [
+        CliRunner().invoke(cli.app, [*given, "--quiet"]).exception
+        for given in (arguments, other)
+    ]
+    assert found[0] is None and "--replace" in str(found[1])
+    assert read_info(output).split == "train"
+    assert CliRunner().invoke(cli.app, [*other, "--replace"]).exit_code == 0
+    assert read_info(output).split == "test"
+    import_file("jsonl", path, output, replace=True)
+    assert read_info(output).split == "train"
 
 
 def test_command_exits_with_2(files, tmp_path, monkeypatch, capsys):

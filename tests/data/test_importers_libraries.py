@@ -1,6 +1,7 @@
 import json
 import struct
 import sys
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -140,7 +141,9 @@ def test_tfds(tmp_path):
         import_source("tfds", tmp_path / "out", tmp_path / "new")
 
 
-@pytest.mark.parametrize("key", ["pythonClassName", "type"])
+@pytest.mark.parametrize(
+    "key", ["pythonClassName", "python_class_name", "type"]
+)
 def test_tfds_runs_only_its_own_features(tmp_path, key):
     features = {"pythonClassName": "tensorflow_datasets.core.features.Text"}
     file = tmp_path / "features.json"
@@ -153,10 +156,23 @@ def test_tfds_runs_only_its_own_features(tmp_path, key):
         "tensorflow_datasets.core.features.feature.os.system",
         "tensorflow_datasets.core.features",
         "x.tensorflow_datasets.core.features.Text",
+        "tensorflow_datasets.core.features.Text.os.system",
     ):
         file.write_text(json.dumps({"features": [{"a": {key: name}}]}))
         with pytest.raises(InputError, match="would be imported"):
             check_tfds_folder(tmp_path)
+
+
+def test_tfds_is_given_nothing_that_was_not_checked(monkeypatch, tmp_path):
+    given = []
+    library = SimpleNamespace(builder_from_directory=given.append)
+    monkeypatch.setitem(sys.modules, "tensorflow_datasets", library)
+    file = tmp_path / "features.json"
+    for name in ("os.system", "tensorflow_datasets.core.features.Text"):
+        file.write_text(json.dumps({"type": name}))
+        with pytest.raises(InputError, match=r"would be imported|not a prep"):
+            import_source("tfds", tmp_path, tmp_path / "out")
+        assert given == [str(tmp_path)] * (name != "os.system")
 
 
 def test_tfds_files_of_records_are_walked_first(tmp_path):

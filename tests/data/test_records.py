@@ -274,6 +274,25 @@ def test_death_at_every_rename(tmp_path, monkeypatch, step):
     )
 
 
+@pytest.mark.parametrize("told", [True, False])
+def test_a_full_disk_leaves_the_old_set(tmp_path, monkeypatch, told):
+    """TensorFlow says so, or notices nothing."""
+    write_records(make(3), tmp_path, name="a")
+    before = contents(tmp_path)
+
+    class Full(tf().io.TFRecordWriter):
+        def write(self, data):
+            if told:
+                raise tf().errors.UnknownError(None, None, "errno = 28")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(tf().io, "TFRecordWriter", Full)
+        with pytest.raises(OSError, match=r"no space left on the disk.*'") as e:
+            write_records(make(9, "b"), tmp_path, name="a")
+    assert e.value.filename == str(tmp_path)
+    assert contents(tmp_path) == before
+
+
 def test_rejects_follow_the_set(tmp_path):
     rejects = []
 
@@ -425,6 +444,8 @@ def test_record_that_is_no_example(tmp_path):
         ({"schema_version": None}, "expected schema_version 1, found None"),
         ({"num_examples": 4}, r"makes \[2, 2\] examples per shard, found"),
         ({"num_examples": "3"}, "expected int under 'num_examples', found '3'"),
+        ({"num_rejected": True}, "int under 'num_rejected', found True"),
+        ({"fields": ["a", {}]}, r"names under 'fields', found \('a', {}\)"),
         ({"shards": []}, "dealt out to 0 shards"),
         ({"shards": [1]}, "expected str under 'file'"),
         ({"name": None}, "expected str under 'name'"),
@@ -496,6 +517,11 @@ def test_another_split_or_task_is_not_replaced(tmp_path):
     assert find_records(tmp_path, "test") == {"a": folder / "test"}
     write_records(make(4), folder, name="b", replace=True)
     assert read_info(folder).name == "b"
+    # Whichever comes first.
+    other = tmp_path / "c"
+    write_records(make(2), other / "test", name="c", split="test")
+    write_records(make(3), other, name="c")
+    assert find_records(tmp_path, "test")["c"] == other / "test"
 
 
 def test_files_of_others_are_not_mixed_with_records(tmp_path):

@@ -91,6 +91,31 @@ def test_other_runs_and_broken_files_are_refused(tmp_path):
         Journal(path, {**RUN, "seed": 1}, resume=True)
 
 
+@pytest.mark.parametrize(
+    "row",
+    [
+        *({}, [], 3, None),
+        *({"index": index} for index in ("1", -1, True, 0.5, [], {})),
+    ],
+)
+def test_what_is_no_row_of_a_journal_is_named(tmp_path, row):
+    path = tmp_path / "journal.jsonl"
+    Journal(path, RUN, resume=True).add(rows(0, 1))
+    data = path.read_bytes()
+    if isinstance(row, dict) and row:
+        row = {**json.loads(data.splitlines()[1]), **row}
+    first, *others = data.splitlines(keepends=True)
+    line = json.dumps(row).encode() + b"\n"
+    path.write_bytes(first + line + b"".join(others))
+    with pytest.raises(
+        InputError, match=r"journal\.jsonl:2: not JSON of a row"
+    ):
+        Journal(path, RUN, resume=True)
+    # What is last may be torn.
+    path.write_bytes(data + line)
+    assert list(Journal(path, RUN, resume=True).rows) == [0, 1]
+
+
 # === Whole runs ===
 
 

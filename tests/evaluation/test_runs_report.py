@@ -92,7 +92,7 @@ def test_metrics_of_a_model_that_diverged_are_read(runs, tmp_path):
 
 def test_the_report_is_whole_and_offline(runs, tmp_path):
     overlap = {
-        "name": "mixture",
+        "name": "<mixture>",
         "against": "data/bbh",
         "ngram": 13,
         "benchmark": {
@@ -101,7 +101,7 @@ def test_the_report_is_whole_and_offline(runs, tmp_path):
             "overlapping": 1,
             "near_duplicates": 0,
         },
-        "found": [{"task": "t", "benchmark": "b:1", "words": "<x> y"}],
+        "found": [{"task": "<t>", "benchmark": "b:1", "words": "<x> y"}],
     }
     path = tmp_path / "overlap.json"
     path.write_text(json.dumps(overlap))
@@ -127,6 +127,8 @@ def test_the_report_is_whole_and_offline(runs, tmp_path):
         "Chain of thought against direct",
         "bbh: algorithmic",
         "bbh: direct → CoT",
+        "Mixture: <mixture>.",
+        "<t> ~ b:1",
         "<x> y",
         "It <is>. The answer is yes.",
     ):

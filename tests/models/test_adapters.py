@@ -3,6 +3,7 @@
 import keras
 import numpy as np
 import pytest
+import safetensors.numpy
 
 from keras_flan.errors import InputError
 from keras_flan.models import (
@@ -387,7 +388,15 @@ def test_file_errors(small, tmp_path):
     assert "is not finite" in broken(
         settings, {**state, name: state[name] * np.nan}
     )
-    assert "not of an adapter" in broken({**settings, "kind": "x"}, state)
+    for key, value in (
+        ("kind", "x"),
+        *(("kind", []), ("targets", 3), ("targets", [1]), ("base", {})),
+    ):
+        assert "not of an adapter" in broken({**settings, key: value}, state)
+    for metadata in (None, {}, {"settings": "{"}, {"settings": "[]"}):
+        safetensors.numpy.save_file(state, path, metadata)
+        with pytest.raises(InputError, match="not of an adapter"):
+            load_adapter(small, path)
     with pytest.raises(InputError, match="no such file"):
         load_adapter(small, tmp_path / "none.safetensors")
     path.write_bytes(path.read_bytes()[:500])

@@ -148,6 +148,17 @@ def test_what_is_no_part_of_the_model_is_refused(tmp_path):
         load("none.gguf")
 
 
+def test_sizes_that_the_file_cannot_hold_are_refused(tmp_path, monkeypatch):
+    path = tmp_path / "m.gguf"
+    write = gguf.GGUFWriter.add_block_count
+    monkeypatch.setattr(
+        gguf.GGUFWriter, "add_block_count", lambda self, n: write(self, 999)
+    )
+    write_model(path, "llama")
+    with pytest.raises(InputError, match=r"m\.gguf: asks for at least .* we"):
+        load(path)
+
+
 def test_parts_are_joined_and_checked(tmp_path, monkeypatch):
     """As the packages have them, of a small file."""
     write_model(tmp_path / "whole.gguf", "gemma3")

@@ -1,5 +1,9 @@
 """Loading by any path: every setting arrives, unknown ones are refused."""
 
+import json
+import shutil
+
+import h5py
 import keras
 import numpy as np
 import pytest
@@ -14,6 +18,7 @@ from keras_flan.models import (
     save_adapter,
     to_huggingface,
 )
+from keras_flan.models.presets import read_preset, shipped_folder
 from tests.conftest import LetterVocabulary, make_t5, slow
 from tests.models.decoders import make_hub, numpy
 
@@ -62,6 +67,39 @@ def test_mixed_precision_keeps_the_weights_in_float32(sources):
     assert model.backbone.token_embedding.compute_dtype == "bfloat16"
     with pytest.raises(InputError, match="remat to be one of"):
         load(sources["t5"], remat="some")
+
+
+def test_a_folder_that_claims_more_than_it_holds_is_refused(sources, tmp_path):
+    folder = shutil.copytree(sources["t5"], tmp_path / "a")
+    with h5py.File(folder / "model.weights.h5", "r+") as file:
+        names = []
+        file.visit(names.append)
+        name = next(n for n in names if isinstance(file[n], h5py.Dataset))
+        shape = file[name].shape
+        del file[name]
+        file.create_dataset(name, shape, chunks=shape)  # Nothing is stored.
+    with pytest.raises(InputError, match=f"'{name}' claims"):
+        load(folder)
+
+
+def test_sizes_that_no_file_of_weights_holds_are_refused(sources, tmp_path):
+    llama = tmp_path / "llama"
+    to_huggingface(DecoderOnly(make_hub("llama")), llama)
+    for path, key, read in (
+        (sources["t5"], "vocabulary_size", load),
+        (sources["transformers"], "vocab_size", load),
+        (llama, "vocab_size", load),
+        (shipped_folder("flan_nano"), "vocabulary_size", read_preset),
+    ):
+        folder = tmp_path / "a"
+        shutil.copytree(path, folder)
+        config = folder / "config.json"
+        values = json.loads(config.read_text())
+        values.get("config", values)[key] = 10**6
+        config.write_text(json.dumps(values))
+        with pytest.raises(InputError, match=r"a/config\.json: asks for at"):
+            read(folder)
+        shutil.rmtree(folder)
 
 
 def test_from_preset_is_load_for_one_class(sources):

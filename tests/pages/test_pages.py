@@ -20,6 +20,15 @@ def test_a_page_is_whole_and_what_is_plain_text_is_escaped(tmp_path):
     read = Page(path.read_text("utf-8"))
     for text in ("A <title>", "Its lead.", "a b", "<x>", "<prompt>", "p\nq"):
         assert text in read.text
+    # It may load and run nothing.
+    policy = next(v for k, v in read.attributes if v and "-src" in v)
+    rules = dict(rule.split(" ", 1) for rule in policy.split("; "))
+    assert rules.pop("default-src") == "'none'"
+    assert rules == {
+        "style-src": "'unsafe-inline'",
+        "base-uri": "'none'",
+        "form-action": "'none'",
+    }
     assert read.tags.count("section") == read.tags.count("article") == 1
 
 

@@ -178,13 +178,13 @@ def test_a_loss_that_is_not_finite_ends_the_training(tmp_path):
         def dataset(self, start=None):
             self.begun = 0
             for number, (x, y) in enumerate(super().dataset(start)):
-                yield x, np.full_like(y, np.nan) if number == 6 else y
+                yield x, np.full_like(y, loss) if number == 6 else y
 
-    for every, step in ((7, 7), (50, 8)):
+    for every, step, loss in ((7, 7, np.inf), (50, 8, np.nan)):
         folder = tmp_path / str(every)
         data = Broken()
         kept = TrainingCheckpoint(folder, data, every=4)
-        with pytest.raises(Diverged, match=f"step {step}: the loss is nan"):
+        with pytest.raises(Diverged, match=f"step {step}: the loss is {loss}"):
             make().fit(
                 data.dataset(),
                 steps_per_epoch=12,

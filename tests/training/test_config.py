@@ -45,6 +45,23 @@ def test_a_mixture_by_its_file(write, tmp_path):
     assert back.records is None
 
 
+def test_what_lies_in_the_folder_of_a_run_moves_with_it(tmp_path):
+    run = tmp_path / "run"
+    config = TrainConfig(
+        output=run,
+        mixture=tmp_path / "m.yaml",
+        vocabulary=run / "v.model",
+        held_out={"mixture": run / "h.yaml"},
+    )
+    run.mkdir()
+    (run / "config.yaml").write_text(config.to_yaml(run))
+    moved = run.rename(tmp_path / "moved")
+    back = TrainConfig.from_yaml(moved / "config.yaml")
+    assert back.vocabulary.resolve() == moved / "v.model"
+    assert back.held_out.mixture.resolve() == moved / "h.yaml"
+    assert back.mixture == tmp_path / "m.yaml"
+
+
 def test_a_wrong_choice_is_named(write):
     path = write("mixture: cot_only\nmissing: skipp\n")
     with pytest.raises(InputError, match=r"missing: 'skipp'.*'skip'"):

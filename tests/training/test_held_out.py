@@ -1,12 +1,14 @@
 """Evaluation during a training: what is best, and when it ends."""
 
 import json
+import math
 from types import SimpleNamespace
 
 import keras
+import numpy as np
 import pytest
 
-from keras_flan.errors import InputError
+from keras_flan.errors import Diverged, InputError
 from keras_flan.extensions import add_module
 from keras_flan.training import HeldOutLoss, TrainConfig
 from keras_flan.training.by_name import (
@@ -56,6 +58,29 @@ def test_it_ends_after_so_many_scores_that_were_no_better():
     second, best = evaluated(scores, before=first)
     assert (second.steps, second.score) == (whole.steps, whole.score)
     assert best == [] and second.is_over
+
+
+@pytest.mark.parametrize("loss", [math.nan, math.inf])
+def test_a_loss_that_is_not_finite_is_never_the_best(loss):
+    best, losses = [], [2.0, loss]
+    callback = HeldOutLoss(
+        [(np.zeros(1), np.zeros(1), np.ones(1))],
+        every=1,
+        on_best=lambda step, loss: best.append((step, loss)),
+    )
+    callback.set_model(
+        SimpleNamespace(
+            metrics_variables=[],
+            reset_metrics=lambda: None,
+            test_on_batch=lambda *batch, **_: {
+                "loss": losses[callback.step - 1]
+            },
+        )
+    )
+    callback.on_train_batch_end(0, {})
+    with pytest.raises(Diverged, match=f"step 2: the held-out loss is {loss}"):
+        callback.on_train_batch_end(0, {})
+    assert best == [(1, 2.0)] and callback.loss == [2.0]
 
 
 def test_how_often_and_what_is_evaluated():
