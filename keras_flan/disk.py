@@ -88,10 +88,8 @@ def naming_full_disk(
         known = isinstance(error, OSError) and error.filename
         if known or not is_full(error):
             raise
-        if room is None:
-            raise no_room(path) from error
-        # It is larger than what there was room for, by how much nobody knows.
-        raise no_room(path, max(needed, room + 1), room) from error
+        # How much is missing nobody knows: that much room there was.
+        raise no_room(path) from error
 
 
 def free_bytes(path: str | os.PathLike) -> int | None:

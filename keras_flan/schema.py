@@ -18,6 +18,7 @@ from keras_flan.storage import as_path
 Model = TypeVar("Model", bound=pydantic.BaseModel)
 # Of a YAML file: its length, and its values with the aliases written out.
 _MAX_LENGTH, _MAX_VALUES = 1_000_000, 200_000
+_MAX_BITS = 1024  # of a whole number: what is larger is no float either
 _MAX_FAULTS = 10  # that are told at once
 _SIXTIES = re.compile(r"[-+]?[0-9][0-9_]*(:[0-9]+)+(\.[0-9_]*)?$")
 
@@ -73,7 +74,10 @@ class _Loader(yaml.SafeLoader):
 
     def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:
         try:
-            return super().construct_object(node, deep)
+            value = super().construct_object(node, deep)
+            if type(value) is int and value.bit_length() > _MAX_BITS:
+                raise ValueError("a number of more digits than any setting")
+            return value
         except (ValueError, TypeError, LookupError, AttributeError) as error:
             # Of a number or a date, such as 2024-13-01.
             raise _fault(f"{error}", node) from None

@@ -93,8 +93,15 @@ def test_weights_are_held_against_the_file(tmp_path):
     sizes = {"vocabulary_size": 10, "hidden_dim": 20, "num_layers": 2}
     files = files_of_weights(tmp_path)
     check_claims("config.json", sizes, files)
-    with pytest.raises(InputError, match=r"config\.json: asks for at least"):
-        check_claims("config.json", {**sizes, "num_layers": 10**12}, files)
+    sides = {"vocabulary_size": 10, "encoder_hidden_dim": 20}
+    check_claims("config.json", sides, files)
+    for wrong in (
+        {**sizes, "num_layers": 10**12},
+        {**sides, "encoder_num_layers": 10**12},
+        {**sides, "decoder_intermediate_dim": 10**12},
+    ):
+        with pytest.raises(InputError, match=r"config\.json: asks for at lea"):
+            check_claims("config.json", wrong, files)
     with h5py.File(tmp_path / "model.weights.h5", "w") as file:
         file["a"] = np.ones(3)
     check_h5(tmp_path / "model.weights.h5")

@@ -107,6 +107,7 @@ def test_yaml_that_holds_more_than_it_says_is_refused(tmp_path):
         ("a: &a [*a]\n", "holds itself"),
         ("[" * 50_000, "nested too deeply"),
         ("a: " + "1" * 5000, "digits"),
+        ("a: -0x" + "f" * 5000, "digits"),
         ("a: 2024-13-45", "month must be"),
         ("a: " + "x" * 2_000_000, "up to 1,000,000 characters"),
     ):

@@ -19,7 +19,12 @@ from keras_flan.errors import InputError
 # What files of weights are called, in presets and in checkpoints.
 _PATTERNS = ("*.safetensors", "*.weights.h5", "*.npz")
 # The sizes of keras-hub's backbones that set the shapes of weights.
-_HEADS = ("num_heads", "num_query_heads", "num_key_value_heads")
+_HEADS = (
+    *("num_heads", "num_query_heads", "num_key_value_heads"),
+    "num_attention_heads",
+)
+# Of a T5Gemma, each side has its own.
+_SIDES = ("", "encoder_", "decoder_")
 
 
 def files_of_weights(folder: Path) -> list[Path]:
@@ -46,12 +51,14 @@ def check_claims(place: str, sizes: Any, files: Sequence[Path]) -> None:
         values = [sizes.get(key) for key in keys]
         return max([v for v in values if type(v) is int], default=1)
 
-    width = size("hidden_dim")
-    inner = size("intermediate_dim")
-    heads = size(*_HEADS) * size("head_dim", "key_value_dim")
-    weights = width * (
-        size("vocabulary_size") + size("num_layers") * (inner + heads)
-    )
+    weights = size(*(f"{side}hidden_dim" for side in _SIDES))
+    weights *= size("vocabulary_size")
+    for side in _SIDES:
+        inner = size(f"{side}intermediate_dim")
+        heads = size(*(f"{side}{name}" for name in _HEADS))
+        heads *= size(f"{side}head_dim", f"{side}key_value_dim")
+        layers = size(f"{side}num_layers")
+        weights += size(f"{side}hidden_dim") * layers * (inner + heads)
     if weights > 2 * sum(file.stat().st_size for file in files):
         found = ", ".join(file.name for file in files) or "no file of weights"
         raise InputError(

@@ -148,14 +148,19 @@ def test_what_is_no_part_of_the_model_is_refused(tmp_path):
         load("none.gguf")
 
 
-def test_sizes_that_the_file_cannot_hold_are_refused(tmp_path, monkeypatch):
+@pytest.mark.parametrize(
+    ("layers", "words"), [(999, "asks for at least .* we"), (2**31, "up to 10")]
+)
+def test_sizes_that_the_file_cannot_hold_are_refused(
+    tmp_path, monkeypatch, layers, words
+):
     path = tmp_path / "m.gguf"
     write = gguf.GGUFWriter.add_block_count
     monkeypatch.setattr(
-        gguf.GGUFWriter, "add_block_count", lambda self, n: write(self, 999)
+        gguf.GGUFWriter, "add_block_count", lambda self, n: write(self, layers)
     )
     write_model(path, "llama")
-    with pytest.raises(InputError, match=r"m\.gguf: asks for at least .* we"):
+    with pytest.raises(InputError, match=rf"m\.gguf: .*{words}"):
         load(path)
 
 

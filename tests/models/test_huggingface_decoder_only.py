@@ -64,6 +64,18 @@ def test_tensors_of_something_else_are_not_dropped(tmp_path):
         load(tmp_path / "out")
 
 
+def test_a_tied_projection_may_be_there_twice_but_not_differ(tmp_path):
+    to_huggingface(DecoderOnly(make_hub("gemma3")), tmp_path / "out")
+    path = tmp_path / "out" / "model.safetensors"
+    weights = load_file(path)
+    embedding = weights["model.embed_tokens.weight"]
+    save_file({**weights, "lm_head.weight": embedding}, path)
+    load(tmp_path / "out")
+    save_file({**weights, "lm_head.weight": embedding + 1}, path)
+    with pytest.raises(InputError, match=r"differs from 'model\.embed_tokens"):
+        load(tmp_path / "out")
+
+
 @pytest.mark.parametrize(
     ("family", "changes", "message"),
     [
@@ -95,6 +107,16 @@ def test_what_keras_hub_can_not_express_is_refused(family, changes, message):
     backbone_arguments(config, "config.json")
     with pytest.raises(InputError, match=message):
         backbone_arguments({**config, **changes}, "config.json")
+
+
+@pytest.mark.parametrize("number", [2**40, 0, -1, 2.0, "2", None])
+@pytest.mark.parametrize("kind", ["qwen3", "smollm3", "gemma3_text", "t5gemma"])
+def test_layers_without_number_are_refused_at_once(kind, number):
+    config = {"num_hidden_layers": number}
+    if kind == "t5gemma":
+        config = {"encoder": {"num_hidden_layers": 2}, "decoder": config}
+    with pytest.raises(InputError, match=r"c\.json: found .* up to 10,000"):
+        backbone_arguments({"model_type": kind, **config}, "c.json")
 
 
 def backbone(family):

@@ -67,6 +67,25 @@ class Checkpoint(contextlib.ExitStack):
         """The names of all tensors."""
         return self._files.keys()
 
+    def check_tied(self, head: str, embedding: str) -> None:
+        """Checks an output projection that a model takes for its embedding.
+
+        Args:
+            head: Its name; without such a tensor all is well.
+            embedding: The name of the embedding.
+
+        Raises:
+            InputError: If they differ, so that the former would be lost.
+        """
+        if head not in self._files:
+            return
+        if not np.array_equal(self.read(head), self.read(embedding)):
+            raise InputError(
+                f"{self.folder}: config.json ties the output projection to "
+                f"the embedding, but {head!r} differs from {embedding!r}; set "
+                "'tie_word_embeddings' to false if the model has both"
+            )
+
     def read(
         self, name: str, shape: tuple[int, ...] | None = None
     ) -> np.ndarray:

@@ -143,8 +143,12 @@ def _read_weights(backbone: Any, checkpoint: Checkpoint) -> None:
         array = checkpoint.read(name, tensor.shape)
         tensor.variable.assign(tensor.taken(array))
         known.add(name)
+        if name.endswith("embed_tokens.weight"):
+            embedding = name  # The decoder's comes last.
     # Some files have what is tied twice.
-    known |= {"lm_head.weight", "lm_head.out_proj.weight"}
+    for head in {"lm_head.weight", "lm_head.out_proj.weight"} - known:
+        checkpoint.check_tied(head, embedding)
+        known.add(head)
     unknown = sorted(n for n in names - known if not n.endswith(_UNUSED))
     if unknown:
         raise InputError(

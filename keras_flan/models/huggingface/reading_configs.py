@@ -1,6 +1,6 @@
 """The configs of transformers in keras-hub's terms, or a refusal."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +9,7 @@ from keras_flan.models.huggingface.families import EXPERTS, SIZES
 
 Config = dict[str, Any]
 _SLIDING = "sliding_attention"
+_MAX_LAYERS = 10_000
 
 
 def backbone_arguments(config: Config, place: str) -> tuple[str, Config]:
@@ -25,6 +26,8 @@ def backbone_arguments(config: Config, place: str) -> tuple[str, Config]:
     read = _READERS[str(kind)]
     try:
         _expect(config, place, "quantization_config", None)
+        for part in (config, config.get("encoder"), config.get("decoder")):
+            _check_layers(part, place)
         if kind == "t5gemma":
             return read(config, place)
         arguments = {ours: config[key] for key, ours in SIZES.items()}
@@ -44,6 +47,17 @@ def backbone_arguments(config: Config, place: str) -> tuple[str, Config]:
             "it again"
         ) from None
     return name, {**arguments, **own}
+
+
+def _check_layers(config: Any, place: str) -> None:
+    """Refuses more layers than any model has: each is a row of a list here."""
+    key = "num_hidden_layers"
+    found = config.get(key, 1) if isinstance(config, Mapping) else 1
+    if type(found) is not int or not 0 < found <= _MAX_LAYERS:
+        raise InputError(
+            f"{place}: found {key!r} {found!r:.60}, expected a whole number up "
+            f"to {_MAX_LAYERS:,}; download it again"
+        )
 
 
 def _expect(config: Config, place: str, key: str, *values: Any) -> None:

@@ -4,8 +4,6 @@ import os
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from keras_flan.data.vocabularies.sentencepiece import Vocabulary
 from keras_flan.errors import InputError
 from keras_flan.files import read_json_object, write_json
@@ -133,15 +131,8 @@ def _read_weights(backbone: Any, checkpoint: Checkpoint, ties: bool) -> None:
             f"part of a T5, first {unknown[0]!r}; merge adapters before the "
             "conversion"
         )
-    if backbone.tie_embedding_weights and HEAD in checkpoint.names:
-        embedding = checkpoint.read(_name_in(checkpoint, EMBEDDING))
-        if not np.array_equal(checkpoint.read(HEAD), embedding):
-            raise InputError(
-                f"{checkpoint.folder}: config.json ties the output "
-                f"projection to the embedding, but {HEAD!r} differs from "
-                f"{EMBEDDING!r}; set 'tie_word_embeddings' to false if it is "
-                "a T5 v1.1"
-            )
+    if backbone.tie_embedding_weights:
+        checkpoint.check_tied(HEAD, _name_in(checkpoint, EMBEDDING))
 
 
 def _name_in(checkpoint: Checkpoint, name: str) -> str:
