@@ -259,6 +259,7 @@ def _assert_fast_and_sound(call):
         assert 0 <= answer.start <= answer.end <= len(call[0])
 
 
+@pytest.mark.often
 def test_fuzzed_strings():
     for seed in range(1000):
         # Programs run in a process of their own.

@@ -44,6 +44,7 @@ def _import(folder, output, **options):
     return _written(output)
 
 
+@pytest.mark.often
 def test_processes_write_the_same_files(folder, tmp_path):
     one = _import(folder, tmp_path / "one")
     assert len(one) == 4 * 3 + 1

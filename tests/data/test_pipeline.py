@@ -525,6 +525,7 @@ few_shot_direct:
             assert len(shown) == (2 if "few" in format else 0)
 
 
+@pytest.mark.often
 def test_what_does_not_fit_is_counted(tasks, vocabulary):
     sizes = {**SIZES, "input_length": 60, "target_length": 16}
 
