@@ -88,7 +88,7 @@ def naming_full_disk(
         known = isinstance(error, OSError) and error.filename
         if known or not is_full(error):
             raise
-        # How much is missing nobody knows: that much room there was.
+        # There was room for `needed`, so how much is missing is not known.
         raise no_room(path) from error
 
 

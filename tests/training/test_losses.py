@@ -50,6 +50,25 @@ def test_token_ids_are_not_rounded():
     assert float(loss(np.array([[777]]), logits)) < 1e-3
 
 
+def test_fit_rounds_no_token_ids():
+    keras.config.set_floatx("bfloat16")
+    try:
+        bias = np.zeros(1000, "float32")
+        bias[777] = 50.0
+        layer = keras.layers.Dense(
+            1000,
+            kernel_initializer="zeros",
+            bias_initializer=lambda shape, dtype: keras.ops.cast(bias, dtype),
+        )
+        model = keras.Sequential([layer])
+        model.compile(keras.optimizers.SGD(0.0), TokenCrossentropy())
+        x, y = np.ones((1, 1, 2), "float32"), np.full((1, 1), 777)
+        history = model.fit(x, y, verbose=0).history
+    finally:
+        keras.config.set_floatx("float32")
+    assert history["loss"][0] < 1e-3
+
+
 @pytest.mark.parametrize("trains_head", [True, False])
 def test_gathered_losses_are_exact(trains_head):
     """Through `fit`'s own step: the loss, and what it makes of each weight."""

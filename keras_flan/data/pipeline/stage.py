@@ -33,8 +33,7 @@ _BEGIN = Position()
 # memory.
 _UNPACKED_CHUNK = 1024
 
-# Chunks made side by side: no training waits for as many, and each that is
-# made ahead takes memory.
+# Chunks made side by side, at most: each is held in memory until it is used.
 _PARALLEL = min(os.cpu_count() or 1, 16)
 # How many examples are tried at first, to see whether any can be used.
 _PROBE = 128
