@@ -21,7 +21,7 @@ RECORDS = ("instructions", "options")
 # not counted against it.
 _STOP = ("\n",)
 # Paths at a time: enough for two programs side by side.
-_PATHS = 256
+_PATHS = 128
 # Scores by metric, task and question.
 Scores: TypeAlias = dict[str, dict[str, dict[str, float]]]
 
