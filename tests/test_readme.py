@@ -1,6 +1,7 @@
 """Every code block of the README is run, in order, in one empty folder.
 
-The two set-up commands make environments of their own; `.ci/run` runs them.
+Then those of the page that goes on from there. The two set-up commands make
+environments of their own; `.ci/run` runs them.
 """
 
 import json
@@ -13,8 +14,13 @@ import pytest
 
 from keras_flan import cli
 
-README = (Path(__file__).parents[1] / "README.md").read_text("utf-8")
-BLOCKS = re.findall(r"^```(\w*)\n(.*?)^```", README, re.S | re.M)
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text("utf-8")
+NEXT = (ROOT / "docs" / "get_started.md").read_text("utf-8")
+BLOCKS, FURTHER = (
+    re.findall(r"^```(\w*)\n(.*?)^```", page, re.S | re.M)
+    for page in (README, NEXT)
+)
 SETUP = [
     "pip install . && keras-flan quickstart\n",
     "pip install -e '.[test]' && pytest\n",
@@ -25,6 +31,7 @@ def test_begins_with_exactly_two_setup_commands():
     bash = [text for language, text in BLOCKS if language == "bash"]
     assert bash[:2] == SETUP
     assert not any("pip install" in text for text in bash[2:])
+    assert len(README.splitlines()) <= 150
 
 
 def write_inputs():
@@ -49,7 +56,7 @@ def test_blocks_run_in_order(tmp_path, monkeypatch):
     write_inputs()
     done = {"bash": 0, "yaml": 0, "python": 0}
     namespace = {"__name__": "__main__"}
-    for language, text in BLOCKS:
+    for language, text in BLOCKS + FURTHER:
         if language == "" or text in SETUP:
             continue  # A picture in letters, or see the module's docstring.
         done[language] += 1
@@ -72,7 +79,7 @@ def test_blocks_run_in_order(tmp_path, monkeypatch):
 def test_public_names_exist():
     import importlib
 
-    table = README.split("## Public names")[1].split("## ")[0]
+    table = (ROOT / "docs" / "public_names.md").read_text("utf-8")
     rows = re.findall(r"^\| `(keras_flan\.\w+)` \| (.*) \|$", table, re.M)
     assert len(rows) == 6
     for package, names in rows:
