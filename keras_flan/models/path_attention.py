@@ -249,17 +249,33 @@ def _prompt_part(
     adjust: Adjust,
 ) -> _Part:
     place = ops.arange(keys.shape[-1])
-    # All paths of a prompt are queries of one product.
-    scores = ops.einsum("slkgw,skwt->slkgt", query, keys)
+    scores = _by_prompt(query, keys)
     now = (seen[:, None] + ages)[..., None, None, None]
     scores = adjust(ops.cast(scores, "float32"), now - place)
     mask = (place < seen[:, None])[:, None, None, None]
     scores = ops.where(mask, scores, MASKED)
-    return _summary(
-        scores,
-        lambda w: ops.einsum("slkgt,sktw->slkgw", w, values),
-        query.dtype,
-    )
+    return _summary(scores, lambda w: _by_prompt(w, values), query.dtype)
+
+
+def _by_prompt(x: Tensor, memory: Tensor) -> Tensor:
+    """Multiplies what paths have with what their prompts have.
+
+    All paths of a prompt are rows of one product. As an `einsum` XLA's CPU
+    compiler would take the memory first, and turn all of it at each step.
+
+    Args:
+        x: `(slots, lanes, key_heads, group, inner)`.
+        memory: `(slots, key_heads, inner, outer)`.
+
+    Returns:
+        `(slots, lanes, key_heads, group, outer)`.
+    """
+    slots, lanes, heads, group, inner = x.shape
+    # The group first: it may be split over devices.
+    x = ops.transpose(x, (0, 2, 3, 1, 4))
+    x = ops.reshape(x, (slots, heads, group * lanes, inner))
+    x = ops.reshape(ops.matmul(x, memory), (slots, heads, group, lanes, -1))
+    return ops.transpose(x, (0, 3, 1, 2, 4))
 
 
 def _switch(index: Tensor, branches: list[Callable], *operands: Any) -> Any:
