@@ -15,6 +15,7 @@ import numpy as np
 from jax.experimental import multihost_utils
 from jax.sharding import NamedSharding, PartitionSpec
 
+from keras_flan.distribution.lost import end, end_when_lost, is_loss, loss
 from keras_flan.errors import InputError, Interrupted
 from keras_flan.models.backbones import undrawn
 from keras_flan.models.language_model import LanguageModel
@@ -29,18 +30,6 @@ _WRITING = 6 * 3600
 # Bytes of weights that are gathered by one program.
 _TOGETHER = 1 << 28
 _BARRIERS = itertools.count()
-# What JAX's messages say when another process has gone: collectives over TCP
-# and the service that all processes report to.
-_GONE = (
-    "Connection closed by peer",
-    "Connection reset by peer",
-    "Connection refused",
-    "Timed out waiting",
-    "heartbeat",
-    "coordination service",
-    "CoordinationService",
-    "Barrier failed",
-)
 
 
 def is_many(addresses: str | None = None) -> bool:
@@ -92,6 +81,7 @@ def join_hosts(
             f"with the same {_ADDRESSES} and {_PROCESSES} and each its own "
             f"{_PROCESS}"
         ) from None
+    end_when_lost()
 
 
 def _number(name: str, value: int | None) -> int | None:
@@ -158,21 +148,12 @@ def ending_together(process: int, processes: int) -> Iterator[None]:
             raise
         if isinstance(error, KeyboardInterrupt):
             os._exit(128 + signal.SIGINT)
-        place = f"process {process} of {processes}"
         reason = " ".join(str(error).split())
-        if any(sign in reason for sign in _GONE):
-            message = (
-                f"{place}: another process is gone ({reason:.200}); see its "
-                "own output, and start all of them again with the same "
-                "command"
-            )
-        elif isinstance(error, InputError):
-            message = f"{place}: {reason}"
-        else:
-            message = f"{place}: {traceback.format_exc()}"
-        print(f"keras-flan: {message}", file=sys.stderr, flush=True)
-        sys.stdout.flush()
-        os._exit(3)
+        if is_loss(reason):
+            reason = loss(reason)
+        elif not isinstance(error, InputError):
+            reason = traceback.format_exc()
+        end(process, processes, reason)
 
 
 def wait_for_all() -> None:

@@ -89,9 +89,9 @@ class FlanPlan(Strict):
         proportions: Shares of the sources, see `SOURCES`.
         formats: Weights of the formats.
         task_cap: At most this many examples of a task count for its rate.
-        answer_words: Held-out tasks of Natural Instructions whose answers
-            have more words than this, on average, are not asked.
-        prompt_words: The same of instruction and input together.
+        answer_words: Tasks whose answers have more words than this, on
+            average, are neither trained on nor asked.
+        prompt_words: The same of what is in a prompt, its instruction too.
         questions: Of each held-out task that are kept to be asked.
         views: Ways of asking, by name.
         arms: By name; the first is the headline.

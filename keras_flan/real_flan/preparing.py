@@ -34,6 +34,13 @@ _TABLE = Path(__file__).with_name("data_files.yaml")
 # Benchmarks that are asked by their own protocols, and held out: a file that
 # tells that they are there.
 _BENCHMARKS = {"mgsm": "mgsm_en.tsv", "bbh": "boolean_expressions.json"}
+# Fields of records that are answers, and those that direct zero-shot prompts
+# don't have.
+_ANSWERS = {"answer", "targets"}
+_ASIDE = {
+    *("example_input", "example_output", "example_explanation"),
+    *("rationale", "references"),
+}
 
 
 class _DataFile(Strict):
@@ -62,9 +69,9 @@ def prepare(data: Path, output: Path, plan: FlanPlan) -> dict[str, Any]:
     Returns:
         What `data.json` holds: `trained` and `asked` tasks with their
         `source`, `cluster` and `examples` (of trained ones also how many were
-        `removed`), tasks that are held out but `not_asked`, with the reason,
-        `removed` rows in all, the `benchmarks` that are asked, and what is
-        `missing`.
+        `removed`), tasks that are `not_trained`, and those that are held out
+        but `not_asked`, with the reason, `removed` rows in all, the
+        `benchmarks` that are asked, and what is `missing`.
 
     Raises:
         InputError: If the folder has nothing to train on, or nothing to ask.
@@ -77,15 +84,9 @@ def prepare(data: Path, output: Path, plan: FlanPlan) -> dict[str, Any]:
     benchmarks = [name for name in _BENCHMARKS if _benchmark(name, data)]
     whole = [folder for name, (folder, _) in found.items() if name in asked]
     known = SharedRuns(_asked_texts(data, [*whole, output / "asked"]), NGRAM)
-    trained: dict[str, dict[str, Any]] = {
-        name: {
-            "source": place.source,
-            "cluster": place.cluster,
-            **_clean(folder, output / "records" / name, known),
-        }
-        for name, (folder, place) in found.items()
-        if not place.held_out
-    }
+    trained, not_trained = _write_trained(
+        found, known, output / "records", plan
+    )
     kept = [name for name, task in trained.items() if task["examples"]]
     if not kept or not asked:
         raise InputError(
@@ -96,6 +97,7 @@ def prepare(data: Path, output: Path, plan: FlanPlan) -> dict[str, Any]:
     summary = {
         "ngram": NGRAM,
         "trained": trained,
+        "not_trained": not_trained,
         "removed": sum(task["removed"] for task in trained.values()),
         "asked": asked,
         "not_asked": not_asked,
@@ -200,10 +202,11 @@ def _write_asked(
 
 
 def _too_long(examples: Sequence[Example], plan: FlanPlan) -> str:
-    """Returns why a task is too long to be asked, or nothing."""
+    """Returns why a task is too long to be trained or asked, or nothing."""
+    fields = set(examples[0].fields)
     for what, names, most in (
-        ("answers", ["targets"], plan.answer_words),
-        ("prompts", ["definition", "inputs"], plan.prompt_words),
+        ("answers", fields & _ANSWERS, plan.answer_words),
+        ("prompts", fields - _ANSWERS - _ASIDE, plan.prompt_words),
     ):
         words = np.mean(
             [sum(len(e.fields[n].split()) for n in names) for e in examples]
@@ -262,9 +265,34 @@ def _benchmark(name: str, data: Path) -> bool:
 # === What is trained on ===
 
 
-def _clean(folder: Path, output: Path, known: SharedRuns) -> dict[str, int]:
+def _write_trained(
+    found: Mapping[str, tuple[Path, Place]],
+    known: SharedRuns,
+    output: Path,
+    plan: FlanPlan,
+) -> tuple[dict[str, dict], dict[str, str]]:
+    """Writes the records to train on; returns the tasks, and the others."""
+    trained: dict[str, dict] = {}
+    others: dict[str, str] = {}
+    for name, (folder, place) in found.items():
+        if place.held_out:
+            continue
+        examples = list(read_records(folder))
+        if reason := _too_long(examples, plan):
+            others[name] = reason
+            continue
+        trained[name] = {
+            "source": place.source,
+            "cluster": place.cluster,
+            **_clean(folder, examples, output / name, known),
+        }
+    return trained, others
+
+
+def _clean(
+    folder: Path, examples: Sequence[Example], output: Path, known: SharedRuns
+) -> dict[str, int]:
     """Writes the records that share no run of words with what is asked."""
-    examples = list(read_records(folder))
     shared = known.of(examples)
     kept = [e for e, bad in zip(examples, shared, strict=True) if not bad]
     if kept:

@@ -157,6 +157,7 @@ def data_lines(data: Mapping[str, Any]) -> dict[str, str]:
         + (
             f"; of these tasks nothing is left: {_listed(gone)}" if gone else ""
         ),
+        "too long to be trained on": f"{len(data['not_trained'])} tasks",
         "held out, not asked": f"{len(data['not_asked'])} tasks",
         "missing data sets": _listed(data["missing"]) or "none",
     }

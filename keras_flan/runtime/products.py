@@ -11,12 +11,12 @@ import contextlib
 import functools
 import math
 from collections.abc import Iterator, Sequence
-from typing import Any, Literal
+from typing import Any
 
 import keras
 
 from keras_flan.errors import InputError
-from keras_flan.runtime.xla import has_bfloat16_units
+from keras_flan.runtime.xla import Products, has_bfloat16_units
 
 # By JAX's name: what is multiplied is rounded to bfloat16, sums are float32.
 _ROUNDED = "BF16_BF16_F32"
@@ -58,10 +58,15 @@ def bfloat16_products() -> Iterator[None]:
         jax.config.update("jax_default_matmul_precision", before)
 
 
-def products_in(
-    dtype: Literal["float32", "bfloat16"],
-) -> contextlib.AbstractContextManager[None]:
-    """Returns `bfloat16_products()`, or a context that changes nothing."""
+def products_in(dtype: Products) -> contextlib.AbstractContextManager[None]:
+    """Returns `bfloat16_products()`, or a context that changes nothing.
+
+    Args:
+        dtype: With `auto`, bfloat16 where this CPU has units for it. Without
+            them rounding is work, and saves none.
+    """
+    if dtype == "auto":
+        dtype = "bfloat16" if has_bfloat16_units() else "float32"
     return (
         bfloat16_products() if dtype == "bfloat16" else contextlib.nullcontext()
     )

@@ -5,7 +5,10 @@ import os
 from collections.abc import MutableMapping
 from importlib import metadata
 from pathlib import Path
+from typing import Literal, TypeAlias
 
+# What matrix products are made of, see `runtime.products.products_in`.
+Products: TypeAlias = Literal["float32", "bfloat16", "auto"]
 _FLAG = "--xla_cpu_experimental_ynn_fusion_type"
 _VALUE = "individual_dot"
 # An unknown flag ends the process, so only for what it was seen to work with.

@@ -16,6 +16,7 @@ from keras_flan.data.mixtures.files import Missing
 from keras_flan.data.mixtures.task_registry import DEFAULT_RECORDS
 from keras_flan.data.templates.library import is_library_name
 from keras_flan.errors import InputError
+from keras_flan.runtime.xla import Products
 from keras_flan.schema import AnyPath, Strict, parse_yaml, read_yaml, validate
 from keras_flan.storage import as_path
 from keras_flan.training.sections import (
@@ -45,8 +46,8 @@ class JobConfig(Strict):
             `mixed_bfloat16`.
         products: `bfloat16` rounds what is multiplied to bfloat16, and sums
             in float32, as TPUs do anyway: on a CPU with AMX a step takes
-            half the time. JAX only; see
-            `keras_flan.runtime.bfloat16_products`.
+            half the time. `auto` does so on such a CPU, and is `float32` on
+            another. JAX only; see `keras_flan.runtime.bfloat16_products`.
         model: See `ModelConfig`.
         data: See `DataConfig`.
         optimizer: See `OptimizerConfig`.
@@ -58,7 +59,7 @@ class JobConfig(Strict):
     steps: Positive = 1000
     seed: int = 0
     precision: Literal["float32", "bfloat16", "mixed_bfloat16"] = "float32"
-    products: Literal["float32", "bfloat16"] = "float32"
+    products: Products = "float32"
     model: ModelConfig = ModelConfig()
     data: DataConfig = DataConfig()
     optimizer: OptimizerConfig = OptimizerConfig()

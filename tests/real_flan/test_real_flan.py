@@ -50,7 +50,7 @@ def test_the_plans_of_the_package():
     short, long = load_plan(30), load_plan(240)
     assert short.cells() == [("all", 0)]
     # At least 1,000 questions of whole tasks; see docs/results.
-    assert short.views["instructions"].limit * 23 >= 1000
+    assert short.views["instructions"].limit * 20 >= 1000
     assert {"without_cot", "cot_only", "one_template"} <= set(long.arms)
     assert [arm.clusters for arm in long.arms.values() if arm.clusters] == [
         *(1, 5, 20)
@@ -159,6 +159,19 @@ def test_questions_are_of_whole_tasks_that_are_not_trained(prepared):
     ]
     assert [len(part) for part in parts] == [6, 6]
     assert not parts[0] & parts[1]
+
+
+def test_long_tasks_are_not_trained_on(data, prepared, tmp_path):
+    _, found = prepared
+    assert found["not_trained"] == {}
+    short = prepare(data, tmp_path, own_plan(prompt_words=8))
+    assert short["not_trained"]
+    assert not set(short["not_trained"]) & set(short["trained"])
+    both = set(short["not_trained"]) | set(short["trained"])
+    assert both == set(found["trained"])
+    for name, reason in short["not_trained"].items():
+        assert reason.startswith(("prompts of", "answers of")), name
+        assert not (tmp_path / "records" / name).exists()
 
 
 def test_missing_data_sets_are_named(prepared, tmp_path):

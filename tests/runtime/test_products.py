@@ -10,7 +10,11 @@ import pytest
 
 from keras_flan.errors import InputError
 from keras_flan.runtime import bfloat16_products
-from keras_flan.runtime.products import _product, use_bfloat16_units
+from keras_flan.runtime.products import (
+    _product,
+    products_in,
+    use_bfloat16_units,
+)
 from keras_flan.runtime.xla import has_bfloat16_units
 
 # As T5, Gemma and their gradients multiply.
@@ -30,6 +34,18 @@ EQUATIONS = {
 def arrays(shapes, dtype="float32"):
     random = np.random.default_rng(0)
     return [jnp.asarray(random.normal(size=s), dtype) for s in shapes]
+
+
+@pytest.mark.parametrize(
+    ("dtype", "rounds"),
+    [("float32", False), ("bfloat16", True), ("auto", has_bfloat16_units())],
+)
+def test_products_are_rounded_as_asked(dtype, rounds):
+    a, b = arrays([(8, 32), (32, 8)])
+    whole = jax.jit(jnp.matmul)(a, b)
+    with products_in(dtype):
+        found = jax.jit(lambda a, b: jnp.matmul(a, b))(a, b)
+    assert (np.asarray(found) != np.asarray(whole)).any() == rounds
 
 
 @pytest.mark.parametrize("equation", EQUATIONS)
