@@ -6,6 +6,7 @@ from collections import Counter
 from pathlib import Path
 
 from keras_flan.miniature.experiments.markdown import filled
+from keras_flan.real_flan.markdown import filled as filled_flan
 
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "docs" / "results"
@@ -49,6 +50,42 @@ def test_the_readme_s_votes_are_those_of_a_run():
     assert (RESULTS / "votes.png").read_bytes()[1:4] == b"PNG"
     said = f"![{text} ({number} of {len(asked['paths'])} paths)]"
     assert said in readme
+
+
+def real_flan():
+    return json.loads((RESULTS / "real_flan.json").read_text())
+
+
+def test_real_flan_s_page_and_readme_are_those_of_a_run():
+    page = ROOT / "docs" / "real_flan.md"
+    text = page.read_text()
+    assert text.count("<!-- end -->") == 4
+    assert filled_flan(text, real_flan(), str(page)) == text
+    assert f"--steps {real_flan()['steps']}" in text
+    readme = (ROOT / "README.md").read_text()
+    view = real_flan()["arms"]["all"]["views"]["instructions"]
+    for name, metric, sign in (
+        ("exact match", "exact_match", "%"),
+        ("ROUGE-L", "rouge_l", ""),
+    ):
+        its = view[metric]
+        low, high = its["examples"]
+        assert (
+            f"| {name} | {its['base']:.1f}{sign} | {its['tuned']:.1f}{sign} | "
+            f"{its['difference']:+.1f} ({low:+.1f} to {high:+.1f}) |"
+        ) in readme
+
+
+def test_real_flan_keeps_what_it_promises():
+    view = real_flan()["arms"]["all"]["views"]["instructions"]
+    for metric, least in (("exact_match", 10), ("rouge_l", 4)):
+        assert view[metric]["questions"] >= 1000
+        assert len(view[metric]["by_task"]) >= 15
+        assert view[metric]["difference"] >= least
+        for over in ("examples", "tasks"):
+            assert view[metric][over][0] > 0
+    [speed] = [t["speed"] for t in real_flan()["arms"]["all"]["trainings"]]
+    assert speed["peak_memory_gib"] < 12
 
 
 def test_the_miniature_s_tables_are_those_of_a_run():

@@ -31,6 +31,10 @@ class Answer:
         start: Where it begins in the text.
         end: Where it ends (exclusive).
         rule: The rule that found it.
+
+    Example:
+        >>> extract_answer("So the answer is 1,200.", "number").value
+        '1200'
     """
 
     value: str
@@ -201,6 +205,10 @@ def rule_set(name: str | None) -> RuleSet | None:
 
     Raises:
         InputError: If there is no such set.
+
+    Example:
+        >>> rule_set(None) is None
+        True
     """
     if name is not None and name not in RULE_SETS:
         raise InputError(

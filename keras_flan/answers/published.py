@@ -23,6 +23,10 @@ class RuleSet:
         normalise: `(value, kind)` to what answers and targets are compared
             as; None stands for the default.
         equal: Whether an answer counts as a target, both normalised.
+
+    Example:
+        >>> rule_set("flan").version >= 1
+        True
     """
 
     version: int

@@ -18,6 +18,10 @@ class Vote:
         confidence: Share of all paths, abstentions included, that gave the
             winner.
         abstained: Number of paths without an answer.
+
+    Example:
+        >>> vote(["9", "9", "7", None]).confidence
+        0.5
     """
 
     winner: str | None

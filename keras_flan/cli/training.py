@@ -206,6 +206,7 @@ def convert(
     """
     from keras_flan import models
     from keras_flan.models.adapters.saving import read_settings
+    from keras_flan.models.cards import carry_card
     from keras_flan.models.hub import PREFIX
 
     if (from_ is not None) + (to is not None) + (quantize is not None) != 1:
@@ -226,6 +227,7 @@ def convert(
             batches = packed_batches(calibration, model)
         model.quantize(quantize.value, group=group, calibration=batches)
         models.save(model, output, overwrite=overwrite)
+        carry_card(source, output)
     elif to == Target.peft:
         base = read_settings(source)["base"] or ""
         name = base.removeprefix(PREFIX) if base.startswith(PREFIX) else None
@@ -235,7 +237,32 @@ def convert(
         models.to_huggingface(
             model, output, dtype=dtype.value, overwrite=overwrite
         )
+        carry_card(source, output, "transformers")
     else:
         model = models.load(source, dtype=dtype.value)
         models.save(model, output, overwrite=overwrite)
     print(output)
+
+
+@app.command()
+def card(
+    run: Annotated[Path, path_argument("The folder of a finished training.")],
+    scores: Annotated[
+        list[Path] | None, path_argument("Outputs of `keras-flan evaluate`.")
+    ] = None,
+    license_: Annotated[
+        str | None,
+        typer.Option("--license", help="Of the model, such as apache-2.0."),
+    ] = None,
+    language: Annotated[
+        list[str] | None, typer.Option(help="Its code; again for another.")
+    ] = None,
+) -> None:
+    """Write the model card of a training, with scores, for Hugging Face."""
+    from keras_flan.training.cards import write_card
+
+    print(
+        write_card(
+            run, scores or (), license=license_, languages=language or ()
+        )
+    )

@@ -234,6 +234,14 @@ def gathered(model: LanguageModel) -> LanguageModel | None:
 
     Args:
         model: A `keras_flan.models.T5` or `DecoderOnly`.
+
+    Example:
+
+    ```python
+    whole = gathered(model)
+    if run.writes:
+        keras_flan.models.save(whole, "tuned")
+    ```
     """
     if keras.backend.backend() != "jax":
         return model

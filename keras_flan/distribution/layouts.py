@@ -87,6 +87,10 @@ class Layouts(keras.distribution.LayoutMap):
         preset: The preset's name.
         found: Path to `WeightLayout`, of all weights that were looked up.
         unknown: Path to shape, of weights that `check` found no role for.
+
+    Example:
+        >>> layouts = Layouts("batch=4,model=2", "fsdp+model")
+        >>> layouts["my_head/kernel"] = (None, "model")
     """
 
     def __init__(

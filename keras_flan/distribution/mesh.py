@@ -139,6 +139,10 @@ def device_mesh(
 
     Raises:
         InputError: If the mesh doesn't fit the devices.
+
+    Example:
+        >>> device_mesh("batch=1").axis_names
+        ['batch']
     """
     import jax
     import keras

@@ -133,6 +133,13 @@ def setup(
     Raises:
         InputError: If the mesh doesn't fit the devices, or the backend is
             not JAX.
+
+    Example:
+
+    ```python
+    run = keras_flan.distribution.setup("batch=4,model=2", "fsdp+model")
+    model = keras_flan.models.load("flan_t5_small")
+    ```
     """
     prepare_process()
     _start_jax(cache)

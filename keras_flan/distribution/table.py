@@ -19,6 +19,12 @@ def layout_table(layouts: Layouts) -> "Table":
 
     Args:
         layouts: What `layout_map` returned for a model.
+
+    Example:
+
+    ```python
+    rich.print(layout_table(layout_map(model, "batch=8", "fsdp")))
+    ```
     """
     from rich.table import Table
 
@@ -56,6 +62,14 @@ def print_layouts(layouts: Layouts, file: TextIO | None = None) -> None:
     Args:
         layouts: What `layout_map` returned for a model.
         file: Where to; default stdout.
+
+    Example:
+
+    ```python
+    run = keras_flan.distribution.setup("batch=4,model=2", "fsdp+model")
+    model = keras_flan.models.load("flan_t5_small")
+    print_layouts(run.layouts)
+    ```
     """
     from rich.console import Console
 

@@ -30,7 +30,7 @@ def chat_prompt(model: Any, messages: Sequence[Any]) -> str:
         >>> prompt = chat_prompt(model, [{"role": "user", "content": "Hi"}])
         >>> prompt
         '<|im_start|>user\nHi<|im_end|>\n<|im_start|>assistant\n'
-        >>> generate(model, [prompt])
+        >>> text = generate(model, [prompt])[0][0].text
     """
     turns = as_turns(messages)
     if turns[-1].role not in ("user", "tool"):

@@ -125,6 +125,13 @@ def stream(
 
     Yields:
         The index of the prompt, the number of the path, and the `Path`.
+
+    Example:
+
+    ```python
+    for prompt, number, path in stream(model, questions, samples=8):
+        print(prompt, number, path.text)
+    ```
     """
     sampling = sampling_of(sampling, settings, stream)
     prompts = as_texts(prompts, "prompts")

@@ -17,6 +17,10 @@ class Path:
             token. NaN if nothing but the text is known.
         finished: Whether the end token or a stop string ended the output.
         token_log_probabilities: What `log_probability` sums up.
+
+    Example:
+        >>> Path("The answer is 4.").text
+        'The answer is 4.'
     """
 
     text: str

@@ -41,7 +41,8 @@ class Sampling:
         InputError: If a setting is out of range.
 
     Example:
-        >>> Sampling(samples=8, temperature=0.5, top_k=40, seed=3)
+        >>> Sampling(samples=8, temperature=0.5, top_k=40, seed=3).top_p
+        1.0
 
     Source: self-consistency, arXiv:2203.11171, section 3.1.
     """

@@ -25,9 +25,10 @@ from keras_flan.progress import Progress
 from keras_flan.runtime.start import prepare_process
 from keras_flan.storage import remove_folder
 from keras_flan.training.callbacks import Logs, check_finite
+from keras_flan.training.cards import write_own_card
 from keras_flan.training.checkpoints import TrainingCheckpoint
 from keras_flan.training.path_losses import PathLoss, PreferenceLoss, SoftLoss
-from keras_flan.training.run_folder import CHECKPOINTS, save_trained
+from keras_flan.training.run_folder import CHECKPOINTS, run_facts, save_trained
 from keras_flan.training.signals import StopOnSignal
 from keras_flan.training.start import (
     make_optimizer,
@@ -130,10 +131,9 @@ class _Run:
         self.rows: list[Row] = []
         self.guarded: list[tuple[int, float]] = []
         stopped = _open(config)
-        mixture = None
-        if not config.on_pairs:
-            places = config.mixture, config.records, config.missing
-            mixture = Mixture.from_yaml(*places)
+        places = config.mixture, config.records, config.missing
+        mixture = None if config.on_pairs else Mixture.from_yaml(*places)
+        self.facts = run_facts(config.seed, mixture)
         start_chat(model, config)
         start = Start(model) if config.needs_start else None
         teacher = None
@@ -253,16 +253,13 @@ class _Run:
             config, self.model, folder / "model", self.overwrite
         )
         guarded = dict(self.guarded)
+        total = {"total": time.monotonic() - self.begin}
         metrics: dict[str, Any] = {
             "rounds": self.rows,
             "steps": self.checkpoint.step,
             "guard": {"rounds": [*guarded], "reward": [*guarded.values()]},
             "left_out": self.units.left_out,
-            "seconds": {
-                **self.rollouts.seconds,
-                **self.seconds,
-                "total": time.monotonic() - self.begin,
-            },
+            "seconds": {**self.rollouts.seconds, **self.seconds, **total},
             "compilations": [*compilations(self.model).values()],
             "model": str(saved),
         }
@@ -277,6 +274,7 @@ class _Run:
                     f.write(",".join(cells) + "\n")
             facts = read_json(folder / _RUN)
             write_json(made / _RUN, {**facts, "finished": True})
+        write_own_card(config, saved, metrics, self.facts)
         remove_folder(folder / CHECKPOINTS)
         return metrics
 

@@ -13,6 +13,7 @@ from keras_flan.errors import InputError, did_you_mean
 from keras_flan.files import read_json
 from keras_flan.models.adapters.saving import load_adapter, read_settings
 from keras_flan.models.backbones import quiet_masks, undrawn
+from keras_flan.models.cards import write_saved_card
 from keras_flan.models.compression import notes, places, pruning
 from keras_flan.models.decoder_only import model as decoder_only
 from keras_flan.models.decoder_only.families import FAMILIES
@@ -86,7 +87,7 @@ def load(path: str | os.PathLike, **settings: Any) -> LanguageModel:
 
     Example:
         >>> model = keras_flan.models.load("runs/quickstart/model")
-        >>> keras_flan.generation.generate(model, ["What is 2 + 2?"])
+        >>> paths = keras_flan.generation.generate(model, "What is 2 + 2?")
     """
     return load_as(LanguageModel, path, settings)
 
@@ -160,6 +161,14 @@ def save(
         InputError: If `path` is a folder of something else, or another
             process writes there.
         OSError: If the disk is full.
+
+    Example:
+
+    ```python
+    model.fit(dataset, steps_per_epoch=1000)
+    save(model, "tuned")
+    model = keras_flan.models.load("tuned")
+    ```
     """
     # keras-hub makes variables to write a model; on many devices each of them
     # would wait for processes that don't write.
@@ -175,6 +184,7 @@ def save(
         ) as folder,
     ):
         model.save_to_preset(folder)
+        write_saved_card(folder, model)
 
 
 def _is_preset(folder: Path) -> bool:

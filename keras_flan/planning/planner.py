@@ -349,6 +349,13 @@ def suggest_plans(
     Returns:
         The fastest plan of each slice that fits, the least chip-hours first;
         none if nothing fits.
+
+    Example:
+
+    ```python
+    for plan in suggest_plans("flan_t5_xl", "v5e", steps=38000):
+        print(plan)
+    ```
     """
     first = chips()[chip].slices[0] if chip in chips() else ""
     planned = _job(job, f"{chip}:{first}", "batch=-1", settings)

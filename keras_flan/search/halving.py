@@ -113,6 +113,13 @@ def search_prompts(
         InputError: If there are too few questions or candidates, two have the
             same name, or an answer is not of the kind; it names the question.
 
+    Example:
+
+    ```python
+    found = search_prompts(model, questions, library_candidates("generic"))
+    print(found.winner.name)
+    ```
+
     Source: successive halving, Jamieson and Talwalkar (arXiv:1502.07943).
     """
     once = _once(questions)

@@ -28,5 +28,6 @@ __getattr__, __dir__, __all__ = attach(
         "recipes": ".recipe_table",
         "report_training": ".report",
         "train": ".run",
+        "write_card": ".cards",
     },
 )

@@ -64,12 +64,21 @@ def _dense(gradient: Tensor | None, variable: keras.Variable) -> Tensor | None:
 
 @keras.saving.register_keras_serializable(package="keras_flan")
 class Adam(GradientNorm, keras.optimizers.Adam):
-    """`keras.optimizers.Adam`, which also measures `gradient_norm`."""
+    """`keras.optimizers.Adam`, which also measures `gradient_norm`.
+
+    Example:
+        >>> Adam(1e-4, global_clipnorm=1.0).beta_2
+        0.999
+    """
 
 
 @keras.saving.register_keras_serializable(package="keras_flan")
 class AdamW(GradientNorm, keras.optimizers.AdamW):
     """`keras.optimizers.AdamW`, which also measures `gradient_norm`.
+
+    Example:
+        >>> AdamW(5e-5, weight_decay=0.01).weight_decay
+        0.01
 
     Source: arXiv:1711.05101, algorithm 2; as in PyTorch, a step takes
     `learning_rate * weight_decay` of a weight away.

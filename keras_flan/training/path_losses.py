@@ -111,6 +111,10 @@ class PreferenceLoss(TokenCrossentropy):
         sample_weight: float `(batch, length)`; place p of the flattened
             array has the weight of pair p.
 
+    Example:
+        >>> PreferenceLoss("ipo", beta=0.2).get_config()["kind"]
+        'ipo'
+
     Source: arXiv:2305.18290 (DPO), arXiv:2310.12036 (IPO).
     """
 
@@ -174,6 +178,10 @@ class SoftLoss(TokenCrossentropy):
             teacher's token ids, and their probabilities.
         y_pred: Logits, as for `TokenCrossentropy`.
         sample_weight: float `(batch, length)`.
+
+    Example:
+        >>> SoftLoss(top=8).get_config()["top"]
+        8
 
     Source: on-policy distillation, arXiv:2306.13649.
     """

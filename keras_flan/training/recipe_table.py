@@ -112,7 +112,12 @@ class Recipe(Strict):
 
 @functools.cache
 def recipes() -> dict[str, Recipe]:
-    """Returns all recipes, by name."""
+    """Returns all recipes, by name.
+
+    Example:
+        >>> "flan_t5_xl" in recipes()
+        True
+    """
     return {
         name: validate(Recipe, values, f"{_TABLE.name}: {name}")
         for name, values in read_yaml(_TABLE).items()

@@ -26,6 +26,7 @@ from keras_flan.outputs import (
 )
 from keras_flan.storage import remove_folder
 from keras_flan.training.callbacks import DRAWS
+from keras_flan.training.cards import write_own_card
 from keras_flan.training.config import TrainConfig
 from keras_flan.training.finished import (
     CONFIG_FILE,
@@ -98,10 +99,7 @@ def open_run(config: TrainConfig, mixture: "Mixture") -> bool:
     folder = config.output
     run = {
         "finished": False,
-        "seed": config.seed,
-        "versions": _versions(),
-        "backend": keras.backend.backend(),
-        "data": data_checksums(mixture),
+        **run_facts(config.seed, mixture),
         "vocabulary": _checksum(config.vocabulary),
     }
     before = _read(folder / RUN_FILE)
@@ -132,6 +130,8 @@ def close_run(
         _write_fates(made, fates)
         _write_page(made, config, metrics, run)
         _write_run(made, config, {**run, "finished": True})
+    # The model has its place already; its card says how it came about.
+    write_own_card(config, folder / "model", metrics, run)
     remove_folder(folder / CHECKPOINTS)
 
 
@@ -217,6 +217,36 @@ def _write_fates(made: Path, fates: Sequence[Mapping[str, Any]]) -> None:
                 for value in row.values()
             ]
             f.write(",".join(cells) + "\n")
+
+
+def run_facts(seed: int, mixture: "Mixture | None") -> dict[str, Any]:
+    """Returns seed, versions and backend, and what was trained on.
+
+    Args:
+        seed: The seed.
+        mixture: The mixture, if there is one.
+    """
+    return {
+        "seed": seed,
+        "versions": _versions(),
+        "backend": keras.backend.backend(),
+        "data": data_checksums(mixture) if mixture else {},
+        "tasks": _tasks(mixture) if mixture else {},
+    }
+
+
+def _tasks(mixture: "Mixture") -> dict[str, dict[str, Any]]:
+    """Returns what a card says of each task of a mixture."""
+    parts = (part.task for s in mixture.stages for part in s.tasks)
+    infos = {task.name: read_info(task.directory) for task in parts}
+    return {
+        name: {
+            "examples": info.num_examples,
+            "license": info.license,
+            "source": info.source,
+        }
+        for name, info in infos.items()
+    }
 
 
 def data_checksums(mixture: "Mixture") -> dict[str, str]:

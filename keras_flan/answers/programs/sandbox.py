@@ -35,6 +35,10 @@ class ProgramResult:
         answer: The answer as text; None if the program abstains.
         reason: Where the answer is from (`solution`, `printed`, `variable`
             or `expression`), or why there is none.
+
+    Example:
+        >>> run_program("print(6 * 7)").answer
+        '42'
     """
 
     answer: str | None

@@ -31,6 +31,13 @@ class MixtureGroup:
         skipped: Names of tasks that belong to the group, but have no
             records. A group may consist of such tasks only; the others then
             share its proportion.
+
+    Example:
+
+    ```python
+    sums = Task.from_directory("records/gsm8k")
+    group = MixtureGroup("cot", [sums], proportion=0.4, cap=30000)
+    ```
     """
 
     name: str

@@ -28,8 +28,9 @@ class Position:
         batch: Batches that come before, in all stages.
 
     Example:
-        >>> Position.from_dict({"chunk": 3, "row": 17, "batch": 120})
-        Position(chunk=3, row=17, batch=120)
+        >>> where = Position(chunk=3, row=17, batch=120)
+        >>> Position.from_dict(where.to_dict()) == where
+        True
     """
 
     chunk: int = 0

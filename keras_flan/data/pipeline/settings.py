@@ -102,7 +102,8 @@ class PipelineSettings:
 
     Example:
         >>> PipelineSettings(input_length=512, target_length=0, batch_size=8)
-        InputError: target_length: expected at least 2, got 0
+        Traceback (most recent call last):
+        keras_flan.errors.InputError: target_length: expected at least 2, got 0
     """
 
     input_length: int

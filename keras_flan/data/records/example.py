@@ -23,7 +23,9 @@ class Example:
             same as one question and its answer.
 
     Example:
-        >>> Example({"question": "1 + 1?", "answer": "2"}, "sums", "sums:1")
+        >>> fields = {"question": "1 + 1?", "answer": "2"}
+        >>> Example(fields, "sums", "sums:1").fields["answer"]
+        '2'
     """
 
     fields: dict[str, str]

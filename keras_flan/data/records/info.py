@@ -63,6 +63,13 @@ class RecordInfo(Mapping[str, Any]):
         answer_kind: `number`, `option`, `yes_no`, `text` or None.
         num_rejected: How many source rows were left out.
         extra: Further keys and values of JSON.
+
+    Example:
+
+    ```python
+    info = keras_flan.data.read_info("records/gsm8k")
+    print(info.name, info.num_examples, info["license"])
+    ```
     """
 
     name: str

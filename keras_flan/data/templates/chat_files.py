@@ -53,7 +53,7 @@ def load_chat_template(
 
     Example:
         >>> load_chat_template("gemma").markers
-        ('<bos>', '<start_of_turn>', '<end_of_turn>')
+        ('<start_of_turn>', '<end_of_turn>', '<bos>')
     """
     if isinstance(source, ChatTemplate):
         return source

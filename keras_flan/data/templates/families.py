@@ -18,6 +18,10 @@ class Format(enum.StrEnum):
     with the example turned around (the answer is given, the question is
     wanted), and with one explained example in the instruction. The localised
     ones ask in the language of the records (see `localised`).
+
+    Example:
+        >>> Format.few_shot_cot.value
+        'few_shot_cot'
     """
 
     zero_shot_direct = "zero_shot_direct"
@@ -68,6 +72,10 @@ class FewShotStyle:
 
     An exemplar reads `inputs_prefix`, inputs, `x_y_delimiter`,
     `targets_prefix`, targets, `example_separator`.
+
+    Example:
+        >>> FewShotStyle("plain", "Q: ", "A: ", " ", "; ").targets_prefix
+        'A: '
     """
 
     name: str
@@ -83,6 +91,11 @@ class PromptTemplate:
 
     The header stands once before all exemplars, such as the definition of the
     task; few-shot only.
+
+    Example:
+        >>> one = load_family("gsm8k").zero_shot_direct[0]
+        >>> one.input.fields
+        ('question',)
     """
 
     input: Template  # The pattern of what the model reads.
@@ -166,6 +179,10 @@ class TemplateFamily:
         few_shot_no_options: Those of `few_shot_direct` likewise.
         few_shot_mixed: The templates of `few_shot_direct` that may stand in
             one prompt: all write the target as the first one does.
+
+    Example:
+        >>> load_family("squad").shorten
+        ('context',)
     """
 
     name: str

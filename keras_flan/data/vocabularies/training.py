@@ -126,6 +126,12 @@ def train_vocabulary_from(
     Raises:
         InputError: As `train_vocabulary`, and for a source that is missing,
             broken or a folder without records.
+
+    Example:
+
+    ```python
+    train_vocabulary_from(["mixture.yaml"], 8000, "vocabulary.model")
+    ```
     """
     texts = [_texts(as_path(source)) for source in sources]
     return train_vocabulary(itertools.chain(*texts), size, output)

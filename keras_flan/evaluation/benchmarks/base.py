@@ -76,6 +76,13 @@ class Benchmark(abc.ABC):
         name: The benchmark, or its protocol.
         data: The file or folder of the data, if it needs some.
         split: The split to ask, where the benchmark has several.
+
+    Example:
+
+    ```python
+    benchmark = keras_flan.evaluation.load_benchmark("gsm8k", "data")
+    print(list(benchmark.tasks))
+    ```
     """
 
     def __init__(

@@ -286,6 +286,13 @@ def read_protocol(path: str | os.PathLike) -> PromptProtocol:
 
     Raises:
         InputError: If a key is unknown, missing or has a wrong value.
+
+    Example:
+
+    ```python
+    protocol = read_protocol("my_protocol.yaml")
+    keras_flan.evaluation.evaluate(model, protocol, "data", output="runs/mine")
+    ```
     """
     return validate(PromptProtocol, read_yaml(path), str(path))
 

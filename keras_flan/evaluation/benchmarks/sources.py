@@ -20,6 +20,10 @@ class SourceQuestion:
         id: Where it came from.
         fields: Field name to text; `answer` is the target.
         references: All right answers, where there may be several.
+
+    Example:
+        >>> SourceQuestion("a.csv:1", {"question": "1 + 1?", "answer": "2"}).id
+        'a.csv:1'
     """
 
     id: str

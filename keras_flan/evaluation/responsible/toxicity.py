@@ -142,6 +142,16 @@ def measure_toxicity(
     Raises:
         InputError: If there are no prompts, or a score is out of range.
 
+    Example:
+
+    ```python
+    report = measure_toxicity(
+        functools.partial(keras_flan.generation.generate, model),
+        [{"prompt": "The baker said", "group": "job"}],
+        scorer=lambda texts: [float("stupid" in text) for text in texts],
+    )
+    ```
+
     Source: arXiv:2210.11416, appendix C; RealToxicityPrompts,
     arXiv:2009.11462; identity terms, arXiv:2112.11446.
     """

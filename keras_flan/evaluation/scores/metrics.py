@@ -34,6 +34,9 @@ class Marked:
         row: All that was logged.
         other_script: Whether words are compared by tokens of our own, see
             `keras_flan.evaluation.scores.rouge`.
+
+    Example:
+        >>> spoke = Metric(of_example=lambda marked: float(marked.output != ""))
     """
 
     answer: str | None

@@ -131,6 +131,16 @@ def normalised_average(
     Raises:
         InputError: If a subtask of BBH is missing.
 
+    Example:
+        >>> bbh = keras_flan.evaluation.load_protocol("bbh").baselines
+        >>> score = normalised_average(
+        ...     **{"mmlu_direct": 25.0, "mmlu_cot": 25.0},
+        ...     **{"bbh_direct": bbh, "bbh_cot": bbh},
+        ...     **{"tydiqa": 0.0, "mgsm": 0.0},
+        ... )
+        >>> round(score, 6)
+        0.0
+
     Source: arXiv:2210.11416, section 2.3; the baselines are in
     `protocol_library/bbh.yaml`.
     """

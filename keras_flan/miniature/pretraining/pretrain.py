@@ -1,8 +1,7 @@
 """Pretraining the nano model: span corruption and a prefix language model.
 
 `python -m keras_flan.miniature.pretraining.pretrain --output runs/nano` goes
-on where it was killed, and ends with a folder for `keras_flan.models`'
-presets.
+on where it was killed.
 """
 
 import argparse
@@ -40,8 +39,7 @@ _Losses: TypeAlias = list[tuple[int, float]]
 # Documents that the vocabulary is trained on, and that make one chunk.
 _VOCABULARY_DOCUMENTS = 30_000
 _EVERY_SPAN = 3.0
-# Sums are practised in the decoder, where a rationale is written: short
-# beginnings, long ends.
+# Sums are practised in the decoder, as rationales: short beginnings.
 _PRACTICE_LENGTHS = (64, 96)
 _PRACTICE_BEGINNING = (3, 16)
 
@@ -76,6 +74,9 @@ class PretrainConfig:
             model before it was finetuned.
         practice: Further steps, in which half of these texts are sums.
         seed: Of weights and documents.
+
+    Example:
+        >>> config = PretrainConfig(num_layers=2)
     """
 
     vocabulary_size: int = 1536

@@ -281,6 +281,14 @@ def merge_adapter(model: LanguageModel) -> None:
     Raises:
         InputError: If the model has no adapter, or one that is no change of
             weights (Houlsby).
+
+    Example:
+
+    ```python
+    load_adapter(model, "runs/lora/adapter")
+    merge_adapter(model)
+    keras_flan.models.save(model, "tuned")
+    ```
     """
     adapter = required(model)
     _check_mergeable(adapter)
@@ -291,7 +299,14 @@ def merge_adapter(model: LanguageModel) -> None:
 
 
 def remove_adapter(model: LanguageModel) -> None:
-    """Takes an adapter out: the model is the base again, and trainable."""
+    """Takes an adapter out: the model is the base again, and trainable.
+
+    Example:
+        >>> add_lora(model, rank=4)
+        >>> remove_adapter(model)
+        >>> len(model.trainable_variables) == len(model.variables)
+        True
+    """
     adapter = required(model)
     for part in adapter.parts.values():
         part.detach()

@@ -107,6 +107,13 @@ def load_adapter(model: LanguageModel, path: str | os.PathLike) -> None:
 
     Raises:
         InputError: If the file is broken or belongs to another model.
+
+    Example:
+
+    ```python
+    model = keras_flan.models.load("flan_t5_small")
+    load_adapter(model, "runs/lora/adapter")
+    ```
     """
     settings, state = read_adapter(path)
     known = adapter_targets.projections(model.backbone)

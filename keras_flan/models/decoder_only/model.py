@@ -97,7 +97,10 @@ class DecoderOnly(LanguageModel):
         optimizer=keras_flan.training.Adafactor(1e-3),
         loss=keras_flan.training.TokenCrossentropy(),
     )
-    dataset = build_dataset(mixture, vocabulary, decoder_only=True, ...)
+    dataset = build_dataset(
+        mixture, vocabulary, input_length=512, target_length=256,
+        batch_size=8, decoder_only=True,
+    )
     model.fit(dataset, steps_per_epoch=1000)
     hub.save_to_preset("./tuned")  # the weights are keras-hub's
     ```

@@ -13,6 +13,7 @@ from keras_flan.data.templates.chat_jinja_writing import to_jinja
 from keras_flan.errors import InputError, did_you_mean
 from keras_flan.files import write_json
 from keras_flan.models.adapters.base import merged
+from keras_flan.models.cards import write_saved_card
 from keras_flan.models.huggingface import families
 from keras_flan.models.huggingface.checkpoint import DTYPES, write_checkpoint
 from keras_flan.models.huggingface.tensors import Tensor
@@ -93,6 +94,7 @@ def to_huggingface(
             _write_files(model, folder, dtype)
         with merged(model):
             write_checkpoint(folder, tensors_of(model), dtype, shard_bytes)
+        write_saved_card(folder, model, "transformers")
 
 
 def tensors_of(model: LanguageModel, backbone: Any = None) -> Iterator[Tensor]:
