@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 
 # Optimizer steps whose time is measured, after the first.
 _MEASURED = 3
+# Share of the time to train that is kept: later steps are slower than the first
+# ones, and there are checkpoints and a model to write.
+_SPARE = 0.1
 # Checkpoints of a run, from which it goes on after a kill; each takes the time
 # of a few steps.
 _CHECKPOINTS = 1
@@ -176,7 +179,7 @@ def affordable_steps(
 
     Example:
         >>> affordable_steps(600, 1, asking=200, first=40, each=2)
-        181
+        163
     """
     training = left / cells - asking - first
     if training < 0:
@@ -186,7 +189,7 @@ def affordable_steps(
             f"so that none is left to train; give {short:.0f} more, or say "
             "--steps"
         )
-    return 1 + int(training / each)
+    return 1 + int((1 - _SPARE) * training / each)
 
 
 def _write(path: Path, value: Mapping[str, Any]) -> None:

@@ -245,8 +245,8 @@ def test_an_arm_is_a_mixture_that_train_reads(prepared):
 
 
 def test_the_budget_is_shared():
-    assert affordable_steps(600, 1, asking=200, first=40, each=2) == 181
-    assert affordable_steps(600, 2, asking=200, first=40, each=2) == 31
+    assert affordable_steps(600, 1, asking=200, first=40, each=2) == 163
+    assert affordable_steps(600, 2, asking=200, first=40, each=2) == 28
     with pytest.raises(InputError, match=r"asking takes 10\.0 minutes"):
         affordable_steps(300, 1, asking=600, first=30, each=2)
 
