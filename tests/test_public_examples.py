@@ -22,27 +22,27 @@ ROOT = Path(__file__).parents[1]
 PACKAGES = sorted(
     path.parent.name
     for path in (ROOT / "keras_flan").glob("*/__init__.py")
-    if "attach(" in path.read_text("utf-8")
+    if re.search(r"attach\(|__all__", path.read_text("utf-8"))
 )
 # Examples that stand alone, with `model`, the shipped one.
 ALONE = """
-data.ChatTemplate data.Example data.FewShotStyle data.Format
-data.PipelineSettings data.Position data.PromptTemplate data.Template
-data.TemplateFamily data.Turn data.load_chat_template data.load_family
-data.write_records distribution.Layouts distribution.Mesh
-distribution.build_abstract distribution.device_mesh evaluation.Marked
-evaluation.Metric evaluation.SourceQuestion evaluation.load_protocol
-evaluation.log_likelihoods evaluation.normalised_average
-evaluation.published_results evaluation.score generation.Answer
-generation.LanguageModelLike generation.Path generation.ProgramResult
-generation.PromptStyle generation.Sampling generation.Vote
-generation.extract_answer generation.program_answer generation.rank_weights
-generation.run_program generation.vote improvement.advantages
-improvement.best_and_worst improvement.right improvement.token_scales
-miniature.PretrainConfig miniature.load_plan models.remove_adapter
-search.Candidate search.library_candidates training.Adam training.AdamW
-training.PreferenceLoss training.Schedule training.SoftLoss training.recipe
-training.recipes
+answers.Answer answers.RuleSet answers.rule_set data.ChatTemplate data.Example
+data.FewShotStyle data.Format data.PipelineSettings data.Position
+data.PromptTemplate data.Template data.TemplateFamily data.Turn
+data.load_chat_template data.load_family data.write_records
+distribution.Layouts distribution.Mesh distribution.build_abstract
+distribution.device_mesh evaluation.Marked evaluation.Metric
+evaluation.SourceQuestion evaluation.load_protocol evaluation.log_likelihoods
+evaluation.normalised_average evaluation.published_results evaluation.score
+generation.Answer generation.LanguageModelLike generation.Path
+generation.ProgramResult generation.PromptStyle generation.Sampling
+generation.Vote generation.extract_answer generation.program_answer
+generation.rank_weights generation.run_program generation.vote
+improvement.advantages improvement.best_and_worst improvement.right
+improvement.token_scales miniature.PretrainConfig miniature.load_plan
+models.remove_adapter search.Candidate search.library_candidates training.Adam
+training.AdamW training.PreferenceLoss training.Schedule training.SoftLoss
+training.recipe training.recipes
 """
 FLAGS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
 FENCED = re.compile(r"^( *)```python\n(.*?)^\1```", re.M | re.S)

@@ -48,9 +48,13 @@ def test_the_site_needs_no_other():
 
 @pytest.mark.often
 def test_every_public_name_has_an_entry(hook):
-    assert {f"reference/api/{name}.md" for name in hook.PACKAGES} <= set(
-        navigation()
-    )
+    public = {
+        path.parent.name
+        for path in (ROOT / "keras_flan").glob("*/__init__.py")
+        if re.search(r"attach\(|__all__", path.read_text("utf-8"))
+    }
+    assert set(hook.PACKAGES) == public
+    assert {f"reference/api/{name}.md" for name in public} <= set(navigation())
     for package in hook.PACKAGES:
         names = hook.public_names(f"keras_flan.{package}")
         entries = re.findall(

@@ -25,7 +25,7 @@ OTHERS = ("LICENSE", "examples/*.*", "benchmarks/*.py", "docs/results/*.json")
 PACKAGES = (
     *("data", "models", "training", "generation", "answers", "evaluation"),
     *("improvement", "search", "distribution", "miniature", "real_flan"),
-    "testing",
+    *("testing", "runtime"),
 )
 # From a page of `docs/` to what lies beside that folder, and from the README
 # into it.

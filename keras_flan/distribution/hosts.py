@@ -15,7 +15,12 @@ import numpy as np
 from jax.experimental import multihost_utils
 from jax.sharding import NamedSharding, PartitionSpec
 
-from keras_flan.distribution.lost import end, end_when_lost, is_loss, loss
+from keras_flan.distribution.lost import (
+    end_process,
+    end_when_lost,
+    lost_message,
+    says_lost,
+)
 from keras_flan.errors import InputError, Interrupted
 from keras_flan.models.backbones import undrawn
 from keras_flan.models.language_model import LanguageModel
@@ -149,11 +154,11 @@ def ending_together(process: int, processes: int) -> Iterator[None]:
         if isinstance(error, KeyboardInterrupt):
             os._exit(128 + signal.SIGINT)
         reason = " ".join(str(error).split())
-        if is_loss(reason):
-            reason = loss(reason)
+        if says_lost(reason):
+            reason = lost_message(reason)
         elif not isinstance(error, InputError):
             reason = traceback.format_exc()
-        end(process, processes, reason)
+        end_process(process, processes, reason)
 
 
 def wait_for_all() -> None:

@@ -32,7 +32,7 @@ _handler = ctypes.CFUNCTYPE(None, ctypes.c_int)
 _called: list[Any] = []
 
 
-def is_loss(reason: str) -> bool:
+def says_lost(reason: str) -> bool:
     """Whether an error of JAX says that another process is gone.
 
     Args:
@@ -41,7 +41,7 @@ def is_loss(reason: str) -> bool:
     return any(sign in reason for sign in _GONE)
 
 
-def loss(reason: str) -> str:
+def lost_message(reason: str) -> str:
     """Returns what a user is told of a lost process.
 
     Args:
@@ -53,7 +53,7 @@ def loss(reason: str) -> str:
     )
 
 
-def end(process: int, processes: int, message: str) -> NoReturn:
+def end_process(process: int, processes: int, message: str) -> NoReturn:
     """Says why, and ends this process at once with exit code 3.
 
     Args:
@@ -69,7 +69,7 @@ def end(process: int, processes: int, message: str) -> NoReturn:
 
 
 def end_when_lost() -> None:
-    """Makes a lost host end this process by `end` wherever it is just then.
+    """Makes a lost host end this process by `end_process`, wherever it is.
 
     JAX itself aborts the process (SIGABRT) from a thread of its own as soon
     as it hears of a lost host, whatever the training does at that moment: it
@@ -86,8 +86,8 @@ def end_when_lost() -> None:
         with contextlib.suppress(Exception):
             if _service_is_lost():
                 state = _jax_state()
-                reason = "its host is lost, JAX says above how it heard"
-                end(state.process_id, state.num_processes, loss(reason))
+                message = lost_message("JAX says above how it heard of it")
+                end_process(state.process_id, state.num_processes, message)
 
     _called.append(aborted)
     # Not `signal.signal`, whose functions the main thread would have to call.
@@ -106,13 +106,17 @@ def _jax_state() -> Any:
 def _service_is_lost() -> bool:
     """Whether the service of all processes fails, or doesn't answer.
 
-    It doesn't while JAX's client aborts, which then holds its own lock.
+    It doesn't while JAX's client aborts, which then holds its own lock. After
+    a shutdown there is no client, and nothing to lose.
     """
+    client = _jax_state().client
+    if client is None:
+        return False
     answers: list[bool] = []
 
     def ask() -> None:
         try:
-            _jax_state().client.key_value_try_get("keras_flan")
+            client.key_value_try_get("keras_flan")
         except Exception as error:
             answers.append("NOT_FOUND" in str(error))
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from keras_flan.files import atomic_write, read_text
 from keras_flan.models.language_model import LanguageModel
 from keras_flan.pages.cards import CARD_FILE, LOADS, model_card, of_library
+from keras_flan.storage import as_path
 
 
 def write_saved_card(
@@ -44,7 +45,7 @@ def carry_card(
         folder: The folder of the converted one.
         library: Hugging Face's name of the library whose files these are.
     """
-    card = Path(source) / CARD_FILE
+    card = as_path(source) / CARD_FILE
     if card.is_file():
         with atomic_write(folder / CARD_FILE) as f:
             f.write(of_library(read_text(card), library))

@@ -50,8 +50,7 @@ def model_card(
         <BLANKLINE>
     """
     given = {key: value for key, value in metadata.items() if value}
-    front = yaml.safe_dump(given, sort_keys=False, allow_unicode=True)
-    parts = [f"---\n{front}---", f"# {title}"]
+    parts = [_front(given), f"# {title}"]
     parts += [f"## {name}\n\n{text}" for name, text in sections.items() if text]
     return "\n\n".join(parts) + "\n"
 
@@ -70,9 +69,9 @@ def of_library(card: str, library: str) -> str:
     text = card[front.end() :]
     for loads in _LOADS.values():
         text = text.replace(loads, _LOADS[library])
-    made = yaml.safe_dump(
-        {**metadata, "library_name": library},
-        sort_keys=False,
-        allow_unicode=True,
-    )
-    return f"---\n{made}---\n{text}"
+    return _front({**metadata, "library_name": library}) + f"\n{text}"
+
+
+def _front(metadata: Mapping[str, Any]) -> str:
+    text = yaml.safe_dump(dict(metadata), sort_keys=False, allow_unicode=True)
+    return f"---\n{text}---"

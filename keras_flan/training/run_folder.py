@@ -131,7 +131,7 @@ def close_run(
         _write_page(made, config, metrics, run)
         _write_run(made, config, {**run, "finished": True})
     # The model has its place already; its card says how it came about.
-    write_own_card(config, folder / "model", metrics, run)
+    write_own_card(config, metrics["model"], metrics, run)
     remove_folder(folder / CHECKPOINTS)
 
 

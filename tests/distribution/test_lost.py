@@ -20,6 +20,8 @@ print("joined", flush=True)
 sys.stdin.readline()
 {then}
 """
+# The processes have left one another, as at the end of a run.
+APART = "import jax; jax.distributed.shutdown(); "
 SLEEP, WORK = "time.sleep(90)", "while True: sum(range(100))"
 
 
@@ -79,9 +81,10 @@ def test_the_other_one_says_so_wherever_it_is(pair, lost, then):
 
 
 @pytest.mark.parametrize("number", [0, 1])
-def test_an_abort_for_another_reason_stays_one(pair, number):
-    then = [SLEEP, SLEEP]
-    then[number] = "os.abort()"
+@pytest.mark.parametrize("before", ["", APART], ids=["joined", "apart"])
+def test_an_abort_for_another_reason_stays_one(pair, before, number):
+    then = [before + SLEEP, before + SLEEP]
+    then[number] = before + "os.abort()"
     processes = pair(*then)
     code, error = processes[number].end()
     assert code == -signal.SIGABRT, error
