@@ -19,7 +19,9 @@ def hook():
         "site_hook", ROOT / "tools" / "site.py"
     )
     module = importlib.util.module_from_spec(place)
-    place.loader.exec_module(module)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(ROOT / "tools")  # As mkdocs does.
+        place.loader.exec_module(module)
     return module
 
 
@@ -35,6 +37,18 @@ def test_every_page_has_a_place():
     assert set(named) >= PAGES
     reference = {path.name for path in (ROOT / "docs/reference").glob("*.md")}
     assert {f"reference/{name}" for name in reference} <= set(named)
+    examples = ROOT / "examples"
+    guides = [*examples.glob("guides/*.py"), *examples.glob("*.ipynb")]
+    assert {f"guides/{path.stem}.md" for path in guides} <= set(named)
+
+
+def test_every_guide_says_what_it_takes(hook):
+    written = ("your_own_task", "conversations", "real_flan", "multi_host_tpu")
+    pages = [(ROOT / f"docs/{name}.md").read_text("utf-8") for name in written]
+    pages += [hook.guide_page(path) for path in hook.guides()]
+    for page in pages:
+        for fact in ("Purpose", "Time", "Accelerator"):
+            assert re.search(rf"^- \*\*{fact}:\*\* \w", page, re.M), page[:200]
 
 
 def test_the_site_needs_no_other():

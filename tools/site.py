@@ -2,7 +2,8 @@
 
 The README is its first page; what pages link to outside of `docs/` (examples,
 licence, changelog) is put in place, so that no link leaves the site. The
-reference of the Python API and of the command line are made from docstrings.
+reference of the Python API and of the command line are made from docstrings,
+guides from scripts (`guides.py`).
 """
 
 import importlib
@@ -13,6 +14,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from guides import guide_page, guides
 from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files
 from mkdocs.structure.pages import Page
@@ -20,7 +22,10 @@ from mkdocs.utils import get_relative_url
 
 ROOT = Path(__file__).parent.parent
 PAGES = ("CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md")
-OTHERS = ("LICENSE", "examples/*.*", "benchmarks/*.py", "docs/results/*.json")
+OTHERS = (
+    *("LICENSE", "examples/*.*", "examples/guides/*.py", "benchmarks/*.py"),
+    "docs/results/*.json",
+)
 # In the order in which a user meets them.
 PACKAGES = (
     *("data", "models", "training", "generation", "answers", "evaluation"),
@@ -32,6 +37,7 @@ PACKAGES = (
 _UP, _DOCS = re.compile(r"\]\(\.\./"), re.compile(r"\]\(docs/")
 SHIM, _SHIM = "search_from_disk.js", "https://unpkg.com/iframe-worker/shim"
 _README = re.compile(r"\]\(README.md")
+_GUIDE = re.compile(r"\]\(examples/guides/(\w+)\.py")
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
@@ -47,6 +53,8 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
         name = f"reference/api/{package}.md"
         _add(files, config, name, api_page(f"keras_flan.{package}"))
     _add(files, config, "reference/command_line.md", command_line())
+    for path in guides():
+        _add(files, config, f"guides/{path.stem}.md", guide_page(path))
     shim = Path(__file__).with_name(SHIM)
     _add(files, config, f"assets/{SHIM}", shim.read_text())
     return files
@@ -56,6 +64,7 @@ def on_page_markdown(markdown: str, **_: object) -> str:
     """Turns links out of `docs/` into links within the site."""
     # Code is in the reference; its files are not on the site.
     markdown = re.sub(r"\[([^]]*)\]\(\.\./keras_flan/[^)]*\)", r"\1", markdown)
+    markdown = _GUIDE.sub(r"](guides/\1.md", markdown)
     return _README.sub("](index.md", _UP.sub("](", markdown))
 
 
