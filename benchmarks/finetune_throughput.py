@@ -2,6 +2,7 @@
 
     python benchmarks/finetune_throughput.py [--data DIR] [--size small]
         [--seconds 60] [--sides keras_flan keras_flan-bf16 transformers ...]
+        [--results FILE.json]
 
 All finetune a T5 v1.1 with random weights in float32 on the same
 examples of FLAN's chain-of-thought files, each in its own, idiomatic way, in
@@ -346,6 +347,7 @@ def main() -> None:
     parser.add_argument(
         "--chunk", type=int, help="target positions a chunk of our loss"
     )
+    parser.add_argument("--results", type=Path, help="JSON to write")
     parser.add_argument("--side", choices=SIDES, help=argparse.SUPPRESS)
     parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
     args = parser.parse_args()
@@ -380,6 +382,9 @@ def main() -> None:
                 f"{row['step']:.2f} s a step",
                 flush=True,
             )
+    if args.results:
+        plan = {"size": args.size, "seconds": args.seconds}
+        args.results.write_text(json.dumps({"plan": plan, "sides": found}))
     for name in [side for side in found if side.startswith("keras_flan")]:
         ours = found.pop(name)
         print(

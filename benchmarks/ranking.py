@@ -2,6 +2,7 @@
 
     python benchmarks/ranking.py DATA [--subjects 4] [--questions 50]
         [--shots 5] [--sides keras_flan keras_flan_alone lm_eval]
+        [--results FILE.json]
 
 SmolLM2-135M in float32 ranks the four letters of each question behind the
 exemplars of its subject:
@@ -117,7 +118,9 @@ def main() -> None:
     parser.add_argument("--questions", type=int, default=50)
     parser.add_argument("--shots", type=int, default=5)
     parser.add_argument("--sides", nargs="+", choices=SIDES, default=SIDES)
-    plan = vars(parser.parse_args())
+    parser.add_argument("--results", type=Path, help="JSON to write")
+    given = parser.parse_args()
+    plan = {k: v for k, v in vars(given).items() if k != "results"}
     results = {}
     with tempfile.TemporaryDirectory() as folder:
         for side in plan["sides"]:
@@ -133,6 +136,12 @@ def main() -> None:
                 f"{len(rows) / seconds:.2f} per second",
                 flush=True,
             )
+    if given.results:
+        sides = {
+            side: {k: v for k, v in found.items() if k != "rows"}
+            for side, found in results.items()
+        }
+        given.results.write_text(json.dumps({"plan": plan, "sides": sides}))
     first, *others = results
     for other in others:
         pairs = [

@@ -1,14 +1,14 @@
-"""Sampled paths: tokens a second beside transformers and keras-hub.
+"""Sampled paths: tokens per second beside the libraries that are fastest.
 
     python benchmarks/self_consistency.py [--model t5_small smollm2_135m]
         [--samples 16 40] [--prompts 8] [--input-tokens 256]
         [--new-tokens 128] [--repeats 1] [--sides keras_flan transformers]
-        [--patience 1200]
+        [--patience 1200] [--results FILE.json]
 
 Each side samples k paths for each of 8 prompts of 256 tokens, at temperature
-0.7 from the 40 most probable tokens, in float32 (`keras_flan_bf16` in
-bfloat16, `ctranslate2_int8` in int8), without an end token, so that every path
-has 128 new tokens.
+0.7 from the 40 most probable tokens, in float32 (those with `bf16`, `int8` or
+`q8_0` in their names with weights of that kind), without an end token, so that
+every path has 128 new tokens. One path is greedy.
 `t5_small` has the size of T5 v1.1 Small and random weights; `smollm2_135m` is
 SmolLM2-135M (for transformers, random weights of its size: the work is the
 same).
@@ -22,10 +22,12 @@ done after `--patience` seconds is stopped, and its ratio is the least that it
 can be.
 
 Needs the extra `[parity]`, for SmolLM2 `[smollm2]`, for CTranslate2 (T5 alone)
-`pip install ctranslate2`.
+`pip install ctranslate2`, for llama.cpp (SmolLM2 alone) see
+`llama_cpp_side.py`. A side whose library is missing is left out, by name.
 """
 
 import argparse
+import importlib.util
 import json
 import os
 import resource
@@ -34,20 +36,27 @@ import subprocess
 import sys
 import tempfile
 import time
+from pathlib import Path
 
 import numpy as np
 
-SIDES = (
-    "keras_flan",
-    "keras_flan_bf16",
-    "transformers",
-    "keras_hub",
-    "ctranslate2",
-    "ctranslate2_int8",
-)
+# The library of each side.
+SIDES = {
+    "keras_flan": "keras_flan",
+    "keras_flan_bf16": "keras_flan",
+    "transformers": "transformers",
+    "keras_hub": "keras_hub",
+    "ctranslate2": "ctranslate2",
+    "ctranslate2_int8": "ctranslate2",
+    "llama_cpp_q8_0": "llama_cpp",
+    "llama_cpp_bf16": "llama_cpp",
+    "llama_cpp_f32": "llama_cpp",
+}
 # The sides that the others are compared with.
-OURS = SIDES[:2]
+OURS = ("keras_flan", "keras_flan_bf16")
 MODELS = ("t5_small", "smollm2_135m")
+# Libraries that know one of the models alone.
+ONLY = {"ctranslate2": "t5_small", "llama_cpp": "smollm2_135m"}
 TEMPERATURE, TOP_K = 0.7, 40
 T5_SMALL = {
     "vocabulary_size": 32128,
@@ -63,6 +72,11 @@ def prompts(plan: dict) -> np.ndarray:
     """Random token ids, int32 `(prompts, input_tokens)`."""
     shape = (plan["prompts"], plan["input_tokens"])
     return np.random.default_rng(0).integers(3, 30_000, shape, "int32")
+
+
+def temperature(plan: dict) -> float:
+    """One path is greedy, several are sampled."""
+    return TEMPERATURE if plan["samples"] > 1 else 0.0
 
 
 def keras_model(plan: dict):
@@ -93,7 +107,7 @@ def keras_flan_side(plan: dict):
     def run(new_tokens):
         sampling = Sampling(
             samples=plan["samples"],
-            temperature=TEMPERATURE,
+            temperature=temperature(plan),
             top_k=TOP_K,
             max_new_tokens=new_tokens,
         )
@@ -162,16 +176,21 @@ def transformers_side(plan: dict):
     torch.set_num_threads(os.cpu_count())
     model = transformers_model(plan)
     ids = torch.from_numpy(prompts(plan)).long()
+    sampled = {"do_sample": False}
+    if plan["samples"] > 1:
+        sampled = {
+            "do_sample": True,
+            "temperature": TEMPERATURE,
+            "top_k": TOP_K,
+            "num_return_sequences": plan["samples"],
+        }
 
     def run(new_tokens):
         with torch.no_grad():
             made = model.generate(
                 input_ids=ids,
                 attention_mask=torch.ones_like(ids),
-                do_sample=True,
-                temperature=TEMPERATURE,
-                top_k=TOP_K,
-                num_return_sequences=plan["samples"],
+                **sampled,
                 max_new_tokens=new_tokens,
                 pad_token_id=0,
             )
@@ -188,7 +207,11 @@ def keras_hub_side(plan: dict):
     import keras_hub
 
     backbone = keras_model(plan).backbone
-    sampler = keras_hub.samplers.TopKSampler(k=TOP_K, temperature=TEMPERATURE)
+    sampler = keras_hub.samplers.GreedySampler()
+    if plan["samples"] > 1:
+        sampler = keras_hub.samplers.TopKSampler(
+            k=TOP_K, temperature=TEMPERATURE
+        )
     ids = np.repeat(prompts(plan), plan["samples"], axis=0)
     rows, new = len(ids), plan["new_tokens"]
     if plan["model"] == "smollm2_135m":
@@ -227,8 +250,6 @@ def ctranslate2_side(plan: dict):
     import tokenizers
     import transformers
 
-    if plan["model"] != "t5_small":
-        raise ValueError("expected t5_small: decoder-only models differ there")
     with tempfile.TemporaryDirectory() as folder:
         plain, converted = f"{folder}/plain", f"{folder}/converted"
         model = transformers_model(plan)
@@ -272,6 +293,33 @@ def ctranslate2_side(plan: dict):
 
 
 ctranslate2_int8_side = ctranslate2_side
+
+
+def llama_cpp_side(plan: dict):
+    """See `keras_flan_side`; it is of SmolLM2 alone."""
+    from llama_cpp_side import llama_cpp_runner, quantised
+
+    from keras_flan.models.gguf.packaged import PACKAGED
+
+    kind = plan["side"].removeprefix("llama_cpp_")
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        PACKAGED["smollm2_135m"]() as source,
+    ):
+        run = llama_cpp_runner(
+            quantised(source, kind, folder),
+            prompts(plan),
+            plan["samples"],
+            plan["new_tokens"],
+            temperature(plan),
+            TOP_K,
+        )
+    run(2)
+    return lambda: run(plan["new_tokens"]), dict
+
+
+llama_cpp_q8_0_side = llama_cpp_bf16_side = llama_cpp_side
+llama_cpp_f32_side = llama_cpp_side
 
 
 def measure(plan: dict) -> dict:
@@ -319,15 +367,27 @@ def child(plan: dict) -> dict | str:
     return f"failed: {made.stderr[-1000:]}"
 
 
-def compare(plan: dict, sides: list[str], repeats: int) -> None:
-    """Prints the rate and memory of each side, and the ratios."""
+def compare(plan: dict, sides: list[str], repeats: int) -> dict[str, dict]:
+    """Prints the rate and memory of each side, and the ratios.
+
+    Returns:
+        Of each side that could run its median `rate` and the facts of its
+        last run.
+    """
     print(
         f"{plan['model']}: {plan['prompts']} prompts of "
         f"{plan['input_tokens']} tokens, k = {plan['samples']}, "
         f"{plan['new_tokens']} new tokens",
         flush=True,
     )
-    runs: dict[str, list] = {side: [] for side in sides}
+    runs: dict[str, list] = {
+        side: []
+        for side in sides
+        if ONLY.get(SIDES[side], plan["model"]) == plan["model"]
+    }
+    for side in [s for s in runs if not importlib.util.find_spec(SIDES[s])]:
+        print(f"  {side:15} left out: {SIDES[side]} is not installed")
+        del runs[side]
     for _ in range(repeats):
         for side, made in runs.items():
             if not made or _done(made[-1]):
@@ -345,6 +405,17 @@ def compare(plan: dict, sides: list[str], repeats: int) -> None:
             ratio = rates[own] / rates[side]
             least = "at least " if "stopped" in runs[side][-1] else ""
             print(f"  {own} / {side}: {least}{ratio:.2f}", flush=True)
+    return {side: {**runs[side][-1], "rate": rates[side]} for side in rates}
+
+
+def add(path: Path, plan: dict, found: dict[str, dict]) -> None:
+    """Adds what was found to a file, by model and shape."""
+    kept = json.loads(path.read_text()) if path.is_file() else {}
+    shape = f"{plan['prompts']} x {plan['samples']}"
+    shapes = kept.setdefault(plan["model"], {})
+    sides = shapes.get(shape, {}).get("sides", {})
+    shapes[shape] = {"plan": plan, "sides": {**sides, **found}}
+    path.write_text(json.dumps(kept, indent=1) + "\n")
 
 
 def _done(run: dict | str) -> bool:
@@ -376,6 +447,7 @@ def main() -> None:
     parser.add_argument("--patience", type=float, default=1200, help="seconds")
     parser.add_argument("--repeats", type=int, default=1)
     parser.add_argument("--sides", nargs="+", choices=SIDES, default=SIDES)
+    parser.add_argument("--results", type=Path, help="JSON, which is added to")
     parser.add_argument("--plan", help=argparse.SUPPRESS)
     given = parser.parse_args()
     if given.plan:
@@ -393,7 +465,9 @@ def main() -> None:
                 "memory": given.memory,
                 "patience": given.patience,
             }
-            compare(plan, list(given.sides), given.repeats)
+            found = compare(plan, list(given.sides), given.repeats)
+            if given.results:
+                add(given.results, plan, found)
 
 
 if __name__ == "__main__":
