@@ -1,6 +1,8 @@
 """Errors meant for the person at the keyboard."""
 
 import difflib
+import sys
+import warnings
 from collections.abc import Iterable
 
 
@@ -41,6 +43,43 @@ class Interrupted(KeyboardInterrupt):
     def __init__(self, message: str, signal: int):
         super().__init__(message)
         self.signal = signal
+
+
+def deprecated(what: str, instead: str, *, gone: str) -> None:
+    """Warns of a public name, setting or flag that goes; refuses it later.
+
+    Called where the old form is met, before it is understood as the new one.
+    The warning names the caller's line outside of keras_flan.
+
+    Args:
+        what: The old form, and why it goes.
+        instead: What to do.
+        gone: The version that refuses it, at least a minor one later.
+
+    Raises:
+        InputError: From that version on.
+
+    Example:
+        >>> deprecated("seeds is now seed", "give seed", gone="9.0")
+    """
+    import keras_flan
+
+    if _numbers(keras_flan.__version__) >= _numbers(gone):
+        raise InputError(f"{what}; it is refused since {gone}: {instead}")
+    level, frame = 2, sys._getframe(1)
+    while frame and frame.f_globals.get("__name__", "").startswith(
+        keras_flan.__name__
+    ):
+        level, frame = level + 1, frame.f_back
+    warnings.warn(
+        f"{what}; {instead} (it is refused from {gone} on)",
+        FutureWarning,
+        stacklevel=level,
+    )
+
+
+def _numbers(version: str) -> list[int]:
+    return [int(part) for part in version.split(".")]
 
 
 def did_you_mean(name: str, choices: Iterable[str]) -> str:

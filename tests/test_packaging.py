@@ -15,8 +15,11 @@ import pytest
 import yaml
 from packaging.requirements import Requirement
 
+import keras_flan
+
 ROOT = Path(__file__).parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+VERSION = keras_flan.__version__
 # Where a distribution is called otherwise than what is imported of it.
 NAMES = {
     "google": "google-cloud-storage",
@@ -61,7 +64,7 @@ def test_workflows_run_what_was_looked_at_with_few_rights():
 
 def test_the_citation_is_of_this_version():
     citation = yaml.safe_load((ROOT / "CITATION.cff").read_text())
-    assert citation["version"] == PROJECT["version"]
+    assert citation["version"] == VERSION
     assert citation["license"] == PROJECT["license"]
 
 
@@ -131,7 +134,7 @@ def test_wheel_and_source_archive(tmp_path):
     assert files >= tracked
     assert {name.partition("/")[0] for name in files} == {
         "keras_flan",
-        f"keras_flan-{PROJECT['version']}.dist-info",
+        f"keras_flan-{VERSION}.dist-info",
     }
     with tarfile.open(source) as archive:
         names = {name.partition("/")[2] for name in archive.getnames()}
@@ -153,4 +156,4 @@ def test_wheel_and_source_archive(tmp_path):
         "sys.argv = ['keras-flan', '--version']; "
         "from keras_flan.cli import main; main()"
     )
-    assert PROJECT["version"] in call(python, "-c", code)
+    assert VERSION in call(python, "-c", code)

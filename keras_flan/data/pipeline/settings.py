@@ -1,12 +1,11 @@
 """The settings of the input pipeline."""
 
 import dataclasses
-import warnings
 from collections.abc import Mapping
 from typing import Any, Literal, get_args
 
 from keras_flan.data.templates.chat import ChatTemplate, LossOn
-from keras_flan.errors import InputError, did_you_mean
+from keras_flan.errors import InputError, deprecated, did_you_mean
 
 # Of examples, a part of which is kept apart.
 Side = Literal["train", "validation"]
@@ -176,11 +175,11 @@ class PipelineSettings:
         """
         known = [field.name for field in dataclasses.fields(cls)]
         if "shuffle_buffer" in named:
-            warnings.warn(
+            deprecated(
                 "shuffle_buffer has no effect: examples are drawn from whole "
-                "files, without a buffer; leave it out",
-                FutureWarning,
-                stacklevel=4,
+                "files, without a buffer",
+                "leave it out",
+                gone="0.3.0",
             )
             named = {k: v for k, v in named.items() if k != "shuffle_buffer"}
         for name in named:
