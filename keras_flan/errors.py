@@ -1,6 +1,7 @@
 """Errors meant for the person at the keyboard."""
 
 import difflib
+import inspect
 import sys
 import warnings
 from collections.abc import Iterable
@@ -62,14 +63,11 @@ def deprecated(what: str, instead: str, *, gone: str) -> None:
     Example:
         >>> deprecated("seeds is now seed", "give seed", gone="9.0")
     """
-    import keras_flan
-
-    if _numbers(keras_flan.__version__) >= _numbers(gone):
+    package = __name__.partition(".")[0]
+    if _numbers(sys.modules[package].__version__) >= _numbers(gone):
         raise InputError(f"{what}; it is refused since {gone}: {instead}")
-    level, frame = 2, sys._getframe(1)
-    while frame and frame.f_globals.get("__name__", "").startswith(
-        keras_flan.__name__
-    ):
+    level, frame = 1, inspect.currentframe()
+    while frame and frame.f_globals.get("__name__", "").startswith(package):
         level, frame = level + 1, frame.f_back
     warnings.warn(
         f"{what}; {instead} (it is refused from {gone} on)",

@@ -260,4 +260,5 @@ def path_of(
         log_probability=sum(tokens.log_probabilities),
         finished=tokens.ended or tokens.stopped,
         token_log_probabilities=tokens.log_probabilities,
+        end_id=tokens.token_ids[-1] if tokens.ended else None,
     )

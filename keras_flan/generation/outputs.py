@@ -17,6 +17,8 @@ class Path:
             token. NaN if nothing but the text is known.
         finished: Whether the end token or a stop string ended the output.
         token_log_probabilities: What `log_probability` sums up.
+        end_id: The end token that ended the output; `None` if a stop string
+            did, or nothing. A model may have several.
 
     Example:
         >>> Path("The answer is 4.").text
@@ -30,6 +32,7 @@ class Path:
     token_log_probabilities: list[float] = dataclasses.field(
         default_factory=list, repr=False
     )
+    end_id: int | None = dataclasses.field(default=None, repr=False)
 
 
 @dataclasses.dataclass(frozen=True)

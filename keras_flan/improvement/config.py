@@ -1,6 +1,6 @@
 """The settings of `keras-flan improve`, read from YAML."""
 
-from typing import Annotated, ClassVar, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 import pydantic
 
@@ -11,7 +11,7 @@ from keras_flan.improvement.weighing import Sharing
 from keras_flan.schema import Strict
 from keras_flan.training.config import TrainConfig
 from keras_flan.training.path_losses import PairLoss
-from keras_flan.training.sections import Positive
+from keras_flan.training.sections import ModelConfig, Positive
 
 Method = Literal[
     "right", "star", "majority", "advantage", "preference", "distil"
@@ -136,7 +136,8 @@ class ImproveConfig(TrainConfig):
     """A run of `keras-flan improve`: a training on a model's own answers.
 
     Other keys are those of `TrainConfig`. `steps` is the most optimizer
-    steps: a run ends with its rounds, or with them.
+    steps: a run ends with its rounds, or with them. `model.dropout` is 0
+    where nothing else is said.
 
     Attributes:
         mixture: As in a training; for `preference` instead the folder of
@@ -189,10 +190,16 @@ class ImproveConfig(TrainConfig):
     preference: PreferenceConfig = PreferenceConfig()
     distil: DistilConfig | None = None
     guard: GuardConfig | None = None
+    model: ModelConfig = ModelConfig(dropout=0.0)
     _names: ClassVar[tuple[tuple[str, str], ...]] = (
         *TrainConfig._names,
         ("distil", "teacher"),
     )
+
+    @pydantic.field_validator("model", mode="before")
+    @classmethod
+    def _without_dropout(cls, model: Any) -> Any:
+        return {"dropout": 0.0, **model} if isinstance(model, dict) else model
 
     @pydantic.model_validator(mode="after")
     def _check_method(self) -> Self:
@@ -214,6 +221,12 @@ class ImproveConfig(TrainConfig):
             )
         if self.on_pairs and self.guard is not None:
             raise ValueError("guard: pairs have no answers; leave it out")
+        if self.model.dropout and self.method in ("advantage", "preference"):
+            raise ValueError(
+                f"model.dropout: found {self.model.dropout}, expected 0: "
+                f"{self.method} compares probabilities with those that were "
+                "sampled or scored, without dropout"
+            )
         names = [judge.name for judge in self.chosen_judges]
         if self.method == "majority" and "answer" in names:
             raise ValueError(

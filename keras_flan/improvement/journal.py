@@ -48,13 +48,19 @@ class Group:
         paths: The paths.
         answer: What the judges took for the answer, where texts are learnt
             in several formats.
-        hinted: Whether the paths were written with the answer as a hint.
+        unaided: The rewards of the paths before these, if these were written
+            with the answer as a hint.
     """
 
     question: Question
     paths: list[JudgedPath]
     answer: str = ""
-    hinted: bool = False
+    unaided: list[float | None] = dataclasses.field(default_factory=list)
+
+    @property
+    def rewards(self) -> list[float | None]:
+        """The rewards of what the model wrote by itself."""
+        return self.unaided or [path.reward for path in self.paths]
 
 
 class Journal:
@@ -66,6 +72,9 @@ class Journal:
         path: The file.
         resume: Whether to go on with it.
 
+    Attributes:
+        seconds: Of each round that is there: what it took, by use.
+
     Raises:
         InputError: If it is broken before its end.
     """
@@ -73,18 +82,20 @@ class Journal:
     def __init__(self, path: Path, resume: bool):
         self._path = path
         self._rounds: dict[int, list[Group]] = {}
+        self.seconds: dict[int, dict[str, float]] = {}
         if resume and path.is_file():
             self._read()
-        else:
-            path.unlink(missing_ok=True)
 
     def groups(self, number: int) -> list[Group] | None:
         """Returns the groups of a round; `None` if it is not there whole."""
         return self._rounds.get(number)
 
-    def add(self, number: int, groups: Sequence[Group]) -> None:
-        """Appends a round."""
-        lines = [_line(number, len(groups), group) for group in groups]
+    def add(
+        self, number: int, groups: Sequence[Group], seconds: Mapping[str, float]
+    ) -> None:
+        """Appends a round, and what it took."""
+        head = {"round": number, "groups": len(groups), "seconds": {**seconds}}
+        lines = [_line(head, group) for group in groups]
         append(self._path, "".join(f"{line}\n" for line in lines).encode())
         # The page shows the first round and the last one.
         first = self._rounds.get(0, groups)
@@ -102,6 +113,7 @@ class Journal:
                 number, count = row["round"], row["groups"]
                 groups = found.setdefault(number, [])
                 groups.append(_group(row))
+                self.seconds[number] = row.get("seconds", {})
             except (ValueError, KeyError, TypeError):
                 if place < len(lines):
                     raise InputError(
@@ -113,13 +125,13 @@ class Journal:
             if len(groups) == count:
                 self._rounds[number] = groups
                 kept, own = [*kept, *own], []
-        if own or len(kept) < len(lines):
+        if own or len(kept) < len(lines) or not data.endswith(b"\n"):
             with atomic_write(self._path, "wb") as f:
                 f.write(b"".join(line + b"\n" for line in kept))
 
 
-def _line(number: int, count: int, group: Group) -> str:
-    row = {"round": number, "groups": count, **dataclasses.asdict(group)}
+def _line(head: Mapping[str, Any], group: Group) -> str:
+    row = {**head, **dataclasses.asdict(group)}
     return json.dumps(row, ensure_ascii=False, allow_nan=False)
 
 
@@ -130,5 +142,5 @@ def _group(row: Mapping[str, Any]) -> Group:
         Question(**question),
         [JudgedPath(**path) for path in row["paths"]],
         row["answer"],
-        row["hinted"],
+        row.get("unaided", []),
     )

@@ -1,6 +1,7 @@
 """The page of an improvement: its curves, and paths with their rewards."""
 
-from collections.abc import Callable, Mapping, Sequence
+import functools
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -29,20 +30,17 @@ def write_page(
     rows, guard = metrics["rounds"], metrics["guard"]
     name = f"Improvement of {config.output.name}"
     lead = page.text(f"Method: {config.method}; {len(rows)} rounds.")
-    cards = []
     curves = {
-        name: (
-            [row["round"] for row in rows if name in row],
-            [row[name] for row in rows if name in row],
-        )
-        for name in _CURVES
+        title: [(row["round"], row[name]) for row in rows if name in row]
+        for name, title in _CURVES.items()
     }
-    if guard["rounds"]:
-        curves["held out"] = guard["rounds"], guard["reward"]
-    for key, (steps, values) in curves.items():
-        if values:
-            title = _CURVES.get(key, "Reward of what is held out")
-            svg = inline_svg(_line(steps, values), (5.0, 3.2), title)
+    held_out = zip(guard["rounds"], guard["reward"], strict=True)
+    curves["Reward of what is held out"] = list(held_out)
+    cards = []
+    for title, points in curves.items():
+        if points:
+            draw = functools.partial(_draw, points)
+            svg = inline_svg(draw, (5.0, 3.2), title)
             cards.append(page.card(title, svg))
     total = metrics["seconds"]["total"]
     shares = {
@@ -68,14 +66,10 @@ def write_page(
     )
 
 
-def _line(
-    steps: Sequence[int], values: Sequence[float]
-) -> Callable[[Any], None]:
-    def draw(axes: Any) -> None:
-        draw_curve(axes, steps, values, COLOURS[0], "")
-        name_axes(axes, "round", "")
-
-    return draw
+def _draw(points: Sequence[tuple[int, float]], axes: Any) -> None:
+    steps, values = zip(*points, strict=True)
+    draw_curve(axes, steps, values, COLOURS[0], "")
+    name_axes(axes, "round", "")
 
 
 def _group(group: Group) -> str:

@@ -6,16 +6,11 @@ import hashlib
 import time
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
-from pathlib import Path
-from typing import TypeAlias
 
-import keras
 import numpy as np
 
 from keras_flan.data.mixtures.mixture import Mixture
-from keras_flan.data.mixtures.questions import Question, Questions
-from keras_flan.data.records.shards import read_records
-from keras_flan.errors import InputError
+from keras_flan.data.mixtures.questions import Question, Questions, read_pairs
 from keras_flan.evaluation.responsible.judges import (
     Judge,
     JudgeConfig,
@@ -36,40 +31,8 @@ from keras_flan.improvement.weighing import (
     equations,
     right,
 )
+from keras_flan.models.kept_values import KeptValues
 from keras_flan.models.language_model import LanguageModel
-
-# A prompt, and the chosen and the rejected text.
-_Pair: TypeAlias = tuple[Question, tuple[str, str]]
-
-
-class Start:
-    """The trainable weights of a model as they were: the reference.
-
-    With an adapter only the adapter's numbers are held twice.
-    """
-
-    def __init__(self, model: LanguageModel):
-        self._model = model
-        self._values = self._now()
-
-    @contextlib.contextmanager
-    def lent(self) -> Iterator[None]:
-        """Gives the model its old weights for a while."""
-        now = self._now()
-        self._assign(self._values)
-        try:
-            yield
-        finally:
-            self._assign(now)
-
-    def _now(self) -> list[np.ndarray]:
-        values = self._model.trainable_variables
-        return [keras.ops.convert_to_numpy(v).copy() for v in values]
-
-    def _assign(self, values: Sequence[np.ndarray]) -> None:
-        variables = self._model.trainable_variables
-        for variable, value in zip(variables, values, strict=True):
-            variable.assign(value)
 
 
 class Rollouts:
@@ -79,12 +42,13 @@ class Rollouts:
         config: The settings.
         model: The model.
         mixture: What is asked; `None` if `config` names pairs.
-        start: The reference, if one is needed.
+        start: What was trained at the start, the reference, if one is needed.
         teacher: The teacher of `distil`.
 
     Attributes:
         seconds: What it took, by `sampling`, `judging` and `scoring`.
         questions: The questions; `None` with pairs.
+        left_out: How many conversations were too long to be asked.
     """
 
     def __init__(
@@ -92,10 +56,11 @@ class Rollouts:
         config: ImproveConfig,
         model: LanguageModel,
         mixture: Mixture | None,
-        start: Start | None,
+        start: KeptValues | None,
         teacher: LanguageModel | None,
     ):
         self.seconds: dict[str, float] = defaultdict(float)
+        self.left_out = 0
         self._config, self._model = config, model
         self._start, self._teacher = start, teacher
         judges = config.chosen_judges
@@ -105,14 +70,15 @@ class Rollouts:
         its = config.distil
         off_policy = teacher is not None and not (its and its.on_policy)
         self._writer = teacher if teacher is not None and off_policy else model
-        self._pairs = [] if mixture else _read_pairs(config.mixture)
+        self._pairs = [] if mixture else read_pairs(config.mixture)
         self._scored: dict[str | int, list[list[float]]] = {}
         self.questions: Questions | None = None
         if mixture is not None:
             total = config.rounds * config.prompts
             held_out = config.guard.examples if config.guard else 0
+            labelled = config.method != "majority"
             self.questions = Questions(
-                mixture, total, config.seed, config.formats, held_out
+                mixture, total, config.seed, config.formats, held_out, labelled
             )
 
     def round(self, number: int) -> list[Group]:
@@ -123,7 +89,9 @@ class Rollouts:
             groups = [self._drawn_pair(number) for number in numbers]
         else:
             sampling = config.sampled(self._seed(number))
-            asked = self.questions.draw(first, config.prompts)
+            drawn = self.questions.draw(first, config.prompts)
+            asked = self._fitting(drawn)
+            self.left_out += len(drawn) - len(asked)
             groups = self._answered(asked, sampling)
             if config.method == "star":
                 groups = self._hinted(groups, sampling)
@@ -133,23 +101,22 @@ class Rollouts:
             self._refer(groups)
         return groups
 
-    def guard(self) -> float:
-        """Asks what is held out; returns the mean reward.
-
-        One path each, or as many as vote where the judge is a majority.
-        """
+    def guard(self) -> float | None:
+        """Returns the mean reward of what is held out, if there is any."""
         assert self.questions is not None
-        config, asked = self._config, self.questions.held_out
+        # One path each, or as many as vote.
+        config, asked = self._config, self._fitting(self.questions.held_out)
         votes = any(judge.name == "majority" for judge in config.chosen_judges)
         sampling = config.sampled(self._seed(-1), None if votes else 1)
         prompts = [question.prompt for question in asked]
         written = self._written(self._model, prompts, sampling)
         rewards = [
-            path.reward or 0.0
+            path.reward
             for question, paths in zip(asked, written, strict=True)
             for path in self._judged(self._guard, question, paths).paths
+            if path.reward is not None
         ]
-        return float(np.mean(rewards))
+        return float(np.mean(rewards)) if rewards else None
 
     def teach(self, groups: Sequence[Group], top: int) -> list[TokenScores]:
         """Returns what the teacher thinks of the tokens of all paths."""
@@ -172,8 +139,21 @@ class Rollouts:
         turn = {"role": "user", "content": prompt}
         return chat_prompt(self._model, [turn])
 
+    def _fitting(
+        self, asked: Sequence[Question], hint: str = ""
+    ) -> list[Question]:
+        """Returns what can be asked: a conversation is never cut."""
+        if self._config.data.chat is None:
+            return list(asked)
+        limit = self._config.data.input_length
+        return [
+            question
+            for question in asked
+            if len(self.framed(_hinting(question, hint))) <= limit
+        ]
+
     def _end(self, prompt: str) -> int:
-        """Returns the token that ends a path: a turn's, or the model's."""
+        """Returns the token that ends another's text: a turn's, or its own."""
         asked = self._chat(prompt)
         if isinstance(asked, ChatPrompt):
             return asked.end_ids[0]
@@ -194,7 +174,7 @@ class Rollouts:
         self, asked: Sequence[Question], sampling: Sampling, hint: str = ""
     ) -> list[Group]:
         """Samples paths of questions, and judges them."""
-        prompts = [q.prompt + hint.replace("{answer}", q.target) for q in asked]
+        prompts = [_hinting(question, hint) for question in asked]
         written = self._written(self._writer, prompts, sampling)
         return [
             self._judged(self._judge, question, paths)
@@ -216,10 +196,13 @@ class Rollouts:
                 max_input_tokens=config.data.input_length,
             ):
                 ids, gains = path.token_ids, path.token_log_probabilities
+                # The one that was sampled, of several that may end a path.
+                end = path.end_id
                 if writer is not self._model:
                     ids, gains = vocabulary.encode(path.text), []
-                if path.finished:
-                    ids = [*ids, self._end(prompts[row])]
+                    end = self._end(prompts[row])
+                if path.finished and end is not None:
+                    ids = [*ids, end]
                 made[row][number] = JudgedPath(
                     path.text, ids, list(gains), path.finished
                 )
@@ -229,30 +212,29 @@ class Rollouts:
         self, judge: Judge | None, question: Question, paths: list[JudgedPath]
     ) -> Group:
         """Has paths judged; one without an end gets no reward."""
-        seen = question
-        if self._config.method == "majority":
-            seen = dataclasses.replace(question, target="")
         rewards: Sequence[float | None] = [1.0] * len(paths)
         with self._timed("judging"):
             if judge is not None:
-                rewards = judge(seen, [path.text for path in paths])
+                rewards = judge(question, [path.text for path in paths])
+        # Where judges punish, not to end is no better than to be wrong.
+        least = min([0.0, *(r for r in rewards if r is not None)])
         for path, reward in zip(paths, rewards, strict=True):
             ended = path.finished or reward is None
-            path.reward = reward if ended else 0.0
+            path.reward = reward if ended else least
         return Group(question, paths)
 
     def _hinted(self, groups: list[Group], sampling: Sampling) -> list[Group]:
-        """Asks again, with the answer, what no path got right."""
-        its = self._config.right
-        wrong = [
-            i
-            for i, group in enumerate(groups)
-            if all((path.reward or 0.0) < its.least for path in group.paths)
-        ]
+        """Asks again, with the answer, what was judged, and never right."""
+        its, wrong = self._config.right, []
+        for i, group in enumerate(groups):
+            judged = [r for r in group.rewards if r is not None]
+            if judged and max(judged) < its.least:
+                wrong += [i] * len(self._fitting([group.question], its.hint))
         asked = [groups[i].question for i in wrong]
         again = self._answered(asked, sampling, its.hint) if wrong else []
         for i, group in zip(wrong, again, strict=True):
-            groups[i] = dataclasses.replace(group, hinted=True)
+            unaided = groups[i].rewards
+            groups[i] = dataclasses.replace(group, unaided=unaided)
         return groups
 
     def _weigh(self, group: Group) -> None:
@@ -268,13 +250,16 @@ class Rollouts:
                 weights = [0.0] * len(rewards)
                 weights[pair[0]], weights[pair[1]] = 1.0, -1.0
         else:
+            # What did not end is not right, whatever is asked for.
+            rewards = [p.reward if p.finished else None for p in group.paths]
             keys = None
             if its.distinct and config.method != "distil":
                 keys = [equations(path.text) for path in group.paths]
             weights = right(rewards, keys, its.least, its.most)
             if config.train_on and 1.0 in weights:
-                first = group.paths[weights.index(1.0)]
-                found = answers_of(group.question, [first.text])[0]
+                first = group.paths[weights.index(1.0)].text
+                kinds = [one.kind for one in config.chosen_judges if one.kind]
+                found = answers_of(group.question, [first], *kinds[:1])[0]
                 group.answer = found or ""
         for i, path in enumerate(group.paths):
             path.weight = weights[i] if weights else 0.0
@@ -320,17 +305,5 @@ class Rollouts:
         return Group(question, paths)
 
 
-def _read_pairs(folder: Path) -> list[_Pair]:
-    pairs = []
-    for number, example in enumerate(read_records(folder)):
-        fields = example.fields
-        if not {"question", "chosen", "rejected"} <= fields.keys():
-            raise InputError(
-                f"{folder}: expected the fields 'question', 'chosen' and "
-                f"'rejected', found {', '.join(fields)}; import the file with "
-                "`keras-flan import preference`"
-            )
-        name = f"{example.task}/{number}"
-        question = Question(name, fields["question"], "", "text")
-        pairs.append((question, (fields["chosen"], fields["rejected"])))
-    return pairs
+def _hinting(question: Question, hint: str) -> str:
+    return question.prompt + hint.replace("{answer}", question.target)

@@ -1,5 +1,6 @@
 """The loop: sample, judge, weigh, train; then again with what was learnt."""
 
+import csv
 import statistics
 import sys
 import time
@@ -11,13 +12,14 @@ import keras
 from keras_flan.data.mixtures.mixture import Mixture
 from keras_flan.data.pipeline.token_rows import Batches
 from keras_flan.errors import InputError
-from keras_flan.files import atomic_write, read_json, write_json
+from keras_flan.files import atomic_write, write_json
 from keras_flan.generation.rounds import compilations
 from keras_flan.improvement.config import ImproveConfig
 from keras_flan.improvement.journal import PATHS_FILE, Group, Journal
 from keras_flan.improvement.page import PAGE_FILE, write_page
-from keras_flan.improvement.rollouts import Rollouts, Start
+from keras_flan.improvement.rollouts import Rollouts
 from keras_flan.improvement.units import Units
+from keras_flan.models.kept_values import KeptValues
 from keras_flan.models.language_model import LanguageModel
 from keras_flan.models.loading import load_as
 from keras_flan.outputs import Kind, output_folder, replace_files
@@ -27,8 +29,15 @@ from keras_flan.storage import remove_folder
 from keras_flan.training.callbacks import Logs, check_finite
 from keras_flan.training.cards import write_own_card
 from keras_flan.training.checkpoints import TrainingCheckpoint
+from keras_flan.training.finished import RUN_FILE
 from keras_flan.training.path_losses import PathLoss, PreferenceLoss, SoftLoss
-from keras_flan.training.run_folder import CHECKPOINTS, run_facts, save_trained
+from keras_flan.training.run_folder import (
+    CHECKPOINTS,
+    begin_run,
+    records_checksum,
+    run_facts,
+    save_trained,
+)
 from keras_flan.training.signals import StopOnSignal
 from keras_flan.training.start import (
     make_optimizer,
@@ -39,7 +48,7 @@ from keras_flan.training.start import (
 
 # A round, as `rounds.csv` has it.
 Row = dict[str, float]
-_CONFIG, _RUN, _ROUNDS = "config.yaml", "run.json", "rounds.csv"
+_ROUNDS = "rounds.csv"
 # What may change between the parts of a run that was stopped.
 _FREE = ("output", "rounds", "checkpoint_every", "distribution")
 IMPROVEMENT = Kind("improvement")
@@ -109,6 +118,11 @@ class _Checkpoint(TrainingCheckpoint):
         """Has the next `fit` begin its mean loss anew, as it is no rest."""
         self._metrics = None
 
+    def mean_loss(self) -> float:
+        """Returns that of a `fit` that was stopped after its last step."""
+        self.on_epoch_begin(0)
+        return float(self.model.get_metrics_result()["loss"])
+
     def close(self) -> None:
         super().on_train_end()
 
@@ -125,17 +139,23 @@ class _Run:
     ):
         self.config, self.model = config, model
         self.quiet, self.overwrite = quiet, overwrite
-        self.begin = time.monotonic()
+        self.begin, self.before = time.monotonic(), 0.0
         self.seconds = {"training": 0.0}
-        self.done, self.began = 0, 0
+        # Rounds that are done; calls before this one; rounds that are timed.
+        self.done, self.began, self.timed = 0, 0, 0
         self.rows: list[Row] = []
         self.guarded: list[tuple[int, float]] = []
-        stopped = _open(config)
         places = config.mixture, config.records, config.missing
         mixture = None if config.on_pairs else Mixture.from_yaml(*places)
         self.facts = run_facts(config.seed, mixture)
+        if mixture is None:
+            self.facts["data"] = {"pairs": records_checksum(config.mixture)}
+        # One that has sampled nothing yet is begun anew, with any settings.
+        sampled = (config.output / PATHS_FILE).is_file()
+        stopped = begin_run(config, self.facts, sampled, _FREE, [PATHS_FILE])
         start_chat(model, config)
-        start = Start(model) if config.needs_start else None
+        trained = model.trainable_variables
+        start = KeptValues(trained) if config.needs_start else None
         teacher = None
         if config.distil is not None:
             teacher = load_as(LanguageModel, config.distil.teacher, {})
@@ -159,21 +179,31 @@ class _Run:
 
     def state(self) -> dict[str, Any]:
         """Returns what a checkpoint keeps."""
-        names = ("done", "began", "rows", "guarded")
-        return {name: getattr(self, name) for name in names}
+        names = ("done", "began", "timed", "rows", "guarded")
+        kept = {name: getattr(self, name) for name in names}
+        return {**kept, "seconds": self._spent()}
+
+    def _spent(self) -> dict[str, float]:
+        """Returns the seconds so far, of earlier parts of the run too."""
+        total = self.before + time.monotonic() - self.begin
+        return {**self.rollouts.seconds, **self.seconds, "total": total}
 
     def set_state(self, state: dict[str, Any]) -> None:
         """Goes on from `state()`."""
         self.done, self.began = state["done"], state["began"]
+        self.timed = state.get("timed", 0)
         self.rows = state["rows"]
         self.guarded = [(r, value) for r, value in state["guarded"]]
+        seconds = dict(state.get("seconds", {}))
+        self.before += seconds.pop("total", 0.0)
+        self.seconds["training"] += seconds.pop("training", 0.0)
+        self.rollouts.seconds.update(seconds)
 
     def rounds(self) -> None:
         """Goes through the rounds that are left."""
-        config = self.config
-        shown, total = not self.quiet, config.rounds
+        config, total = self.config, self.config.rounds
         with Progress(
-            "improving", total=total, unit="rounds", enabled=shown
+            "improving", total=total, unit="rounds", enabled=not self.quiet
         ) as bar:
             bar.advance(self.done)
             if not self.guarded:
@@ -184,10 +214,18 @@ class _Run:
 
     def _round(self) -> None:
         config, number = self.config, self.done
-        groups = self.journal.groups(number)
+        groups, spent = self.journal.groups(number), self.rollouts.seconds
         if groups is None:
+            before = dict(spent)
             groups = self.rollouts.round(number)
-            self.journal.add(number, groups)
+            took = {k: v - before.get(k, 0.0) for k, v in spent.items()}
+            self.journal.add(number, groups, took)
+        elif number >= self.timed:
+            # Sampled by a part of the run that no checkpoint tells of.
+            for name, seconds in self.journal.seconds[number].items():
+                spent[name] += seconds
+                self.before += seconds
+        self.timed = number + 1
         batches = Batches(
             self.units.of(groups),
             self.units.shape,
@@ -204,6 +242,8 @@ class _Run:
         row = {"round": number + 1, **summary(groups, config.right.least)}
         if len(batches):
             row["loss"] = self._fit(batches)
+        elif batches.skipped:
+            row["loss"] = self.checkpoint.mean_loss()
         self.done, self.began = number + 1, self.checkpoint.calls
         self.rows.append({**row, "step": self.checkpoint.step})
         if config.guard and self.done % config.guard.every == 0:
@@ -230,6 +270,8 @@ class _Run:
         if self.config.guard is None:
             return
         value = self.rollouts.guard()
+        if value is None:
+            return  # The judge abstained of all.
         better = all(value > before for _, before in self.guarded)
         self.guarded.append((self.done, value))
         if better and self.done:
@@ -238,12 +280,11 @@ class _Run:
 
     def _is_over(self) -> bool:
         """Whether the steps or the guard's patience are at their end."""
-        its = self.config.guard
+        its, values = self.config.guard, [value for _, value in self.guarded]
         if self.checkpoint.step >= self.config.steps:
             return True
-        if its is None or its.patience is None or not self.guarded:
+        if its is None or its.patience is None or not values:
             return False
-        values = [value for _, value in self.guarded]
         return len(values) - 1 - values.index(max(values)) >= its.patience
 
     def write(self) -> dict[str, Any]:
@@ -253,59 +294,56 @@ class _Run:
             config, self.model, folder / "model", self.overwrite
         )
         guarded = dict(self.guarded)
-        total = {"total": time.monotonic() - self.begin}
+        # Of two that are alike the first: the start, unless one was better.
+        if not max(guarded, key=lambda r: guarded[r], default=0):
+            remove_folder(folder / "best")  # It is that of an earlier run.
         metrics: dict[str, Any] = {
             "rounds": self.rows,
             "steps": self.checkpoint.step,
             "guard": {"rounds": [*guarded], "reward": [*guarded.values()]},
-            "left_out": self.units.left_out,
-            "seconds": {**self.rollouts.seconds, **self.seconds, **total},
+            "left_out": self.units.left_out + self.rollouts.left_out,
+            "seconds": self._spent(),
             "compilations": [*compilations(self.model).values()],
             "model": str(saved),
         }
-        with replace_files(folder, _RUN) as made:
+        with replace_files(folder, RUN_FILE) as made:
             write_json(made / "metrics.json", metrics)
             write_page(made / PAGE_FILE, config, metrics, self.journal)
             names = list(dict.fromkeys(key for row in self.rows for key in row))
             with atomic_write(made / _ROUNDS) as f:
-                f.write(",".join(names) + "\n")
-                for row in self.rows:
-                    cells = (str(row.get(name, "")) for name in names)
-                    f.write(",".join(cells) + "\n")
-            facts = read_json(folder / _RUN)
-            write_json(made / _RUN, {**facts, "finished": True})
+                table = csv.DictWriter(f, names, lineterminator="\n")
+                table.writeheader()
+                table.writerows(self.rows)
+            write_json(made / RUN_FILE, {**self.facts, "finished": True})
         write_own_card(config, saved, metrics, self.facts)
         remove_folder(folder / CHECKPOINTS)
         return metrics
 
 
 def summary(groups: Sequence[Group], least: float) -> Row:
-    """Returns the numbers of a round's paths."""
+    """Returns the numbers of a round's paths; means of what there is."""
     paths = [path for group in groups for path in group.paths]
-    rewards = [path.reward for path in paths if path.reward is not None]
-    gains = [gain for path in paths for gain in path.log_probabilities]
-    drift = [
-        now - before
-        for path in paths
-        # The one is empty where a text is another's, the other without KL.
-        for now, before in zip(
-            path.log_probabilities, path.reference, strict=False
-        )
-    ]
-    row: Row = {
+    rewards = [r for group in groups for r in group.rewards if r is not None]
+    means: dict[str, list[float]] = {
+        "ended": [path.finished for path in paths],
+        "length": [len(path.token_ids) for path in paths],
+        "reward": rewards,
+        "right": [r >= least for r in rewards],
+        "entropy": [-gain for p in paths for gain in p.log_probabilities],
+        "kl": [
+            now - before
+            for path in paths
+            # One is empty where a text is another's, the other without KL.
+            for now, before in zip(
+                path.log_probabilities, path.reference, strict=False
+            )
+        ],
+    }
+    return {
         "paths": len(paths),
         "kept": sum(path.weight != 0 for path in paths),
-        "ended": statistics.fmean(path.finished for path in paths),
-        "length": statistics.fmean(len(path.token_ids) for path in paths),
+        **{name: statistics.fmean(v) for name, v in means.items() if v},
     }
-    if rewards:
-        row["reward"] = statistics.fmean(rewards)
-        row["right"] = statistics.fmean(r >= least for r in rewards)
-    if gains:
-        row["entropy"] = -statistics.fmean(gains)
-    if drift:
-        row["kl"] = statistics.fmean(drift)
-    return row
 
 
 def _note(row: Row, guarded: Sequence[tuple[int, float]]) -> str:
@@ -326,31 +364,3 @@ def _loss(config: ImproveConfig) -> keras.losses.Loss:
     if config.distil is not None and config.distil.on_policy:
         return SoftLoss(config.distil.top, chunk)
     return PathLoss(chunk=chunk)
-
-
-def _open(config: ImproveConfig) -> bool:
-    """Begins a run's folder; returns whether one was stopped there.
-
-    Raises:
-        InputError: If it had other settings.
-    """
-    folder = config.output
-    now = config.model_dump(mode="json", exclude=set(_FREE))
-    if (folder / _RUN).is_file():
-        run = read_json(folder / _RUN)
-        before = run["settings"]
-        for key in () if run["finished"] else now:
-            if before.get(key) != now[key]:
-                raise InputError(
-                    f"{folder}: a stopped run had {key}: {before.get(key)}, "
-                    f"now found {now[key]}; give another output, or remove "
-                    f"{_RUN} in it to begin anew"
-                )
-        if not run["finished"]:
-            return True
-    remove_folder(folder / CHECKPOINTS)
-    with replace_files(folder, _RUN) as made:
-        with atomic_write(made / _CONFIG) as f:
-            f.write(config.to_yaml(folder))
-        write_json(made / _RUN, {"finished": False, "settings": now})
-    return False

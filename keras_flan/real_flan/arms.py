@@ -13,6 +13,7 @@ from keras_flan.data.templates.cutting import few_templates
 from keras_flan.data.templates.library import is_library_name
 from keras_flan.errors import InputError
 from keras_flan.files import atomic_write, read_text
+from keras_flan.models.kept_values import KeptValues
 from keras_flan.real_flan.plan import Arm, FlanPlan
 from keras_flan.training.config import TrainConfig
 from keras_flan.training.run import train
@@ -141,9 +142,7 @@ def measure_steps(
         The seconds of the first step, most of them compilation, and of each
         of the others.
     """
-    from keras import ops
-
-    before = [ops.convert_to_numpy(v) for v in model.variables]
+    before = KeptValues(model.variables)
     few = config.model_copy(
         update={
             "output": folder,
@@ -153,8 +152,7 @@ def measure_steps(
         }
     )
     found = train(few, model=model, quiet=quiet)
-    for variable, value in zip(model.variables, before, strict=True):
-        variable.assign(value)
+    before.restore()
     lines = read_text(folder / "telemetry.csv").strip().split("\n")
     place = lines[0].split(",").index("seconds")
     each = [float(line.split(",")[place]) for line in lines[1:]]

@@ -15,6 +15,7 @@ from keras_flan.real_flan.plan import BASE, FlanPlan, load_plan
 from keras_flan.storage import local_path
 
 if TYPE_CHECKING:
+    from keras_flan.models.language_model import LanguageModel
     from keras_flan.training.config import TrainConfig
 
 RESULTS_FILE = "results.json"
@@ -189,8 +190,7 @@ class _Run:
 
     def _start(self, cell: tuple[str, int]) -> None:
         """Loads the model, asks it, and finds out how long to train."""
-        from keras import ops
-
+        from keras_flan.models.kept_values import KeptValues
         from keras_flan.real_flan.arms import cell_folder
         from keras_flan.training.start import start_model
 
@@ -198,13 +198,11 @@ class _Run:
         with self.clock.stage("model"):
             self.model = start_model(config)
         several = len(self.plan.cells()) > 1
-        self._values = (
-            [ops.convert_to_numpy(v) for v in self.model.variables]
-            if several
-            else []
-        )
+        self._values = KeptValues(self.model.variables if several else [])
         with self.clock.stage("asking before"):
-            self.state["asking_seconds"] = self._ask(self.output / BASE)
+            self.state["asking_seconds"] = self._ask(
+                self.model, self.output / BASE
+            )
         self._save()
         if "steps" not in self.state:
             probe = cell_folder(self.output, "probe", 0)
@@ -236,34 +234,29 @@ class _Run:
         from keras_flan.training.run import train
         from keras_flan.training.start import start_model
 
-        for variable, value in zip(
-            self.model.variables if self._values else [],
-            self._values,
-            strict=True,
-        ):
-            variable.assign(value)
+        self._values.restore()
         folder = cell_folder(self.output, arm, seed)
         config = self._config(arm, seed, self.state["steps"])
         name = f"{arm}-{seed}"
-        trained = self.state.setdefault("trained", {})
+        trained, model = self.state.setdefault("trained", {}), self.model
         if name in trained:  # A kill came while it was asked.
-            self.model = start_model(_from_folder(config, folder / "run"))
+            model = start_model(_from_folder(config, folder / "run"))
         else:
             with self.clock.stage("training"):
-                found = train(config, model=self.model, quiet=self.quiet)
+                found = train(config, model=model, quiet=self.quiet)
             trained[name] = {key: found[key] for key in _KEPT}
         self._save()
         with self.clock.stage("asking after"):
-            self._ask(folder / "asked")
+            self._ask(model, folder / "asked")
         self.state.setdefault("done", {})[name] = True
         self._save()
 
-    def _ask(self, output: Path) -> float:
+    def _ask(self, model: "LanguageModel", output: Path) -> float:
         """Asks in every way; returns the seconds that all of it takes."""
         from keras_flan.real_flan.asking import ask_views
 
         return ask_views(
-            self.model,
+            model,
             self.plan.views,
             self.prepared,
             self.data,

@@ -137,7 +137,8 @@ class PreferenceLoss(TokenCrossentropy):
         if len(y_pred.shape) == 3:
             y_pred = super().call(y_true[..., 0], y_pred)
         margins = share * (-y_pred - reference)
-        rows, length = pair.shape
+        # The rows are known only when it runs, on TensorFlow.
+        rows, length = ops.shape(pair)
         margins = ops.segment_sum(
             ops.reshape(margins, (-1,)),
             ops.reshape(ops.cast(pair, "int32"), (-1,)),

@@ -4,7 +4,7 @@ import contextlib
 import hashlib
 import importlib.metadata
 import platform
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -96,19 +96,44 @@ def open_run(config: TrainConfig, mixture: "Mixture") -> bool:
         InputError: If a run was stopped there that had other settings or
             other data.
     """
+    facts = run_facts(config.seed, mixture)
+    run = {**facts, "vocabulary": _checksum(config.vocabulary)}
+    begun = _is_begun(config.output / CHECKPOINTS)
+    return begin_run(config, run, begun, _FREE)
+
+
+def begin_run(
+    config: TrainConfig,
+    run: Mapping[str, Any],
+    begun: bool,
+    free: Collection[str],
+    stale: Sequence[str] = (),
+) -> bool:
+    """Begins the folder of a run of any kind, or finds a stopped one.
+
+    Args:
+        config: The settings; `output` is the folder.
+        run: What `run.json` says; `data` has checksums.
+        begun: Whether there is something to go on with.
+        free: Settings that may change between the parts of a run.
+        stale: Files of an earlier run, which go before the new settings come.
+
+    Returns:
+        Whether there is a stopped run to go on with.
+
+    Raises:
+        InputError: If it had other settings or data.
+    """
     folder = config.output
-    run = {
-        "finished": False,
-        **run_facts(config.seed, mixture),
-        "vocabulary": _checksum(config.vocabulary),
-    }
     before = _read(folder / RUN_FILE)
-    if before and not before["finished"] and _is_begun(folder / CHECKPOINTS):
-        _check_same(config, before, run)
+    if before and not before["finished"] and begun:
+        _check_same(config, before, run, free)
         return True
     remove_folder(folder / CHECKPOINTS)
     with replace_files(folder, RUN_FILE) as made:
-        _write_run(made, config, run)
+        for name in stale:
+            removed(made, name)
+        _write_run(made, config, {"finished": False, **run})
     return False
 
 
@@ -251,12 +276,14 @@ def _tasks(mixture: "Mixture") -> dict[str, dict[str, Any]]:
 
 def data_checksums(mixture: "Mixture") -> dict[str, str]:
     """Returns a SHA-256 of the shards of each task of a mixture."""
-    checksums = {}
-    for task in (part.task for s in mixture.stages for part in s.tasks):
-        shards = read_info(task.directory).shards
-        text = "".join(shard.sha256 for shard in shards)
-        checksums[task.name] = hashlib.sha256(text.encode()).hexdigest()
-    return checksums
+    tasks = (part.task for s in mixture.stages for part in s.tasks)
+    return {task.name: records_checksum(task.directory) for task in tasks}
+
+
+def records_checksum(folder: Path) -> str:
+    """Returns a SHA-256 of the shards of records."""
+    text = "".join(shard.sha256 for shard in read_info(folder).shards)
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def _is_begun(checkpoints: Path) -> bool:
@@ -267,29 +294,30 @@ def _is_begun(checkpoints: Path) -> bool:
 
 
 def _check_same(
-    config: TrainConfig, before: dict[str, Any], run: dict[str, Any]
+    config: TrainConfig,
+    before: Mapping[str, Any],
+    run: Mapping[str, Any],
+    free: Collection[str],
 ) -> None:
     folder = config.output
-    advice = (
-        f"give another output, or remove its {CHECKPOINTS} folder to begin anew"
-    )
+    advice = f"give another output, or remove its {RUN_FILE} to begin anew"
     # Settings that came later than the run are at their defaults.
     written = folder / CONFIG_FILE
-    earlier = TrainConfig.from_yaml(written)
+    earlier = type(config).from_yaml(written)
     old, new = (yaml.safe_load(c.to_yaml()) for c in (earlier, config))
     for key in sorted(old.keys() | new.keys()):
-        if key not in _FREE and old.get(key) != new.get(key):
+        if key not in free and old.get(key) != new.get(key):
             raise InputError(
                 f"{folder}: a stopped run had {key}: {old.get(key)}, now "
                 f"found {new.get(key)}; {advice}"
             )
     for name, checksum in run["data"].items():
-        if before["data"].get(name) != checksum:
+        if before.get("data", {}).get(name) != checksum:
             raise InputError(
                 f"{folder}: the records of {name!r} are not those of the "
                 f"stopped run; {advice}"
             )
-    if before["vocabulary"] != run["vocabulary"]:
+    if before.get("vocabulary") != run.get("vocabulary"):
         raise InputError(
             f"{folder}: the vocabulary is not that of the stopped run; {advice}"
         )
@@ -301,7 +329,7 @@ def _read(path: Path) -> dict[str, Any] | None:
     remedy = "give another output"
     run = read_json(path, remedy=remedy, allow_nan=True)
     try:
-        run["finished"], run["data"], run["vocabulary"]
+        run["finished"], run["data"]
     except (KeyError, TypeError):
         raise InputError(
             f"{path}: not what `keras-flan train` writes; {remedy}"

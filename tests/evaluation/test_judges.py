@@ -36,6 +36,24 @@ def test_an_answer_is_compared_with_the_target():
     assert rewards([program], kind) == [1]
 
 
+def breaks(texts):
+    raise RuntimeError("no model")
+
+
+def test_a_scorer_that_fails_abstains(capsys):
+    its = {"name": "toxicity", "scorer": "tests.evaluation.test_judges:breaks"}
+    assert rewards(TEXTS, its) == [None] * 3
+    assert "no model" in capsys.readouterr().err
+
+
+def test_a_majority_is_told_how_answers_are_read():
+    asked = dataclasses.replace(ASKED, target="", kind="")
+    with pytest.raises(InputError, match=r"sums/0: how its answers are read"):
+        rewards(TEXTS, {"name": "majority"}, question=asked)
+    its = {"name": "majority", "kind": "number", "confidence": 0}
+    assert rewards(TEXTS, its, question=asked) == [1, 0, 0]
+
+
 def test_a_majority_needs_no_target():
     asked = dataclasses.replace(ASKED, target="")
     texts = ["The answer is 6."] * 2 + TEXTS

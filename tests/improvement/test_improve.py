@@ -4,6 +4,8 @@ import csv
 import functools
 import json
 import random
+import shutil
+import signal
 from pathlib import Path
 
 import numpy as np
@@ -264,6 +266,121 @@ def test_a_stopped_run_has_its_settings(mixture, tmp_path, monkeypatch):
 
 
 @pytest.mark.slow
+def test_what_never_sampled_leaves_nothing(mixture, tmp_path, monkeypatch):
+    """A start that fails is no stopped run, nor are the paths before it."""
+    from keras_flan.improvement.rollouts import Rollouts
+
+    run(mixture, tmp_path / "a", rounds=1)
+    assert len(journal(tmp_path / "a")) == 3
+    with monkeypatch.context() as patch:
+        killed_at(patch, (Rollouts, "__init__"), 1)
+        with pytest.raises(Killed):
+            run(mixture, tmp_path / "a", rounds=1)
+    run(mixture, tmp_path / "a", rounds=1, prompts=2)
+    assert len(journal(tmp_path / "a")) == 2
+
+
+@pytest.mark.slow
+def test_seconds_are_those_of_all_parts(mixture, tmp_path, monkeypatch):
+    from keras_flan.improvement.run import _Checkpoint
+
+    # The journal alone tells what was done before.
+    values = {"rounds": 2, "checkpoint_every": 0}
+    with monkeypatch.context() as patch:
+        killed_at(patch, (_Checkpoint, "on_train_batch_end"), 3)
+        with pytest.raises(Killed):
+            run(mixture, tmp_path / "a", **values)
+    before = {row["round"]: row["seconds"] for row in journal(tmp_path / "a")}
+    metrics, _ = run(mixture, tmp_path / "a", **values)
+    sampled = sum(seconds["sampling"] for seconds in before.values())
+    assert len(before) == 2 and sampled > 0
+    assert metrics["seconds"]["sampling"] == pytest.approx(sampled)
+    assert metrics["seconds"]["total"] > sampled
+
+
+@pytest.mark.slow
+def test_a_signal_in_the_last_step_of_a_round_loses_nothing(
+    mixture, tmp_path, monkeypatch
+):
+    from keras_flan.errors import Interrupted
+    from keras_flan.improvement.run import _Checkpoint
+
+    values = {"rounds": 2, "passes": 2}
+    straight, weights = run(mixture, tmp_path / "straight", **values)
+    last = straight["rounds"][0]["step"]
+    assert last > 1  # Before the first step a signal ends the process.
+    ours, calls = _Checkpoint.on_train_batch_end, [0]
+
+    def signalled(self, *arguments, **settings):
+        calls[0] += 1
+        if calls[0] == last:
+            signal.raise_signal(signal.SIGTERM)
+        return ours(self, *arguments, **settings)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(_Checkpoint, "on_train_batch_end", signalled)
+        with pytest.raises(Interrupted):
+            run(mixture, tmp_path / "a", **values)
+    again, found = run(mixture, tmp_path / "a", **values)
+    assert again["rounds"] == straight["rounds"]
+    for one, other in zip(found, weights, strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+@pytest.mark.slow
+def test_other_records_are_refused(mixture, tmp_path, monkeypatch):
+    from keras_flan.improvement.run import _Checkpoint
+
+    own = tmp_path / "data" / "m.yaml"
+    shutil.copytree(mixture.parent, own.parent)
+    with monkeypatch.context() as patch:
+        killed_at(patch, (_Checkpoint, "on_train_batch_end"), 2)
+        with pytest.raises(Killed):
+            run(own, tmp_path / "a")
+    example = Example({"question": "why?", "answer": "so"}, "counts")
+    write_records(
+        [example] * 24,
+        own.parent / "records" / "counts",
+        name="counts",
+        templates="generic",
+    )
+    with pytest.raises(InputError, match="records of 'counts' are not those"):
+        run(own, tmp_path / "a")
+
+
+def alike(prompt, texts, target):
+    return [0.0] * len(texts)
+
+
+@pytest.mark.slow
+def test_the_guard_keeps_the_best_and_ends_the_run(
+    mixture, tmp_path, monkeypatch
+):
+    saved = []
+    monkeypatch.setattr(
+        "keras_flan.improvement.run.save_trained",
+        lambda config, model, folder, _: saved.append(folder.name) or folder,
+    )
+    (tmp_path / "a" / "best").mkdir(parents=True)
+    values = {
+        "rounds": 6,
+        "guard": {"every": 1, "examples": 4, "patience": 2},
+        "judges": ["tests.improvement.test_improve:alike"],
+        "advantage": {"loss": "grpo", "kl": 0.0},
+    }
+    its = config(mixture, tmp_path / "a", **values)
+    metrics = improve(its, model=fresh(), quiet=True, overwrite=True)
+    # Nothing rose: two rounds of patience, and no best of an earlier run.
+    assert metrics["guard"]["rounds"] == [0, 1, 2] and saved == ["model"]
+    assert not (tmp_path / "a" / "best").exists()
+    values["judges"] = ["tests.improvement.test_improve:vowels"]
+    metrics, _ = run(mixture, tmp_path / "b", **values)
+    rewards = metrics["guard"]["reward"]
+    rises = sum(r > max(rewards[:i]) for i, r in enumerate(rewards) if i)
+    assert rises > 0 and saved[1:] == ["best"] * rises + ["model"]
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "values",
     [
@@ -323,9 +440,9 @@ def test_pairs_of_files_are_scored_once(tmp_path, monkeypatch):
 
 @pytest.mark.slow
 def test_parts_and_an_adapter_s_reference(mixture, tmp_path):
-    from keras_flan.improvement.rollouts import Start
     from keras_flan.models import add_lora
     from keras_flan.models.adapters.base import adapter_of
+    from keras_flan.models.kept_values import KeptValues
 
     values = {"passes": 2, "rounds": 1, "prompts": 4}
     (_, whole), (_, parts) = (
@@ -350,10 +467,12 @@ def test_parts_and_an_adapter_s_reference(mixture, tmp_path):
         for side in ("encoder", "decoder")
         for name in ("token_ids", "segment_ids")
     }
-    start, before = Start(model), np.asarray(model(x))
+    start = KeptValues(model.trainable_variables)
+    before = np.asarray(model(x))
     for variable in adapter_of(model).state().values():
         variable.assign(np.ones(variable.shape))
     after = np.asarray(model(x))
+    assert len(start._values) == len(adapter_of(model).state())
     with start.lent():
         np.testing.assert_array_equal(np.asarray(model(x)), before)
     np.testing.assert_array_equal(np.asarray(model(x)), after)

@@ -334,11 +334,11 @@ def test_a_run_goes_on_after_a_kill(data, plan_file, tmp_path, monkeypatch):
     output, asked = tmp_path / "run", []
     ask = run_module._Run._ask
 
-    def stop(self, folder):
+    def stop(self, model, folder):
         asked.append(folder.name)
         if len(asked) == 2:
             raise KeyboardInterrupt
-        return ask(self, folder)
+        return ask(self, model, folder)
 
     monkeypatch.setattr(run_module._Run, "_ask", stop)
     with pytest.raises(KeyboardInterrupt):
@@ -350,6 +350,16 @@ def test_a_run_goes_on_after_a_kill(data, plan_file, tmp_path, monkeypatch):
     results = run_flan(data, output, plan=plan_file, quiet=True)
     assert results["steps"] == 2
     assert list(results["arms"]) == ["all", "one_cluster"]
+    # The second arm began where the first one did.
+    straight = tmp_path / "straight"
+    straight = run_flan(data, straight, steps=2, plan=plan_file, quiet=True)
+    for name, arm in straight["arms"].items():
+        again = results["arms"][name]
+        assert again["views"] == arm["views"]
+        for one, other in zip(
+            again["trainings"], arm["trainings"], strict=True
+        ):
+            assert one["loss"] == other["loss"]
     assert set(results["views"]) == {"instructions", "ranked"}
     assert json.loads((output / "results.json").read_text()) == results
     assert (output / "report.html").is_file()

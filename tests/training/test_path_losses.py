@@ -52,10 +52,17 @@ def value_and_gradient(loss, y, logits, weight):
     elif backend == "tensorflow":
         import tensorflow as tf
 
-        logits = tf.constant(logits)
+        # As `fit` runs it: how many rows there are is not known.
+        parts = [tf.constant(part) for part in (y, logits, weight)]
+        rows = [tf.TensorSpec((None, *part.shape[1:])) for part in parts]
+        graph = tf.function(
+            lambda y, logits, weight: loss(y, logits, sample_weight=weight),
+            input_signature=rows,
+        )
+        logits = parts[1]
         with tf.GradientTape() as tape:
             tape.watch(logits)
-            value = call(logits)
+            value = graph(*parts)
         gradient = tape.gradient(value, logits)
     else:
         import torch

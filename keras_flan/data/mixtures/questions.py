@@ -1,6 +1,7 @@
 """What is asked: questions of a mixture, in an order that a seed decides."""
 
 import dataclasses
+import os
 import random
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -10,6 +11,7 @@ import numpy as np
 from keras_flan.answers import infer_kind
 from keras_flan.data.mixtures.mixture import Mixture
 from keras_flan.data.records.example import Example
+from keras_flan.data.records.shards import read_records
 from keras_flan.data.templates.families import Format
 from keras_flan.data.templates.prompts import Prompt, render_prompt
 from keras_flan.data.templates.task import Task
@@ -57,6 +59,9 @@ class Questions:
             mixture says. A task can be asked to reason without having
             rationales.
         held_out: How many questions are held out, over all tasks.
+        labelled: Whether questions have their targets. Without, answers are
+            seen in exemplars alone, and only a task says of what kind they
+            are.
 
     Attributes:
         held_out: The questions that are never asked in a round.
@@ -72,6 +77,7 @@ class Questions:
         seed: int,
         formats: Mapping[Format, float] | None = None,
         held_out: int = 0,
+        labelled: bool = True,
     ):
         if mixture.then is not None:
             raise InputError(
@@ -79,6 +85,7 @@ class Questions:
                 "one; give a mixture without them"
             )
         self._parts, self._seed = mixture.tasks, seed
+        self._labelled = labelled
         self._shots = mixture.shots
         self._tasks = [part.task for part in mixture.tasks]
         self._formats: list[Mapping[Format, float]] = [
@@ -99,6 +106,12 @@ class Questions:
         self._drawn: list[int] = drawn.tolist()
         self._orders: dict[tuple[int, int], np.ndarray] = {}
         self.held_out = self._held_out()
+        if held_out and not self.held_out:
+            raise InputError(
+                f"{mixture.name}: no question can be held out, as its tasks "
+                f"have fewer than {round(1 / _HELD_OUT)} examples each; ask "
+                "for none, or take larger tasks"
+            )
 
     def draw(self, first: int, number: int) -> list[Question]:
         """Returns questions by their numbers in the run."""
@@ -147,14 +160,16 @@ class Questions:
         [form] = rng.choices(list(own), list(own.values()))
         prompt = self._rendered(which, index, form, turn)
         fields = task.read_at([index])[0].fields
-        named = prompt.answer != fields.get("answer", prompt.answer)
-        kind = "text" if named else task.answer_kind
+        kind = task.answer_kind
+        if self._labelled:
+            named = prompt.answer != fields.get("answer", prompt.answer)
+            kind = "text" if named else kind or infer_kind(prompt.answer)
         lines = fields.get("options", "")
         return Question(
             name=f"{task.name}/{index}",
             prompt=prompt.inputs,
-            target=prompt.answer,
-            kind=kind or infer_kind(prompt.answer),
+            target=prompt.answer if self._labelled else "",
+            kind=kind or "",
             options=tuple(lines.split("\n")) if lines else (),
             format=form.value,
         )
@@ -192,6 +207,32 @@ class Questions:
             seed=self._seed,
             letters=task.answers_are_letters,
         )
+
+
+def read_pairs(
+    folder: str | os.PathLike,
+) -> list[tuple[Question, tuple[str, str]]]:
+    """Reads questions with a chosen and a rejected text each.
+
+    Args:
+        folder: Records, as `keras-flan import preference` writes them.
+
+    Raises:
+        InputError: If they have other fields.
+    """
+    pairs = []
+    for number, example in enumerate(read_records(folder)):
+        fields = example.fields
+        if not {"question", "chosen", "rejected"} <= fields.keys():
+            raise InputError(
+                f"{folder}: expected the fields 'question', 'chosen' and "
+                f"'rejected', found {', '.join(fields)}; import the file with "
+                "`keras-flan import preference`"
+            )
+        name = f"{example.task}/{number}"
+        question = Question(name, fields["question"], "", "text")
+        pairs.append((question, (fields["chosen"], fields["rejected"])))
+    return pairs
 
 
 def _blank(task: Task, formats: Sequence[Format]) -> dict[str, str]:

@@ -146,6 +146,12 @@ def _answer(
 def _majority(
     question: Question, texts: Sequence[str], its: JudgeConfig
 ) -> list[float | None]:
+    if not (its.kind or question.kind):
+        raise InputError(
+            f"{question.name}: how its answers are read is not known, as no "
+            "label is looked at; give judges: [{name: majority, kind: number}] "
+            "or another kind"
+        )
     answers = answers_of(question, texts, its.kind)
     found = vote(answers)
     if found.winner is None or found.confidence < its.confidence:
@@ -156,8 +162,7 @@ def _majority(
 def _toxicity(
     question: Question, texts: Sequence[str], its: JudgeConfig
 ) -> list[float | None]:
-    scorer = load_callable(its.scorer) if its.scorer else lexicon_scores
-    return [1.0 - float(score) for score in scorer(list(texts))]
+    return [1.0 - score for score in lexicon_scores(list(texts))]
 
 
 def _length(
@@ -210,6 +215,13 @@ _JUDGES: Mapping[str, _Named] = {
 
 
 def _made(its: JudgeConfig) -> Judge:
+    if its.name == "toxicity" and its.scorer:
+        scorer = load_callable(its.scorer)
+
+        def harmless(_: str, texts: list[str], __: str) -> list[float]:
+            return [1.0 - float(score) for score in scorer(texts)]
+
+        return lambda question, texts: _own(question, texts, its, harmless)
     if its.name in _JUDGES:
         named = _JUDGES[its.name]
         return lambda question, texts: named(question, texts, its)

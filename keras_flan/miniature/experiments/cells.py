@@ -58,6 +58,7 @@ class Bench:
         bases: The pretrained models, by name.
         evaluation: How much is asked.
         quiet: Whether to print nothing.
+        prepared: Whether another process called `prepare` for it.
     """
 
     def __init__(
@@ -66,11 +67,13 @@ class Bench:
         bases: Mapping[str, PretrainedBase],
         evaluation: Evaluation,
         quiet: bool = False,
+        prepared: bool = False,
     ) -> None:
         self._output = output
         self._bases = bases
         self._evaluation = evaluation
         self._quiet = quiet
+        self._prepared = prepared
         self._models: dict[tuple[str, str], _Start] = {}
         self._made: set[tuple[str, str]] = set()
         self.asked = asked_tasks(evaluation)
@@ -164,6 +167,9 @@ class Bench:
         if base.preset in shipped():
             return T5.from_preset(base.preset)
         folder = self._output / "bases" / f"{name}-{content_hash(base)}"
+        if self._prepared:
+            # To look whether it is done it would be locked; others look too.
+            return read_preset(folder / "preset")
         return read_preset(pretrain(folder, base.config(), quiet=self._quiet))
 
     def _train(self, model: "T5", cell: Cell) -> None:
@@ -313,9 +319,8 @@ class _Start:
     """A model that can be brought back to where it began."""
 
     def __init__(self, model: "T5", method: str) -> None:
-        from keras import ops
-
         from keras_flan.models.adapters.saving import KINDS
+        from keras_flan.models.kept_values import KeptValues
         from keras_flan.training.adafactor import Adafactor
         from keras_flan.training.losses import TokenCrossentropy
 
@@ -325,18 +330,12 @@ class _Start:
         optimizer.build(model.trainable_variables)
         model.compile(optimizer=optimizer, loss=TokenCrossentropy())
         self._model = model
-        self._values = [ops.convert_to_numpy(v) for v in self._variables()]
+        self._values = KeptValues([*model.variables, *optimizer.variables])
 
     def again(self) -> "T5":
         """Returns the model as it was, its optimizer too."""
-        for variable, value in zip(
-            self._variables(), self._values, strict=True
-        ):
-            variable.assign(value)
+        self._values.restore()
         return self._model
-
-    def _variables(self) -> list:
-        return [*self._model.variables, *self._model.optimizer.variables]
 
 
 # === Tasks ===

@@ -172,7 +172,7 @@ def _start_worker(
         # Threads that JAX and TensorFlow start later have the same cores.
         os.sched_setaffinity(0, cores[mine::workers] or cores)
     threading.Thread(target=_end_with_parent, daemon=True).start()
-    _bench = Bench(output, plan.bases, plan.evaluation, quiet=True)
+    _bench = Bench(output, plan.bases, plan.evaluation, True, prepared=True)
 
 
 def _work(one: tuple[Cell, dict[str, View]]) -> CellScores:
