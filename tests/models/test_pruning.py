@@ -4,14 +4,22 @@ import numpy as np
 import pytest
 
 from keras_flan.errors import InputError
-from keras_flan.models import DecoderOnly, add_lora, load, prune, save
+from keras_flan.models import (
+    DecoderOnly,
+    add_lora,
+    load,
+    merge_adapter,
+    prune,
+    save,
+)
 from keras_flan.models.adapters.equations import equation_of
 from keras_flan.models.adapters.targets import projections
 from keras_flan.models.compression.calibration import flat_inputs
 from keras_flan.models.compression.pruning import _chooser, is_pruned
 from keras_flan.models.compression.sparsegpt import sparsegpt
+from tests.conftest import make_t5
 from tests.models.decoders import make_hub, numpy
-from tests.models.test_adapters import batch, make
+from tests.models.test_adapters import batch, draw, make
 
 
 def zeros_of(model):
@@ -138,7 +146,7 @@ def test_wanda_prunes_stacked_layers():
         (lambda m: prune(m, "wanda"), "need calibration.* 'wanda' without"),
         (lambda m: prune(m, "magnitude", 1.5), "a share between 0 and 1"),
         (lambda m: prune(m, "magnitude", "4:4"), "such as '2:4'"),
-        (lambda m: prune(m, "magnitude", "3:7"), "has no runs of 7"),
+        (lambda m: prune(m, "magnitude", "3:7"), "of 7; give a share"),
         (lambda m: (m.quantize("int8"), prune(m, "magnitude")), "in few bits"),
         (lambda m: (add_lora(m), prune(m, "magnitude")), "has an adapter"),
     ],
@@ -146,6 +154,34 @@ def test_wanda_prunes_stacked_layers():
 def test_errors(call, message):
     with pytest.raises(InputError, match=message):
         call(DecoderOnly(make_hub("llama", num_layers=1)))
+
+
+def test_runs_that_do_not_fit_change_nothing():
+    """Those of the last projection, for example, whose inputs are others."""
+    model = make_t5(intermediate_dim=50)
+    before = [numpy(v) for v in model.variables]
+    with pytest.raises(InputError, match=r"50 inputs, which are no runs of 4"):
+        prune(model, "magnitude", "2:4")
+    for variable, value in zip(model.variables, before, strict=True):
+        np.testing.assert_array_equal(numpy(variable), value)
+
+
+def test_what_an_adapter_filled_stays_filled():
+    from keras_flan.training import AdamW, TokenCrossentropy
+
+    model = DecoderOnly(make_hub("llama", num_layers=1))
+    prune(model, "magnitude")
+    add_lora(model, 2, targets="all")
+    draw(model)
+    merge_adapter(model)
+    merged = zeros_of(model)
+    assert not any(zeros.mean() > 0.01 for zeros in merged.values())
+    assert not is_pruned(model.backbone)
+    x, y, weight = batch("llama")
+    model.compile(AdamW(1e-6), TokenCrossentropy())
+    model.train_on_batch(x, y, weight)
+    for name, zeros in zeros_of(model).items():
+        np.testing.assert_array_equal(zeros, merged[name])
 
 
 def test_a_keras_file_keeps_zeros(tmp_path):

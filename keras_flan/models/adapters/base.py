@@ -14,6 +14,7 @@ from keras import ops
 
 from keras_flan.errors import InputError
 from keras_flan.models.adapters.equations import axes_of, equation_of
+from keras_flan.models.compression.keep_zeros import KeepZeros
 from keras_flan.models.compression.quantised import (
     as_numbers,
     product,
@@ -110,7 +111,8 @@ class Adapter(keras.layers.Layer):
     def merge(self) -> Callable[[], None]:
         """Adds the change to the weights of the projection, detached.
 
-        A kernel in few bits becomes one of numbers.
+        A kernel in few bits becomes one of numbers, and one that was pruned
+        has no zeros any more that training would keep.
 
         Returns:
             What undoes it.
@@ -118,12 +120,16 @@ class Adapter(keras.layers.Layer):
         undo = as_numbers(self.layer)
         kept = []
         for variable, value in self.merged():
-            kept.append((variable, ops.convert_to_numpy(variable)))
+            limit = getattr(variable, "constraint", None)
+            kept.append((variable, ops.convert_to_numpy(variable), limit))
             variable.assign(ops.cast(value, variable.dtype))
+            if isinstance(limit, KeepZeros):
+                variable.constraint = None
 
         def unmerge() -> None:
-            for variable, value in kept:
+            for variable, value, limit in kept:
                 variable.assign(value)
+                variable.constraint = limit
             undo()
 
         return unmerge

@@ -1,11 +1,11 @@
 """Weights that are 0, and stay so: magnitude, Wanda and SparseGPT."""
 
+import math
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-import keras
 import numpy as np
 from keras import ops
 
@@ -15,16 +15,17 @@ from keras_flan.models.adapters.base import adapter_of
 from keras_flan.models.adapters.equations import axes_of, ends_of, equation_of
 from keras_flan.models.adapters.targets import projections
 from keras_flan.models.compression.calibration import (
+    Block,
     block_inputs,
     blocks_of,
     finite,
 )
+from keras_flan.models.compression.keep_zeros import KeepZeros
 from keras_flan.models.compression.places import refuse_experts
 from keras_flan.models.compression.quantised import Quantised
 from keras_flan.models.compression.sparsegpt import sparsegpt
 from keras_flan.models.language_model import LanguageModel
 from keras_flan.models.programs import forget_programs
-from keras_flan.tensors import Tensor
 
 # Beside a model's config.
 FILE = "pruned.json"
@@ -79,7 +80,10 @@ def prune(
     batches = finite(calibration)
     choose, block_size = _chooser(sparsity)
     layers = projections(model.backbone)
-    for block in blocks_of(model.backbone):
+    blocks = list(blocks_of(model.backbone))
+    if isinstance(sparsity, str):
+        _check_runs(layers, blocks, block_size)
+    for block in blocks:
         seen: dict[str, np.ndarray] = {}
         if method != "magnitude":
             seen = block_inputs(model, batches, block)
@@ -127,21 +131,6 @@ def keep_waiting_zeros(model: LanguageModel) -> None:
     if getattr(backbone, _WAITING, False):
         setattr(backbone, _WAITING, False)
         keep_zeros(model)
-
-
-class KeepZeros(keras.constraints.Constraint):
-    """Makes the weights 0 that a mask leaves out, after each step.
-
-    Args:
-        mask: bool, in the shape of the weights.
-    """
-
-    def __init__(self, mask: np.ndarray):
-        self.mask = mask
-
-    def __call__(self, w: Tensor) -> Tensor:
-        w = ops.convert_to_tensor(w)
-        return ops.where(self.mask, w, ops.zeros_like(w))
 
 
 def is_pruned(backbone: Any) -> bool:
@@ -215,12 +204,29 @@ def _chooser(
     )
 
 
+def _check_runs(
+    layers: Mapping[str, Any], blocks: Iterable[Block], of: int
+) -> None:
+    """Raises `InputError` before anything is changed, if runs don't fit."""
+    for name in (name for block in blocks for name in block.names):
+        equation = equation_of(layers[name])
+        sizes = dict(
+            zip(
+                reversed(axes_of(equation)[1]),
+                reversed(layers[name].kernel.shape),
+                strict=False,  # A stack has one more.
+            )
+        )
+        inputs = math.prod(sizes[axis] for axis in ends_of(equation)[0])
+        if inputs % of:
+            raise InputError(
+                f"sparsity: {name} has {inputs} inputs, which are no runs of "
+                f"{of}; give a share, such as 0.5"
+            )
+
+
 def _by_runs(score: np.ndarray, gone: int, of: int) -> np.ndarray:
     """Leaves out so many of each run of inputs, the first of equal ones."""
-    if len(score) % of:
-        raise InputError(
-            f"sparsity: a projection of {len(score)} inputs has no runs of {of}"
-        )
     runs = score.reshape(-1, of, score.shape[-1])
     order = np.argsort(runs, axis=1, kind="stable")
     stays = np.ones(runs.shape, bool)

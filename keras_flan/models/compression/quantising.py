@@ -16,13 +16,13 @@ from keras_flan.models.compression.calibration import (
 )
 from keras_flan.models.compression.codes import Form, form_of
 from keras_flan.models.compression.gptq import encode_by_gptq
+from keras_flan.models.compression.keep_zeros import KeepZeros
 from keras_flan.models.compression.places import (
     places,
     put,
     record_of,
     refuse_experts,
 )
-from keras_flan.models.compression.pruning import KeepZeros
 from keras_flan.models.compression.quantised import Quantised, variables_of
 from keras_flan.models.programs import forget_programs
 
