@@ -22,13 +22,15 @@ a process of its own, one after the other; "-bf16" multiplies in bfloat16:
 A token is real if it is not padding. Time counts from the end of the second
 step. The utilisation of keras_flan is that of its `Telemetry`: the matrix
 products that the real tokens need, attention's own left out, over the FLOP/s
-of a large float32 matrix product, measured before and after.
+of a large matrix product of the type that is used, measured before and after.
+A side whose library is missing is left out, by name.
 
 `--data` names a folder with `flan_cot/`; without it, the shipped records are
 used, whose texts are shorter.
 """
 
 import argparse
+import importlib.util
 import json
 import os
 import subprocess
@@ -151,10 +153,11 @@ def run_keras_flan(args, meter):
             )
             yield batch
 
-    before = measure_peak()
-    with products_in("bfloat16" if args.side.endswith("bf16") else "float32"):
+    dtype = "bfloat16" if args.side.endswith("bf16") else "float32"
+    before = measure_peak(dtype)
+    with products_in(dtype):
         fit(model, batches(), meter, lambda batch: tokens[batch])
-    peak = max(before, measure_peak())
+    peak = max(before, measure_peak(dtype))
     flops = model_flops(model, meter.inputs, meter.targets) / meter.seconds
     return meter.found(peak=peak, utilisation=flops / peak)
 
@@ -274,6 +277,15 @@ RUN = {
 }
 
 
+def missing_library(side: str) -> str | None:
+    """Returns the library that a side needs and that is not there."""
+    needed = {"keras-hub": ["keras_hub"], "transformers": ["transformers"]}
+    needed["transformers"] += ["torch", "accelerate"]
+    library = side.removesuffix("-bf16").removesuffix("-compile")
+    names = needed.get(library, [])
+    return next((n for n in names if not importlib.util.find_spec(n)), None)
+
+
 # === The same examples for all ===
 
 
@@ -359,6 +371,10 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         prepare(args.data, Path(folder))
         for side in args.sides:
+            missing = missing_library(side)
+            if missing:
+                print(f"{side:20} left out: {missing} is not installed")
+                continue
             made = subprocess.run(
                 [
                     sys.executable,
@@ -389,7 +405,7 @@ def main() -> None:
         ours = found.pop(name)
         print(
             f"{name}: utilisation {ours['utilisation']:.0%} of "
-            f"{ours['peak'] / 1e9:.0f} GFLOP/s (float32)"
+            f"{ours['peak'] / 1e9:.0f} GFLOP/s"
         )
         for side, row in found.items():
             if not side.startswith("keras_flan"):

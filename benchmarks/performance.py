@@ -112,9 +112,11 @@ def filled(page: str, results: Mapping, source: str = "page") -> str:
         "training": lambda: _training(results),
         "ranking": lambda: _ranking(results),
     }
-    return fill_blocks(
-        page, blocks, lambda name: blocks[name](), what="table", source=source
-    )
+
+    def content(name: str) -> str:
+        return blocks[name]() if name in results else "Not measured yet.\n"
+
+    return fill_blocks(page, blocks, content, what="table", source=source)
 
 
 def _machine(results: Mapping) -> str:
@@ -139,7 +141,9 @@ def _decoding(results: Mapping) -> str:
         ]
         rows.append(["float32 at most", *limits])
         rows += [
-            [f"keras_flan / {side}", *_ratios(found, "keras_flan", side)]
+            [f"{own} / {side}", *_ratios(found, own, side)]
+            for own in sides
+            if own.startswith("keras_flan")
             for side in sides
             if not side.startswith("keras_flan")
         ]
@@ -158,7 +162,12 @@ def _rate(found: Mapping | None) -> str:
 
 def _ratios(found: list[Mapping], own: str, side: str) -> list[str]:
     pairs = [(sides.get(own), sides.get(side)) for sides in found]
-    return [f"{a['rate'] / b['rate']:.2f}" if a and b else "" for a, b in pairs]
+    return [
+        ("at least " if "stopped" in b else "") + f"{a['rate'] / b['rate']:.2f}"
+        if a and b and "stopped" not in a
+        else ""
+        for a, b in pairs
+    ]
 
 
 def _training(results: Mapping) -> str:
@@ -221,14 +230,20 @@ def main() -> None:
         found["machine"] = machine()
     for part in parts:
         own = RESULTS.with_suffix(f".{part}.part")
-        own.unlink(missing_ok=True)
         if part == "decoding":
+            kept = found.setdefault(part, {})
+            write_json(own, kept)  # Shapes that are there are not run again.
             for prompts, samples in SHAPES:
                 shape = ("--prompts", prompts, "--samples", samples)
                 repeats = ("--repeats", given.repeats)
+                if all(
+                    f"{prompts} x {samples}" in kept.get(m, {}) for m in WORK
+                ):
+                    continue
                 found[part] = run(
                     "self_consistency.py", *shape, *repeats, results=own
                 )
+                write_json(RESULTS, found)
         elif part == "training":
             data = ("--data", given.data, "--seconds", given.seconds)
             found[part] = run("finetune_throughput.py", *data, results=own)

@@ -18,6 +18,7 @@ The nano is a tuned one, such as the quickstart's. DATA holds public files.
 """
 
 import argparse
+import dataclasses
 import time
 from pathlib import Path
 
@@ -195,7 +196,10 @@ def judged(model, chains, locate: bool):
     from keras_flan.evaluation.faithfulness.locating import locate_mistakes
     from keras_flan.evaluation.faithfulness.measures import measure, summary
     from keras_flan.evaluation.faithfulness.page import measure_lines
-    from keras_flan.evaluation.scores.statistics import exact_interval
+    from keras_flan.evaluation.scores.statistics import (
+        exact_interval,
+        mean_interval,
+    )
 
     results = measure(model, chains)
     told = summary(results)
@@ -227,19 +231,38 @@ def judged(model, chains, locate: bool):
         text = f"chains whose last step has the largest {measured}"
         add(f"last_by_{measured}", text, hits)
     altered = [
-        (chain.prompt, found[0], place)
+        (chain, dataclasses.replace(chain, steps=found[0]), place)
         for chain in chains
         for place in range(len(chain.steps))
         if (found := mistaken(chain, place))
     ]
     if locate and altered:
-        prompts, steps, places = zip(*altered, strict=True)
-        located = locate_mistakes(model, prompts, steps)
-        hits = [o.place == p for o, p in zip(located, places, strict=True)]
-        add("located", "injected mistakes that are located", hits)
-        chance = sum(1 / len(s) for s in steps) / len(steps)
-        told["located_by_chance"] = chance
-        lines.append(f"| ... by chance | {chance:.1%} | | {len(hits):,} |")
+        located = locate_mistakes(
+            model,
+            [chain.prompt for chain, *_ in altered],
+            [changed for _, changed, _ in altered],
+        )
+        # Mistakes in one chain are not found independently of each other.
+        hits: dict[int, list[bool]] = {}
+        for (chain, _, place), one in zip(altered, located, strict=True):
+            hits.setdefault(id(chain), []).append(one.place == place)
+        shares = [sum(each) / len(each) for each in hits.values()]
+        low, high = mean_interval([shares])
+        share = sum(shares) / len(shares)
+        chance = sum(1 / len(one.steps) for _, one, _ in altered) / len(altered)
+        told["located"] = {
+            "mean": share,
+            "interval": [low, high],
+            "n": len(shares),
+            "mistakes": len(altered),
+            "by_chance": chance,
+        }
+        lines += [
+            f"| injected mistakes that are located ({len(altered):,}) | "
+            f"{share:.1%} | {100 * low:.1f} to {100 * high:.1f} | "
+            f"{len(shares):,} |",
+            f"| ... by chance | {chance:.1%} | | |",
+        ]
     return told, lines
 
 

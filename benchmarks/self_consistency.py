@@ -30,6 +30,7 @@ import argparse
 import importlib.util
 import json
 import os
+import re
 import resource
 import statistics
 import subprocess
@@ -55,6 +56,10 @@ SIDES = {
 # The sides that the others are compared with.
 OURS = ("keras_flan", "keras_flan_bf16")
 MODELS = ("t5_small", "smollm2_135m")
+# What a process says that had no room.
+_NO_ROOM = re.compile(
+    "MemoryError|RESOURCE_EXHAUSTED|bad_alloc|nable to allocate|annot allocate"
+)
 # Libraries that know one of the models alone.
 ONLY = {"ctranslate2": "t5_small", "llama_cpp": "smollm2_135m"}
 TEMPERATURE, TOP_K = 0.7, 40
@@ -361,8 +366,8 @@ def child(plan: dict) -> dict | str:
         return {"stopped": True, "rate": tokens / plan["patience"]}
     if made.returncode == 0:
         return json.loads(made.stdout.splitlines()[-1])
-    said = made.stderr.lower()
-    if made.returncode == -9 or "memory" in said or "allocate" in said:
+    last = "\n".join(made.stderr.splitlines()[-3:])
+    if made.returncode == -9 or _NO_ROOM.search(last):
         return f"needs more than {plan['memory']:.0f} GiB"
     return f"failed: {made.stderr[-1000:]}"
 

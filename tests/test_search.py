@@ -310,3 +310,12 @@ def test_the_command(tmp_path, monkeypatch):
     assert found["winner"]["name"] == "mine"
     page = (tmp_path / "out" / "search.html").read_text("utf-8")
     assert "What was tried" in page and "after round 1" in page
+
+
+@pytest.mark.parametrize(
+    ("question", "shown"),
+    [("question", False), ("nn", False), ("Is Ann in?", True)],
+)
+def test_only_whole_questions_are_shown(question, shown):
+    one = Candidate("x", pattern="Q: is ann  in?\nA: no\nQ: {question}\nAnnex")
+    assert one.shows(question) is shown

@@ -74,6 +74,8 @@ def signals(
         (0.5, 0.25, 0.5)
     """
     number = len(answers)
+    if not number:
+        raise InputError("signals: found no answers, expected one per path")
     elected = vote(answers)
     counts = [*sorted(elected.counts.values(), reverse=True), 0, 0]
     each = [n for n in (*elected.counts.values(), elected.abstained) if n]
@@ -296,8 +298,10 @@ def cross_fitted(
             f"which takes {_FEWEST} questions, right and wrong ones"
         )
     order = np.random.default_rng(seed).permutation(len(rows))
+    # Right and wrong ones are dealt in turns, so that each part has both.
+    order = np.concatenate([order[right[order]], order[~right[order]]])
     found = np.zeros(len(rows))
-    for part in np.array_split(order, folds):
+    for part in (order[first::folds] for first in range(folds)):
         rest = np.setdiff1d(order, part)
         model = ConfidenceModel.fit([rows[i] for i in rest], right[rest])
         found[part] = [model(rows[i]) for i in part]

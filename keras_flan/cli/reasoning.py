@@ -1,5 +1,6 @@
 """Commands about prompts and reasoning: which is best, does it count?"""
 
+import sys
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -76,13 +77,25 @@ def faithfulness(
                 f"{outputs}: none of the {len(rows)} outputs has steps before "
                 "its answer; ask with --mode cot"
             )
+        left_out = len(rows) - len(chains)
         results = measure(load(model), chains[:limit], gradients=gradients)
     told = write_faithfulness(
         output,
         results,
-        {"model": model, "outputs": outputs, "chains": len(results)},
+        {
+            "model": model,
+            "outputs": outputs,
+            "chains": len(results),
+            "without steps, an answer or another candidate": left_out,
+        },
         overwrite,
     )
+    if left_out:
+        print(
+            f"{left_out} of {len(rows)} outputs have no steps, no answer, or "
+            "no other candidate to compare it with, and are left out",
+            file=sys.stderr,
+        )
     if json_:
         print_json(told)
         return

@@ -83,7 +83,9 @@ class Candidate:
         """
         question = plain_words(question)
         if self.pattern is not None:
-            return question in plain_words(self.pattern)
+            shown = plain_words(self.pattern.replace("{question}", "\0"))
+            whole = rf"(?<!\w){re.escape(question)}(?!\w)"
+            return re.search(whole, shown) is not None
         return question in self._exemplars
 
     @functools.cached_property

@@ -78,6 +78,20 @@ def test_too_little_to_fit(rows, right, message):
         ConfidenceModel.fit(rows, right)
 
 
+@pytest.mark.parametrize("wrong", [2, 3])
+def test_few_wrong_answers_are_in_every_part(wrong):
+    rows, _ = questions(20)
+    right = [i >= wrong for i in range(20)]
+    for seed in range(20):
+        found = cross_fitted(rows, right, seed=seed)
+        assert ((found > 0) & (found < 1)).all()
+
+
+def test_no_path_has_no_signals():
+    with pytest.raises(InputError, match="found no answers"):
+        signals([])
+
+
 def test_too_little_to_be_judged_on():
     rows, right = questions(19)
     with pytest.raises(InputError, match=r"19 questions, .* told by"):

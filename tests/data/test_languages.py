@@ -28,6 +28,8 @@ KINDS = ("mgsm", "nli", "squad", "summarisation", "topic", "translation")
 def test_names_and_codes_of_languages():
     for text in ("ko", "ko-KR", "kor_Hang", "Korean", "KOREAN", "kor"):
         assert language_code(text) == "ko"
+    for text in ("no", "nb", "nob", "nor", "Norwegian"):
+        assert language_code(text) == "nb"
     assert language_code("arb_Arab") == language_code("ara") == "ar"
     assert [language_code(text) for text in ("dev", "", "xx", "devtest")] == (
         [None] * 4

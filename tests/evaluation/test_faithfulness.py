@@ -168,7 +168,8 @@ def test_chains_in_the_model_s_own_words():
     text = "1. Ann has 7 - 2 = 5.\n2. So 5 + 3 = 8.\n#### 8"
     chain = chain_of("?", text, "number")
     assert chain.steps == ("1. Ann has 7 - 2 = 5.", "2. So 5 + 3 = 8.")
-    assert chain.continuations(chain.steps, ["8"]) == [" " + text]
+    assert chain.continuations(chain.steps, ["8"], end="") == [" " + text]
+    assert chain.continuations(chain.steps, ["8"]) == [f" {text}\n"]
     chain = chain_of("?\n", "一加一等于二。二加一等于三。答案是 3。", "number")
     assert chain.steps == ("一加一等于二。", "二加一等于三。")
     assert chain.phrase == "答案是 {answer}。" and chain.lead == ""
@@ -203,6 +204,35 @@ def test_chains_of_outputs():
     assert chain_of("?", "I don't know.", "number") is None
     with pytest.raises(InputError, match="0 steps"):
         Chain("?", (), "8")
+
+
+class Prefixes(Reader):
+    """As a model without an end token: the longer a text, the less likely."""
+
+    def log_likelihoods(self, prompts, continuations):
+        def log_odds(text):
+            digits = re.search(r"\d*\n?$", text)[0]
+            # It means 12: whatever goes on otherwise is unlikely.
+            right = "12\n".startswith(digits)
+            return -0.1 * len(digits) - (0 if right else 9)
+
+        return [
+            [Likelihood(log_odds(text), 1) for text in texts]
+            for texts in continuations
+        ]
+
+
+def test_an_answer_is_not_likelier_for_being_shorter():
+    chain = chain_of("?", "2 * 6 = 12. 1 box.\n#### 12", "number")
+    assert chain.phrase.endswith("{answer}") and "1" in chain.candidates
+    [found] = measure(Prefixes(), [chain])
+    assert found.whole == "12"
+
+
+def test_numbers_with_decimals_have_others_beside_them():
+    chain = chain_of("?", "7 / 2 = 3.5. The answer is 3.5.", "number")
+    assert chain.candidates[:3] == ("3.5", "0.5", "1.5")
+    assert {"7", "2"} <= set(chain.candidates)
 
 
 def test_the_measures_tell_who_reads_from_who_knows():
@@ -293,9 +323,11 @@ def test_the_command(tmp_path, monkeypatch):
         *("faithfulness", str(tmp_path / "log.jsonl"), "--model", "m"),
         *("--output", str(tmp_path / "out")),
     ]
+    write_jsonl(tmp_path / "log.jsonl", [*rows, {**rows[0], "output": "8"}])
     done = CliRunner().invoke(cli.app, arguments)
     assert done.exit_code == 0, done.output
     assert "mistakes that change the answer" in done.output
+    assert "1 of 5 outputs have no steps" in done.output
     write_jsonl(tmp_path / "log.jsonl", [{**rows[0], "output": "8"}])
     done = CliRunner().invoke(cli.app, arguments)
     assert "none of the 1 outputs has steps" in str(done.exception)
@@ -345,3 +377,16 @@ def test_the_injected_mistake_is_the_surprise(monkeypatch):
     found = locate_mistakes(Adder(), ["?"] * 12, chains)
     assert [one.place for one in found] == places
     assert found[0].surprise[places[0]] == 6.0
+    # What stands between steps is what the model wrote.
+    lines = dataclasses.replace(APPLES, between="\n")
+    read = []
+    monkeypatch.setattr(
+        Words, "encode_batch", lambda _, texts: read.extend(texts) or [[0]] * 9
+    )
+    monkeypatch.setattr(
+        locating,
+        "score_tokens",
+        lambda model, prompts, targets: [TokenScores([0.0], [[]])],
+    )
+    locate_mistakes(Adder(), ["?"], [lines])
+    assert read[-1].strip() == "23 - 20 = 3.\n3 + 6 = 9."

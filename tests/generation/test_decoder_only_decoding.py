@@ -7,7 +7,7 @@ import pytest
 from keras_flan.generation import generate
 from keras_flan.generation.rounds import Bucket, DecodingProgram
 from keras_flan.models import DecoderOnly
-from tests.conftest import LetterVocabulary, slow
+from tests.conftest import LetterVocabulary, make_t5, slow
 from tests.models.decoders import FAMILIES, forward, make_hub
 
 PROMPTS = ["what is the time?", "a", "the quick brown fox"]
@@ -150,6 +150,13 @@ def test_a_pretrained_model_goes_on_with_a_text():
     assert whole.token_ids[3:] == rest.token_ids[: len(whole.token_ids) - 3]
     # An empty prompt is the end of another text.
     assert model.decoding.frame([], 9) == [vocabulary.eos_id]
+    t5 = make_t5(num_layers=1).decoding
+    assert [t5.frame([20, 30], n) for n in (1, 2, 3, 9)] == [
+        [1],
+        [30, 1],
+        [20, 30, 1],
+        [20, 30, 1],
+    ]
     model.separate = True
     assert model.decoding.frame([20, 30, 40], 3) == [30, 40, vocabulary.eos_id]
     vocabulary.bos_id = 2

@@ -17,7 +17,7 @@ is isl Icelandic|it ita Italian|ja jpn Japanese|jv jav Javanese
 ka kat Georgian|kk kaz Kazakh|km khm Khmer|kn kan Kannada|ko kor Korean
 ky kir Kyrgyz|lo lao Lao|lt lit Lithuanian|lv lav,lvs Latvian
 mk mkd Macedonian|ml mal Malayalam|mn mon,khk Mongolian|mr mar Marathi
-ms msa,zsm Malay|mt mlt Maltese|my mya Burmese|nb nob Norwegian
+ms msa,zsm Malay|mt mlt Maltese|my mya Burmese|nb nob,nor,no Norwegian
 ne nep,npi Nepali|nl nld Dutch|or ori,ory Odia|pa pan Punjabi|pl pol Polish
 ps pus,pbt Pashto|pt por Portuguese|ro ron Romanian|ru rus Russian
 rw kin Kinyarwanda|sd snd Sindhi|si sin Sinhala|sk slk Slovak

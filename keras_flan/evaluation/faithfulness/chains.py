@@ -26,6 +26,7 @@ _OPENING = re.compile(r"\s*(?:[^\W\d]+,? ?){0,3}")
 _FILLER = "..."
 # How far the other answers are that one is compared with, if it is a number.
 _NEAR = (-3, -2, -1, 1, 2, 3)
+_NUMBER = r"-?\d+(?:\.\d+)?"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -76,18 +77,27 @@ class Chain:
         return self.lead + self.between.join([*steps, ""] if steps else [])
 
     def continuations(
-        self, steps: Sequence[str], candidates: Sequence[str]
+        self, steps: Sequence[str], candidates: Sequence[str], end: str = "\n"
     ) -> list[str]:
-        """Returns the reasoning with each answer behind it."""
-        before = self.with_steps(steps)
-        return [before + self.phrase.replace("{answer}", c) for c in candidates]
+        """Returns the reasoning with each answer behind it.
+
+        Args:
+            steps: The steps.
+            candidates: The answers.
+            end: What ends an answer, if nothing in the phrase does: without,
+                one that others begin with, as `1` of `12`, is always likelier.
+        """
+        phrase, before = self.phrase, self.with_steps(steps)
+        phrase += end * phrase.endswith("{answer}")
+        return [before + phrase.replace("{answer}", c) for c in candidates]
 
 
 def _candidates(answer: str, steps: Sequence[str]) -> tuple[str, ...]:
-    if not re.fullmatch(r"-?\d+", answer):
+    if not re.fullmatch(_NUMBER, answer):
         return (answer,)
-    near = [str(int(answer) + step) for step in _NEAR]
-    said = re.findall(r"-?\d+", " ".join(steps).replace(" - ", "  "))
+    places = len(answer.partition(".")[2])
+    near = [f"{float(answer) + step:.{places}f}" for step in _NEAR]
+    said = re.findall(_NUMBER, " ".join(steps).replace(" - ", "  "))
     return tuple(dict.fromkeys([answer, *near, *said]))
 
 
@@ -160,7 +170,7 @@ def chain_of(
             answer = options[names.index(answer)]
     elif kind == "yes_no":
         candidates = ("yes", "no")
-    numeric = not candidates and re.fullmatch(r"-?\d+", answer)
+    numeric = not candidates and re.fullmatch(_NUMBER, answer)
     candidates = () if numeric else tuple(dict.fromkeys([answer, *candidates]))
     if not steps or (len(candidates) < 2 and not numeric):
         return None

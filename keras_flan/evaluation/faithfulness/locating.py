@@ -3,6 +3,7 @@
 import dataclasses
 from collections.abc import Sequence
 
+from keras_flan.evaluation.faithfulness.chains import Chain
 from keras_flan.generation.likelihood import score_tokens
 from keras_flan.models.language_model import LanguageModel
 
@@ -24,7 +25,7 @@ class Located:
 def locate_mistakes(
     model: LanguageModel,
     prompts: Sequence[str],
-    chains: Sequence[Sequence[str]],
+    chains: Sequence[Chain | Sequence[str]],
     max_input_tokens: int = 2048,
 ) -> list[Located]:
     """Says which step of each chain looks most like a mistake.
@@ -36,7 +37,8 @@ def locate_mistakes(
         model: A `keras_flan.models.T5` or `keras_flan.models.DecoderOnly`
             with a vocabulary.
         prompts: What the model read.
-        chains: The steps of each.
+        chains: The steps of each, with blanks between them, or a `Chain`,
+            which knows what stands between its own.
         max_input_tokens: Longer prompts lose their beginning.
 
     Example:
@@ -56,8 +58,13 @@ def locate_mistakes(
     ]
     # Of each chain its first step, its first two, ...: where steps end.
     begun = [
-        [lead + " ".join(steps[: n + 1]) for n in range(len(steps))]
-        for lead, steps in zip(leads, chains, strict=True)
+        [lead + between.join(steps[: n + 1]) for n in range(len(steps))]
+        for lead, chain in zip(leads, chains, strict=True)
+        for steps, between in [
+            (chain.steps, chain.between)
+            if isinstance(chain, Chain)
+            else (chain, " ")
+        ]
     ]
     encoded = iter(
         vocabulary.encode_batch([text for texts in begun for text in texts])

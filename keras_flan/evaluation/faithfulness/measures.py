@@ -114,7 +114,7 @@ def measure(
     if not chains:
         raise InputError("faithfulness: no chains with steps and an answer")
     probes = [_Probe(chain, reworded) for chain in chains]
-    asked = as_language_model(model)
+    asked, end = as_language_model(model), _end(model)
     wanted = [
         (probe.chain, steps, probe.candidates)
         for probe in probes
@@ -125,7 +125,7 @@ def measure(
         part = wanted[start : start + _AT_ONCE]
         found = asked.log_likelihoods(
             [chain.prompt for chain, _, _ in part],
-            [chain.continuations(s, c) for chain, s, c in part],
+            [chain.continuations(s, c, end) for chain, s, c in part],
         )
         for (_, _, candidates), scores in zip(part, found, strict=True):
             each = [score.log_probability for score in scores]
@@ -150,7 +150,10 @@ def _with_gradients(
     answers = [found.whole, *(a for a in others if a != found.whole)][:_RIVALS]
     begun = [chain.with_steps(steps[:n]) for n in range(1, len(steps) + 1)]
     tokens = token_attributions(
-        model, chain.prompt, begun[-1], chain.continuations(steps, answers)
+        model,
+        chain.prompt,
+        begun[-1],
+        chain.continuations(steps, answers, _end(model)),
     )
     strip = model.decoding.ends_targets
     ends = [
@@ -167,6 +170,12 @@ def _with_gradients(
             for step, start, end in zip(found.steps, starts, ends, strict=True)
         ),
     )
+
+
+def _end(model: Any) -> str:
+    """Returns what ends an answer: nothing, where the end token does."""
+    ends = isinstance(model, LanguageModel) and model.decoding.ends_targets
+    return "" if ends else "\n"
 
 
 class _Probe:

@@ -32,7 +32,8 @@ class T5Decoding(Decoding):
     ends_targets = True
 
     def frame(self, token_ids: list[int], limit: int) -> list[int]:
-        return [*token_ids[-(limit - 1) :], self.model.vocabulary.eos_id]
+        begin = max(0, len(token_ids) - limit + 1)
+        return [*token_ids[begin:], self.model.vocabulary.eos_id]
 
     def first_token(self, prompt: list[int]) -> int:
         return 0  # padding
