@@ -109,7 +109,7 @@ unseen = Pipeline(
 )
 model.compile(Adafactor(0.005), TokenCrossentropy())
 before = held_out_loss(model, unseen.dataset())
-model.fit(dataset, steps_per_epoch=40, shuffle=False)
+model.fit(dataset, steps_per_epoch=20, shuffle=False)
 after = held_out_loss(model, unseen.dataset())
 print(f"held-out loss: {before:.3f} before, {after:.3f} after")
 for row in pipeline.fates():

@@ -63,7 +63,7 @@ they are (GRPO). `guard` asks questions that are never trained on.
 
 (folder / "improve.yaml").write_text(
     """
-output: run
+output: runs/guide_improve/run
 mixture: mixture.yaml
 model: {init: flan_nano}
 method: right
@@ -82,7 +82,8 @@ found = improve(ImproveConfig.from_yaml(folder / "improve.yaml"))
 ## What to look at
 
 The share of right paths in each round, and the guard's. `paths.jsonl` has every
-path with its reward and weight, and `improvement.html` shows them.
+path with its reward and weight, and `improvement.html` shows them, both in
+`runs/guide_improve/run`.
 """
 
 for number, one in enumerate(found["rounds"], 1):

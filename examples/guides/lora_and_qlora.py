@@ -84,7 +84,7 @@ def trained(model):
     """Trains the adapter; returns the held-out loss before and after."""
     model.compile(AdamW(0.005), TokenCrossentropy())
     before = held_out_loss(model, unseen)
-    model.fit(train, steps_per_epoch=40, shuffle=False, verbose=0)
+    model.fit(train, steps_per_epoch=20, shuffle=False, verbose=0)
     return before, held_out_loss(model, unseen)
 
 

@@ -17,7 +17,7 @@ class KeptValues:
 
     Example:
         >>> start = KeptValues(model.variables)
-        >>> model.fit(dataset)
+        >>> model.fit(dataset, steps_per_epoch=100)
         >>> start.restore()
     """
 
