@@ -3,6 +3,7 @@
 import importlib.util
 import inspect
 import re
+import sys
 from pathlib import Path
 
 import pytest
@@ -102,3 +103,16 @@ def test_the_site_is_built_without_a_warning(hook, tmp_path):
         )
         outside = [one for both in loaded for one in both if "//" in one]
         assert not outside, path
+
+
+def test_the_gallery_is_what_its_script_makes(monkeypatch):
+    monkeypatch.syspath_prepend(ROOT / "tools")
+    import gallery
+
+    text = (ROOT / "docs" / "gallery.md").read_text("utf-8")
+    plan = text.partition("```text\n")[2].partition("\n```")[0]
+    assert text == gallery.page(plan) and "chip-hours" in plan
+    for picture in gallery.PICTURES:
+        file = ROOT / "docs" / "gallery" / f"{picture.name}.png"
+        assert file.read_bytes().startswith(b"\x89PNG")
+    monkeypatch.delitem(sys.modules, "gallery")

@@ -19,7 +19,7 @@ from keras_flan.models import load
 ## Questions
 
 GSM8K's own form: a line of JSON each, the answer behind `####`. The protocol
-`gsm8k` knows how it is asked. Its eight exemplars would come from the training file;
+`gsm8k` knows how it is asked. Its exemplars would come from the training file;
 here none is shown (`shots=0`).
 """
 
