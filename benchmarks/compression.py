@@ -1,8 +1,9 @@
-"""What few bits cost in answers, and what QLoRA saves of memory.
+"""What few bits and zeros cost, and what QLoRA saves of memory.
 
-    python benchmarks/compression.py runs/quickstart [--each 40] [--group 32]
+    python benchmarks/compression.py runs/quickstart [--each 53] [--group 64]
     python benchmarks/compression.py smollm2_135m --data DATA [--each 18]
     python benchmarks/compression.py smollm2_135m --data DATA --qlora
+    python benchmarks/compression.py smollm2_135m --data DATA --prune
 
 The first asks a quickstart's model (`keras-flan quickstart`) new examples of
 the tasks that it was trained on, direct and greedy. The second asks any model
@@ -10,12 +11,17 @@ that `load` takes the multiple-choice questions of MMLU by likelihood, without
 exemplars: 18 of each of 57 subjects are 1,026. Both ask it as it is and with
 its weights in few bits, and print the share of right answers, the bytes of all
 weights, and the questions that are answered as by the whole model. The
+differences have 95 % intervals over the questions, paired. The
 calibration of `gptq` are eight packed batches: of the run's mixture, or of
 GSM8K's training questions, which are not asked.
 
 The third trains LoRA, and LoRA on weights in 4 bits (QLoRA), on GSM8K with
 several seeds, each in a process of its own, and prints the loss of held-out
 questions and the largest memory of the process.
+
+The fourth sets half of the weights to 0, by magnitude, Wanda and SparseGPT, and
+prints the loss of GSM8K's test questions; the calibration are packed batches of
+its training questions.
 
 DATA has the folders `mmlu` and `gsm8k` as they were published.
 """
@@ -31,6 +37,8 @@ from pathlib import Path
 
 WAYS = ("float32", "int8", "int4", "gptq")
 BATCHES = 8
+# Batches of which the loss is measured, where weights are pruned.
+HELD_OUT = 60
 
 
 def main() -> None:
@@ -40,10 +48,11 @@ def main() -> None:
     )
     parser.add_argument("model", help="what `quickstart` wrote, or a model")
     parser.add_argument("--data", type=Path, help="for a model")
-    parser.add_argument("--each", type=int, help="per task; 40, or 18 of MMLU")
-    parser.add_argument("--group", type=int, default=32)
+    parser.add_argument("--each", type=int, help="per task; 53, or 18 of MMLU")
+    parser.add_argument("--group", type=int, default=64)
     parser.add_argument("--ways", nargs="+", choices=WAYS, default=WAYS)
     parser.add_argument("--qlora", action="store_true", help="train instead")
+    parser.add_argument("--prune", action="store_true", help="prune instead")
     parser.add_argument("--steps", type=int, default=200)
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--one", nargs=3, help=argparse.SUPPRESS)
@@ -59,12 +68,16 @@ def main() -> None:
         train_one(args, *args.one)
     elif args.qlora:
         compare_training(args)
+    elif args.prune:
+        compare_pruned(args)
     else:
         compare_answers(args, is_run)
 
 
 def compare_answers(args: argparse.Namespace, is_run: bool) -> None:
     """Prints the table of answers and bytes."""
+    from keras_flan.evaluation.scores.statistics import paired_difference
+
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         make = quickstart_questions if is_run else mmlu_questions
@@ -74,14 +87,20 @@ def compare_answers(args: argparse.Namespace, is_run: bool) -> None:
             for way in args.ways
         }
     first = next(iter(rows.values()))
-    print("| weights | right | bytes | of float32 | same answers |")
-    print("|---|---|---|---|---|")
+    print(
+        "| weights | right | to float32 | bytes | of float32 | same answers |"
+    )
+    print("|---|---|---|---|---|---|")
     for way, row in rows.items():
         pairs = list(zip(row["answers"], first["answers"], strict=True))
         same = sum(one == other for one, other in pairs) / len(pairs)
         share = row["bytes"] / first["bytes"]
+        found = paired_difference(first["right"], row["right"])
+        low, high = found["interval"]
         print(
             f"| {way} | {100 * row['accuracy']:.1f} % of {len(pairs)} | "
+            f"{100 * found['difference']:+.1f} "
+            f"({100 * low:+.1f} to {100 * high:+.1f}) | "
             f"{row['bytes']:,} | {share:.3f} | {100 * same:.1f} % |"
         )
 
@@ -90,7 +109,7 @@ def quickstart_questions(args: argparse.Namespace, folder: Path) -> tuple:
     """Returns model, mixture and settings of `evaluate` for a run."""
     from keras_flan.miniature.universe import CORE, ensure_records
 
-    each = args.each or 40
+    each = args.each or 53
     tasks = [task.name for task in CORE.values() if not task.held_out]
     ensure_records(
         folder / "records", tasks=tasks, sizes={"test": each}, splits=["test"]
@@ -143,27 +162,24 @@ def measure(
 ) -> dict:
     """Returns accuracy, answers and bytes of one way."""
     import keras_flan
-    from keras_flan.data import Mixture, Pipeline
     from keras_flan.evaluation import evaluate
+    from keras_flan.evaluation.scores.comparing import example_scores
 
     model = keras_flan.models.load(source)
     if way == "gptq":
-        pipeline = Pipeline(
-            Mixture.from_yaml(mixture),
-            model.vocabulary,
-            input_length=128,
-            target_length=64 if not model.decoder_only else 256,
-            batch_size=4,
-            decoder_only=model.decoder_only,
-        )
-        batches = pipeline.dataset().take(BATCHES).as_numpy_iterator()
+        batches = packed(model, mixture).take(BATCHES).as_numpy_iterator()
         model.quantize(way, group=args.group, calibration=batches)
     elif way != "float32":
         model.quantize(way, group=args.group)
     metrics = evaluate(model, output=output, progress=True, **questions)
     lines = (output / "predictions.jsonl").read_text().splitlines()
+    right = {
+        task: list(scores.values())
+        for task, scores in example_scores(output).items()
+    }
     found = {
         "accuracy": metrics["accuracy"],
+        "right": right,
         "answers": [json.loads(line)["answer"] for line in lines],
         "bytes": sum(
             weight.value.dtype.itemsize * weight.value.size
@@ -174,13 +190,60 @@ def measure(
     return found
 
 
+def packed(model, mixture: Path, **settings):
+    """Returns packed batches of a mixture."""
+    from keras_flan.data import Mixture, build_dataset
+
+    return build_dataset(
+        Mixture.from_yaml(mixture),
+        model.vocabulary,
+        input_length=128,
+        target_length=256 if model.decoder_only else 64,
+        batch_size=4,
+        decoder_only=model.decoder_only,
+        **settings,
+    )
+
+
+def compare_pruned(args: argparse.Namespace) -> None:
+    """Prints the loss of a model whose weights are half zeros."""
+    from keras_flan.data.importers.importing import import_file
+    from keras_flan.models import load, prune
+    from keras_flan.training import TokenCrossentropy, held_out_loss
+
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary)
+        mixture = gsm8k_mixture(args.data, folder)
+        test = next(iter(sorted((args.data / "gsm8k").glob("test.jsonl*"))))
+        import_file("gsm8k", test, folder / "records" / "test", name="test")
+        unseen = folder / "test.yaml"
+        unseen.write_text(mixture.read_text().replace("[gsm8k]", "[test]"))
+        print("| half of the weights are 0 by | loss per target token |")
+        print("|---|---|")
+        for method in ("", "magnitude", "wanda", "sparsegpt"):
+            model = load(args.model)
+            batches = None
+            if method in ("wanda", "sparsegpt"):
+                batches = packed(model, mixture).take(BATCHES)
+                batches = batches.as_numpy_iterator()
+            if method:
+                prune(model, method, 0.5, batches)
+            model.compile(loss=TokenCrossentropy())
+            held_out = packed(model, unseen, repeat=False).take(HELD_OUT)
+            loss = held_out_loss(model, held_out)
+            print(f"| {method or '(none)'} | {loss:.4f} |", flush=True)
+
+
 def compare_training(args: argparse.Namespace) -> None:
     """Prints held-out losses and memory of LoRA and QLoRA."""
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         gsm8k_mixture(args.data, folder)
         small = folder / "small"
-        run("keras_flan", "convert", args.model, small, "--quantize", "int4")
+        run(
+            *("keras_flan.cli", "convert", args.model, small),
+            *("--quantize", "int4", "--group", args.group),
+        )
         rows: dict[str, list[dict]] = {"LoRA": [], "QLoRA": []}
         for seed in range(args.seeds):
             for kind, source in (("LoRA", args.model), ("QLoRA", small)):
