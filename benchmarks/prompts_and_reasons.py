@@ -325,7 +325,35 @@ def confidence_smollm2(args):
             + f" | {told['majority']:.1%} | {told['half']:.1%} ({told['best']})"
             f" | {told['interval']} |"
         )
+    added, decoding = map(sum, zip(*map(overhead, runs.values()), strict=True))
+    found["overhead"] = added / decoding
+    lines.append(
+        f"\nSignals and confidence of {len(every)} questions: {added:.2f} s; "
+        f"decoding them: {decoding:.0f} s; {added / decoding:.2%}."
+    )
     return found, lines
+
+
+def overhead(run) -> tuple[float, float]:
+    """Returns the seconds of confidence, and of decoding, of a run."""
+    from keras_flan.answers.confidence import ConfidenceModel, signals
+    from keras_flan.evaluation.runs.evaluate import TIMING_FILE
+    from keras_flan.evaluation.scores.predictions import read_predictions
+    from keras_flan.files import read_json
+
+    rows = read_predictions(run.folder)
+    known = [one.signals for one in run.judged]
+    # Whatever it says: what it costs is the same.
+    guess = [i % 2 == 0 for i in range(len(known))]
+    model = ConfidenceModel.fit(known, guess)
+    begin = time.perf_counter()
+    for row, one in zip(rows, run.judged, strict=True):
+        more = row.log_probabilities, row.token_counts
+        model(signals(one.answers, row.outputs, *more))
+    added = time.perf_counter() - begin
+    timing = read_json(run.folder / TIMING_FILE)
+    share = 1 + timing["resumed"] / max(1, timing["examples"])
+    return added, timing["seconds"] * share
 
 
 def confidence_of(results) -> dict:
