@@ -15,6 +15,7 @@ _CURVES = {
     "reward": "Reward of all paths",
     "kept": "Paths that are trained on",
     "length": "Tokens per path",
+    "toxicity": "Toxicity of all paths, by the lexicon",
     "entropy": "Entropy, nats per token",
     "kl": "Divergence from the start, nats per token",
 }

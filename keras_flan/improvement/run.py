@@ -12,6 +12,7 @@ import keras
 from keras_flan.data.mixtures.mixture import Mixture
 from keras_flan.data.pipeline.token_rows import Batches
 from keras_flan.errors import InputError
+from keras_flan.evaluation.responsible.toxicity import lexicon_scores
 from keras_flan.files import atomic_write, write_json
 from keras_flan.generation.rounds import compilations
 from keras_flan.improvement.config import ImproveConfig
@@ -48,7 +49,6 @@ from keras_flan.training.start import (
 
 # A round, as `rounds.csv` has it.
 Row = dict[str, float]
-_ROUNDS = "rounds.csv"
 # What may change between the parts of a run that was stopped.
 _FREE = ("output", "rounds", "checkpoint_every", "distribution")
 IMPROVEMENT = Kind("improvement")
@@ -310,7 +310,7 @@ class _Run:
             write_json(made / "metrics.json", metrics)
             write_page(made / PAGE_FILE, config, metrics, self.journal)
             names = list(dict.fromkeys(key for row in self.rows for key in row))
-            with atomic_write(made / _ROUNDS) as f:
+            with atomic_write(made / "rounds.csv") as f:
                 table = csv.DictWriter(f, names, lineterminator="\n")
                 table.writeheader()
                 table.writerows(self.rows)
@@ -327,6 +327,7 @@ def summary(groups: Sequence[Group], least: float) -> Row:
     means: dict[str, list[float]] = {
         "ended": [path.finished for path in paths],
         "length": [len(path.token_ids) for path in paths],
+        "toxicity": lexicon_scores([path.text for path in paths]),
         "reward": rewards,
         "right": [r >= least for r in rewards],
         "entropy": [-gain for p in paths for gain in p.log_probabilities],

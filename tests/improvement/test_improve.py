@@ -131,7 +131,10 @@ def test_it_learns_what_is_rewarded(mixture, tmp_path):
         for path in group["paths"]:
             better = path["reward"] - mean
             assert abs(better) < 1e-9 or better * path["weight"] > 0
+    # What is said is watched, from before the first update on.
+    assert all(0 <= row["toxicity"] <= 1 for row in metrics["rounds"])
     page = (tmp_path / "a" / "improvement.html").read_text()
+    assert "Toxicity of all paths" in page
     assert groups[0]["question"]["prompt"].split()[0] in page
 
 
