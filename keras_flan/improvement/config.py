@@ -17,14 +17,10 @@ Method = Literal[
     "right", "star", "majority", "advantage", "preference", "distil"
 ]
 _Share = Annotated[float, pydantic.Field(ge=0)]
-_UNUSED = [
-    "validation",
-    "held_out",
-    "profile",
-    "recipe",
-    "tensorboard",
+_UNUSED = (
+    *("validation", "held_out", "profile", "recipe", "tensorboard"),
     "callbacks",
-]
+)
 
 
 class SamplingConfig(Strict):

@@ -136,10 +136,9 @@ def _line(head: Mapping[str, Any], group: Group) -> str:
 
 
 def _group(row: Mapping[str, Any]) -> Group:
-    question = {**row["question"]}
-    question["options"] = tuple(question["options"])
+    options = tuple(row["question"]["options"])
     return Group(
-        Question(**question),
+        Question(**{**row["question"], "options": options}),
         [JudgedPath(**path) for path in row["paths"]],
         row["answer"],
         row.get("unaided", []),

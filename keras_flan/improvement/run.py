@@ -190,13 +190,12 @@ class _Run:
 
     def set_state(self, state: dict[str, Any]) -> None:
         """Goes on from `state()`."""
-        self.done, self.began = state["done"], state["began"]
-        self.timed = state.get("timed", 0)
-        self.rows = state["rows"]
+        for name in ("done", "began", "timed", "rows"):
+            setattr(self, name, state[name])
         self.guarded = [(r, value) for r, value in state["guarded"]]
-        seconds = dict(state.get("seconds", {}))
-        self.before += seconds.pop("total", 0.0)
-        self.seconds["training"] += seconds.pop("training", 0.0)
+        seconds = dict(state["seconds"])
+        self.before += seconds.pop("total")
+        self.seconds["training"] += seconds.pop("training")
         self.rollouts.seconds.update(seconds)
 
     def rounds(self) -> None:
