@@ -212,47 +212,50 @@ def killed_at(monkeypatch, place, number):
     monkeypatch.setattr(owner, name, call)
 
 
+SETTINGS = {
+    "rounds": 3,
+    "passes": 2,
+    "guard": {"every": 2, "examples": 4},
+    "advantage": {"kl": 0.02},
+}
+
+
+@pytest.fixture(scope="module")
+def straight(mixture, tmp_path_factory):
+    """A run that nothing stops: its metrics and weights."""
+    with pytest.MonkeyPatch.context() as patch:
+        name = "keras_flan.improvement.run.save_trained"
+        patch.setattr(name, lambda *_: "model")
+        return run(mixture, tmp_path_factory.mktemp("straight"), **SETTINGS)
+
+
 @pytest.mark.slow
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("part", ["sampling", "judging", "training"])
 def test_killed_anywhere_it_goes_on_with_the_same_numbers(
-    mixture, tmp_path, monkeypatch
+    mixture, tmp_path, monkeypatch, straight, part, seed
 ):
     from keras_flan.improvement import rollouts
     from keras_flan.improvement.run import _Checkpoint
 
-    settings = {
-        "rounds": 3,
-        "passes": 2,
-        "guard": {"every": 2, "examples": 4},
-        "advantage": {"kl": 0.02},
-    }
-    straight, weights = run(mixture, tmp_path / "straight", **settings)
-    draws = random.Random(0)
-    places = {
-        "sampling": (rollouts.JudgedPath, "__init__"),
-        "judging": (rollouts.Rollouts, "_judged"),
-        "training": (_Checkpoint, "on_train_batch_end"),
-    }
-    # In three rounds; what is held out is asked before.
-    most = {"sampling": 36, "judging": 9, "training": straight["steps"]}
-    assert straight["steps"] >= 6
-    for name, place in places.items():
-        output = tmp_path / name
-        kills = 0
-        for _ in range(3):
-            with monkeypatch.context() as patch:
-                killed_at(patch, place, draws.randint(1, most[name]))
-                try:
-                    run(mixture, output, **settings)
-                except Killed:
-                    kills += 1
-                else:
-                    break  # It had less left to do.
-        assert kills
-        again, found = run(mixture, output, **settings)
-        assert again["rounds"] == straight["rounds"], name
-        assert again["guard"] == straight["guard"], name
-        for one, other in zip(found, weights, strict=True):
-            np.testing.assert_array_equal(one, other, err_msg=name)
+    metrics, weights = straight
+    assert metrics["steps"] >= 6
+    # In three rounds; what is held out is asked before and after.
+    place, most = {
+        "sampling": ((rollouts.JudgedPath, "__init__"), 36),
+        "judging": ((rollouts.Rollouts, "_judged"), 9),
+        "training": ((_Checkpoint, "on_train_batch_end"), metrics["steps"]),
+    }[part]
+    number = random.Random(f"{part} {seed}").randint(1, most)
+    with monkeypatch.context() as patch:
+        killed_at(patch, place, number)
+        with pytest.raises(Killed):
+            run(mixture, tmp_path, **SETTINGS)
+    again, found = run(mixture, tmp_path, **SETTINGS)
+    assert again["rounds"] == metrics["rounds"]
+    assert again["guard"] == metrics["guard"]
+    for one, other in zip(found, weights, strict=True):
+        np.testing.assert_array_equal(one, other)
 
 
 @pytest.mark.slow
@@ -442,11 +445,7 @@ def test_pairs_of_files_are_scored_once(tmp_path, monkeypatch):
 
 
 @pytest.mark.slow
-def test_parts_and_an_adapter_s_reference(mixture, tmp_path):
-    from keras_flan.models import add_lora
-    from keras_flan.models.adapters.base import adapter_of
-    from keras_flan.models.kept_values import KeptValues
-
+def test_parts_of_a_batch_are_the_batch(mixture, tmp_path):
     values = {"passes": 2, "rounds": 1, "prompts": 4}
     (_, whole), (_, parts) = (
         run(
@@ -463,22 +462,35 @@ def test_parts_and_an_adapter_s_reference(mixture, tmp_path):
     )
     for one, other in zip(whole, parts, strict=True):
         np.testing.assert_allclose(one, other, atol=2e-4)
+
+
+@pytest.mark.slow
+def test_an_adapter_learns_and_the_model_below_it_is_the_reference(
+    mixture, tmp_path
+):
+    from keras_flan.improvement.journal import Journal
+    from keras_flan.models import add_lora
+    from keras_flan.models.adapters.base import adapter_of
+
     model = make_t5(num_layers=1)
     add_lora(model, 2)
-    x = {
-        f"{side}_{name}": np.ones((1, 4), "int32")
-        for side in ("encoder", "decoder")
-        for name in ("token_ids", "segment_ids")
+    own = {id(v) for v in adapter_of(model).state().values()}
+    assert {id(v) for v in model.trainable_variables} == own
+    before = {id(v): np.asarray(v) for v in model.weights}
+    values = {"rounds": 3, "prompts": 4, "advantage": {"kl": 0.1}}
+    its = config(mixture, tmp_path / "a", **values)
+    metrics = improve(its, model=model, quiet=True)
+    assert metrics["steps"] > 0
+    moved = {
+        id(v) for v in model.weights if (np.asarray(v) != before[id(v)]).any()
     }
-    start = KeptValues(model.trainable_variables)
-    before = np.asarray(model(x))
-    for variable in adapter_of(model).state().values():
-        variable.assign(np.ones(variable.shape))
-    after = np.asarray(model(x))
-    assert len(start._values) == len(adapter_of(model).state())
-    with start.lent():
-        np.testing.assert_array_equal(np.asarray(model(x)), before)
-    np.testing.assert_array_equal(np.asarray(model(x)), after)
+    assert moved and moved <= own
+    # The reference of the last round is the model without the adapter.
+    asked = Journal(tmp_path / "a" / "paths.jsonl", resume=True).groups(2)
+    path = next(p for g in asked for p in g.paths if p.reference)
+    distances = metrics["rounds"][0]["kl"], metrics["rounds"][2]["kl"]
+    assert distances[0] == pytest.approx(0, abs=1e-5)
+    assert path.reference != path.log_probabilities and distances[1] != 0
 
 
 @pytest.mark.slow

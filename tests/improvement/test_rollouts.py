@@ -13,6 +13,7 @@ from keras_flan.improvement import ImproveConfig
 from keras_flan.improvement.journal import Group, Journal, JudgedPath
 from keras_flan.improvement.rollouts import Rollouts
 from keras_flan.improvement.run import summary
+from keras_flan.improvement.units import Units
 from tests.conftest import make_t5
 
 
@@ -47,7 +48,7 @@ def rollouts(ours, folder, path=None, **values):
             "output": str(folder / "out"),
             "mixture": str(path),
             "method": "advantage",
-            "data": {"input_length": 64, "target_length": 32, "batch_size": 4},
+            "data": ROWS,
             "vocabulary": str(path),
             **values,
         }
@@ -55,6 +56,7 @@ def rollouts(ours, folder, path=None, **values):
     return Rollouts(config, ours, Mixture.from_yaml(path), None, None)
 
 
+ROWS = {"input_length": 64, "target_length": 32, "batch_size": 4}
 ASKED = Question("counts/0", "what is 0?", "0", "number")
 
 
@@ -128,6 +130,32 @@ def test_a_majority_s_judge_never_sees_a_target(model, tmp_path):
     question = dataclasses.replace(question, kind="number")
     judged = its._judged(its._judge, question, paths("0", "0", "1"))
     assert judged.rewards == [2.0, 2.0, 1.0]
+
+
+def test_step_by_step_label_and_reasoning_weigh_the_same(model, tmp_path):
+    values = {
+        "train_on": ["zero_shot_cot", "zero_shot_direct"],
+        "formats": {"zero_shot_cot": 1},
+        "data": {**ROWS, "input_length": 320, "target_length": 96},
+    }
+    its = rollouts(model, tmp_path, method="right", **values)
+    groups = []
+    for question in its.questions.draw(0, 2):
+        text = f"1 and 1 make 2. the answer is {question.target}."
+        ids = [*model.vocabulary.encode(text), model.vocabulary.eos_id]
+        path = JudgedPath(text, ids, [-1.0] * len(ids), True)
+        groups.append(its._judged(its._judge, question, [path]))
+        its._weigh(groups[-1])
+    shares = {}
+    for [one] in Units(its._config, model, its).of(groups):
+        text = model.vocabulary.decode(one.target[:-1])
+        assert one.target[-1] == model.vocabulary.eos_id
+        shares[text] = one.weight * len(one.target)
+    reasons = [text for text in shares if text.startswith("1 and")]
+    labels = [group.answer for group in groups]
+    assert sorted(shares) == sorted(reasons + labels) and len(shares) == 4
+    for texts in (reasons, labels):
+        assert sum(shares[text] for text in texts) == pytest.approx(0.5)
 
 
 def test_an_abstention_is_no_zero_of_the_guard(model, tmp_path, monkeypatch):
