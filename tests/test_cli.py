@@ -411,6 +411,11 @@ def test_templates_are_listed_and_asked_for(run, tmp_path):
         *("--templates", "generic"),
     )
     assert "no templates" not in out
+    pairs = tmp_path / "pairs.jsonl"
+    pairs.write_text('{"prompt": "1?", "chosen": "1", "rejected": "one"}')
+    _, out, _ = run("import", "preference", pairs, "--output", output / "p")
+    assert f"method=preference mixture={output / 'p'}" in out
+    assert "no templates" not in out
 
 
 def test_only_the_command_line_prints_what_was_found():

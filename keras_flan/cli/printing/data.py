@@ -66,13 +66,20 @@ def _print_record_sets(
 
 
 def _print_record_set(info: RecordInfo, output: Path) -> None:
+    from keras_flan.data.mixtures.questions import PAIR_FIELDS
+
     rejected = info.num_rejected
     print(
         f"{info.name}: {info.num_examples} examples in "
         f"{len(info.shards)} shard(s), {rejected} rejected -> {output}"
         + (f" (see {output / 'rejects.jsonl'})" if rejected else "")
     )
-    if info.templates is None:
+    if set(info.fields) >= PAIR_FIELDS:
+        print(
+            "learn from these pairs: keras-flan improve CONFIG "
+            f"method=preference mixture={output}"
+        )
+    elif info.templates is None:
         print(
             f"no templates yet for the fields {', '.join(info.fields)}: "
             "import again with --templates (see `keras-flan templates`)"

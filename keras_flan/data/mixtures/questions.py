@@ -17,6 +17,8 @@ from keras_flan.data.templates.prompts import Prompt, render_prompt
 from keras_flan.data.templates.task import Task
 from keras_flan.errors import InputError
 
+# What records of pairs have: one text is preferred to another.
+PAIR_FIELDS = frozenset({"question", "chosen", "rejected"})
 # Examples that the exemplars of a prompt are drawn from.
 _POOL = 16
 # The most of a task's examples that are held out.
@@ -223,7 +225,7 @@ def read_pairs(
     pairs = []
     for number, example in enumerate(read_records(folder)):
         fields = example.fields
-        if not {"question", "chosen", "rejected"} <= fields.keys():
+        if not fields.keys() >= PAIR_FIELDS:
             raise InputError(
                 f"{folder}: expected the fields 'question', 'chosen' and "
                 f"'rejected', found {', '.join(fields)}; import the file with "
