@@ -14,6 +14,8 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 import keras
+import ml_dtypes
+import numpy as np
 
 from keras_flan.errors import InputError
 from keras_flan.runtime.xla import Products, has_bfloat16_units
@@ -23,6 +25,9 @@ _ROUNDED = "BF16_BF16_F32"
 # Products with shorter sums are few, and some are of positions: these need
 # all their digits.
 _SHORTEST_SUM = 16
+# States are few where they have this many times as many numbers each: what is
+# made of them is then less work to transpose than the table.
+_FEW = 4
 
 
 @contextlib.contextmanager
@@ -56,6 +61,23 @@ def bfloat16_products() -> Iterator[None]:
         yield
     finally:
         jax.config.update("jax_default_matmul_precision", before)
+
+
+@contextlib.contextmanager
+def bfloat16_operands() -> Iterator[None]:
+    """Multiplies as bfloat16 what is so already, though it is cast.
+
+    Nothing is rounded that was not before. For what this thread traces while
+    it is open; without effect on other backends than JAX.
+    """
+    if keras.backend.backend() != "jax":
+        yield
+        return
+    import jax
+
+    use_bfloat16_units()
+    with jax.default_matmul_precision(_ROUNDED):
+        yield
 
 
 def products_in(dtype: Products) -> contextlib.AbstractContextManager[None]:
@@ -126,13 +148,24 @@ def _untransposed(value: Any, aval: Any, dimensions: Any) -> Any:
     An embedding that projects is transposed. Rounded, it would be copied.
     """
     (left, right), batches = dimensions
-    made = getattr(value.owner, "operation", value.owner)
     if len(aval.shape) != 2 or len(right) != 1 or any(batches):
         return value, aval, dimensions
-    if getattr(made, "name", "") != "stablehlo.transpose":
+    made, dtype = _maker(value), aval.dtype
+    if made is not None and made.name == "stablehlo.convert":
+        # What was bfloat16 will be so again.
+        [narrow] = made.operands
+        if str(narrow.type.element_type) == "bf16":
+            made, dtype = _maker(narrow), ml_dtypes.bfloat16
+    if made is None or made.name != "stablehlo.transpose":
         return value, aval, dimensions
-    aval = aval.update(shape=aval.shape[::-1])
+    aval = aval.update(shape=aval.shape[::-1], dtype=np.dtype(dtype))
     return made.operands[0], aval, ((left, (1 - right[0],)), batches)
+
+
+def _maker(value: Any) -> Any:
+    """Returns the operation that makes a value; None if it is given."""
+    made = getattr(value.owner, "operation", value.owner)
+    return made if hasattr(made, "operands") else None
 
 
 def _product(
@@ -156,6 +189,12 @@ def _product(
         lhs, rhs = lhs.astype("float32"), rhs.astype("float32")
         return multiply(lhs, rhs, dimensions).astype(dtype)
     if batch or lhs.ndim - 1 in left:
+        if _is_projection(lhs, rhs, dimensions):
+            # The table first: else it would be transposed, and copied.
+            rows = lhs.reshape(-1, lhs.shape[-1])
+            found = multiply(rhs, rows, (((1,), (1,)), ((), ())))
+            found = found.T.reshape(*lhs.shape[:-1], -1)
+            return found.astype(dtype)
         return multiply(lhs, rhs, dimensions).astype(dtype)
     # A gradient of weights: the sum goes over the first dimensions of both.
     # XLA would fold a transposition into the product, which YNNPACK does not
@@ -165,6 +204,15 @@ def _product(
     lhs = lax.pad(lhs, lhs.dtype.type(0), ((0, 1, 0), (0, 0, 0)))
     found = multiply(lhs, rhs, (((1,), (0,)), ((), ())))[:-1]
     return found.reshape(*kept, *others).astype(dtype)
+
+
+def _is_projection(lhs: Any, rhs: Any, dimensions: Any) -> bool:
+    """Whether few states are multiplied with all rows of a long table."""
+    inner, batches = dimensions
+    if any(batches) or rhs.ndim != 2 or inner != ((lhs.ndim - 1,), (1,)):
+        return False
+    rows = math.prod(lhs.shape[:-1])
+    return rows * _FEW <= lhs.shape[-1] and rows <= rhs.shape[0]
 
 
 def _flat(x: Any, inner: Sequence[int], last: bool) -> tuple[Any, list[int]]:

@@ -27,14 +27,17 @@ def prepare_process() -> None:
         ```
 
     See `choose_products` and `keep_freed_memory` for what is set, and
-    `use_bfloat16_units` for what JAX is told once Keras has it.
+    `use_bfloat16_units` and `look_up_as_integers` for what JAX is told once
+    Keras has it.
     """
     _set_environment()
     keras = sys.modules.get("keras")
     if keras is not None and keras.backend.backend() == "jax":
+        from keras_flan.runtime.lookups import look_up_as_integers
         from keras_flan.runtime.products import use_bfloat16_units
 
         use_bfloat16_units()
+        look_up_as_integers()
 
 
 @functools.cache

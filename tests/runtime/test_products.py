@@ -100,6 +100,24 @@ def test_an_embedding_projects_without_a_copy():
     assert np.abs(found - whole).max() < 0.05 * np.abs(whole).max()
 
 
+def test_few_states_are_projected_without_a_copy_of_the_table():
+    x, table = arrays([(2, 3, 32), (4096, 32)], "bfloat16")
+    inner = ((2,), (1,)), ((), ())
+    run = jax.jit(
+        lambda x, table: _product(
+            x, table, dimensions=inner, dtype="float32", units=True
+        )
+    )
+    program = run.lower(x, table).compile()
+    assert not re.search(r"\[(4096,32|32,4096)\]\S* copy\(", program.as_text())
+    expected = np.einsum(
+        "abi,oi->abo", *(np.asarray(v, "float64") for v in (x, table))
+    )
+    found = program(x, table)
+    assert found.dtype == "float32"
+    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-4)
+
+
 def test_gradients_are_rounded_too():
     x, w = arrays([(2, 24, 32), (32, 48)])
 

@@ -14,6 +14,7 @@ from keras import ops
 from keras_flan.errors import InputError
 from keras_flan.models.activation_layouts import constrain
 from keras_flan.models.decoder_only.rotary import rotate, turn
+from keras_flan.models.projecting import project
 from keras_flan.models.remat import Remat, rematerialise
 from keras_flan.tensors import Tensor
 
@@ -122,8 +123,7 @@ class Family:
 
     def logits(self, x: Tensor) -> Tensor:
         """Projects `(..., hidden_dim)` to float32 logits."""
-        x = self.backbone.token_embedding(x, reverse=True)
-        return ops.cast(x, "float32")
+        return project(self.backbone.token_embedding, x)
 
 
 class Llama(Family):

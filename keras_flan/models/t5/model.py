@@ -18,6 +18,7 @@ from keras_flan.models.input_scales import scaled
 from keras_flan.models.kernels.choice import check_attention
 from keras_flan.models.kernels.cost import flash_blocks
 from keras_flan.models.language_model import LanguageModel
+from keras_flan.models.projecting import project
 from keras_flan.models.remat import Remat, check_remat, rematerialise
 from keras_flan.models.stacking import scan_layers
 from keras_flan.models.t5.decoding import T5Decoding
@@ -379,8 +380,7 @@ class T5(LanguageModel):
         backbone = self.backbone
         if backbone.tie_embedding_weights:
             x = x * ops.cast(backbone.hidden_dim**-0.5, x.dtype)
-        x = backbone.token_embedding(x, reverse=True)
-        return ops.cast(x, "float32")
+        return project(backbone.token_embedding, x)
 
     # === Saving ===
 

@@ -21,6 +21,7 @@ from keras_flan.models.dropout import Dropout, layer_keys, seed_generator
 from keras_flan.models.input_scales import scaled
 from keras_flan.models.kernels.choice import check_attention
 from keras_flan.models.language_model import LanguageModel
+from keras_flan.models.projecting import project
 from keras_flan.models.remat import Remat, check_remat, rematerialise
 from keras_flan.models.t5.model import Side, segments_of
 from keras_flan.models.t5gemma.decoding import T5GemmaDecoding
@@ -232,8 +233,8 @@ class T5Gemma(LanguageModel):
 
     def logits(self, x: Tensor) -> Tensor:
         """Projects decoder outputs `(..., hidden_dim)` to float32 logits."""
-        x = self.backbone.decoder_token_embedding(x, reverse=True)
-        x, cap = ops.cast(x, "float32"), self.backbone.final_logit_softcapping
+        x = project(self.backbone.decoder_token_embedding, x)
+        cap = self.backbone.final_logit_softcapping
         return x if cap is None else ops.tanh(x / cap) * cap
 
     # === Saving ===
