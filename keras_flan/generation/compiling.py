@@ -9,6 +9,7 @@ from keras import ops
 
 from keras_flan.models.language_model import LanguageModel
 from keras_flan.progress import left_out
+from keras_flan.runtime.xla import plain_sums
 
 
 def compiled(
@@ -42,10 +43,14 @@ def compiled(
     if backend == "jax":
         import jax
 
+        weights = keras.backend.standardize_dtype(model.variable_dtype)
         # The weights are an argument: after more training the same program
         # runs on the new ones.
         jitted = jax.jit(
-            of_values(model, traced), donate_argnums=1 if uses_up else ()
+            of_values(model, traced),
+            donate_argnums=1 if uses_up else (),
+            # In float32 the last digit, and so a path, would be another.
+            compiler_options=plain_sums() if weights == "bfloat16" else None,
         )
 
         def given(*arguments: Any) -> tuple[Any, ...]:

@@ -5,10 +5,11 @@ import numpy as np
 import pytest
 
 from keras_flan.generation import generate
+from keras_flan.generation.likelihood import score_tokens
 from keras_flan.generation.rounds import Bucket, DecodingProgram
 from keras_flan.models import DecoderOnly
 from tests.conftest import LetterVocabulary, make_t5, slow
-from tests.models.decoders import FAMILIES, forward, make_hub
+from tests.models.decoders import FAMILIES, forward, make_hub, numpy
 
 PROMPTS = ["what is the time?", "a", "the quick brown fox"]
 NEW = 10
@@ -38,6 +39,10 @@ def test_greedy_tokens_are_those_of_keras_hub(family):
         found = path.token_ids + [1] * path.finished
         begin = len(ids[row])
         assert found == made[row, begin : begin + len(found)].tolist()
+
+
+def encoded(prompt):
+    return LetterVocabulary().encode(prompt)
 
 
 def uncached(model, prompt, length):
@@ -78,6 +83,27 @@ def test_palm_equals_its_uncached_self(bidirectional):
         ids, log_probability = uncached(model, prompt, NEW)
         assert path.token_ids + [1] * path.finished == ids
         assert abs(path.log_probability - log_probability) < 1e-3
+
+
+def test_in_bfloat16_it_says_what_it_computes():
+    """Cached, and by other sums, it is as sure as a forward pass in float32."""
+    whole = DecoderOnly(make_hub("mistral", seed=3), LetterVocabulary())
+    narrow = DecoderOnly(
+        make_hub("mistral", seed=3, dtype="bfloat16"), LetterVocabulary()
+    )
+    for one, other in zip(whole.weights, narrow.weights, strict=True):
+        one.assign(numpy(other).astype("float32"))
+    outputs = generate(
+        narrow, PROMPTS, max_new_tokens=NEW, batch_paths=3, temperature=1.0
+    )
+    for prompt, [path] in zip(PROMPTS, outputs, strict=True):
+        ids = [*path.token_ids, *([path.end_id] if path.finished else [])]
+        [scores] = score_tokens(
+            whole, [whole.decoding.frame(encoded(prompt), 64)], [ids], 1
+        )
+        np.testing.assert_allclose(
+            path.token_log_probabilities, scores.log_probabilities, atol=0.05
+        )
 
 
 @pytest.mark.parametrize("family", [*slow("palm"), "mistral"])

@@ -7,6 +7,7 @@ import sys
 from importlib import metadata
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from keras_flan.runtime import xla
@@ -69,3 +70,22 @@ def test_the_benchmark_of_the_flag_runs():
     )
     found = re.findall(r"takes (\d+\.\d\d) times as long", made.stdout)
     assert len(found) == 3 and found[0] == "1.00"
+
+
+@pytest.mark.skipif(not xla._known(), reason="another version of jaxlib")
+def test_sums_are_left_whole():
+    import jax
+    import jax.numpy as jnp
+
+    def norm(x):
+        return jnp.mean(x * x, axis=-1)
+
+    x = jnp.asarray(np.random.default_rng(0).normal(size=(4, 576)), "float32")
+    text, found = {}, {}
+    for options in (None, xla.plain_sums()):
+        run = jax.jit(lambda x: norm(x), compiler_options=options)
+        text[bool(options)] = run.lower(x).compile().as_text()
+        found[bool(options)] = run(x)
+    assert "reduce-window" in text[False]
+    assert "reduce-window" not in text[True]
+    np.testing.assert_allclose(found[True], found[False], rtol=1e-5)
