@@ -1,15 +1,18 @@
 """A step of Gemma 3 270M, with logits of all positions and of targets alone.
 
     python benchmarks/gathered_loss.py [--batch 2] [--gather 512]
-        [--train all_but_embedding] [--precision float32] [--ways whole gather]
+        [--train all_but_embedding] [--precision float32] [--products auto]
+        [--ways whole gather]
 
 Rows have 512 input and 128 target tokens, and are full; a quarter of their
 tokens are targets (`--share`). The weights are drawn, which changes no time:
-shapes are those of Gemma 3 270M, whose vocabulary has 262,144 tokens. Each way
-runs in a process of its own on JAX, with AdamW. Printed are medians of the
-steps after the first, which compiles: seconds, and processor seconds of all
-cores, which other programs on the machine change less; tokens (of inputs and
-targets) per second; and the peak of the resident memory.
+shapes are those of Gemma 3 270M, whose vocabulary has 262,144 tokens. Products
+are rounded to bfloat16 where the CPU has units for it, as `keras-flan flan` has
+them; `--products float32` rounds none. Each way runs in a process of its own on
+JAX, with AdamW. Printed are medians of the steps after the first, which
+compiles: seconds, and processor seconds of all cores, which other programs on
+the machine change less; tokens (of inputs and targets) per second; and the peak
+of the resident memory.
 """
 
 import argparse
@@ -43,6 +46,7 @@ def measure(args) -> dict:
     import numpy as np
 
     from keras_flan.models import DecoderOnly, add_lora
+    from keras_flan.runtime.products import products_in
     from keras_flan.training import AdamW, TokenCrossentropy
     from keras_flan.training.start import freeze_embedding
 
@@ -69,7 +73,8 @@ def measure(args) -> dict:
     seconds, processor, losses = [], [], []
     for _ in range(args.steps + 1):
         begin, used = time.perf_counter(), time.process_time()
-        loss = model.train_on_batch(x, np.roll(ids, -1, 1), weight)
+        with products_in(args.products):
+            loss = model.train_on_batch(x, np.roll(ids, -1, 1), weight)
         losses.append(float(loss))
         seconds.append(time.perf_counter() - begin)
         processor.append(time.process_time() - used)
@@ -97,6 +102,9 @@ def main() -> None:
         default="all_but_embedding",
     )
     parser.add_argument("--precision", default="float32")
+    parser.add_argument(
+        "--products", choices=("float32", "bfloat16", "auto"), default="auto"
+    )
     parser.add_argument("--ways", choices=WAYS, nargs="+", default=WAYS)
     parser.add_argument("--way", choices=WAYS, help=argparse.SUPPRESS)
     args = parser.parse_args()
