@@ -7,6 +7,7 @@ from pathlib import Path
 
 from keras_flan.miniature.experiments.markdown import filled
 from keras_flan.real_flan.markdown import filled as filled_flan
+from keras_flan.real_flan.plan import TABLE_MINUTES, load_plan
 
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "docs" / "results"
@@ -86,6 +87,45 @@ def test_real_flan_keeps_what_it_promises():
             assert view[metric][over][0] > 0
     [speed] = [t["speed"] for t in real_flan()["arms"]["all"]["trainings"]]
     assert speed["peak_memory_gib"] < 12
+
+
+def real_flan_arms():
+    return json.loads((RESULTS / "real_flan_arms.json").read_text())
+
+
+def test_all_arms_pages_are_those_of_a_run():
+    page = ROOT / "docs" / "real_flan_arms.md"
+    results, text = real_flan_arms(), page.read_text()
+    assert text.count("<!-- end -->") == 4
+    assert filled_flan(text, results, str(page)) == text
+    assert f"--steps {results['steps']}" in text
+    plan = load_plan(TABLE_MINUTES)
+    assert set(results["arms"]) == set(plan.arms)
+    told = {claim["claim"]: claim["verdict"] for claim in results["claims"]}
+    assert list(told) == [claim.claim for claim in plan.claims]
+
+
+def test_all_arms_keep_what_they_promise():
+    results = real_flan_arms()
+    found = results["arms"]["all"]["views"]["options"]["normalised"]
+    assert found["difference"] >= 8 and found["examples"][0] > 0
+    for arm in results["arms"].values():
+        for training in arm["trainings"]:
+            assert training["speed"]["peak_memory_gib"] < 12
+
+
+def test_the_votes_of_a_small_model_are_those_of_a_run(monkeypatch):
+    monkeypatch.syspath_prepend(ROOT / "tools")
+    from votes_page import filled as filled_votes
+
+    page = ROOT / "docs" / "votes.md"
+    results = json.loads((RESULTS / "votes.json").read_text())
+    text = page.read_text()
+    assert text.count("<!-- end -->") == 2
+    assert filled_votes(text, results, str(page)) == text
+    settings = results["settings"]
+    assert f"--limit {settings['limit']}" in text
+    assert f"samples {settings['samples']} chains" in " ".join(text.split())
 
 
 def test_the_miniature_s_tables_are_those_of_a_run():
