@@ -44,7 +44,8 @@ def _rows(results: Mapping[str, Any]) -> list[tuple[str, dict[str, Any]]]:
 
 
 def _votes(results: Mapping[str, Any]) -> str:
-    numbers = [way for way in next(iter(_rows(results)))[1]["votes"]]
+    _, first = _rows(results)[0]
+    numbers = list(first["votes"])
     header = ["set", "questions", "one path"]
     header += [f"vote of {way}" for way in numbers[1:]]
     header.append(f"{numbers[-1]} against one")

@@ -175,6 +175,8 @@ def _product(
     from jax import lax
 
     (left, right), (batch, _) = dimensions
+    # One that is rounded is written anew, in whatever order is wanted.
+    as_it_lies = rhs.dtype == ml_dtypes.bfloat16
     lhs, rhs = lhs.astype("bfloat16"), rhs.astype("bfloat16")
     multiply = functools.partial(
         lax.dot_general,
@@ -189,7 +191,7 @@ def _product(
         lhs, rhs = lhs.astype("float32"), rhs.astype("float32")
         return multiply(lhs, rhs, dimensions).astype(dtype)
     if batch or lhs.ndim - 1 in left:
-        if _is_projection(lhs, rhs, dimensions):
+        if as_it_lies and _is_projection(lhs, rhs, dimensions):
             # The table first: else it would be transposed, and copied.
             rows = lhs.reshape(-1, lhs.shape[-1])
             found = multiply(rhs, rows, (((1,), (1,)), ((), ())))
