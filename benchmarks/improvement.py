@@ -1,13 +1,19 @@
 """Learning from one's own answers against more supervised steps.
 
-Each method starts from the same tuned model and gets some rounds; supervised
-finetuning gets the same wall time on the same tasks. Both are asked unseen
-examples of these tasks, and held-out tasks. A cell that is there is kept, so
-the command goes on where it was stopped:
+Tasks whose rationales are few and whose answers are many: the quickstart's
+model, to which they are new, is finetuned on `--rationales` worked examples
+of each for `--start-steps` steps. From there each method gets some rounds on
+1,000 questions per task of which the answers alone are known (`majority`: not
+even these); supervised finetuning gets the same wall time on the worked
+examples. Both are asked unseen examples of these tasks, and tasks that neither
+saw. A cell that is there is kept, so the command goes on where it was stopped:
 
     keras-flan quickstart --output runs/quickstart
     python benchmarks/improvement.py runs/quickstart/model runs/improvement \
         --methods right advantage --seeds 0 1 2
+
+`results.json` in the output has all cells. Two commands may run side by side,
+each on a core of its own (`taskset -c 0`), if they do different methods.
 """
 
 import argparse
@@ -19,67 +25,68 @@ from pathlib import Path
 import yaml
 
 TASKS = 8
+QUESTIONS = 1000
 NEW_TOKENS = 64
+FINETUNED = {
+    "optimizer": {"name": "adafactor", "learning_rate": 0.001},
+    "data": {"batch_size": 8},
+}
 SETTINGS = {
-    "right": {
-        "optimizer": {"name": "adafactor", "learning_rate": 0.001},
-        "data": {"batch_size": 8},
-    },
-    "star": {
-        "optimizer": {"name": "adafactor", "learning_rate": 0.001},
-        "data": {"batch_size": 8},
-    },
+    "right": FINETUNED,
+    "star": FINETUNED,
     "majority": {
-        "optimizer": {"name": "adafactor", "learning_rate": 0.001},
-        "data": {"batch_size": 8},
+        **FINETUNED,
+        "judges": [{"name": "majority", "confidence": 0.75}],
     },
     "advantage": {
-        "optimizer": {"name": "adam", "learning_rate": 0.0001},
-        "data": {"batch_size": 32},
+        "optimizer": {"name": "adafactor", "learning_rate": 0.001},
+        "data": {"batch_size": 64},
+        "prompts": 48,
     },
     "preference": {
-        "optimizer": {"name": "adam", "learning_rate": 0.00002},
-        "data": {"batch_size": 16},
-        "sampling": {"temperature": 1.0},
+        "optimizer": {"name": "adafactor", "learning_rate": 0.001},
+        "data": {"batch_size": 16, "target_length": 96},
+        "sampling": {"temperature": 1.0, "max_new_tokens": NEW_TOKENS},
     },
 }
 
 
 def tasks() -> dict[str, list[str]]:
-    """Returns the tasks that are trained, and those that are held out."""
-    from keras_flan.miniature.universe import CORE
+    """Returns the tasks that are trained, and those that are held out.
+
+    None of them is in the quickstart's mixture.
+    """
     from keras_flan.miniature.universe import TASKS as ALL
 
-    trained = [t.name for t in CORE.values() if t.reasoning and not t.held_out]
-    held_out = [t.name for t in ALL.values() if t.reasoning and t.held_out]
-    return {"trained": trained[:TASKS], "held_out": held_out[:TASKS]}
+    names = [t.name for t in ALL.values() if t.reasoning and t.held_out]
+    return {"trained": names[:TASKS], "held_out": names[TASKS : 2 * TASKS]}
 
 
-def prepare(output: Path) -> Path:
-    """Writes records and the mixture; returns the mixture."""
+def prepare(output: Path, rationales: int) -> dict[str, Path]:
+    """Writes records; returns mixtures of worked examples and of questions."""
     from keras_flan.miniature.universe import ensure_records
 
-    chosen = tasks()
-    records = output / "records"
-    for names, splits in (
-        (chosen["trained"], {"train": 2000, "test": 100}),
-        (chosen["held_out"], {"test": 100}),
+    chosen, mixtures = tasks(), {}
+    for name, names, sizes in (
+        ("worked", chosen["trained"], {"train": rationales}),
+        ("questions", chosen["trained"], {"train": QUESTIONS, "test": 100}),
+        ("questions", chosen["held_out"], {"test": 100}),
     ):
-        ensure_records(records, tasks=names, sizes=splits, splits=splits)
-    formats = {"zero_shot_cot": 1}
-    group = {"tasks": chosen["trained"], "formats": formats}
-    path = output / "mixture.yaml"
-    path.write_text(
-        yaml.safe_dump(
-            {
-                "name": "improvement",
-                "records": "records",
-                "split": "train",
-                "groups": {"all": group},
-            }
+        ensure_records(output / name, tasks=names, sizes=sizes, splits=sizes)
+    for name in ("worked", "questions"):
+        group = {"tasks": chosen["trained"], "formats": {"zero_shot_cot": 1}}
+        mixtures[name] = output / f"{name}.yaml"
+        mixtures[name].write_text(
+            yaml.safe_dump(
+                {
+                    "name": name,
+                    "records": name,
+                    "split": "train",
+                    "groups": {"all": group},
+                }
+            )
         )
-    )
-    return path
+    return mixtures
 
 
 def improved(model: str, mixture: Path, output: Path, method: str, args):
@@ -114,8 +121,14 @@ def improved(model: str, mixture: Path, output: Path, method: str, args):
     return trained, found["seconds"], found["rounds"]
 
 
-def supervised(model: str, mixture: Path, seconds: float, seed: int):
-    """Returns a model after as many seconds of finetuning, and its steps."""
+def supervised(
+    model: str,
+    mixture: Path,
+    seed: int,
+    seconds: float = math.inf,
+    steps: int | None = None,
+):
+    """Returns a model after seconds or steps of finetuning, and its steps."""
     import keras
 
     from keras_flan.data import Mixture, build_dataset
@@ -146,8 +159,22 @@ def supervised(model: str, mixture: Path, seconds: float, seed: int):
     )
     trained.compile(optimizer=Adafactor(1e-3), loss=TokenCrossentropy())
     clock = Clock()
-    trained.fit(dataset, steps_per_epoch=10**6, callbacks=[clock], verbose=0)
+    trained.fit(
+        dataset, steps_per_epoch=steps or 10**6, callbacks=[clock], verbose=0
+    )
     return trained, clock.steps
+
+
+def started(args) -> str:
+    """Returns the folder of the model from which all others start."""
+    from keras_flan.models import save
+
+    folder = args.output / "start"
+    if not folder.is_dir():
+        mixture = prepare(args.output, args.rationales)["worked"]
+        model, _ = supervised(args.model, mixture, 0, steps=args.start_steps)
+        save(model, folder)
+    return str(folder)
 
 
 def asked(model, records: Path, output: Path, limit: int) -> dict[str, float]:
@@ -190,20 +217,21 @@ def cell(args, name: str, seed: int) -> dict:
     if file.is_file():
         return read_json(file)
     args.seed = seed
-    mixture, row = prepare(args.output), {"name": name, "seed": seed}
+    row, start = {"name": name, "seed": seed}, started(args)
+    mixtures = prepare(args.output, args.rationales)
     if name == "start":
-        model = load(args.model)
+        model = load(start)
     elif name.startswith("supervised"):
         seconds = cell(args, name.split()[1], seed)["seconds"]["total"]
-        model, steps = supervised(args.model, mixture, seconds, seed)
+        model, steps = supervised(start, mixtures["worked"], seed, seconds)
         row |= {"steps": steps, "seconds": {"total": seconds}}
     else:
         model, seconds, rounds = improved(
-            args.model, mixture, folder / "run", name, args
+            start, mixtures["questions"], folder / "run", name, args
         )
         row |= {"seconds": seconds, "rounds": rounds}
     row["scores"] = asked(
-        model, args.output / "records", folder / "asked", args.limit
+        model, args.output / "questions", folder / "asked", args.limit
     )
     write_json(file, row)
     return row
@@ -229,6 +257,8 @@ def difference(ours: list[dict], others: list[dict], view: str) -> str:
 
 def main() -> None:
     """Runs what is missing, and prints a line per method and view."""
+    from keras_flan.files import write_json
+
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("model", help="The model to start from.")
     parser.add_argument("output", type=Path)
@@ -237,10 +267,13 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=60)
     parser.add_argument("--prompts", type=int, default=32)
     parser.add_argument("--paths", type=int, default=8)
+    parser.add_argument("--rationales", type=int, default=100)
+    parser.add_argument("--start-steps", type=int, default=560)
     parser.add_argument("--limit", type=int, default=100, help="per task")
     args = parser.parse_args()
     args.output.mkdir(parents=True, exist_ok=True)
     start = cell(args, "start", 0)
+    methods = {}
     print("start", {k: round(v, 4) for k, v in start["scores"].items()})
     for method in args.methods:
         ours, others = [], []
@@ -251,18 +284,33 @@ def main() -> None:
         share = statistics.fmean(
             one["sampling"] / one["total"] for one in spent
         )
-        print(f"{method}: {share:.0%} of the time is sampling")
-        for view in start["scores"]:
+        views = {}
+        for view, first in start["scores"].items():
             means = [
                 statistics.fmean(row["scores"][view] for row in rows)
                 for rows in (ours, others)
             ]
+            views[view] = {
+                "method": means[0],
+                "supervised": means[1],
+                "to supervised": difference(ours, others, view),
+                "to the start": difference(ours, [start] * len(ours), view),
+            }
             print(
-                f"{method:10} {view:18} start {start['scores'][view]:.1%} "
-                f"{method} {means[0]:.1%} supervised {means[1]:.1%} "
-                f"difference {difference(ours, others, view)}, to the start "
-                f"{difference(ours, [start] * len(ours), view)}"
+                f"{method:10} {view:18} start {first:.1%} {method} "
+                f"{means[0]:.1%} supervised {means[1]:.1%} points to "
+                f"supervised {views[view]['to supervised']}, to the start "
+                f"{views[view]['to the start']}"
             )
+        methods[method] = {
+            "seeds": len(ours),
+            "seconds": statistics.fmean(one["total"] for one in spent),
+            "sampling": share,
+            "views": views,
+        }
+        print(f"{method}: {share:.0%} of the time is sampling")
+    results = {"start": start["scores"], "methods": methods}
+    write_json(args.output / "results.json", results)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,9 @@
 """What paths are worth, without a model that writes any."""
 
+import contextlib
 import dataclasses
 import json
+from types import SimpleNamespace
 
 import pytest
 
@@ -9,6 +11,7 @@ from keras_flan.data import Example, Mixture, write_records
 from keras_flan.data.mixtures.questions import Question
 from keras_flan.errors import InputError
 from keras_flan.generation import Path
+from keras_flan.generation.outputs import TokenScores
 from keras_flan.improvement import ImproveConfig
 from keras_flan.improvement.journal import Group, Journal, JudgedPath
 from keras_flan.improvement.rollouts import Rollouts
@@ -228,6 +231,31 @@ def test_the_end_that_was_sampled_is_the_one_that_is_trained_on(
     # Of a teacher's text the student's own.
     [[ended, _]] = its._written(object(), ["?"], its._config.sampled(0))
     assert ended.token_ids[-1] == model.vocabulary.eos_id
+
+
+@pytest.mark.parametrize(
+    ("method", "scored"),
+    [("preference", [[3], [4]]), ("advantage", [[3], [4], [5]])],
+)
+def test_a_reference_scores_what_is_learnt_and_a_text_once(
+    model, tmp_path, monkeypatch, method, scored
+):
+    its, seen = rollouts(model, tmp_path, method=method), []
+    its._start = SimpleNamespace(lent=contextlib.nullcontext)
+
+    def score(_, prompts, texts, top):
+        seen.extend(token for [token] in texts)
+        return [TokenScores([float(text[0])], []) for text in texts]
+
+    monkeypatch.setattr("keras_flan.improvement.rollouts.score_tokens", score)
+    texts = [
+        JudgedPath("", [token], [-1.0], True, weight=weight)
+        for token, weight in ((3, 1.0), (4, -1.0), (4, 0.0), (5, 0.0))
+    ]
+    its._refer([Group(ASKED, texts)])
+    assert seen == scored
+    assert texts[0].reference == [3.0] and texts[1].reference == [4.0]
+    assert texts[3].reference == ([5.0] if 5 in scored else [])
 
 
 def test_a_conversation_that_is_too_long_is_left_out(
