@@ -71,7 +71,7 @@ class Rollouts:
         off_policy = teacher is not None and not (its and its.on_policy)
         self._writer = teacher if teacher is not None and off_policy else model
         self._pairs = [] if mixture else read_pairs(config.mixture)
-        self._scored: dict[str | int, list[list[float]]] = {}
+        self._scored: dict[tuple, list[float]] = {}
         self.questions: Questions | None = None
         if mixture is not None:
             total = config.rounds * config.prompts
@@ -119,10 +119,11 @@ class Rollouts:
         return float(np.mean(rewards)) if rewards else None
 
     def teach(self, groups: Sequence[Group], top: int) -> list[TokenScores]:
-        """Returns what the teacher thinks of the tokens of all paths."""
+        """Returns what the teacher thinks of the tokens of what is kept."""
         assert self._teacher is not None
         with self._timed("scoring"):
-            return self._score(self._teacher, groups, top)
+            pairs = [(g, p) for g in groups for p in g.paths if p.weight]
+            return self._score(self._teacher, pairs, top)
 
     def framed(self, prompt: str, model: LanguageModel | None = None) -> list:
         """Returns the tokens that a model reads of a prompt, as it samples."""
@@ -160,9 +161,8 @@ class Rollouts:
         return self._model.vocabulary.eos_id
 
     def _seed(self, number: int) -> int:
-        text = f"{self._config.seed}/{number}"
-        digest = hashlib.sha256(text.encode()).digest()
-        return int.from_bytes(digest[:4], "little")
+        digest = hashlib.sha256(b"%d/%d" % (self._config.seed, number))
+        return int.from_bytes(digest.digest()[:4], "little")
 
     @contextlib.contextmanager
     def _timed(self, name: str) -> Iterator[None]:
@@ -265,30 +265,29 @@ class Rollouts:
             path.weight = weights[i] if weights else 0.0
 
     def _refer(self, groups: Sequence[Group]) -> None:
-        """Has the reference score what is trained on; pairs only once."""
+        """Has the reference score what is trained on; a text only once."""
         assert self._start is not None
-        own = self.questions is None
-        keys = [g.question.name if own else i for i, g in enumerate(groups)]
-        if not own or not self._scored.keys() >= {*keys}:
+        every = self._config.method == "advantage"
+        asked = [(g, p) for g in groups for p in g.paths if every or p.weight]
+        keys = [(g.question.prompt, *p.token_ids) for g, p in asked]
+        new = dict(zip(keys, asked, strict=True))
+        known = self._scored if self.questions is None else {}
+        if not known.keys() >= new.keys():
             with self._timed("scoring"), self._start.lent():
-                scores = iter(self._score(self._model, groups, 1))
-            for key, group in zip(keys, groups, strict=True):
-                self._scored[key] = [
-                    next(scores).log_probabilities for _ in group.paths
-                ]
-        for key, group in zip(keys, groups, strict=True):
-            for path, found in zip(group.paths, self._scored[key], strict=True):
-                path.reference = found
+                scores = self._score(self._model, [*new.values()], 1)
+            gains = [one.log_probabilities for one in scores]
+            known.update(zip(new, gains, strict=True))
+        for key, (_, path) in zip(keys, asked, strict=True):
+            path.reference = known[key]
 
     def _score(
-        self, model: LanguageModel, groups: Sequence[Group], top: int
+        self,
+        model: LanguageModel,
+        pairs: Sequence[tuple[Group, JudgedPath]],
+        top: int,
     ) -> list[TokenScores]:
-        asked, told = [], []
-        for group in groups:
-            prompt = self.framed(group.question.prompt, model)
-            asked += [prompt] * len(group.paths)
-            told += [path.token_ids for path in group.paths]
-        return score_tokens(model, asked, told, top)
+        asked = [self.framed(g.question.prompt, model) for g, _ in pairs]
+        return score_tokens(model, asked, [p.token_ids for _, p in pairs], top)
 
     def _drawn_pair(self, number: int) -> Group:
         turn, place = divmod(number, len(self._pairs))

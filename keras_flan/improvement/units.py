@@ -101,8 +101,8 @@ class Units:
             taught = iter(self._rollouts.teach(groups, self._soft))
         for group in groups:
             for path in group.paths:
-                scores = next(taught, None)
-                if path.weight and scores is not None:
+                scores = next(taught, None) if path.weight else None
+                if scores is not None:
                     segment = self._segment(group, path.token_ids)
                     columns = _soft_columns(scores, self._soft)
                     yield "", dataclasses.replace(segment, columns=columns)

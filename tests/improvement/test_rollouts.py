@@ -234,8 +234,7 @@ def test_the_end_that_was_sampled_is_the_one_that_is_trained_on(
 
 
 @pytest.mark.parametrize(
-    ("method", "scored"),
-    [("preference", [[3], [4]]), ("advantage", [[3], [4], [5]])],
+    ("method", "scored"), [("preference", [3, 4]), ("advantage", [3, 4, 5])]
 )
 def test_a_reference_scores_what_is_learnt_and_a_text_once(
     model, tmp_path, monkeypatch, method, scored
