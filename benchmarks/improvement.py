@@ -4,16 +4,19 @@ Tasks whose rationales are few and whose answers are many: the quickstart's
 model, to which they are new, is finetuned on `--rationales` worked examples
 of each for `--start-steps` steps. From there each method gets some rounds on
 1,000 questions per task of which the answers alone are known (`majority`: not
-even these); supervised finetuning gets the same wall time on the worked
-examples. Both are asked unseen examples of these tasks, and tasks that neither
-saw. A cell that is there is kept, so the command goes on where it was stopped:
+even these). Supervised finetuning gets the same wall time on the worked
+examples (`supervised`), and on these and the answers of the other questions,
+without reasoning, in turns (`answers`). All are asked unseen examples of these
+tasks, and tasks that none of them saw. A cell that is there is kept, so the
+command goes on where it was stopped:
 
     keras-flan quickstart --output runs/quickstart
     python benchmarks/improvement.py runs/quickstart/model runs/improvement \
-        --methods right advantage --seeds 0 1 2
+        --methods right preference --seeds 0 1 2 3 4
 
-`results.json` in the output has all cells. Two commands may run side by side,
-each on a core of its own (`taskset -c 0`), if they do different methods.
+`results.json` in the output has what each method gave. Two commands may run
+side by side, each on a core of its own (`taskset -c 0`), if they do different
+methods.
 """
 
 import argparse
@@ -27,6 +30,7 @@ import yaml
 TASKS = 8
 QUESTIONS = 1000
 NEW_TOKENS = 64
+COMPARED = ("supervised", "answers")
 FINETUNED = {
     "optimizer": {"name": "adafactor", "learning_rate": 0.001},
     "data": {"batch_size": 8},
@@ -73,14 +77,18 @@ def prepare(output: Path, rationales: int) -> dict[str, Path]:
         ("questions", chosen["held_out"], {"test": 100}),
     ):
         ensure_records(output / name, tasks=names, sizes=sizes, splits=sizes)
-    for name in ("worked", "questions"):
-        group = {"tasks": chosen["trained"], "formats": {"zero_shot_cot": 1}}
+    for name, records, form in (
+        ("worked", "worked", "zero_shot_cot"),
+        ("questions", "questions", "zero_shot_cot"),
+        ("answers", "questions", "zero_shot_direct"),
+    ):
+        group = {"tasks": chosen["trained"], "formats": {form: 1}}
         mixtures[name] = output / f"{name}.yaml"
         mixtures[name].write_text(
             yaml.safe_dump(
                 {
                     "name": name,
-                    "records": name,
+                    "records": records,
                     "split": "train",
                     "groups": {"all": group},
                 }
@@ -123,13 +131,14 @@ def improved(model: str, mixture: Path, output: Path, method: str, args):
 
 def supervised(
     model: str,
-    mixture: Path,
+    mixtures: list[Path],
     seed: int,
     seconds: float = math.inf,
     steps: int | None = None,
 ):
     """Returns a model after seconds or steps of finetuning, and its steps."""
     import keras
+    import tensorflow as tf
 
     from keras_flan.data import Mixture, build_dataset
     from keras_flan.models import load
@@ -149,13 +158,19 @@ def supervised(
 
     keras.utils.set_random_seed(seed)
     trained = load(model)
-    dataset = build_dataset(
-        Mixture.from_yaml(mixture),
-        trained.vocabulary,
-        input_length=128,
-        target_length=NEW_TOKENS,
-        batch_size=8,
-        seed=seed,
+    datasets = [
+        build_dataset(
+            Mixture.from_yaml(mixture),
+            trained.vocabulary,
+            input_length=128,
+            target_length=NEW_TOKENS,
+            batch_size=8,
+            seed=seed,
+        )
+        for mixture in mixtures
+    ]
+    dataset = tf.data.Dataset.choose_from_datasets(
+        datasets, tf.data.Dataset.range(len(datasets)).repeat()
     )
     trained.compile(optimizer=Adafactor(1e-3), loss=TokenCrossentropy())
     clock = Clock()
@@ -171,8 +186,8 @@ def started(args) -> str:
 
     folder = args.output / "start"
     if not folder.is_dir():
-        mixture = prepare(args.output, args.rationales)["worked"]
-        model, _ = supervised(args.model, mixture, 0, steps=args.start_steps)
+        worked = [prepare(args.output, args.rationales)["worked"]]
+        model, _ = supervised(args.model, worked, 0, steps=args.start_steps)
         save(model, folder)
     return str(folder)
 
@@ -221,9 +236,12 @@ def cell(args, name: str, seed: int) -> dict:
     mixtures = prepare(args.output, args.rationales)
     if name == "start":
         model = load(start)
-    elif name.startswith("supervised"):
-        seconds = cell(args, name.split()[1], seed)["seconds"]["total"]
-        model, steps = supervised(start, mixtures["worked"], seed, seconds)
+    elif name.startswith(COMPARED):
+        kind, method = name.split()
+        seconds = cell(args, method, seed)["seconds"]["total"]
+        used = ["worked", "answers"] if kind == "answers" else ["worked"]
+        chosen = [mixtures[one] for one in used]
+        model, steps = supervised(start, chosen, seed, seconds)
         row |= {"steps": steps, "seconds": {"total": seconds}}
     else:
         model, seconds, rounds = improved(
@@ -255,9 +273,14 @@ def difference(ours: list[dict], others: list[dict], view: str) -> str:
     return f"{mean:+.1f} ({mean - half:+.1f} to {mean + half:+.1f})"
 
 
+def mean(rows: list[dict], view: str) -> float:
+    """Returns the mean of a score."""
+    return statistics.fmean(row["scores"][view] for row in rows)
+
+
 def main() -> None:
     """Runs what is missing, and prints a line per method and view."""
-    from keras_flan.files import write_json
+    from keras_flan.files import read_json, write_json
 
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("model", help="The model to start from.")
@@ -267,41 +290,39 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=60)
     parser.add_argument("--prompts", type=int, default=32)
     parser.add_argument("--paths", type=int, default=8)
-    parser.add_argument("--rationales", type=int, default=100)
-    parser.add_argument("--start-steps", type=int, default=560)
+    parser.add_argument("--compared", nargs="*", default=list(COMPARED))
+    parser.add_argument("--rationales", type=int, default=16)
+    parser.add_argument("--start-steps", type=int, default=250)
     parser.add_argument("--limit", type=int, default=100, help="per task")
     args = parser.parse_args()
     args.output.mkdir(parents=True, exist_ok=True)
     start = cell(args, "start", 0)
-    methods = {}
+    file = args.output / "results.json"
+    methods = read_json(file)["methods"] if file.is_file() else {}
     print("start", {k: round(v, 4) for k, v in start["scores"].items()})
     for method in args.methods:
-        ours, others = [], []
-        for seed in args.seeds:
-            ours.append(cell(args, method, seed))
-            others.append(cell(args, f"supervised {method}", seed))
+        ours = [cell(args, method, seed) for seed in args.seeds]
+        others = {
+            kind: [cell(args, f"{kind} {method}", s) for s in args.seeds]
+            for kind in args.compared
+        }
         spent = [row["seconds"] for row in ours]
         share = statistics.fmean(
             one["sampling"] / one["total"] for one in spent
         )
         views = {}
         for view, first in start["scores"].items():
-            means = [
-                statistics.fmean(row["scores"][view] for row in rows)
-                for rows in (ours, others)
-            ]
+            sides = {method: ours, **others}
             views[view] = {
-                "method": means[0],
-                "supervised": means[1],
-                "to supervised": difference(ours, others, view),
-                "to the start": difference(ours, [start] * len(ours), view),
+                "start": first,
+                **{name: mean(rows, view) for name, rows in sides.items()},
+                "to start": difference(ours, [start] * len(ours), view),
+                **{
+                    f"to {kind}": difference(ours, rows, view)
+                    for kind, rows in others.items()
+                },
             }
-            print(
-                f"{method:10} {view:18} start {first:.1%} {method} "
-                f"{means[0]:.1%} supervised {means[1]:.1%} points to "
-                f"supervised {views[view]['to supervised']}, to the start "
-                f"{views[view]['to the start']}"
-            )
+            print(method, view, views[view])
         methods[method] = {
             "seeds": len(ours),
             "seconds": statistics.fmean(one["total"] for one in spent),
@@ -310,7 +331,7 @@ def main() -> None:
         }
         print(f"{method}: {share:.0%} of the time is sampling")
     results = {"start": start["scores"], "methods": methods}
-    write_json(args.output / "results.json", results)
+    write_json(file, results)
 
 
 if __name__ == "__main__":

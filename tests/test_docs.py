@@ -128,6 +128,17 @@ def test_the_votes_of_a_small_model_are_those_of_a_run(monkeypatch):
     assert f"samples {settings['samples']} chains" in " ".join(text.split())
 
 
+def test_what_a_model_learns_from_its_answers_is_of_a_run(monkeypatch):
+    monkeypatch.syspath_prepend(ROOT / "tools")
+    from improvement_page import filled as filled_improvement
+
+    page = ROOT / "docs" / "improvement.md"
+    results = json.loads((RESULTS / "improvement.json").read_text())
+    text = page.read_text()
+    assert text.count("<!-- end -->") == len(results)
+    assert filled_improvement(text, results, str(page)) == text
+
+
 def test_the_miniature_s_tables_are_those_of_a_run():
     page = ROOT / "docs" / "miniature.md"
     results = json.loads((RESULTS / "miniature.json").read_text())

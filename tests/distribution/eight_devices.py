@@ -21,7 +21,16 @@ from keras_flan.distribution import Layouts, ModelParallel, device_mesh
 from keras_flan.errors import InputError
 from keras_flan.generation.decoding import decode
 from keras_flan.generation.sampling_settings import Sampling
-from keras_flan.models import T5, DecoderOnly, PaLMBackbone, add_lora, upcycle
+from keras_flan.models import (
+    T5,
+    DecoderOnly,
+    PaLMBackbone,
+    add_dora,
+    add_houlsby,
+    add_ia3,
+    add_lora,
+    upcycle,
+)
 from keras_flan.models.adapters.base import adapter_of
 from keras_flan.models.kernels.choice import interpreted
 from keras_flan.training import (
@@ -73,6 +82,18 @@ def experts(**settings):
 
 
 FAMILIES = {"t5": t5, "palm": palm, "llama": llama, "experts": experts}
+ADAPTERS = {
+    "lora": lambda model: add_lora(model, rank=2, targets="all"),
+    "dora": lambda model: add_dora(model, rank=2, targets="all"),
+    "ia3": add_ia3,
+    "houlsby": lambda model: add_houlsby(model, width=4),
+    "qlora": lambda model: quantised(model),
+}
+
+
+def quantised(model):
+    model.quantize("int4", group=8)
+    add_lora(model, rank=2, targets="all")
 
 
 def batches(family):
@@ -94,15 +115,15 @@ def batches(family):
         yield x, ids[2], rng.integers(0, 2, shape).astype("float32")
 
 
-def start(family, lora=False, **settings):
+def start(family, adapter=None, **settings):
     """The same model in every case."""
     keras.utils.set_random_seed(3)
     model = FAMILIES[family](**settings)
-    if lora:
-        add_lora(model, rank=2, targets="all")
+    if adapter:
+        ADAPTERS[adapter](model)
         # Else the second factor is zero and the first learns nothing.
-        for part in adapter_of(model).parts.values():
-            part.b.assign(part.b + 0.01)
+        for value in adapter_of(model).state().values():
+            value.assign(value + 0.01)
     model.compile(
         optimizer=Adafactor(1e-2, min_dim_to_factor=16),
         loss=TokenCrossentropy(),
@@ -141,13 +162,13 @@ def parallel(mesh, preset, **kwargs):
     return ModelParallel(Layouts(device_mesh(mesh), preset, **kwargs))
 
 
-def cases(family, lora, presets):
+def cases(family, adapter, presets):
     """Losses of every preset, and how much of a weight a device holds."""
-    found = {"one": {"losses": fit(start(family, lora), family)}}
+    found = {"one": {"losses": fit(start(family, adapter), family)}}
     for name, mesh, preset, kwargs in presets:
         distribution = parallel(mesh, preset, **kwargs)
         with distribution.scope():
-            model = start(family, lora)
+            model = start(family, adapter)
             losses = fit(model, family)
         distribution.layouts.check(model)
         held = {}
@@ -269,14 +290,14 @@ def short(family):
     return said
 
 
-def parts(family):
+def parts(family, adapter=None):
     """How far an update of two parts is from that of the whole batch."""
     x, y, weight = next(iter(batches(family)))
     weight[: BATCH // 2, 2:] = 0  # The first has few target tokens.
     changes = []
     with parallel("batch=2,model=4", "fsdp+model").scope():
         for count in (None, 2):
-            model = start(family)
+            model = start(family, adapter)
             before = model.get_weights()
             sgd = keras.optimizers.SGD(1.0, gradient_accumulation_steps=count)
             model.compile(sgd, TokenCrossentropy())
@@ -300,17 +321,23 @@ EXPERTS = [*PRESETS, ("experts", "batch=2,model=4", "experts", {})]
 def main():
     """Prints a line of JSON for each case, as it is done."""
     for family in sys.argv[1:]:
+        if family in ADAPTERS:
+            for name in ("t5", "llama"):
+                found = cases(name, family, PRESETS[-1:])
+                found["parts"] = parts(name, family)
+                print(json.dumps([f"{name} {family}", found]), flush=True)
+            continue
         if family == "experts":
             for name, run in (
-                (family, lambda f: cases(f, False, EXPERTS)),
+                (family, lambda f: cases(f, None, EXPERTS)),
                 (f"{family} checkpoints", checkpoints),
                 (f"{family} paths", paths),
             ):
                 print(json.dumps([name, run(family)]), flush=True)
             continue
         for name, run in (
-            (family, lambda f: cases(f, False, PRESETS)),
-            (f"{family} lora", lambda f: cases(f, True, PRESETS)),
+            (family, lambda f: cases(f, None, PRESETS)),
+            (f"{family} lora", lambda f: cases(f, "lora", PRESETS)),
             (f"{family} kernels", kernels),
             (f"{family} checkpoints", checkpoints),
             (f"{family} paths", paths),

@@ -45,7 +45,7 @@ def folder(tmp_path_factory):
     return folder
 
 
-def start(folder, processes, output, *overrides):
+def start(folder, processes, output, *overrides, command="train"):
     """Starts the command, as a person would in so many terminals."""
     with socket.socket() as s:
         s.bind(("127.0.0.1", 0))
@@ -67,7 +67,7 @@ def start(folder, processes, output, *overrides):
             [
                 *(sys.executable, "-c"),
                 "from keras_flan.cli import main; main()",
-                *("train", str(folder / "train.yaml"), "--quiet"),
+                *(command, str(folder / f"{command}.yaml"), "--quiet"),
                 *(f"output={folder / output}", *overrides),
             ],
             stdout=subprocess.PIPE,
@@ -174,3 +174,32 @@ def test_adapters_and_held_out_of_two_processes(folder, two):
         assert metrics["held_out"]["steps"] == [2, 3]
         curves.append(metrics["held_out"]["loss"])
     np.testing.assert_allclose(*curves, rtol=1e-5)
+
+
+@pytest.mark.parametrize("method", ["advantage", "preference"])
+def test_a_model_learns_from_its_answers_on_a_mesh(folder, method):
+    config = yaml.safe_load((folder / "train.yaml").read_text())
+    del config["steps"], config["log_every"], config["distribution"]
+    config["model"]["dropout"] = 0.0
+    config |= {
+        **{"method": method, "rounds": 3, "prompts": 4},
+        "judges": ["tests.improvement.test_improve:vowels"],
+        "sampling": {"paths": 4, "batch_paths": 16, "max_new_tokens": 12},
+        "advantage": {"kl": 0.1},
+        "data": {"input_length": 96, "target_length": 28, "batch_size": 8},
+    }
+    (folder / "improve.yaml").write_text(yaml.safe_dump(config))
+    mesh = {"mesh": "batch=2,model=2", "preset": "fsdp+model"}
+    rounds = []
+    for name, settings in (
+        ("one", ()),
+        ("mesh", (f"distribution={json.dumps(mesh)}",)),
+    ):
+        output = f"improved-{method}-{name}"
+        ends(start(folder, 1, output, *settings, command="improve"))
+        metrics = json.loads((folder / output / "metrics.json").read_text())
+        rounds.append(metrics["rounds"])
+        assert (folder / output / "model" / "config.json").is_file()
+    assert len(rounds[0]) == 3 and all("loss" in one for one in rounds[0])
+    for one, other in zip(*rounds, strict=True):
+        assert one == pytest.approx(other, rel=1e-4, abs=1e-5)

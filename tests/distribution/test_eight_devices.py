@@ -9,6 +9,7 @@ import pytest
 
 pytestmark = pytest.mark.slow
 FAMILIES = ("palm", "llama", "t5")
+ADAPTERS = ("dora", "ia3", "houlsby", "qlora")
 
 
 @pytest.fixture(scope="module")
@@ -17,7 +18,7 @@ def found():
     done = subprocess.run(
         [
             *(sys.executable, "-m", "tests.distribution.eight_devices"),
-            *(*FAMILIES, "experts"),
+            *(*FAMILIES, "experts", *ADAPTERS),
         ],
         env={**os.environ, "PYTHONPATH": os.getcwd(), "JAX_PLATFORMS": "cpu"},
         capture_output=True,
@@ -75,6 +76,15 @@ def test_slots_of_adafactor_lie_as_their_weights(found, family):
     # Each of the two has lost one axis.
     both = [*slots[f"{name}_row_moment"], *slots[f"{name}_column_moment"]]
     assert sorted(both) == ["batch", "model"]
+
+
+@pytest.mark.parametrize("adapter", ADAPTERS)
+@pytest.mark.parametrize("family", ["t5", "llama"])
+def test_other_adapters_too_are_those_of_one_device(found, family, adapter):
+    case = found[f"{family} {adapter}"]
+    one, many = case["one"]["losses"], case["fsdp+model"]["losses"]
+    assert len(set(one)) == 5 and near(many, one)
+    assert case["parts"] < 1e-5
 
 
 @pytest.mark.parametrize("family", FAMILIES)
