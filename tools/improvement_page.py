@@ -27,12 +27,12 @@ def filled(page: str, results: Mapping[str, Any], source: str = "page") -> str:
     """Returns a page with the tables put into its blocks.
 
     Args:
-        page: The page; its blocks are `rationales-N`.
+        page: The page; its blocks are `rationales_N`.
         results: By N.
         source: What errors call the page.
     """
     blocks = {
-        f"rationales-{number}": found for number, found in results.items()
+        f"rationales_{number}": found for number, found in results.items()
     }
     return fill_blocks(
         page,

@@ -183,8 +183,9 @@ def test_a_model_learns_from_its_answers_on_a_mesh(folder, method):
     config["model"]["dropout"] = 0.0
     config |= {
         **{"method": method, "rounds": 3, "prompts": 4},
-        "judges": ["tests.improvement.test_improve:vowels"],
-        "sampling": {"paths": 4, "batch_paths": 16, "max_new_tokens": 12},
+        # Few paths of a random model end; these are better than the others.
+        "judges": [{"name": "length", "least": 1}],
+        "sampling": {"paths": 8, "batch_paths": 32, "max_new_tokens": 12},
         "advantage": {"kl": 0.1},
         "data": {"input_length": 96, "target_length": 28, "batch_size": 8},
     }
@@ -200,6 +201,7 @@ def test_a_model_learns_from_its_answers_on_a_mesh(folder, method):
         metrics = json.loads((folder / output / "metrics.json").read_text())
         rounds.append(metrics["rounds"])
         assert (folder / output / "model" / "config.json").is_file()
-    assert len(rounds[0]) == 3 and all("loss" in one for one in rounds[0])
+    assert len(rounds[0]) == 3
+    assert sum("loss" in one for one in rounds[0]) > 1
     for one, other in zip(*rounds, strict=True):
         assert one == pytest.approx(other, rel=1e-4, abs=1e-5)

@@ -84,7 +84,8 @@ def test_other_adapters_too_are_those_of_one_device(found, family, adapter):
     case = found[f"{family} {adapter}"]
     one, many = case["one"]["losses"], case["fsdp+model"]["losses"]
     assert len(set(one)) == 5 and near(many, one)
-    assert case["parts"] < 1e-5
+    # Of a scale near 1 float32 knows a change of 0.001 no better.
+    assert case["parts"] < 1e-4
 
 
 @pytest.mark.parametrize("family", FAMILIES)
