@@ -14,9 +14,9 @@ command goes on where it was stopped:
     python benchmarks/improvement.py runs/quickstart/model runs/improvement \
         --methods right preference --seeds 0 1 2 3 4
 
-`results.json` in the output has what each method gave. Two commands may run
-side by side, each on a core of its own (`taskset -c 0`), if they do different
-methods.
+`results.json` in the output has what each method gave, by the number of
+rationales. Two commands may run side by side, each on a core of its own
+(`taskset -c 0`), if they do different methods.
 """
 
 import argparse
@@ -180,14 +180,13 @@ def supervised(
     return trained, clock.steps
 
 
-def started(args) -> str:
+def started(args, worked: Path) -> str:
     """Returns the folder of the model from which all others start."""
     from keras_flan.models import save
 
     folder = args.output / "start"
     if not folder.is_dir():
-        worked = [prepare(args.output, args.rationales)["worked"]]
-        model, _ = supervised(args.model, worked, 0, steps=args.start_steps)
+        model, _ = supervised(args.model, [worked], 0, steps=args.start_steps)
         save(model, folder)
     return str(folder)
 
@@ -232,8 +231,8 @@ def cell(args, name: str, seed: int) -> dict:
     if file.is_file():
         return read_json(file)
     args.seed = seed
-    row, start = {"name": name, "seed": seed}, started(args)
     mixtures = prepare(args.output, args.rationales)
+    row, start = {"name": name, "seed": seed}, started(args, mixtures["worked"])
     if name == "start":
         model = load(start)
     elif name.startswith(COMPARED):
@@ -273,7 +272,7 @@ def difference(ours: list[dict], others: list[dict], view: str) -> str:
     return f"{mean:+.1f} ({mean - half:+.1f} to {mean + half:+.1f})"
 
 
-def mean(rows: list[dict], view: str) -> float:
+def average(rows: list[dict], view: str) -> float:
     """Returns the mean of a score."""
     return statistics.fmean(row["scores"][view] for row in rows)
 
@@ -295,10 +294,12 @@ def main() -> None:
     parser.add_argument("--start-steps", type=int, default=250)
     parser.add_argument("--limit", type=int, default=100, help="per task")
     args = parser.parse_args()
+    file, number = args.output / "results.json", str(args.rationales)
+    args.output /= f"rationales_{number}"
     args.output.mkdir(parents=True, exist_ok=True)
     start = cell(args, "start", 0)
-    file = args.output / "results.json"
-    methods = read_json(file)["methods"] if file.is_file() else {}
+    results = read_json(file) if file.is_file() else {}
+    methods = results.get(number, {}).get("methods", {})
     print("start", {k: round(v, 4) for k, v in start["scores"].items()})
     for method in args.methods:
         ours = [cell(args, method, seed) for seed in args.seeds]
@@ -315,7 +316,7 @@ def main() -> None:
             sides = {method: ours, **others}
             views[view] = {
                 "start": first,
-                **{name: mean(rows, view) for name, rows in sides.items()},
+                **{name: average(rows, view) for name, rows in sides.items()},
                 "to start": difference(ours, [start] * len(ours), view),
                 **{
                     f"to {kind}": difference(ours, rows, view)
@@ -330,7 +331,11 @@ def main() -> None:
             "views": views,
         }
         print(f"{method}: {share:.0%} of the time is sampling")
-    results = {"start": start["scores"], "methods": methods}
+    results[number] = {
+        "start_steps": args.start_steps,
+        "start": start["scores"],
+        "methods": methods,
+    }
     write_json(file, results)
 
 

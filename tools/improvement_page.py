@@ -1,11 +1,9 @@
 """The tables of what a model learns from its own answers.
 
 python benchmarks/improvement.py MODEL runs/improvement --seeds 0 1 2 3 4
+cp runs/improvement/results.json docs/results/improvement.json
 python tools/improvement_page.py docs/results/improvement.json \
     docs/improvement.md
-
-The results are `results.json` of the benchmark, by the number of its
-`--rationales`.
 """
 
 import sys
@@ -28,8 +26,11 @@ def filled(page: str, results: Mapping[str, Any], source: str = "page") -> str:
 
     Args:
         page: The page; its blocks are `rationales_N`.
-        results: By N.
+        results: What the benchmark wrote, by its `--rationales` N.
         source: What errors call the page.
+
+    Raises:
+        InputError: If the page names a number that was not run.
     """
     blocks = {
         f"rationales_{number}": found for number, found in results.items()
