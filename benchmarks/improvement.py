@@ -4,11 +4,11 @@ Tasks whose rationales are few and whose answers are many: the quickstart's
 model, to which they are new, is finetuned on `--rationales` worked examples
 of each for `--start-steps` steps. From there each method gets some rounds on
 1,000 questions per task, the worked ones among them, of which it is told the
-answers alone (`majority`: not even these). Supervised finetuning gets the same wall time on the worked
-examples (`supervised`), and on these and the answers of the 1,000 questions,
-without reasoning, in turns (`answers`). All are asked unseen examples of these
-tasks, and tasks that none of them saw. A cell that is there is kept, so the
-command goes on where it was stopped:
+answers alone (`majority`: not even these). Supervised finetuning gets the same
+wall time on the worked examples (`supervised`), and on these and the answers
+of the 1,000 questions, without reasoning, in turns (`answers`). All are asked
+unseen examples of these tasks, and tasks that none of them saw. A cell that is
+there is kept, so the command goes on where it was stopped:
 
     keras-flan quickstart --output runs/quickstart
     python benchmarks/improvement.py runs/quickstart/model runs/improvement \
