@@ -52,6 +52,8 @@ SETTINGS = {
         "data": {"batch_size": 16, "target_length": 96},
         "sampling": {"temperature": 1.0, "max_new_tokens": NEW_TOKENS},
     },
+    # Its teacher is given by `--teacher`.
+    "distil": FINETUNED,
 }
 
 
@@ -103,6 +105,8 @@ def improved(model: str, mixture: Path, output: Path, method: str, args):
     from keras_flan.training.start import start_model
 
     own = SETTINGS[method]
+    if method == "distil":
+        own = {**own, "distil": {"teacher": args.teacher}}
     lengths = {"input_length": 128, "target_length": NEW_TOKENS}
     config = ImproveConfig.model_validate(
         {
@@ -284,7 +288,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("model", help="The model to start from.")
     parser.add_argument("output", type=Path)
-    parser.add_argument("--methods", nargs="+", default=list(SETTINGS))
+    default = [name for name in SETTINGS if name != "distil"]
+    parser.add_argument("--methods", nargs="+", default=default)
+    parser.add_argument("--teacher", help="The model that `distil` asks.")
     parser.add_argument("--seeds", nargs="+", type=int, default=[0])
     parser.add_argument("--rounds", type=int, default=60)
     parser.add_argument("--prompts", type=int, default=32)

@@ -138,8 +138,9 @@ def _from_folder(
     if not weights:
         notes.prepare(backbone, forms)
     model = source.model.around(backbone, **{**found, **settings})
-    if weights and (folder / pruning.FILE).is_file():
-        pruning.keep_zeros(model)
+    if (folder / pruning.FILE).is_file():
+        keep = pruning.keep_zeros if weights else pruning.keep_zeros_of_file
+        keep(model)
     return model
 
 

@@ -25,7 +25,8 @@ class Memory:
     """Bytes on one device.
 
     Attributes:
-        weights: In the run's precision; bfloat16 in decoding.
+        weights: In the run's precision; bfloat16 in decoding. In training
+            with the masks of what is pruned.
         optimizer: Adafactor's rows and columns, or Adam's and AdamW's two
             moments, of
             what is trained; with accumulation the gradients so far.
@@ -131,7 +132,7 @@ def _weights(job: PlannedJob) -> Memory:
             state += each * numbers
     if job.side == "decode":
         return Memory(weights=held)
-    return Memory(held, state, gradients, copies)
+    return Memory(held + job.shape.masks, state, gradients, copies)
 
 
 def _decoding(

@@ -7,7 +7,9 @@ import math
 from typing import TYPE_CHECKING, Any
 
 from keras_flan.errors import InputError
+from keras_flan.models.adapters.targets import projections
 from keras_flan.models.compression.places import in_few_bits
+from keras_flan.models.compression.pruning import is_pruned
 from keras_flan.models.experts import upcycling
 from keras_flan.models.sizes import palm_sizes, t5_sizes
 from keras_flan.planning.weights import (
@@ -156,7 +158,16 @@ def shape_of(model: "LanguageModel") -> ModelShape:
         ),
         experts=routing.get("experts", 0),
         crowding=crowding,
+        masks=_masks(backbone),
     )
+
+
+def _masks(backbone: Any) -> int:
+    """Returns the bytes of what keeps zeros: one per number that is trained."""
+    if not is_pruned(backbone):
+        return 0
+    kernels = [layer.kernel for layer in projections(backbone).values()]
+    return sum(math.prod(one.shape) for one in kernels if one.trainable)
 
 
 def _axes(model: Any) -> "list[tuple[keras.Variable, tuple[str, ...]]]":

@@ -67,6 +67,8 @@ class ModelShape:
             `einsum`.
         experts: Of a feed-forward block; 0 if there are none.
         crowding: Places at all experts of a block for each token.
+        masks: Bytes of the masks that keep a pruned model's zeros in
+            training; each device has them whole.
     """
 
     family: str
@@ -83,6 +85,7 @@ class ModelShape:
     kernels: tuple[str, ...] = ()
     experts: int = 0
     crowding: float = 0.0
+    masks: int = 0
 
     @property
     def attention_dim(self) -> int:

@@ -196,6 +196,31 @@ def test_a_plan_counts_few_bits_and_the_adapter_on_them(tmp_path):
     assert found.trained == trained
 
 
+def test_a_plan_counts_the_masks_of_a_pruned_model(tmp_path):
+    """A byte for each number of its projections, if these are trained."""
+    from keras_flan.models import DecoderOnly, prune, save
+    from keras_flan.models.adapters.targets import projections
+    from keras_flan.planning.memory import job_memory
+    from tests.models.decoders import make_hub
+
+    model = DecoderOnly(make_hub("palm"))
+    save(model, tmp_path / "whole")
+    prune(model, "magnitude", 0.5)
+    save(model, tmp_path / "pruned")
+    masks = sum(
+        layer.kernel.constraint.mask.nbytes
+        for layer in projections(model.backbone).values()
+    )
+
+    def held(name, **settings):
+        init = {"model": {"init": str(tmp_path / name)}}
+        return job_memory(plan(run(**init, **settings)).job).weights
+
+    assert held("pruned") - held("whole") == masks > 0
+    lora = {"adapter": {"kind": "lora"}}
+    assert held("pruned", **lora) == held("whole", **lora)
+
+
 @pytest.mark.slow
 def test_layers_with_experts_are_refused():
     import keras_hub
