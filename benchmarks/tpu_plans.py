@@ -9,9 +9,10 @@ planner finds and the compiler accepts (PaLM 540B also on the paper's own 512
 chips); rows of 2,048 + 512 tokens, the paper's batch. The parts: `train`, with
 the kernels of attention; `einsum`, the same without; `smaller`, the next
 smaller slice, which has to refuse it; `decode`, the round of decoding that
-`generate` runs: 32 prompts, 8 paths each. The tables go to
-`docs/tpu_plans.md`, the numbers to `docs/tpu_plans.json`, which keeps what
-other runs have found. Needs the extra [tpu] and a Linux machine of 8 GiB.
+`generate` runs: 32 prompts, 8 paths each; `experts`, T5-XL with 32 experts. The
+tables go to `docs/tpu_plans.md`, the numbers to `docs/tpu_plans.json`, which
+keeps what other runs have found. Needs the extra [tpu] and a Linux machine of
+8 GiB.
 """
 
 import argparse
@@ -44,7 +45,10 @@ SMALLER = {
     "flan_palm_62b": "v4:2x2x4",
     "flan_palm_540b_on_256": "v4:4x4x8",
 }
-PARTS = ("train", "einsum", "smaller", "decode")
+# Upcycled, every other feed-forward block; such layers are not stacked.
+WITH_EXPERTS = {"flan_t5_xl": ("v4:2x2x4", "batch=4,model=4")}
+EXPERTS = {"experts": {"experts": 32, "top_k": 2}, "scan": False}
+PARTS = ("train", "einsum", "smaller", "decode", "experts")
 MARKER = "<!-- The rest is written by benchmarks/tpu_plans.py. -->"
 COLUMNS = (
     "| job | slice | mesh | fits | GiB, compiler | GiB, estimate | FLOPs | "
@@ -94,6 +98,17 @@ DECODE_COLUMNS = (
     "| job | slice | mesh | prompts x paths | fits | GiB, compiler | "
     "GiB, estimate | of that caches | compiling: wall, CPU, GiB |",
     "|---|---|---|---|---|---|---|---|---|",
+)
+EXPERTS_TITLE = """
+## Experts
+
+The same step of a model whose every other feed-forward block has 32 experts, of
+which a token takes two. Experts are split over the axis `model`.
+"""
+EXPERTS_COLUMNS = (
+    "| job | parameters | slice | mesh | fits | GiB, compiler | GiB, estimate "
+    "| compiling: wall, CPU, GiB |",
+    "|---|---|---|---|---|---|---|---|",
 )
 PROMPTS = 32
 GIB = 2**30
@@ -146,7 +161,10 @@ def measure(name, part, before):
         rows = {"batch_size": PROMPTS}
         made = plan(preset, *JOBS[name], side="decode", data=rows)
         return {**before, part: compiled(made)}
-    if name not in SMALLER:
+    if part == "experts" and name in WITH_EXPERTS:
+        made = plan(preset, *WITH_EXPERTS[name], model=EXPERTS)
+        return {**before, part: compiled(made)}
+    if part == "experts" or name not in SMALLER:
         return {k: v for k, v in before.items() if k != part}
     return {**before, part: compiled(plan(preset, SMALLER[name]))}
 
@@ -257,6 +275,16 @@ def decode_row(values):
     )
 
 
+def experts_row(values):
+    """Returns a line of the table of experts."""
+    job, said = values["job"], values["compiler"]
+    return (
+        f"| {values['preset']} | {values['parameters'] / 1e9:.1f}e9 | "
+        f"{job['topology']} | {job['distribution']['mesh']} | "
+        f"{'yes' if said['fits'] else 'no'} | {both(values)} | {cost(said)} |"
+    )
+
+
 def page(measured):
     """Returns the page, its tables made anew."""
     head, marker, _ = (
@@ -278,6 +306,9 @@ def page(measured):
             DECODE_TITLE,
             *DECODE_COLUMNS,
             *(decode_row(v["decode"]) for v in found if "decode" in v),
+            EXPERTS_TITLE,
+            *EXPERTS_COLUMNS,
+            *(experts_row(v["experts"]) for v in found if "experts" in v),
             "",
         ]
     )
@@ -287,7 +318,9 @@ def check(values):
     """Yields what isn't as it should be."""
     name = values["preset"]
     sides = {"": values}
-    sides |= {f" {part}": values.get(part) for part in ("einsum", "decode")}
+    sides |= {
+        f" {part}": values.get(part) for part in ("einsum", "decode", "experts")
+    }
     for side, program in sides.items():
         if program is None:
             continue
