@@ -49,3 +49,21 @@ def test_a_warning_names_the_line_of_the_user():
             },
         )
     assert [one.filename for one in seen] == [__file__]
+
+
+@pytest.mark.parametrize(
+    "sizes",
+    [
+        {"train_examples": 0},
+        {"train_examples": {"asked": 8}},
+        {"test_examples": {"trained": 0, "held_out": 2}},
+        {"test_examples": {"trained": "2", "held_out": 2}},
+    ],
+)
+def test_a_quickstart_checks_its_numbers_of_examples(tmp_path, sizes):
+    from keras_flan.miniature.quickstart import quickstart
+
+    [name] = sizes
+    with pytest.raises(InputError, match=f"{name}: found .* above 0 for each"):
+        quickstart(tmp_path / "run", **sizes, quiet=True)
+    assert not (tmp_path / "run").exists()

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
+from keras_flan.errors import InputError
 from keras_flan.evaluation.benchmarks.ways import WRITTEN, Way
 from keras_flan.evaluation.scores.predictions import (
     Prediction,
@@ -119,8 +120,8 @@ def quickstart(
         True
 
     Raises:
-        InputError: If the output holds something else, or another process
-            writes there.
+        InputError: If a number of examples is missing or not one, the output
+            holds something else, or another process writes there.
         OSError: If the disk is full; says how much is missing.
 
     Source: the steps of arXiv:2210.11416, figure 1, in miniature.
@@ -130,6 +131,7 @@ def quickstart(
     output = local_path(output)
     clock = Stages(quiet)
     sizes = {"train": train_examples, "test": test_examples}
+    _check(sizes)
     with output_folder(output, QUICKSTART, overwrite):
         found, trained, question = _run(output, steps, sizes, clock, overwrite)
         metrics: dict[str, Any] = {
@@ -146,6 +148,19 @@ def quickstart(
         Printer()(question)
         _print(metrics, output)
     return metrics
+
+
+def _check(sizes: Mapping[str, _Sizes]) -> None:
+    for split, known in (("train", TRAIN_EXAMPLES), ("test", TEST_EXAMPLES)):
+        found = sizes[split]
+        right = isinstance(found, Mapping) and found.keys() == known.keys()
+        if not right or not all(
+            isinstance(number, int) and number > 0 for number in found.values()
+        ):
+            raise InputError(
+                f"{split}_examples: found {found!r}, expected a number above 0 "
+                f"for each of {', '.join(known)}, such as {known}"
+            )
 
 
 def _is_quickstart(folder: Path) -> bool:
