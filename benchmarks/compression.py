@@ -42,7 +42,7 @@ HELD_OUT = 60
 
 
 def main() -> None:
-    """Prints a table."""
+    """Prints a table, and writes what is in it."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
@@ -55,6 +55,7 @@ def main() -> None:
     parser.add_argument("--prune", action="store_true", help="prune instead")
     parser.add_argument("--steps", type=int, default=200)
     parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--output", type=Path, help="a JSON file")
     parser.add_argument("--one", nargs=3, help=argparse.SUPPRESS)
     args = parser.parse_args()
     is_run = (Path(args.model) / "mixture.yaml").is_file()
@@ -66,16 +67,60 @@ def main() -> None:
     prepare_process()
     if args.one:
         train_one(args, *args.one)
-    elif args.qlora:
-        compare_training(args)
+        return
+    if args.qlora:
+        results = {"steps": args.steps, "adapters": compare_training(args)}
     elif args.prune:
-        compare_pruned(args)
+        results = {"losses": compare_pruned(args)}
     else:
-        compare_answers(args, is_run)
+        results = {"group": args.group, "ways": compare_answers(args, is_run)}
+    if args.output is not None:
+        from keras_flan.files import write_json
+
+        write_json(args.output, results)
+    print(table(results))
 
 
-def compare_answers(args: argparse.Namespace, is_run: bool) -> None:
-    """Prints the table of answers and bytes."""
+def table(results: dict) -> str:
+    """Returns the table of a page."""
+    from keras_flan.pages.tables import markdown
+
+    if "losses" in results:
+        header = ["half of the weights are 0 by", "loss per target token"]
+        rows = [[k, f"{v:.4f}"] for k, v in results["losses"].items()]
+    elif "adapters" in results:
+        header = ["adapter", "held-out loss, per seed", "mean", "memory"]
+        rows = [
+            [
+                kind,
+                ", ".join(f"{row['loss']:.4f}" for row in found),
+                f"{statistics.mean(row['loss'] for row in found):.4f}",
+                f"{max(row['memory'] for row in found) / 2**20:,.0f} MiB",
+            ]
+            for kind, found in results["adapters"].items()
+        ]
+    else:
+        header = ["weights", "right", "to float32", "bytes", "of float32"]
+        header.append("same answers")
+        rows = []
+        for way, row in results["ways"].items():
+            low, high = (100 * x for x in row["interval"])
+            rows.append(
+                [
+                    way,
+                    f"{100 * row['right']:.1f} % of {row['questions']:,}",
+                    f"{100 * row['difference']:+.1f} "
+                    f"({low:+.1f} to {high:+.1f})",
+                    f"{row['bytes']:,}",
+                    f"{row['share']:.3f}",
+                    f"{100 * row['same']:.1f} %",
+                ]
+            )
+    return markdown(header, rows, "---:")
+
+
+def compare_answers(args: argparse.Namespace, is_run: bool) -> dict:
+    """Returns of each way answers and bytes."""
     from keras_flan.evaluation.scores.statistics import paired_difference
 
     with tempfile.TemporaryDirectory() as temporary:
@@ -86,23 +131,20 @@ def compare_answers(args: argparse.Namespace, is_run: bool) -> None:
             way: measure(args, way, source, mixture, folder / way, questions)
             for way in args.ways
         }
-    first = next(iter(rows.values()))
-    print(
-        "| weights | right | to float32 | bytes | of float32 | same answers |"
-    )
-    print("|---|---|---|---|---|---|")
+    first, found = next(iter(rows.values())), {}
     for way, row in rows.items():
         pairs = list(zip(row["answers"], first["answers"], strict=True))
-        same = sum(one == other for one, other in pairs) / len(pairs)
-        share = row["bytes"] / first["bytes"]
-        found = paired_difference(first["right"], row["right"])
-        low, high = found["interval"]
-        print(
-            f"| {way} | {100 * row['accuracy']:.1f} % of {len(pairs)} | "
-            f"{100 * found['difference']:+.1f} "
-            f"({100 * low:+.1f} to {100 * high:+.1f}) | "
-            f"{row['bytes']:,} | {share:.3f} | {100 * same:.1f} % |"
-        )
+        told = paired_difference(first["right"], row["right"])
+        found[way] = {
+            "questions": len(pairs),
+            "right": row["accuracy"],
+            "difference": told["difference"],
+            "interval": told["interval"],
+            "bytes": row["bytes"],
+            "share": row["bytes"] / first["bytes"],
+            "same": sum(one == other for one, other in pairs) / len(pairs),
+        }
+    return found
 
 
 def quickstart_questions(args: argparse.Namespace, folder: Path) -> tuple:
@@ -205,8 +247,8 @@ def packed(model, mixture: Path, **settings):
     )
 
 
-def compare_pruned(args: argparse.Namespace) -> None:
-    """Prints the loss of a model whose weights are half zeros."""
+def compare_pruned(args: argparse.Namespace) -> dict:
+    """Returns the losses of a model whose weights are half zeros."""
     from keras_flan.data.importers.importing import import_file
     from keras_flan.models import load, prune
     from keras_flan.training import TokenCrossentropy, held_out_loss
@@ -218,8 +260,7 @@ def compare_pruned(args: argparse.Namespace) -> None:
         import_file("gsm8k", test, folder / "records" / "test", name="test")
         unseen = folder / "test.yaml"
         unseen.write_text(mixture.read_text().replace("[gsm8k]", "[test]"))
-        print("| half of the weights are 0 by | loss per target token |")
-        print("|---|---|")
+        losses = {}
         for method in ("", "magnitude", "wanda", "sparsegpt"):
             model = load(args.model)
             batches = None
@@ -230,12 +271,13 @@ def compare_pruned(args: argparse.Namespace) -> None:
                 prune(model, method, 0.5, batches)
             model.compile(loss=TokenCrossentropy())
             held_out = packed(model, unseen, repeat=False).take(HELD_OUT)
-            loss = held_out_loss(model, held_out)
-            print(f"| {method or '(none)'} | {loss:.4f} |", flush=True)
+            losses[method or "(none)"] = held_out_loss(model, held_out)
+            print(method, losses[method or "(none)"], flush=True)
+    return losses
 
 
-def compare_training(args: argparse.Namespace) -> None:
-    """Prints held-out losses and memory of LoRA and QLoRA."""
+def compare_training(args: argparse.Namespace) -> dict:
+    """Returns held-out losses and memory of LoRA and QLoRA."""
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         gsm8k_mixture(args.data, folder)
@@ -254,16 +296,7 @@ def compare_training(args: argparse.Namespace) -> None:
                 )
                 rows[kind].append(json.loads(said.splitlines()[-1]))
                 print(kind, seed, rows[kind][-1], flush=True)
-    print("| adapter | held-out loss, per seed | mean | largest memory |")
-    print("|---|---|---|---|")
-    for kind, found in rows.items():
-        losses = [row["loss"] for row in found]
-        each = ", ".join(f"{loss:.4f}" for loss in losses)
-        memory = max(row["memory"] for row in found) / 2**20
-        print(
-            f"| {kind} | {each} | {statistics.mean(losses):.4f} | "
-            f"{memory:,.0f} MiB |"
-        )
+    return rows
 
 
 def run(*command: object) -> str:

@@ -9,7 +9,7 @@ mixed from the first step on (`joint`); and where those come in the second half
 right one does, from its own first number and from others. Asked are three
 kinds of bugs that no training shows, and the five that it does; `universe` is
 the share of right answers to held-out tasks of the other families, direct. A
-cell that is there is kept. Written are `debugging.json` and `debugging.md`.
+cell that is there is kept. `debugging.json` is written.
 """
 
 import argparse
@@ -35,7 +35,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     args = parser.parse_args()
 
-    from keras_flan.files import atomic_write, read_json, write_json
+    from keras_flan.files import read_json, write_json
     from keras_flan.miniature.experiments.cells import Bench
     from keras_flan.miniature.experiments.plan import (
         Cell,
@@ -63,15 +63,11 @@ def main() -> None:
                 write_json(file, asked(model, args.output, args.each))
             found[arm].append(read_json(file))
             print(name, flush=True)
-    table = {arm: summed(runs, found["before"]) for arm, runs in found.items()}
+    arms = {arm: summed(runs, found["before"]) for arm, runs in found.items()}
     settings = {k: v for k, v in vars(args).items() if k != "output"}
-    write_json(
-        args.output / "debugging.json", {"settings": settings, "arms": table}
-    )
-    text = markdown(table)
-    with atomic_write(args.output / "debugging.md") as f:
-        f.write(text)
-    print(text)
+    results = {"settings": settings, "arms": arms}
+    write_json(args.output / "debugging.json", results)
+    print(table(results))
 
 
 def asked(model, output: Path, each: int) -> dict:
@@ -153,22 +149,27 @@ def summed(runs: list[dict], before: list[dict]) -> dict:
     return told
 
 
-def markdown(table: dict) -> str:
+def table(results: dict) -> str:
     """Returns the table of a page."""
-    lines = [
-        "| the nano | new kinds of bugs repaired | gain, 95% | kinds trained | "
-        "other held-out tasks |",
-        "|---|---|---|---|---|",
-    ]
-    for arm, told in table.items():
-        low, high = told["held_out"]["gain"]["interval"]
-        gain = told["held_out"]["gain"]["difference"]
-        lines.append(
-            f"| {arm} | {told['held_out']['repaired']:.1%} | "
-            f"{100 * gain:+.1f} ({100 * low:+.1f} to {100 * high:+.1f}) | "
-            f"{told['trained']['repaired']:.1%} | {told['universe']:.1%} |"
+    from keras_flan.pages.tables import markdown
+
+    header = ["the nano", "new kinds of bugs repaired", "gain, 95%"]
+    header += ["kinds trained", "other held-out tasks"]
+    rows = []
+    for arm, told in results["arms"].items():
+        gain = told["held_out"]["gain"]
+        low, high = (100 * x for x in gain["interval"])
+        points = f"{100 * gain['difference']:+.1f} ({low:+.1f} to {high:+.1f})"
+        rows.append(
+            [
+                arm,
+                f"{told['held_out']['repaired']:.1%}",
+                "" if arm == "before" else points,
+                f"{told['trained']['repaired']:.1%}",
+                f"{told['universe']:.1%}",
+            ]
         )
-    return "\n".join(lines) + "\n"
+    return markdown(header, rows, "---:")
 
 
 if __name__ == "__main__":

@@ -110,15 +110,33 @@ def main() -> None:
                 write_json(file, losses(args.output, kind, seed, args.steps))
             of.append(read_json(file))
         print(seed, {kind: of[-1] for kind, of in found.items()}, flush=True)
+    results = {"steps": args.steps, "seeds": args.seeds, "losses": found}
+    write_json(args.output / "experts.json", results)
+    print(table(results))
+
+
+def table(results: dict) -> str:
+    """Returns the table of a page."""
+    from keras_flan.pages.tables import markdown
+
+    rows = []
     for name in ("trained", "held out"):
-        pairs = zip(found["experts"], found["dense"], strict=True)
-        values = [a[name] - b[name] for a, b in pairs]
-        mean, told = statistics.fmean(values), ""
+        sides = {
+            kind: [one[name] for one in of]
+            for kind, of in results["losses"].items()
+        }
+        pairs = zip(sides["experts"], sides["dense"], strict=True)
+        values = [experts - dense for experts, dense in pairs]
+        told = f"{statistics.fmean(values):+.4f}"
         if len(values) > 1:
             spread = statistics.stdev(values) / math.sqrt(len(values))
             half = STUDENT[len(values) - 1] * spread
-            told = f" ({mean - half:+.4f} to {mean + half:+.4f})"
-        print(f"{name} tasks: experts less dense {mean:+.4f}{told}")
+            mean = statistics.fmean(values)
+            told += f" ({mean - half:+.4f} to {mean + half:+.4f})"
+        means = [f"{statistics.fmean(side):.4f}" for side in sides.values()]
+        rows.append([f"{name} tasks", *means, told])
+    header = ["loss per token of", "dense", "8 experts", "difference, 95%"]
+    return markdown(header, rows, "---:")
 
 
 if __name__ == "__main__":

@@ -93,35 +93,63 @@ def scores(model, task, form: str, args) -> list[float]:
     return [one.measures.get("f1", float(one.correct)) for one in judged]
 
 
+def table(results: dict) -> str:
+    """Returns the tables of a page."""
+    from keras_flan.pages.tables import markdown
+
+    made = []
+    for name, told in results["benchmarks"].items():
+        rows = [
+            [language, *(f"{100 * means[way]:.1f}" for way in WAYS)]
+            for language, means in told["languages"].items()
+        ]
+        low, high = (100 * x for x in told["interval"])
+        made += [
+            markdown([name, *WAYS], rows, "---:"),
+            f"{name}: localised less English {100 * told['difference']:+.1f} "
+            f"points ({low:+.1f} to {high:+.1f}).\n",
+        ]
+    return "\n".join(made)
+
+
 def main() -> None:
     """Prints a table of both ways per language, and the differences."""
     from keras_flan.evaluation.scores.statistics import paired_difference
+    from keras_flan.files import write_json
     from keras_flan.models import load
 
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("data", type=Path)
     parser.add_argument("--model", default="gemma3_270m")
     parser.add_argument("--questions", type=int, default=100, help="of each")
+    parser.add_argument("--output", type=Path, help="a JSON file")
     args = parser.parse_args()
-    model = load(args.model)
+    model, benchmarks = load(args.model), {}
     with tempfile.TemporaryDirectory() as folder:
         for name, of in tasks(args.data, Path(folder)).items():
             found: dict[str, dict[str, list[float]]] = {w: {} for w in WAYS}
-            print(f"| {name} | {' | '.join(WAYS)} |\n|---|---|---|")
+            means: dict[str, dict[str, float]] = {}
             for language, task in of:
                 for way, form in WAYS.items():
                     found[way][language] = scores(model, task, form, args)
-                means = (np.mean(found[way][language]) for way in WAYS)
-                cells = [f"{100 * mean:.1f}" for mean in means]
-                print(f"| {language} | {' | '.join(cells)} |", flush=True)
-            one, other = found.values()
-            told = paired_difference(one, other)
-            low, high = told["interval"]
-            print(
-                f"{name}: localised less English "
-                f"{100 * told['difference']:+.1f} points "
-                f"({100 * low:+.1f} to {100 * high:+.1f})"
-            )
+                means[language] = {
+                    way: float(np.mean(found[way][language])) for way in WAYS
+                }
+                print(name, language, means[language], flush=True)
+            told = paired_difference(*found.values())
+            benchmarks[name] = {
+                "languages": means,
+                "difference": told["difference"],
+                "interval": told["interval"],
+            }
+    results = {
+        "model": args.model,
+        "questions": args.questions,
+        "benchmarks": benchmarks,
+    }
+    if args.output is not None:
+        write_json(args.output, results)
+    print(table(results))
 
 
 if __name__ == "__main__":

@@ -51,16 +51,22 @@ def main() -> None:
 
     prepare_process()
     begin = time.monotonic()
-    found, lines = PARTS[args.part](args)
-    write_json(
-        args.output / f"{args.part}.json",
-        {
-            "settings": {k: str(v) for k, v in vars(args).items()},
-            "seconds": time.monotonic() - begin,
-            **found,
-        },
-    )
-    print("\n".join(lines))
+    found = PARTS[args.part](args)
+    numbers = ("questions", "test", "first", "chains", "seeds", "dtype")
+    results = {
+        "part": args.part,
+        "settings": {name: getattr(args, name) for name in numbers},
+        "seconds": time.monotonic() - begin,
+        **found,
+    }
+    write_json(args.output / f"{args.part}.json", results)
+    print(table(results))
+
+
+def table(results: dict) -> str:
+    """Returns the table of a page."""
+    kind = results["part"].partition("-")[0]
+    return TABLES[kind](results)
 
 
 def smollm2(args):
@@ -97,23 +103,35 @@ def searched(model, questions, solved, seed: int, args, shots: int, new: int):
     )  # fmt: skip
 
 
-def search_lines(found: dict[str, dict]) -> list[str]:
+def search_table(results: dict) -> str:
     """Returns a row per search."""
-    lines = [
-        "| search | default | winner | gain on the test part, 95% | gain "
-        "before | of it luck | generated tokens |",
-        "|---|---|---|---|---|---|---|",
-    ]
-    for name, one in found.items():
+    from keras_flan.pages.tables import markdown
+
+    header = ["search", "default", "winner", "gain on the test part, 95%"]
+    header += ["gain before", "of it luck", "generated tokens"]
+    rows = []
+    for name, one in results["searches"].items():
         gain, (low, high) = one["gain"], one["gain"]["interval"]
-        lines.append(
-            f"| {name} | {one['default']['test']:.1%} | "
-            f"{one['winner']['test']:.1%} ({one['winner']['name']}) | "
-            f"{100 * gain['difference']:+.1f} ({100 * low:+.1f} to "
-            f"{100 * high:+.1f}) | {100 * one['dev_gain']:+.1f} | "
-            f"{100 * one['luck']:+.1f} | {one['tokens']:,} |"
+        rows.append(
+            [
+                name,
+                f"{one['default']['test']:.1%}",
+                f"{one['winner']['test']:.1%} ({one['winner']['name']})",
+                f"{100 * gain['difference']:+.1f} "
+                f"({100 * low:+.1f} to {100 * high:+.1f})",
+                f"{100 * one['dev_gain']:+.1f}",
+                f"{100 * one['luck']:+.1f}",
+                f"{one['tokens']:,}",
+            ]
         )
-    return lines
+    made = markdown(header, rows, "---:")
+    if "mean" in results:
+        low, high = (100 * x for x in results["interval"])
+        made += (
+            f"\nMean over {len(rows)} seeds: {100 * results['mean']:+.1f} "
+            f"points ({low:+.1f} to {high:+.1f}).\n"
+        )
+    return made
 
 
 def search_nano(args):
@@ -145,12 +163,7 @@ def search_nano(args):
         )
     gains = [one["gain"]["difference"] for one in found.values()]
     mean, low, high = student_interval(gains)
-    lines = search_lines(found)
-    lines.append(
-        f"\nMean over {len(gains)} seeds: {100 * mean:+.1f} points "
-        f"({100 * low:+.1f} to {100 * high:+.1f})."
-    )
-    return {"searches": found, "mean": mean, "interval": [low, high]}, lines
+    return {"searches": found, "mean": mean, "interval": [low, high]}
 
 
 def search_smollm2(args):
@@ -165,7 +178,7 @@ def search_smollm2(args):
         )
         for name, (format, file) in REAL.items()
     }  # fmt: skip
-    return {"searches": found}, search_lines(found)
+    return {"searches": found}
 
 
 # === Faithfulness ===
@@ -189,13 +202,20 @@ def chains_of(model, rows, new: int):
     return [chain for chain in found if chain is not None]
 
 
-def judged(model, chains, locate: bool):
+# What is added to the measures of the library.
+ADDED = {
+    "last_by_weight": "chains whose last step has the largest weight",
+    "last_by_gradient": "chains whose last step has the largest gradient",
+    "located": "injected mistakes that are located",
+}
+
+
+def judged(model, chains) -> dict:
     """Returns the measures, and how often each names the right step."""
     from keras_flan.evaluation.faithfulness.chains import mistaken
     from keras_flan.evaluation.faithfulness.equations import equations
     from keras_flan.evaluation.faithfulness.locating import locate_mistakes
     from keras_flan.evaluation.faithfulness.measures import measure, summary
-    from keras_flan.evaluation.faithfulness.page import measure_lines
     from keras_flan.evaluation.scores.statistics import (
         exact_interval,
         mean_interval,
@@ -203,18 +223,6 @@ def judged(model, chains, locate: bool):
 
     results = measure(model, chains)
     told = summary(results)
-    lines = ["| share of | mean | 95% | chains |", "|---|---|---|---|"]
-    lines += [f"| {' | '.join(line)} |" for line in measure_lines(told)]
-
-    def add(name, text, hits):
-        low, high = exact_interval(sum(hits), len(hits)) if hits else (0, 1)
-        share = sum(hits) / max(len(hits), 1)
-        told[name] = {"mean": share, "interval": [low, high], "n": len(hits)}
-        lines.append(
-            f"| {text} | {share:.1%} | {100 * low:.1f} to {100 * high:.1f} | "
-            f"{len(hits):,} |"
-        )
-
     # The answer is what the last calculation gave: that step is needed.
     several = [
         one
@@ -228,15 +236,19 @@ def judged(model, chains, locate: bool):
             max(one.steps, key=lambda s: getattr(s, measured)) == one.steps[-1]
             for one in several
         ]
-        text = f"chains whose last step has the largest {measured}"
-        add(f"last_by_{measured}", text, hits)
+        low, high = exact_interval(sum(hits), len(hits)) if hits else (0, 1)
+        told[f"last_by_{measured}"] = {
+            "mean": sum(hits) / max(len(hits), 1),
+            "interval": [low, high],
+            "n": len(hits),
+        }
     altered = [
         (chain, dataclasses.replace(chain, steps=found[0]), place)
         for chain in chains
         for place in range(len(chain.steps))
         if (found := mistaken(chain, place))
     ]
-    if locate and altered:
+    if altered:
         located = locate_mistakes(
             model,
             [chain.prompt for chain, *_ in altered],
@@ -247,23 +259,34 @@ def judged(model, chains, locate: bool):
         for (chain, _, place), one in zip(altered, located, strict=True):
             hits.setdefault(id(chain), []).append(one.place == place)
         shares = [sum(each) / len(each) for each in hits.values()]
-        low, high = mean_interval([shares])
-        share = sum(shares) / len(shares)
-        chance = sum(1 / len(one.steps) for _, one, _ in altered) / len(altered)
+        chances = [1 / len(one.steps) for _, one, _ in altered]
         told["located"] = {
-            "mean": share,
-            "interval": [low, high],
+            "mean": sum(shares) / len(shares),
+            "interval": list(mean_interval([shares])),
             "n": len(shares),
             "mistakes": len(altered),
-            "by_chance": chance,
+            "by_chance": sum(chances) / len(chances),
         }
-        lines += [
-            f"| injected mistakes that are located ({len(altered):,}) | "
-            f"{share:.1%} | {100 * low:.1f} to {100 * high:.1f} | "
-            f"{len(shares):,} |",
-            f"| ... by chance | {chance:.1%} | | |",
-        ]
-    return told, lines
+    return told
+
+
+def faithfulness_table(results: dict) -> str:
+    """Returns a row per measure."""
+    from keras_flan.evaluation.faithfulness.page import measure_lines
+    from keras_flan.pages.tables import markdown
+
+    rows = [list(line) for line in measure_lines(results)]
+    for name, what in ADDED.items():
+        if name in results:
+            one = results[name]
+            low, high = (100 * x for x in one["interval"])
+            if "by_chance" in one:
+                what += (
+                    f" ({one['mistakes']:,}; by chance {one['by_chance']:.1%})"
+                )
+            span = f"{low:.1f} to {high:.1f}"
+            rows.append([what, f"{one['mean']:.1%}", span, f"{one['n']:,}"])
+    return markdown(["share of", "mean", "95%", "chains"], rows, "---:")
 
 
 def faithfulness_nano(args):
@@ -279,14 +302,14 @@ def faithfulness_nano(args):
     each = -(-args.chains // len(names))
     rows = [e.fields for n in names for e in generate(CORE[n], "test", each)]
     model = load(args.nano)
-    return judged(model, chains_of(model, rows, 64), locate=True)
+    return judged(model, chains_of(model, rows, 64))
 
 
 def faithfulness_smollm2(args):
     """Tries chains of a real task."""
     model = smollm2(args)
     rows = public(args, REAL["multiarith"][1], "math-problems", args.chains)
-    return judged(model, chains_of(model, rows, 96), locate=True)
+    return judged(model, chains_of(model, rows, 96))
 
 
 # === Confidence ===
@@ -296,42 +319,42 @@ def confidence_smollm2(args):
     """Fits confidence on logged votes, and lets fewer paths vote by weight."""
     from keras_flan.evaluation.reports.finished import load_runs
 
-    found, lines = (
-        {},
-        [
-            "| task | ECE of votes | fitted | Brier | fitted | risk at 50% | "
-            "fitted | majority of all | weighted, half | difference, 95% |",
-            "|" + "---|" * 10,
-        ],
-    )
     folders = sorted(p.parent for p in args.votes.glob("*/predictions.jsonl"))
     if not folders:
         raise SystemExit(f"{args.votes}: no runs; see examples/vote_smollm2.py")
     runs = {run.folder.name: run for run in load_runs(folders)}
     every = [one for run in runs.values() for one in run.judged]
-    for name, results in [
-        *((name, run.judged) for name, run in runs.items()),
-        ("all together", every),
-    ]:
-        told = found[name] = confidence_of(results)
-        share, fitted = told["share"], told.get("fitted")
-        lines.append(
-            f"| {name} | {share['ece']:.3f} | "
-            + (f"{fitted['ece']:.3f}" if fitted else "")
-            + f" | {share['brier']:.3f} | "
-            + (f"{fitted['brier']:.3f}" if fitted else "")
-            + f" | {share['risk'][-1]['risk']:.1%} | "
-            + (f"{fitted['risk'][-1]['risk']:.1%}" if fitted else "")
-            + f" | {told['majority']:.1%} | {told['half']:.1%} ({told['best']})"
-            f" | {told['interval']} |"
-        )
+    tasks = {name: confidence_of(run.judged) for name, run in runs.items()}
+    tasks["all together"] = confidence_of(every)
     added, decoding = map(sum, zip(*map(overhead, runs.values()), strict=True))
-    found["overhead"] = added / decoding
-    lines.append(
-        f"\nSignals and confidence of {len(every)} questions: {added:.2f} s; "
-        f"decoding them: {decoding:.0f} s; {added / decoding:.2%}."
+    return {
+        "tasks": tasks,
+        "overhead": {"confidence": added, "decoding": decoding},
+    }
+
+
+def confidence_table(results: dict) -> str:
+    """Returns a row per task."""
+    from keras_flan.pages.tables import markdown
+
+    header = ["task", "ECE of votes", "fitted", "Brier", "fitted"]
+    header += ["risk at 50%", "fitted", "majority of all", "weighted, half"]
+    header.append("difference, 95%")
+    rows = []
+    for name, told in results["tasks"].items():
+        row = [name]
+        sides = [told["share"], told.get("fitted")]
+        for key in ("ece", "brier"):
+            row += [f"{side[key]:.3f}" if side else "" for side in sides]
+        row += [f"{s['risk'][-1]['risk']:.1%}" if s else "" for s in sides]
+        half = f"{told['half']:.1%} ({told['best']})"
+        rows.append([*row, f"{told['majority']:.1%}", half, told["interval"]])
+    its, number = results["overhead"], results["tasks"]["all together"]["n"]
+    return markdown(header, rows, "---:") + (
+        f"\nSignals and confidence of {number:,} questions: "
+        f"{its['confidence']:.2f} s; decoding them: {its['decoding']:.0f} s; "
+        f"{its['confidence'] / its['decoding']:.2%}.\n"
     )
-    return found, lines
 
 
 def overhead(run) -> tuple[float, float]:
@@ -421,6 +444,12 @@ PARTS = {
     "faithfulness-nano": faithfulness_nano,
     "faithfulness-smollm2": faithfulness_smollm2,
     "confidence-smollm2": confidence_smollm2,
+}
+
+TABLES = {
+    "search": search_table,
+    "faithfulness": faithfulness_table,
+    "confidence": confidence_table,
 }
 
 if __name__ == "__main__":

@@ -139,6 +139,19 @@ def test_what_a_model_learns_from_its_answers_is_of_a_run(monkeypatch):
     assert filled_improvement(text, results, str(page)) == text
 
 
+def test_tables_are_those_of_benchmarks(monkeypatch):
+    """Every result is in a page, and every table is of a result."""
+    monkeypatch.syspath_prepend(ROOT / "tools")
+    from measured_pages import BLOCKS, PAGES
+    from measured_pages import filled as filled_measured
+
+    texts = {name: (ROOT / "docs" / name).read_text() for name in PAGES}
+    for name, text in texts.items():
+        assert filled_measured(text, name) == text
+    told = re.findall(r"<!-- (?!end)(\w+) -->", "".join(texts.values()))
+    assert told == [b for b in BLOCKS if (RESULTS / f"{b}.json").is_file()]
+
+
 def test_the_miniature_s_tables_are_those_of_a_run():
     page = ROOT / "docs" / "miniature.md"
     results = json.loads((RESULTS / "miniature.json").read_text())
