@@ -1,7 +1,7 @@
-"""Prompts that are searched, reasons that are tried, confidence that is fitted.
+"""Prompts that are searched, and reasons that are tried.
 
     python benchmarks/prompts_and_reasons.py PART --output runs/reasons \
-        [--nano runs/quickstart/model] [--data DATA] [--votes runs/votes]
+        [--nano runs/quickstart/model] [--data DATA]
 
 A PART writes `PART.json` and prints a table in Markdown:
 
@@ -9,10 +9,7 @@ A PART writes `PART.json` and prints a table in Markdown:
 - `search-smollm2`: on MultiArith and SVAMP, exemplars of GSM8K;
 - `faithfulness-nano`: chains of the universe's arithmetic: what the answer
   does, which step each measure names, and where a mistake is located;
-- `faithfulness-smollm2`: the same on MultiArith;
-- `confidence-smollm2`: of what `examples/vote_smollm2.py` logged: expected
-  calibration error of the votes and of a fitted confidence, and of fewer paths
-  with weights against a majority of all.
+- `faithfulness-smollm2`: the same on MultiArith.
 
 The nano is a tuned one, such as the quickstart's. DATA holds public files.
 """
@@ -38,7 +35,6 @@ def main() -> None:
     parser.add_argument("--smollm2", default="smollm2_135m")
     parser.add_argument("--dtype", default="bfloat16")
     parser.add_argument("--data", type=Path)
-    parser.add_argument("--votes", type=Path, default=Path("runs/votes"))
     parser.add_argument("--questions", type=int, default=200)
     parser.add_argument("--test", type=int, default=100)
     parser.add_argument("--first", type=int, default=16)
@@ -312,145 +308,14 @@ def faithfulness_smollm2(args):
     return judged(model, chains_of(model, rows, 96))
 
 
-# === Confidence ===
-
-
-def confidence_smollm2(args):
-    """Fits confidence on logged votes, and lets fewer paths vote by weight."""
-    from keras_flan.evaluation.reports.finished import load_runs
-
-    folders = sorted(p.parent for p in args.votes.glob("*/predictions.jsonl"))
-    if not folders:
-        raise SystemExit(f"{args.votes}: no runs; see examples/vote_smollm2.py")
-    runs = {run.folder.name: run for run in load_runs(folders)}
-    every = [one for run in runs.values() for one in run.judged]
-    tasks = {name: confidence_of(run.judged) for name, run in runs.items()}
-    tasks["all together"] = confidence_of(every)
-    added, decoding = map(sum, zip(*map(overhead, runs.values()), strict=True))
-    return {
-        "tasks": tasks,
-        "overhead": {"confidence": added, "decoding": decoding},
-    }
-
-
-def confidence_table(results: dict) -> str:
-    """Returns a row per task."""
-    from keras_flan.pages.tables import markdown
-
-    header = ["task", "ECE of votes", "fitted", "Brier", "fitted"]
-    header += ["risk at 50%", "fitted", "majority of all", "weighted, half"]
-    header.append("difference, 95%")
-    rows = []
-    for name, told in results["tasks"].items():
-        row = [name]
-        sides = [told["share"], told.get("fitted")]
-        for key in ("ece", "brier"):
-            row += [f"{side[key]:.3f}" if side else "" for side in sides]
-        row += [f"{s['risk'][-1]['risk']:.1%}" if s else "" for s in sides]
-        half = f"{told['half']:.1%} ({told['best']})"
-        rows.append([*row, f"{told['majority']:.1%}", half, told["interval"]])
-    its, number = results["overhead"], results["tasks"]["all together"]["n"]
-    return markdown(header, rows, "---:") + (
-        f"\nSignals and confidence of {number:,} questions: "
-        f"{its['confidence']:.2f} s; decoding them: {its['decoding']:.0f} s; "
-        f"{its['confidence'] / its['decoding']:.2%}.\n"
-    )
-
-
-def overhead(run) -> tuple[float, float]:
-    """Returns the seconds of confidence, and of decoding, of a run."""
-    from keras_flan.answers.confidence import ConfidenceModel, signals
-    from keras_flan.evaluation.runs.evaluate import TIMING_FILE
-    from keras_flan.evaluation.scores.predictions import read_predictions
-    from keras_flan.files import read_json
-
-    rows = read_predictions(run.folder)
-    known = [one.signals for one in run.judged]
-    # Whatever it says: what it costs is the same.
-    guess = [i % 2 == 0 for i in range(len(known))]
-    model = ConfidenceModel.fit(known, guess)
-    begin = time.perf_counter()
-    for row, one in zip(rows, run.judged, strict=True):
-        more = row.log_probabilities, row.token_counts
-        model(signals(one.answers, row.outputs, *more))
-    added = time.perf_counter() - begin
-    timing = read_json(run.folder / TIMING_FILE)
-    share = 1 + timing["resumed"] / max(1, timing["examples"])
-    return added, timing["seconds"] * share
-
-
-def confidence_of(results) -> dict:
-    """Returns calibration, and votes of half of the paths by weights."""
-    from keras_flan.answers.calibration import judged_confidence
-    from keras_flan.answers.confidence import cross_fitted
-    from keras_flan.answers.voting import path_weights, rank_weights, vote
-    from keras_flan.errors import InputError
-    from keras_flan.evaluation.scores.statistics import paired_difference
-
-    right = [one.correct for one in results]
-    shares = [one.confidence for one in results]
-    told = {"n": len(right), "share": judged_confidence(shares, right)}
-    begin = time.monotonic()
-    try:
-        fitted = cross_fitted([one.signals for one in results], right)
-        told["fitted"] = judged_confidence(fitted, right)
-    except InputError as error:
-        told["not fitted"] = str(error)
-    told["seconds to fit and tell"] = time.monotonic() - begin
-
-    def elected(one, number, weigh) -> bool:
-        answers = one.answers[:number]
-        row = one.marked.row
-        gains, counts = row.log_probabilities, row.token_counts
-        weights = weigh(gains[:number], counts[:number])
-        winner = vote(answers, weights, "sum").winner
-        return winner is not None and one.paths_correct[answers.index(winner)]
-
-    def by_rank(gains, counts):
-        pairs = zip(gains, counts, strict=True)
-        return rank_weights([g / max(n, 1) for g, n in pairs], 1.0)
-
-    ways = {
-        "majority": lambda gains, counts: [1.0] * len(gains),
-        "probability per token": path_weights,
-        "rank": by_rank,
-    }
-    told["ways"] = {}
-    for name, weigh in ways.items():
-        half = [
-            elected(one, max(1, len(one.answers) // 2), weigh)
-            for one in results
-        ]
-        told["ways"][name] = {
-            "right": sum(half) / len(half),
-            "against all": paired_difference({"t": right}, {"t": half}),
-        }
-    # Named beforehand, so that no best of three is chosen.
-    best = told["best"] = "rank"
-    told["majority"] = sum(right) / len(right)
-    told["half"] = told["ways"][best]["right"]
-    gain = told["ways"][best]["against all"]
-    low, high = gain["interval"]
-    told["interval"] = (
-        f"{100 * gain['difference']:+.1f} ({100 * low:+.1f} to "
-        f"{100 * high:+.1f}; p = {gain['mcnemar']:.2f})"
-    )
-    return told
-
-
 PARTS = {
     "search-nano": search_nano,
     "search-smollm2": search_smollm2,
     "faithfulness-nano": faithfulness_nano,
     "faithfulness-smollm2": faithfulness_smollm2,
-    "confidence-smollm2": confidence_smollm2,
 }
 
-TABLES = {
-    "search": search_table,
-    "faithfulness": faithfulness_table,
-    "confidence": confidence_table,
-}
+TABLES = {"search": search_table, "faithfulness": faithfulness_table}
 
 if __name__ == "__main__":
     main()

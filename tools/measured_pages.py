@@ -20,11 +20,12 @@ PAGES = ("reasons.md",)
 # A block's results are RESULTS/BLOCK.json, and its table is what `table` of the
 # benchmark makes of them.
 BLOCKS = {
+    "confidence_recorded": "confidence",
+    "confidence_smollm2": "confidence",
     "search_nano": "prompts_and_reasons",
     "search_smollm2": "prompts_and_reasons",
     "faithfulness_nano": "prompts_and_reasons",
     "faithfulness_smollm2": "prompts_and_reasons",
-    "confidence_smollm2": "prompts_and_reasons",
     "debugging": "debugging",
     "languages": "languages",
     "experts": "experts",
