@@ -304,8 +304,7 @@ def main() -> None:
     args.output /= f"rationales_{number}"
     args.output.mkdir(parents=True, exist_ok=True)
     start = cell(args, "start", 0)
-    results = read_json(file) if file.is_file() else {}
-    methods = results.get(number, {}).get("methods", {})
+    methods = {}
     print("start", {k: round(v, 4) for k, v in start["scores"].items()})
     for method in args.methods:
         ours = [cell(args, method, seed) for seed in args.seeds]
@@ -337,10 +336,13 @@ def main() -> None:
             "views": views,
         }
         print(f"{method}: {share:.0%} of the time is sampling")
+    # Only now: another command may have written it meanwhile.
+    results = read_json(file) if file.is_file() else {}
+    before = results.get(number, {}).get("methods", {})
     results[number] = {
         "start_steps": args.start_steps,
         "start": start["scores"],
-        "methods": methods,
+        "methods": {**before, **methods},
     }
     write_json(file, results)
 
