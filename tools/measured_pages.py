@@ -16,7 +16,7 @@ from keras_flan.pages.blocks import fill_blocks
 
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "docs" / "results"
-PAGES = ("reasons.md",)
+PAGES = ("reasons.md", "small_models.md")
 # A block's results are RESULTS/BLOCK.json, and its table is what `table` of the
 # benchmark makes of them.
 BLOCKS = {
