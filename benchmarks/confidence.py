@@ -22,6 +22,9 @@ RECORDED = {
     "GPT-4, dates, 3 paths": ("GPT4_date_cot1", "records", "text"),
     "GPT-4, GSM8K, 3 paths": ("GPT4_gsm_cot1", "gsm8k", "number"),
 }
+# How half of the paths vote in the table; named beforehand, so that no best of
+# three is chosen.
+WAY = "rank"
 
 
 def recorded(data: Path) -> dict:
@@ -81,7 +84,14 @@ def table(results: dict) -> str:
             row += [f"{side[key]:.3f}" if side else "" for side in sides]
         row += [f"{s['risk'][-1]['risk']:.1%}" if s else "" for s in sides]
         if halves:
-            row += [f"{told['half']:.1%} ({told['best']})", told["interval"]]
+            half = told["ways"][WAY]
+            gain = half["against all"]
+            low, high = (100 * x for x in gain["interval"])
+            row += [
+                f"{half['right']:.1%} ({WAY})",
+                f"{100 * gain['difference']:+.1f} ({low:+.1f} to {high:+.1f}; "
+                f"p = {gain['mcnemar']:.2f})",
+            ]
         rows.append(row)
     made = markdown(header, rows, "---:")
     if halves:
@@ -90,7 +100,7 @@ def table(results: dict) -> str:
         made += (
             f"\nSignals and confidence of {number:,} questions: "
             f"{spent[0]:.2f} s; decoding them: {spent[1]:.0f} s; "
-            f"{spent[0] / spent[1]:.2%}.\n"
+            f"{spent[0] / spent[1]:.3%}.\n"
         )
     return made
 
@@ -172,15 +182,6 @@ def confidence_of(results) -> dict:
             "right": sum(half) / len(half),
             "against all": paired_difference({"t": right}, {"t": half}),
         }
-    # Named beforehand, so that no best of three is chosen.
-    best = told["best"] = "rank"
-    told["half"] = told["ways"][best]["right"]
-    gain = told["ways"][best]["against all"]
-    low, high = gain["interval"]
-    told["interval"] = (
-        f"{100 * gain['difference']:+.1f} ({100 * low:+.1f} to "
-        f"{100 * high:+.1f}; p = {gain['mcnemar']:.2f})"
-    )
     return told
 
 

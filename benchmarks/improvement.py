@@ -300,6 +300,8 @@ def main() -> None:
     parser.add_argument("--start-steps", type=int, default=250)
     parser.add_argument("--limit", type=int, default=100, help="per task")
     args = parser.parse_args()
+    if "distil" in args.methods and args.teacher is None:
+        parser.error("--methods distil: say with --teacher whom it asks")
     file, number = args.output / "results.json", str(args.rationales)
     args.output /= f"rationales_{number}"
     args.output.mkdir(parents=True, exist_ok=True)

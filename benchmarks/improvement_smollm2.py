@@ -6,7 +6,8 @@
 SmolLM2-135M-Instruct, with LoRA, is asked questions of a task through its chat
 template; the paths that are right (`right`), better than the others
 (`advantage`) or those of the vote (`majority`, which sees no label) are trained
-on, if they have 15 words or more. Before and after, 100 questions that it never
+on; 15 words or more are a reward too, without which `right` and `majority` keep
+no path. Before and after, 100 questions that it never
 saw are asked 8 times each: the share of right single paths, of paths with an
 answer, and of right votes. Intervals (95 %) are over the questions, paired,
 with the seeds' mean of each.

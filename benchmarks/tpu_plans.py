@@ -265,12 +265,16 @@ def share_row(name):
     )
 
 
+def place(job):
+    """Returns slice and mesh, as two columns."""
+    return f"{job['topology']} | {job['distribution']['mesh']}"
+
+
 def decode_row(values):
     """Returns a line of the table of decoding."""
     job, said = values["job"], values["compiler"]
     return (
-        f"| {values['preset']} | {job['topology']} | "
-        f"{job['distribution']['mesh']} | "
+        f"| {values['preset']} | {place(job)} | "
         f"{job['data']['batch_size']} x {job['paths']} | "
         f"{'yes' if said['fits'] else 'no'} | {both(values)} | "
         f"{values['bytes_per_device']['cache'] / GIB:.2f} | {cost(said)} |"
@@ -279,12 +283,10 @@ def decode_row(values):
 
 def experts_row(values):
     """Returns a line of the table of experts."""
-    job, said = values["job"], values["compiler"]
-    return (
-        f"| {values['preset']} | {values['parameters'] / 1e9:.1f}e9 | "
-        f"{job['topology']} | {job['distribution']['mesh']} | "
-        f"{'yes' if said['fits'] else 'no'} | {both(values)} | {cost(said)} |"
-    )
+    said, weights = values["compiler"], values["parameters"] / 1e9
+    cells = [values["preset"], f"{weights:.1f}e9", place(values["job"])]
+    cells += ["yes" if said["fits"] else "no", both(values), cost(said)]
+    return f"| {' | '.join(cells)} |"
 
 
 def page(measured):

@@ -299,7 +299,8 @@ def parts(family, adapter=None):
         for count in (None, 2):
             model = start(family, adapter)
             before = model.get_weights()
-            sgd = keras.optimizers.SGD(1.0, gradient_accumulation_steps=count)
+            # So large that a change is told from a weight's last digit.
+            sgd = keras.optimizers.SGD(100.0, gradient_accumulation_steps=count)
             model.compile(sgd, TokenCrossentropy())
             model.fit(
                 x,

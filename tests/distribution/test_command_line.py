@@ -182,10 +182,10 @@ def test_a_model_learns_from_its_answers_on_a_mesh(folder, method):
     del config["steps"], config["log_every"], config["distribution"]
     config["model"]["dropout"] = 0.0
     config |= {
-        **{"method": method, "rounds": 3, "prompts": 4},
+        **{"method": method, "rounds": 3, "prompts": 8},
         # Few paths of a random model end; these are better than the others.
         "judges": [{"name": "length", "least": 1}],
-        "sampling": {"paths": 8, "batch_paths": 32, "max_new_tokens": 12},
+        "sampling": {"paths": 8, "batch_paths": 64, "max_new_tokens": 12},
         "advantage": {"kl": 0.1},
         "data": {"input_length": 96, "target_length": 28, "batch_size": 8},
     }
@@ -201,7 +201,6 @@ def test_a_model_learns_from_its_answers_on_a_mesh(folder, method):
         metrics = json.loads((folder / output / "metrics.json").read_text())
         rounds.append(metrics["rounds"])
         assert (folder / output / "model" / "config.json").is_file()
-    assert len(rounds[0]) == 3
-    assert sum("loss" in one for one in rounds[0]) > 1
+    assert len(rounds[0]) == 3 and all("loss" in one for one in rounds[0])
     for one, other in zip(*rounds, strict=True):
         assert one == pytest.approx(other, rel=1e-4, abs=1e-5)
